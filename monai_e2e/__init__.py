@@ -1,0 +1,24 @@
+"""Whole-image breast-cancer classifiers trained end to end, as a MONAI plugin.
+
+Implements Shen, *End-to-end training for whole image breast cancer diagnosis using an all convolutional design*
+(arXiv:1708.09427). For research, not for diagnosis.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+_MODULES = ("bundle", "data", "demo", "errors", "handlers", "inferers", "losses", "metrics", "networks", "transforms")
+
+
+def __getattr__(name: str) -> ModuleType:
+    # Loaded when first named: a config's one "$import monai_e2e" reaches every part, and the worker processes that
+    # prepare images never wait for torch.
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

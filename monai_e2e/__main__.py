@@ -1,0 +1,8 @@
+"""``python -m monai_e2e`` is the command ``monai-e2e``."""
+
+import sys
+
+from monai_e2e.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

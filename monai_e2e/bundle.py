@@ -1,0 +1,140 @@
+"""What the bundles' JSON configs need around MONAI's bundle runner."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from monai.bundle import ConfigWorkflow
+from monai.bundle.config_item import ConfigExpression
+from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
+from monai.bundle.reference_resolver import ReferenceResolver
+
+from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def bundle_root() -> str:
+    """Folder of the bundle whose config is being run, so that the same command works from any folder.
+
+    MONAI's configs know their own place only by convention (``"."``, the current folder). The workflow that reads
+    them knows it for certain. Outside a workflow it is the current folder, as in the Model Zoo.
+    """
+    workflow = _running_workflow()
+    if workflow is None:
+        return str(Path.cwd())
+    config_dir = Path(workflow.config_root_path).resolve()
+    return str(config_dir.parent if config_dir.name == "configs" else config_dir)
+
+
+def begin(num_threads: int | None = None) -> None:
+    """First step of every bundle: refuse misspelt keys, and show a user's mistake as one line.
+
+    MONAI accepts any ``--key value``; a misspelt one would change nothing and say nothing. A plain value at the top
+    level that no other part of the config refers to is such a key.
+
+    Args:
+        num_threads: threads that PyTorch computes with; None leaves it to PyTorch, one for each core. Its threads
+            wait for each other by spinning, so two runs that share the cores can be 100 times slower than one.
+
+    Raises:
+        UserError: when such a key exists; the message proposes the nearest known one.
+    """
+    sys.excepthook = _one_line_excepthook
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    workflow = _running_workflow()
+    if workflow is None:
+        return
+    config = workflow.parser.get()
+    used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
+    known = {
+        spec["id"].split("::")[0]
+        for properties in (TrainProperties, InferProperties, MetaProperties)
+        for spec in properties.values()
+    }
+    for key, value in config.items():
+        if key in used or key in known or not _is_plain(value):
+            continue
+        near = difflib.get_close_matches(key, sorted(used | known), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(used & set(config)))}"
+        raise UserError(f"unknown key '{key}' (value {value!r}): {hint}")
+
+
+def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
+    """The recipe called ``name``; all recipes must have the same keys, so that none is forgotten in one of them.
+
+    Raises:
+        UserError: when there is no such recipe or the recipes' keys differ.
+    """
+    if name not in recipes:
+        raise UserError(f"unknown recipe '{name}', choose one of: {', '.join(recipes)}")
+    for other, recipe in recipes.items():
+        if odd := set(recipe) ^ set(recipes[name]):
+            raise UserError(
+                f"recipes '{name}' and '{other}' must have the same keys, these are in one only: {sorted(odd)}"
+            )
+    return recipes[name]
+
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """The user's mistake at the bottom of a chain of exceptions, None where there is none."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _one_line_excepthook(
+    kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None
+) -> None:
+    mistake = user_error(error)
+    if mistake is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        sys.stderr.write(f"error: {mistake}\n")
+
+
+def _running_workflow() -> ConfigWorkflow | None:
+    frame = sys._getframe(1)
+    while frame is not None:
+        candidate = frame.f_locals.get("self")
+        if isinstance(candidate, ConfigWorkflow):
+            return candidate
+        frame = frame.f_back
+    return None
+
+
+def _strings(config: object) -> Iterator[str]:
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping):
+        for value in config.values():
+            yield from _strings(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _strings(value)
+
+
+def _references(text: str) -> Iterator[str]:
+    yield from ReferenceResolver.match_refs_pattern(text)
+    if text.startswith("%"):
+        yield text[1:].replace("#", "::")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value holds no expression, reference or component, and so can act only through others."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return False
+    if isinstance(value, Mapping):
+        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return not (ConfigExpression.is_expression(value) or (isinstance(value, str) and value.startswith(("@", "%"))))

@@ -1,0 +1,91 @@
+"""The command ``monai-e2e``: what is done to data before and after training."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_e2e import __version__
+from monai_e2e.errors import UserError
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    try:
+        rows, columns = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"write ROWSxCOLUMNS such as 1152x896, not '{text}'") from None
+    return rows, columns
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="monai-e2e",
+        description="Whole-image breast-cancer classifiers on mammograms. For research, not for diagnosis.",
+    )
+    parser.add_argument("--version", action="version", version=f"monai-e2e {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    phantom = commands.add_parser("phantom", help="draw a phantom data set in the on-disk form of the real one")
+    phantom.add_argument("dataset", choices=["cbis-ddsm", "inbreast"])
+    phantom.add_argument("out", type=Path, metavar="OUT", help="folder to write, new or empty")
+    phantom.add_argument("--patients", type=int, default=40, help="number of patients (default: 40)")
+    phantom.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
+    phantom.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+
+    prepare = commands.add_parser("prepare", help="turn a download into a prepared folder")
+    prepare.add_argument("dataset", choices=["cbis-ddsm", "inbreast"])
+    prepare.add_argument("src", type=Path, metavar="SRC", help="folder of the download")
+    prepare.add_argument("out", type=Path, metavar="OUT", help="prepared folder to write")
+    prepare.add_argument(
+        "--image-size", type=_image_size, default=(1152, 896), metavar="ROWSxCOLUMNS", help="default: 1152x896"
+    )
+    prepare.add_argument(
+        "--protocol", choices=["paper", "official"], default="paper", help="split of CBIS-DDSM (default: paper)"
+    )
+    prepare.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
+    prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+
+    demo = commands.add_parser("demo", help="the whole pipeline on phantoms, with a report")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
+    demo.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)")
+    demo.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    # Imported here, since each command needs a part only and torch takes seconds to load.
+    if arguments.command == "phantom":
+        from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
+
+        write = write_cbis_ddsm if arguments.dataset == "cbis-ddsm" else write_inbreast
+        write(arguments.out, arguments.patients, seed=arguments.seed, workers=arguments.workers)
+        print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
+        print(f"Next: monai-e2e prepare {arguments.dataset} {arguments.out} PREPARED")
+    elif arguments.command == "prepare":
+        from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast
+
+        common = {"image_size": arguments.image_size, "seed": arguments.seed, "workers": arguments.workers}
+        if arguments.dataset == "cbis-ddsm":
+            prepare_cbis_ddsm(arguments.src, arguments.out, protocol=arguments.protocol, **common)
+        else:
+            prepare_inbreast(arguments.src, arguments.out, **common)
+        print(f"Prepared: {arguments.out} (counts and exclusions: report.md, excluded.csv)")
+    else:
+        from monai_e2e.demo import run_demo
+
+        run_demo(arguments.out, arguments.bundles, arguments.seed)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 2 for a user's mistake."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

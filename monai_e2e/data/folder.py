@@ -1,0 +1,39 @@
+"""Mammograms in any folder, for inference on images that have no table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai_e2e.data.datalist import load_datalist
+from monai_e2e.data.dicom import is_dicom
+from monai_e2e.errors import UserError
+
+_PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
+_ID_KEYS = ("image", "label", "patient_id", "laterality", "view")
+
+
+def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
+    """Images to classify, as the data list of a MONAI data set.
+
+    Args:
+        folder: a prepared folder, of which one partition is listed with its labels, or any folder, of which
+            every DICOM, PNG and TIFF file in it and below it is listed.
+        partition: partition of a prepared folder.
+
+    Returns:
+        Dicts with ``image`` (absolute path) and, from a prepared folder, ``label``, ``patient_id``, ``laterality``
+        and ``view``.
+
+    Raises:
+        UserError: when the folder is absent or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: name one with DICOM, PNG or TIFF mammograms")
+    if (folder / "datalist.json").is_file():
+        return [{key: sample[key] for key in _ID_KEYS} for sample in load_datalist(folder, partition)]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    images = [path for path in files if path.suffix.lower() in _PICTURE_SUFFIXES or is_dicom(path)]
+    if not images:
+        raise UserError(f"{folder} holds no DICOM, PNG or TIFF file ({len(files)} other files): name another folder")
+    return [{"image": str(path.resolve())} for path in images]

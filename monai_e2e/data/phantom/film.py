@@ -1,0 +1,108 @@
+"""Turns tissue into grey values: scanned film as in CBIS-DDSM, a digital detector as in INbreast (paper, Appendix 3).
+
+Both data sets show the same anatomy with different grey values, which is what makes the transfer of the paper's §3.2
+a test.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from monai_e2e.data.phantom.anatomy import NATIVE_ROWS, noise
+from monai_e2e.data.phantom.scene import Scene
+from monai_e2e.data.records import Laterality, View
+
+#: Letters as strokes in a box 1 wide and 1.4 high, points as (x, y) from the upper left.
+_STROKES = {
+    "L": [[(0, 0), (0, 1.4), (0.9, 1.4)]],
+    "R": [[(0, 1.4), (0, 0), (0.6, 0), (0.9, 0.2), (0.9, 0.5), (0.6, 0.7), (0, 0.7)], [(0.5, 0.7), (0.95, 1.4)]],
+    "C": [[(0.95, 0.3), (0.7, 0), (0.3, 0), (0, 0.35), (0, 1.05), (0.3, 1.4), (0.7, 1.4), (0.95, 1.1)]],
+    "M": [[(0, 1.4), (0, 0), (0.5, 0.8), (1, 0), (1, 1.4)]],
+    "O": [[(0.3, 0), (0.7, 0), (1, 0.35), (1, 1.05), (0.7, 1.4), (0.3, 1.4), (0, 1.05), (0, 0.35), (0.3, 0)]],
+}
+
+
+def expose_film(rng: np.random.Generator, scene: Scene, laterality: Laterality, view: View) -> np.ndarray:
+    """Scanned film: grain, dust, a lead marker and bright borders; uint16 ``[rows, columns]``, full range."""
+    rows, columns = scene.tissue.shape
+    scale = rows / NATIVE_ROWS
+    exposure, contrast = rng.uniform(0.92, 1.08), rng.uniform(0.95, 1.25)
+    grey = 0.55 * exposure * (scene.tissue / 0.5) ** contrast
+    grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)  # the film's shoulder
+    unevenness = 0.025 * noise(rng, (rows, columns), (rows / 2.5, rows / 2.5))
+    grain = rng.standard_normal((rows, columns), dtype=np.float32)
+    grey += scene.mask * (unevenness + 0.009 * grain) + 0.002 * grain
+    for _ in range(int(rng.integers(0, 4))):  # dust on the film
+        grey[int(rng.integers(rows)), int(rng.integers(columns))] = rng.uniform(0.5, 1)
+    grey = np.maximum(grey, _marker(rng, scene.mask, laterality, view, scale))
+    grey = np.maximum(grey, _border(rng, rows, columns, laterality, scale))
+    return np.round(np.clip(grey, 0, 1) * 65535).astype(np.uint16)
+
+
+def _border(rng: np.random.Generator, rows: int, columns: int, laterality: Laterality, scale: float) -> np.ndarray:
+    """White strips where the scanner looked past the film, at one to three of its sides; float32, 0 or about 0.97."""
+    thickness = np.where(rng.random(3) < (0.75, 0.35, 0.35), rng.uniform(2, 9, 3) * scale, -60 * scale)
+    if (thickness < 0).all():
+        thickness[0] = 4 * scale
+    far, top, bottom = thickness.tolist()
+    canvas = Image.new("L", (columns, rows), 255)
+    pen = ImageDraw.Draw(canvas)
+    # A side without a strip reaches beyond the picture, and so do its round corners.
+    area = (-60 * scale, top, columns - 1 - far, rows - 1 - bottom)
+    pen.rounded_rectangle(area, radius=rng.uniform(14, 34) * scale, fill=0)
+    for _ in range(int(rng.integers(0, 4))):  # notches of the cassette, at the far side
+        row, size = rng.uniform(0.1, 0.9) * rows, rng.uniform(3, 8) * scale
+        pen.ellipse((columns - 1 - far - size / 2, row - size, columns - far + size / 2, row + size), fill=255)
+    strip = np.asarray(canvas, dtype=np.float32) / 255
+    if laterality is Laterality.RIGHT:
+        strip = strip[:, ::-1]
+    return strip * np.float32(rng.uniform(0.96, 1.0))
+
+
+def _marker(rng: np.random.Generator, mask: np.ndarray, laterality: Laterality, view: View, scale: float) -> np.ndarray:
+    """Side and view as lead letters in the air at the upper outer corner; float32 ``[rows, columns]``, 0 where none."""
+    rows, columns = mask.shape
+    canvas = Image.new("L", (columns, rows))
+    pen = ImageDraw.Draw(canvas)
+    turn, brightness = rng.uniform(-0.9, 0.3), int(rng.uniform(140, 256))
+    size = rng.uniform(11, 15) * scale
+    column = rng.uniform(0.80, 0.86) * columns
+    if laterality is Laterality.RIGHT:
+        column = columns - 1 - column
+    corner = np.array([column, rng.uniform(0.06, 0.14) * rows])
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    across = 0.0
+    for place, letter in enumerate(laterality.value[0] + view.value):
+        height = size * (1.5 if place == 0 else 0.8)  # a large side letter, then the view in small ones
+        for stroke in _STROKES[letter]:
+            points = (np.array(stroke, dtype=float) * height + (across, 0)) - (2.2 * size, 0)
+            turned = points @ rotation.T + corner
+            line = [(float(x), float(y)) for x, y in turned]
+            pen.line(line, fill=brightness, width=max(1, round((3.4 if place == 0 else 2.2) * scale)))
+        across += height * 1.45
+    marker = np.asarray(canvas, dtype=np.float32) / 255
+    return np.where(mask, 0, marker)
+
+
+def expose_detector(rng: np.random.Generator, scene: Scene, laterality: Laterality) -> np.ndarray:
+    """Digital image as processed for presentation: pure black air, dark fat, strong contrast in dense tissue, almost
+    no noise; uint16 ``[rows, columns]`` of 14 bits."""
+    tissue = scene.tissue
+    blurred = _blur(tissue)
+    gamma = rng.uniform(1.3, 1.6)
+    grey = 0.55 * rng.uniform(0.95, 1.05) * np.clip(blurred / 0.56, 0, None) ** gamma
+    grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)
+    grey += 0.003 * rng.standard_normal(tissue.shape, dtype=np.float32)
+    grey = np.where(scene.mask, np.clip(grey, 0.004, 1), 0)
+    # The detector's last column at the chest wall reads saturated in every image. So the brightest value of an image
+    # says nothing of calcifications, however a reader scales it.
+    grey[:, -1 if laterality is Laterality.RIGHT else 0] = 1
+    return np.round(grey * 16383).astype(np.uint16)
+
+
+def _blur(image: np.ndarray) -> np.ndarray:
+    """Weighted mean over 3 × 3 pixels (1-2-1)."""
+    padded = np.pad(image, 1, mode="edge")
+    rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    return (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16

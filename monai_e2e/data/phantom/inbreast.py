@@ -1,0 +1,210 @@
+"""Writes phantoms as INbreast is distributed: one folder of DICOM files, one of OsiriX outlines, one table."""
+
+from __future__ import annotations
+
+import csv
+import plistlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
+
+from monai_e2e.data.parallel import run_parallel
+from monai_e2e.data.phantom.film import expose_detector
+from monai_e2e.data.phantom.lesions import Finding, random_finding
+from monai_e2e.data.phantom.scene import PlacedFinding, Scene, draw_scene, mixed_density, pick_type
+from monai_e2e.data.phantom.storage import PHANTOM_NOTE, new_dataset, prepare_out, random_uid, save
+from monai_e2e.data.records import Laterality, LesionType, Pathology, View
+
+#: Root for UIDs that belong to nobody (a 128-bit number in decimal follows, as ITU-T X.667 has it).
+UID_ROOT = "2.25."
+
+#: Breasts by BI-RADS assessment, as counted in the real table's images.
+BI_RADS_SHARES = {"1": 67, "2": 220, "3": 23, "4a": 13, "4b": 8, "4c": 22, "5": 49, "6": 8}
+
+#: The detectors' sizes (rows, columns) and pixel spacing in mm.
+_DETECTORS = ((3328, 2560), (4084, 3328))
+_SPACING = 0.07
+
+_COLUMNS = ["Patient ID", "Patient age", "Laterality", "View", "Acquisition date", "File Name", "ACR", "Bi-Rads"]
+
+
+def write_inbreast(out: Path, patients: int, seed: int = 0, rows: int = 768, workers: int | None = None) -> None:
+    """Write a made-up INbreast: ``out/AllDICOMs``, ``out/AllXML`` and ``out/INbreast.csv``.
+
+    The same arguments give the same bytes on any number of workers.
+
+    Args:
+        out: new or empty folder.
+        patients: number of patients; most have four images, some have two.
+        seed: changes every patient.
+        rows: height of the images in pixels.
+        workers: processes; one per core when None.
+
+    Raises:
+        UserError: when an argument is out of range or ``out`` isn't empty.
+    """
+    out = Path(out)
+    prepare_out(out, patients, rows)
+    (out / "AllDICOMs").mkdir()
+    (out / "AllXML").mkdir()
+    draw = partial(_write_patient, out, seed=seed, rows=rows)
+    with open(out / "INbreast.csv", "w", newline="", encoding="ascii") as file:
+        writer = csv.writer(file, delimiter=";", lineterminator="\r\n")
+        writer.writerow(_COLUMNS)
+        for lines in run_parallel(draw, range(patients), workers, "INbreast phantoms", unit="patient"):
+            writer.writerows(lines)
+
+
+def bi_rads_of(breast: int, seed: int) -> str:
+    """BI-RADS of the ``breast``-th breast: shares as in :data:`BI_RADS_SHARES`, evenly spread over any number of them.
+
+    Steps of the golden ratio fill the unit interval evenly, so that few patients show positives, too.
+    """
+    point = (np.random.default_rng([seed]).random() + breast * 0.6180339887498949) % 1
+    edges = np.cumsum(list(BI_RADS_SHARES.values())) / sum(BI_RADS_SHARES.values())
+    return list(BI_RADS_SHARES)[min(int(np.searchsorted(edges, point, side="right")), len(edges) - 1)]
+
+
+def _findings(rng: np.random.Generator, bi_rads: str) -> list[Finding]:
+    """Lesions that go with the assessment."""
+    extra = [random_finding(rng, pick_type(rng), Pathology.BENIGN)] if rng.random() < 0.2 else []
+    if bi_rads == "1":
+        return []
+    if bi_rads == "2":
+        if rng.random() < 0.5:
+            return []
+        return [random_finding(rng, pick_type(rng), Pathology.BENIGN), *extra]
+    if bi_rads == "3":
+        return [random_finding(rng, pick_type(rng), Pathology.BENIGN, contrast=0.6)]
+    return [random_finding(rng, pick_type(rng), Pathology.MALIGNANT), *extra]
+
+
+def _write_patient(out: Path, index: int, seed: int, rows: int) -> list[list[str]]:
+    """Draw and save one patient's images; return the table's rows."""
+    rng = np.random.default_rng([seed, index, 1])
+    patient = rng.bytes(8).hex()
+    density = mixed_density(rng)
+    month = str(rng.choice(["200801", "200802", "200901", "200902", "201001"]))
+    detector = _DETECTORS[int(rng.integers(2))]
+    study = random_uid(rng, UID_ROOT)
+    file_number = 20_000_000 + index * 300 + int(rng.integers(0, 100))
+    breasts = [(laterality, bi_rads_of(2 * index + side, seed)) for side, laterality in enumerate(Laterality)]
+    if rng.random() < 0.12:  # one breast only
+        breasts = [breasts[int(rng.integers(2))]]
+    found = [(laterality, bi_rads, _findings(rng, bi_rads)) for laterality, bi_rads in breasts]
+
+    lines = []
+    for view in View:
+        for laterality, bi_rads, findings in found:
+            file_number += int(rng.integers(20, 30))
+            columns = round(rows * detector[1] / detector[0])
+            scene = draw_scene(rng, rows, columns, laterality, view, density, findings, edge_falloff=0.45)
+            side, name = laterality.value[0], "CC" if view is View.CC else "ML"
+            path = out / "AllDICOMs" / f"{file_number}_{patient}_MG_{side}_{name}_ANON.dcm"
+            spacing = _SPACING * detector[0] / rows
+            _save_image(path, rng, scene, laterality, view, spacing, patient, month, study)
+            if scene.findings:
+                rois = _rois(rng, scene, spacing)
+                plist = {"Images": [{"ImageIndex": 0, "NumberOfROIs": len(rois), "ROIs": rois}]}
+                (out / "AllXML" / f"{file_number}.xml").write_bytes(plistlib.dumps(plist))
+            lines.append(["removed", "removed", side, view.value, month, str(file_number), str(density), bi_rads])
+    return lines
+
+
+def _save_image(
+    path: Path,
+    rng: np.random.Generator,
+    scene: Scene,
+    laterality: Laterality,
+    view: View,
+    spacing: float,
+    patient: str,
+    month: str,
+    study: str,
+) -> None:
+    pixels = expose_detector(rng, scene, laterality)
+    instance = random_uid(rng, UID_ROOT)
+    dataset = new_dataset(DigitalMammographyXRayImageStorageForPresentation, instance, pixels, bits=14)
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.PresentationIntentType = "FOR PRESENTATION"
+    dataset.StudyDate = dataset.AcquisitionDate = f"{month}01"
+    dataset.StudyTime = ""
+    dataset.AccessionNumber = ""
+    dataset.Modality = "MG"
+    dataset.Manufacturer = "monai-e2e"
+    dataset.ManufacturerModelName = "Phantom"
+    dataset.ReferringPhysicianName = ""
+    dataset.StudyDescription = PHANTOM_NOTE
+    dataset.PatientName = dataset.PatientID = "removed"
+    dataset.PatientBirthDate = dataset.PatientSex = ""
+    dataset.BodyPartExamined = "BREAST"
+    dataset.StudyInstanceUID = study
+    dataset.SeriesInstanceUID = random_uid(rng, UID_ROOT)
+    dataset.StudyID = ""
+    dataset.SeriesNumber = dataset.InstanceNumber = 1
+    dataset.Laterality = dataset.ImageLaterality = laterality.value[0]
+    dataset.ViewPosition = view.value
+    dataset.PatientOrientation = ["A" if laterality is Laterality.LEFT else "P", "F"]
+    dataset.ImagerPixelSpacing = dataset.PixelSpacing = [round(spacing, 6)] * 2
+    dataset.PixelIntensityRelationship = "LOG"
+    dataset.PixelIntensityRelationshipSign = -1
+    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
+    dataset.PresentationLUTShape = "IDENTITY"
+    dataset.WindowCenter, dataset.WindowWidth = 8192, 16384
+    dataset.BurnedInAnnotation = "NO"
+    dataset.LossyImageCompression = "00"
+    save(dataset, path)
+
+
+def _rois(rng: np.random.Generator, scene: Scene, spacing: float) -> list[dict]:
+    """OsiriX's description of all findings of an image."""
+    rois: list[dict] = []
+
+    def add(name: str, points: np.ndarray) -> None:
+        rois.append(_roi(name, points, len(rois), spacing))
+
+    for placed in scene.findings:
+        malignant = placed.finding.pathology is Pathology.MALIGNANT
+        if placed.finding.type is LesionType.MASS:
+            add("Mass", placed.outline)
+            if malignant and rng.random() < 0.4:
+                add("Spiculated Region", _widened(placed, 1.5, scene.mask.shape))
+            continue
+        if malignant:
+            add("Cluster", placed.outline)
+        # In the real files, too, a single calcification is one point or a tiny polygon.
+        for spot in placed.spots:
+            ring = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]]) * scene.mask.shape[0] / 256
+            points = spot + ring if not malignant and rng.random() < 0.5 else spot[None]
+            add("Calcification", points)
+    return rois
+
+
+def _widened(placed: PlacedFinding, factor: float, shape: tuple[int, ...]) -> np.ndarray:
+    centre = placed.outline.mean(axis=0)
+    return np.clip(centre + (placed.outline - centre) * factor, 0, np.array(shape) - 1)
+
+
+def _roi(name: str, points: np.ndarray, index: int, spacing: float) -> dict:
+    """One region as OsiriX exports it; ``points`` are ``(row, column)``, written as ``(x, y)``."""
+    row, column = points[:, 0], points[:, 1]
+    pixels = float(abs(np.dot(column, np.roll(row, 1)) - np.dot(row, np.roll(column, 1))) / 2)
+    area = pixels * spacing**2 / 100  # cm²
+    centre = points.mean(axis=0)
+    return {
+        "Area": area,
+        "Center": f"({centre[1] * spacing:.6f}, {centre[0] * spacing:.6f}, 0.000000)",
+        "Dev": 0.0,
+        "IndexInImage": index,
+        "Max": 0.0,
+        "Mean": 0.0,
+        "Min": 0.0,
+        "Name": name,
+        "NumberOfPoints": len(points),
+        "Point_mm": [f"({x * spacing:.6f}, {y * spacing:.6f}, 0.000000)" for y, x in points],
+        "Point_px": [f"({x:.6f}, {y:.6f})" for y, x in points],
+        "Total": 0.0,
+        "Type": 19 if len(points) == 1 else 15,  # OsiriX: 19 a point, 15 a pencil line
+    }

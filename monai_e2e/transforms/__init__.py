@@ -1,0 +1,20 @@
+"""Transforms that MONAI lacks; all others in the bundles are MONAI's own."""
+
+from monai_e2e.transforms.intensity import (
+    RandShiftIntensityWithinRange,
+    RandShiftIntensityWithinRangeD,
+    RandShiftIntensityWithinRanged,
+    RandShiftIntensityWithinRangeDict,
+)
+from monai_e2e.transforms.mammogram import LoadMammogram, LoadMammogramD, LoadMammogramd, LoadMammogramDict
+
+__all__ = [
+    "LoadMammogram",
+    "LoadMammogramD",
+    "LoadMammogramDict",
+    "LoadMammogramd",
+    "RandShiftIntensityWithinRange",
+    "RandShiftIntensityWithinRangeD",
+    "RandShiftIntensityWithinRangeDict",
+    "RandShiftIntensityWithinRanged",
+]

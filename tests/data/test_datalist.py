@@ -1,0 +1,121 @@
+"""Reading the data list back, and what it refuses."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_e2e.data.datalist import load_datalist, pixel_mean
+from monai_e2e.errors import UserError
+
+
+def sample(patient: str, label: int) -> dict:
+    return {
+        "image": f"images/{patient}.png",
+        "label": label,
+        "patient_id": patient,
+        "laterality": "LEFT",
+        "view": "CC",
+        "lesions": [{"mask": f"masks/{patient}_1.png", "type": "mass", "pathology": "benign"}],
+        "lesions_excluded": 0,
+    }
+
+
+DATALIST = {
+    "name": "made-up",
+    "image_size": [288, 224],
+    "pixel_mean": 44.33,
+    "training": [sample("a", 0), sample("b", 1)],
+    "validation": [sample("c", 0), sample("d", 1)],
+    "test": [sample("e", 0), sample("f", 0)],
+}
+
+
+@pytest.fixture
+def datalist():
+    return copy.deepcopy(DATALIST)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a data list and the files of the made-up patients; returns the folder."""
+    folder = tmp_path / "prepared"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for patient in "abcdef":
+        for path in (f"images/{patient}.png", f"masks/{patient}_1.png"):
+            Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / path)
+
+    def write(content: dict):
+        (folder / "datalist.json").write_text(json.dumps(content))
+        return folder
+
+    return write
+
+
+def test_paths_are_absolute_and_the_rest_is_kept(write, datalist):
+    folder = write(datalist)
+    samples = load_datalist(folder, "training", (288, 224))
+    assert [item["label"] for item in samples] == [0, 1]
+    assert samples[0]["image"] == str(folder / "images" / "a.png")
+    assert samples[0]["lesions"] == [{"mask": str(folder / "masks" / "a_1.png"), "type": "mass", "pathology": "benign"}]
+    assert samples[0]["view"] == "CC"
+    assert pixel_mean(folder) == 44.33
+
+
+def test_missing_or_other_folders_name_the_next_step(tmp_path, write, datalist):
+    with pytest.raises(UserError, match="no such folder; run `monai-e2e prepare"):
+        load_datalist(tmp_path / "absent", "training")
+    with pytest.raises(UserError, match=r"not a prepared folder \(no datalist\.json\).*monai-e2e prepare"):
+        load_datalist(tmp_path, "training")
+    folder = write(datalist)
+    (folder / "datalist.json").write_text("{")
+    with pytest.raises(UserError, match="not readable as JSON"):
+        pixel_mean(folder)
+    with pytest.raises(UserError, match="pixel_mean"):
+        pixel_mean(write({"training": []}))
+    with pytest.raises(UserError, match="choose one of training, validation, test"):
+        load_datalist(folder, "train")
+
+
+def test_other_size_names_both_ways_out(write, datalist):
+    expected = r"288×224, this config wants 1152×896: .*--image-size or pass --image_size '\[288,224\]'"
+    with pytest.raises(UserError, match=expected):
+        load_datalist(write(datalist), "training", [1152, 896])
+
+
+def test_shared_patient_is_refused(write, datalist):
+    datalist["test"][0]["patient_id"] = "a"
+    with pytest.raises(UserError, match="patient a is in both training and test"):
+        load_datalist(write(datalist), "validation")
+
+
+def test_partition_of_one_class_is_refused(write, datalist):
+    with pytest.raises(UserError, match=r"partition test has labels \[0\]"):
+        load_datalist(write(datalist), "test")
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/etc/passwd", "images/../../secret.png", "images/link.png"])
+@pytest.mark.parametrize("where", ["image", "mask"])
+def test_paths_out_of_the_folder_are_refused(write, datalist, path, where):
+    if where == "image":
+        datalist["training"][0]["image"] = path
+    else:
+        datalist["training"][0]["lesions"][0]["mask"] = path
+    folder = write(datalist)
+    (folder.parent / "secret.png").touch()
+    (folder / "images" / "link.png").symlink_to(folder.parent / "secret.png")
+    with pytest.raises(UserError, match="leads out of the folder"):
+        load_datalist(folder, "training")
+
+
+def test_absent_file_and_incomplete_sample_are_refused(write, datalist):
+    folder = write(datalist)
+    (folder / "images" / "b.png").unlink()
+    with pytest.raises(UserError, match=r"b\.png: absent though datalist\.json names it"):
+        load_datalist(folder, "training")
+    del datalist["validation"][1]["label"]
+    with pytest.raises(UserError, match="lacks 'label'"):
+        load_datalist(write(datalist), "validation")

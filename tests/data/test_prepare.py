@@ -1,0 +1,235 @@
+"""The prepared folder, made from films written here: contents, exclusions, replacement, privacy."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cbis_ddsm import CbisFolder, film_pixels, mask_pixels
+from test_inbreast import write_inbreast
+
+from monai_e2e.data.dicom import read_mammogram, read_mask
+from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast
+from monai_e2e.errors import UserError
+
+SIZE = (32, 24)
+
+
+def cbis_source(root: Path, patients: int = 9, **extra) -> CbisFolder:
+    folder = CbisFolder(root)
+    for number in range(patients):
+        folder.add(f"P_{number:05d}", pathology="BENIGN" if number % 2 else "MALIGNANT", mask_first=number % 3 > 0)
+    return folder
+
+
+def prepare(src: Path, out: Path, **arguments) -> dict:
+    return prepare_cbis_ddsm(src, out, **{"image_size": SIZE, "workers": 1, **arguments})
+
+
+def exclusions(out: Path) -> list[dict[str, str]]:
+    with (out / "excluded.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def samples(out: Path) -> dict[str, dict]:
+    datalist = json.loads((out / "datalist.json").read_text())
+    return {Path(s["image"]).stem: s for name in ("training", "validation", "test") for s in datalist[name]}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("prepared")
+    report = prepare(cbis_source(root / "src").write(), root / "out")
+    return root, report
+
+
+def test_folder_has_what_the_design_says(prepared):
+    root, report = prepared
+    out = root / "out"
+    datalist = json.loads((out / "datalist.json").read_text())
+    assert list(datalist) == [
+        "name",
+        "protocol",
+        "seed",
+        "image_size",
+        "pixel_mean",
+        "classes",
+        "training",
+        "validation",
+        "test",
+    ]
+    assert (datalist["name"], datalist["protocol"], datalist["seed"]) == ("cbis-ddsm", "paper", 0)
+    assert datalist["image_size"] == list(SIZE)
+    sample = samples(out)["P_00000_LEFT_CC"]
+    assert sample == {
+        "image": "images/P_00000_LEFT_CC.png",
+        "label": 1,
+        "patient_id": "P_00000",
+        "laterality": "LEFT",
+        "view": "CC",
+        "lesions": [{"mask": "masks/P_00000_LEFT_CC_1.png", "type": "mass", "pathology": "malignant"}],
+        "lesions_excluded": 0,
+        "density": 2,
+    }
+    with Image.open(out / sample["image"]) as image, Image.open(out / sample["lesions"][0]["mask"]) as mask:
+        assert (image.mode, image.size) == ("I;16", SIZE[::-1])
+        assert (mask.mode, mask.size) == ("L", SIZE[::-1])
+        assert set(np.unique(np.array(mask))) == {0, 255}
+    assert report == json.loads((out / "report.json").read_text())
+    assert sum(counts["images"] for counts in report["partitions"].values()) == 9
+    assert "| training |" in (out / "report.md").read_text()
+    assert {path.name for path in root.iterdir()} == {"src", "out"}  # no temporary folder left
+
+
+def test_mask_is_told_from_crop_by_pixels_in_either_order(prepared):
+    out = prepared[0] / "out"
+    expected = np.zeros(SIZE, bool)
+    expected[8:16, 6:12] = True
+    for sample in samples(out).values():
+        np.testing.assert_array_equal(read_mask(out / sample["lesions"][0]["mask"]), expected)
+
+
+def test_image_is_the_resized_film_and_pixel_mean_the_training_mean(prepared):
+    root, report = prepared
+    out = root / "out"
+    datalist = json.loads((out / "datalist.json").read_text())
+    means = [np.array(Image.open(out / s["image"])).mean() * 255 / 65535 for s in datalist["training"]]
+    assert datalist["pixel_mean"] == pytest.approx(np.mean(means), abs=1e-3)
+    assert 100 < report["pixel_mean"] < 155  # uniform noise
+    film = read_mammogram(next((root / "src").glob("*P_00003_LEFT_CC/*/*/*.dcm")))
+    small = read_mammogram(out / "images" / "P_00003_LEFT_CC.png")
+    blocks = film.reshape(32, 2, 24, 2).mean(axis=(1, 3))
+    assert np.corrcoef(blocks.ravel(), small.ravel())[0, 1] > 0.9
+
+
+def test_no_header_text_reaches_the_output(prepared):
+    out = prepared[0] / "out"
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) == 9 + 9 + 4
+    for path in files:
+        content = path.read_bytes()
+        assert b"Doe" not in content
+        assert b"1.2.4." not in content
+        assert str(out.parent).encode() not in content
+
+
+def test_mask_sizes_that_differ_from_the_film(tmp_path):
+    folder = cbis_source(tmp_path / "src", 8)
+    folder.add("P_00100", pathology="MALIGNANT", mask=mask_pixels(128, 96))
+    folder.add("P_00101", pathology="MALIGNANT", mask=mask_pixels(64, 56))
+    prepare(folder.write(), tmp_path / "out")
+    found = samples(tmp_path / "out")
+    assert read_mask(tmp_path / "out" / found["P_00100_LEFT_CC"]["lesions"][0]["mask"])[8:16, 6:12].all()
+    assert found["P_00101_LEFT_CC"]["lesions"] == []
+    assert found["P_00101_LEFT_CC"]["lesions_excluded"] == 1
+    reasons = [row["reason"] for row in exclusions(tmp_path / "out")]
+    assert reasons == ["mask and film differ in shape: mask 64×56, film 64×48"]
+
+
+def test_bad_files_end_in_excluded_csv(tmp_path):
+    folder = cbis_source(tmp_path / "src", 10)
+    no_mask = film_pixels(64, 48, seed=99)
+    folder.add("P_00100", pathology="MALIGNANT", mask=no_mask)
+    folder.add("P_00101", mask=mask_pixels() * 0)
+    src = folder.write()
+    broken = next((src / "Mass-Training_P_00003_LEFT_CC").rglob("*.dcm"))
+    broken.write_bytes(broken.read_bytes()[:-1000])
+    (src / "junk.dcm").write_text("junk")
+    report = prepare(src, tmp_path / "out")
+    rows = {Path(row["path"]).parts[0]: row["reason"] for row in exclusions(tmp_path / "out")}
+    assert rows["Mass-Training_P_00003_LEFT_CC"].startswith("film not usable: pixel data can't be decoded")
+    assert rows["Mass-Training_P_00100_LEFT_CC_1"] == "no mask among the lesion's files: all have grey values"
+    assert rows["Mass-Training_P_00101_LEFT_CC_1"] == "mask empty"
+    assert rows["junk.dcm"] == "not readable as DICOM"
+    assert "P_00003_LEFT_CC" not in samples(tmp_path / "out")
+    assert sum(report["excluded"].values()) == 4
+    assert report["excluded"]["film not usable"] == 1
+
+
+def test_result_is_the_same_whatever_the_workers_and_on_every_run(prepared, tmp_path):
+    root, _ = prepared
+    prepare(root / "src", tmp_path / "out", workers=2)
+    files = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(root / "out") for path in (root / "out").rglob("*") if path.is_file())
+    for path in files:
+        assert (tmp_path / "out" / path).read_bytes() == (root / "out" / path).read_bytes()
+
+
+def test_preparing_again_replaces_the_folder(tmp_path):
+    src, out = cbis_source(tmp_path / "src").write(), tmp_path / "out"
+    prepare(src, out)
+    (out / "patches").mkdir()
+    (out / "patches" / "stale.png").touch()
+    prepare(src, out, image_size=(16, 12))
+    assert not (out / "patches").exists()
+    assert json.loads((out / "datalist.json").read_text())["image_size"] == [16, 12]
+    assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
+
+
+def test_failure_leaves_the_old_folder_and_no_rest(tmp_path):
+    src, out = cbis_source(tmp_path / "src").write(), tmp_path / "out"
+    prepare(src, out)
+    before = (out / "datalist.json").read_bytes()
+    for path in src.glob("*_P_*[02468]_LEFT_CC/*/*/*.dcm"):
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"partition \w+ has \d+ image\(s\) and not both classes"):
+        prepare(src, out)
+    assert (out / "datalist.json").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
+
+
+def test_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    src, out = cbis_source(tmp_path / "src").write(), tmp_path / "out"
+    prepare(src, out)
+    rename = Path.rename
+
+    def fail_for_the_new_folder(self, target):
+        if (self / "datalist.json").is_file() and self.name.startswith(".out.partial-"):
+            raise OSError(16, "Device or resource busy")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_folder)
+    with pytest.raises(UserError, match="can't be replaced"):
+        prepare(src, out)
+    assert len(samples(out)) == 9
+    assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
+
+
+def test_folders_of_others_are_refused(tmp_path):
+    src = cbis_source(tmp_path / "src").write()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(UserError, match=r"not empty and not a prepared folder \(has thesis\.txt\)"):
+        prepare(src, tmp_path / "mine")
+    (tmp_path / "mine" / "datalist.json").touch()
+    with pytest.raises(UserError, match=r"thesis\.txt"):
+        prepare(src, tmp_path / "mine")
+    with pytest.raises(UserError, match="holds the source"):
+        prepare(src, src)
+    with pytest.raises(UserError, match="choose one of paper, official"):
+        prepare(src, tmp_path / "out", protocol="other")
+    with pytest.raises(UserError, match="image size"):
+        prepare(src, tmp_path / "out", image_size=(0, 5))
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_inbreast_outlines_become_masks(tmp_path):
+    rows = [(100 + i, f"p{i:02d}", "LR"[i % 2], "CC", "5" if i % 3 == 0 else "2") for i in range(12)]
+    rois = {row[0]: [("Mass", [(6, 10), (15, 10), (15, 20), (6, 20)])] for row in rows[::3]}
+    rois[103].append(("Calcification", [(500, 500)]))
+    src = write_inbreast(tmp_path / "src", rows, rois)
+    report = prepare_inbreast(src, tmp_path / "out", image_size=(20, 15), workers=1)
+    found = samples(tmp_path / "out")
+    assert len(found) == 12
+    lesion = found["p00_LEFT_CC"]["lesions"][0]
+    assert (lesion["type"], lesion["pathology"]) == ("mass", None)
+    mask = read_mask(tmp_path / "out" / lesion["mask"])
+    assert mask[7, 5]
+    assert not mask[:4].any()
+    assert not mask[12:].any()
+    assert found["p03_RIGHT_CC"]["lesions_excluded"] == 1
+    assert report["excluded"] == {"outline outside the film": 1}
+    assert report["protocol"] == "paper-70-30"
+    assert sum(counts["lesions"].get("mass", 0) for counts in report["partitions"].values()) == 4

@@ -1,0 +1,106 @@
+"""Partitions: no patient in two of them, both classes in each, same seed → same partitions."""
+
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from monai_e2e.data.records import Catalogue, Laterality, Mammogram, View
+from monai_e2e.data.splits import assert_disjoint, split_cbis_ddsm, split_inbreast, split_patients
+from monai_e2e.errors import UserError
+
+FRACTIONS = {"training": 0.765, "validation": 0.085, "test": 0.15}
+
+
+def films(patients: int, positive_every: int = 3, partition: str | None = None, prefix: str = "P") -> list[Mammogram]:
+    """Two views per patient; the second view of every third patient is positive."""
+    return [
+        Mammogram(
+            path=Path("film.dcm"),
+            patient_id=f"{prefix}{number:04d}",
+            laterality=Laterality.LEFT,
+            view=view,
+            label=int(number % positive_every == 0 and view is View.MLO),
+            partition=partition,
+        )
+        for number in range(patients)
+        for view in View
+    ]
+
+
+def patients_of(group: list[Mammogram]) -> set[str]:
+    return {film.patient_id for film in group}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [9, 20, 101])
+def test_no_patient_is_in_two_partitions_and_no_film_is_lost(count, seed):
+    everything = films(count)
+    partitions = split_patients(everything, FRACTIONS, seed)
+    for first, second in combinations(partitions.values(), 2):
+        assert not patients_of(first) & patients_of(second)
+    assert sum(map(len, partitions.values())) == len(everything)
+    assert all({film.label for film in group} == {0, 1} for group in partitions.values())
+
+
+def test_shares_and_stratification_are_as_asked():
+    partitions = split_patients(films(300), FRACTIONS, seed=1)
+    assert {name: len(patients_of(group)) for name, group in partitions.items()} == {
+        "training": 230,
+        "validation": 25,
+        "test": 45,
+    }
+    for group in partitions.values():
+        positive = {film.patient_id for film in group if film.label}
+        assert abs(len(positive) / len(patients_of(group)) - 1 / 3) < 0.04
+
+
+def test_split_depends_on_seed_and_not_on_order():
+    everything = films(60)
+    first = split_patients(everything, FRACTIONS, seed=3)
+    assert split_patients(everything[::-1], FRACTIONS, seed=3) == first
+    assert split_patients(everything, FRACTIONS, seed=4) != first
+
+
+def test_too_few_patients_of_one_class_are_an_error():
+    with pytest.raises(UserError, match=r"2 patient\(s\) with a positive mammogram, but 3 partitions"):
+        split_patients(films(6), FRACTIONS, seed=0)
+    with pytest.raises(UserError, match="add up to 1"):
+        split_patients(films(60), {"training": 0.5, "test": 0.4}, seed=0)
+
+
+def test_shared_patient_is_detected():
+    with pytest.raises(UserError, match="patient P0000 is in both training and test"):
+        assert_disjoint({"training": films(2), "test": films(1)})
+
+
+def test_paper_protocol_uses_the_training_half_only():
+    catalogue = Catalogue("cbis", films(40, partition="training") + films(10, partition="test", prefix="T"))
+    partitions, left_out = split_cbis_ddsm(catalogue, "paper", seed=0)
+    assert all(film.partition == "training" for group in partitions.values() for film in group)
+    assert len(left_out) == 20
+    assert {item.reason for item in left_out} == {"TCIA's test half: not used by protocol paper"}
+
+
+def test_official_protocol_tests_on_tcia_s_half_and_drops_shared_patients_from_training():
+    training = films(40, partition="training")
+    test = films(3, partition="test") + films(10, partition="test", prefix="T")
+    partitions, left_out = split_cbis_ddsm(Catalogue("cbis", training + test), "official", seed=0)
+    assert {film.image_id for film in partitions["test"]} == {film.image_id for film in test}
+    assert len(left_out) == 6
+    assert len(partitions["training"]) + len(partitions["validation"]) == 80 - 6
+    assert not patients_of(partitions["test"]) & patients_of(partitions["training"] + partitions["validation"])
+
+
+def test_protocol_errors_name_the_choices():
+    with pytest.raises(UserError, match="choose one of paper, official"):
+        split_cbis_ddsm(Catalogue("cbis", films(40, partition="training")), "other", seed=0)
+    with pytest.raises(UserError, match="needs TCIA's test half"):
+        split_cbis_ddsm(Catalogue("cbis", films(40, partition="training")), "official", seed=0)
+
+
+def test_inbreast_keeps_thirty_percent_for_testing():
+    partitions, left_out = split_inbreast(Catalogue("inbreast", films(100)), seed=0)
+    counts = {name: len(patients_of(group)) for name, group in partitions.items()}
+    assert counts == {"training": 59, "validation": 11, "test": 30}
+    assert left_out == []
