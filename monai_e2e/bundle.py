@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 from monai.bundle import ConfigWorkflow
-from monai.bundle.config_item import ConfigExpression
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
+from monai.utils import BundlePropertyConfig
 
 from monai_e2e.errors import UserError
 
@@ -55,9 +55,9 @@ def begin(num_threads: int | None = None) -> None:
     config = workflow.parser.get()
     used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
     known = {
-        spec["id"].split("::")[0]
+        str(specification[BundlePropertyConfig.ID]).split("::")[0]
         for properties in (TrainProperties, InferProperties, MetaProperties)
-        for spec in properties.values()
+        for specification in properties.values()
     }
     for key, value in config.items():
         if key in used or key in known or not _is_plain(value):
@@ -103,7 +103,7 @@ def _one_line_excepthook(
 
 
 def _running_workflow() -> ConfigWorkflow | None:
-    frame = sys._getframe(1)
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         candidate = frame.f_locals.get("self")
         if isinstance(candidate, ConfigWorkflow):
@@ -137,4 +137,4 @@ def _is_plain(value: object) -> bool:
         return all(_is_plain(item) for item in value.values())
     if isinstance(value, (list, tuple)):
         return all(_is_plain(item) for item in value)
-    return not (ConfigExpression.is_expression(value) or (isinstance(value, str) and value.startswith(("@", "%"))))
+    return not (isinstance(value, str) and value.startswith(("$", "@", "%")))

@@ -74,9 +74,9 @@ def _run(arguments: argparse.Namespace) -> None:
             prepare_inbreast(arguments.src, arguments.out, **common)
         print(f"Prepared: {arguments.out} (counts and exclusions: report.md, excluded.csv)")
     else:
-        from monai_e2e.demo import run_demo
+        from monai_e2e.demo import format_summary, run_demo
 
-        run_demo(arguments.out, arguments.bundles, arguments.seed)
+        print(format_summary(run_demo(arguments.out, arguments.bundles, arguments.seed)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

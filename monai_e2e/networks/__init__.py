@@ -8,6 +8,7 @@ from monai_e2e.networks.weights import initialize, load_imagenet, load_weights, 
 __all__ = [
     "BACKBONES",
     "VGG16",
+    "Backbone",
     "BottleneckUnit",
     "PatchClassifier",
     "ResNet50",

@@ -17,7 +17,21 @@ from torch import nn
 VGG16_LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
 
 
-class ResNet50(ResNet):
+class Backbone(nn.Module):
+    """What the rest of the code knows of a backbone.
+
+    Attributes:
+        out_channels: channels of the feature map.
+        stride: pixels of the input for each position of the feature map.
+        stages: names of the stages → names of their modules, from the input to the feature map.
+    """
+
+    out_channels: int
+    stride: int
+    stages: Mapping[str, tuple[str, ...]]
+
+
+class ResNet50(ResNet, Backbone):
     """MONAI's ResNet-50 without pooling and classifier.
 
     Args:
@@ -28,7 +42,7 @@ class ResNet50(ResNet):
     """
 
     stride = 32
-    stages: Mapping[str, tuple[str, ...]] = {
+    stages = {  # noqa: RUF012 (the annotation is Backbone's)
         "stage1": ("conv1", "bn1"),
         "stage2": ("layer1",),
         "stage3": ("layer2",),
@@ -56,7 +70,7 @@ class ResNet50(ResNet):
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
-class VGG16(nn.Module):
+class VGG16(Backbone):
     """VGG-16's convolutional part, without batch normalisation, up to and including its last pooling.
 
     Args:
@@ -85,21 +99,21 @@ class VGG16(nn.Module):
             layers += [nn.Conv2d(channels, out_channels, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
             channels = out_channels
         self.features = nn.Sequential(*layers)
-        self.stages: Mapping[str, tuple[str, ...]] = stages
+        self.stages = stages
         self.out_channels = channels
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.features(x)
 
 
-BACKBONES: Mapping[str, Callable[..., nn.Module]] = {"resnet50": ResNet50, "vgg16": VGG16}
+BACKBONES: Mapping[str, Callable[..., Backbone]] = {"resnet50": ResNet50, "vgg16": VGG16}
 
 
-def make_backbone(name: str, in_channels: int = 3, width: float = 1.0) -> nn.Module:
+def make_backbone(name: str, in_channels: int = 3, width: float = 1.0) -> Backbone:
     """Build a backbone by name.
 
     Raises:

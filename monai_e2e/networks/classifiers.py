@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from monai_e2e.networks.backbones import make_backbone
+from monai_e2e.networks.backbones import Backbone, make_backbone
 from monai_e2e.networks.top import make_top
 
 
@@ -28,6 +28,8 @@ class PatchClassifier(nn.Module):
     Raises:
         ValueError: when ``backbone`` is unknown.
     """
+
+    backbone: Backbone
 
     def __init__(
         self,
@@ -59,10 +61,14 @@ class PatchClassifier(nn.Module):
 
         Returns:
             Logits ``[B, num_classes, h, w]``, one position per stride of the backbone.
+
+        Raises:
+            ValueError: when ``window`` is not a multiple of the backbone's stride.
         """
-        features = self.backbone(x)
-        side = max(1, -(-window // self.backbone.stride))
-        pooled = nn.functional.avg_pool2d(features, kernel_size=side, stride=1)
+        stride = self.backbone.stride
+        if window < stride or window % stride:
+            raise ValueError(f"the window must be a multiple of the backbone's stride {stride}, got {window}")
+        pooled = nn.functional.avg_pool2d(self.backbone(x), kernel_size=window // stride, stride=1)
         weight = self.head.weight[:, :, None, None]
         return nn.functional.conv2d(pooled, weight, self.head.bias)
 
@@ -86,6 +92,8 @@ class WholeImageClassifier(nn.Module):
     Raises:
         ValueError: when a block is not in the paper's notation.
     """
+
+    backbone: Backbone
 
     def __init__(
         self,
@@ -123,7 +131,7 @@ class WholeImageClassifier(nn.Module):
         return [{"params": decay, "name": "decay"}, {"params": rest, "name": "no decay", "weight_decay": 0.0}]
 
 
-def _backbone_stages(backbone: nn.Module) -> dict[str, tuple[str, ...]]:
+def _backbone_stages(backbone: Backbone) -> dict[str, tuple[str, ...]]:
     return {
         f"backbone.{stage}": tuple(f"backbone.{module}" for module in modules)
         for stage, modules in backbone.stages.items()

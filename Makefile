@@ -1,0 +1,40 @@
+# `make demo` and `make test` set up .venv with the tested versions first; both need Python >= 3.10 only.
+# On Linux without a GPU, save gigabytes: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test lint format clean
+
+help:
+	@echo "make demo    the whole pipeline on phantoms, report in runs/demo/index.html"
+	@echo "make test    the test suite"
+	@echo "make lint    ruff and mypy"
+	@echo "make clean   remove .venv and runs"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python >= 3.10 is needed, this is ' + sys.version)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: install
+	$(BIN)/monai-e2e demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,146 @@
+"""The demo's page: one HTML file that opens offline, pictures included."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from matplotlib.figure import Figure
+
+from monai_e2e.data import PATCH_CLASSES, load_datalist, read_mammogram, read_mask
+from monai_e2e.inferers import upsample_heatmap
+
+_MALIGNANT = [index for index, name in enumerate(PATCH_CLASSES) if name.endswith("malignant")]
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>monai-e2e demo</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }}
+h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem; margin-top: 2rem }}
+table {{ border-collapse: collapse }}
+td, th {{ padding: .3rem 1rem .3rem 0; text-align: left; border-bottom: 1px solid #ddd }}
+td.number {{ font-variant-numeric: tabular-nums }}
+.notice {{ background: #fff4d6; padding: .6rem 1rem; border-radius: .3rem }}
+img {{ max-width: 100% }}
+pre {{ background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .75rem; line-height: 1.6 }}
+</style></head><body>
+<h1>monai-e2e demo: from drawn mammograms to a transferred classifier</h1>
+<p class="notice"><strong>Phantoms.</strong> Every image here was drawn by a program. The figures show that the pipeline
+works, and say nothing of how it does on patients. For research, not for diagnosis.</p>
+<h2>Results on the held-out test patients</h2>
+<table><tr><th>Network</th><th>Measure</th><th>Value</th><th>Data</th></tr>{rows}</table>
+<p>Intervals: 95 %, DeLong. Whole-image networks were trained with {seeds} seeds; the row from scratch had the same
+images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC; the test patients were
+not looked at before. The whole run took {minutes:.1f} minutes.</p>
+<h2>ROC curve of the whole-image classifier</h2><img alt="ROC curve" style="max-width: 28rem" src="{roc}">
+<h2>Three test images</h2>
+<p>Left: the film, with its annotated lesion outlined (red malignant, green benign). Right: what the patch classifier,
+run over the whole film at once, takes for malignant. Above: the whole-image classifier's score.</p>
+<img alt="three films with heatmaps" src="{examples}">
+<h2>The commands that were run</h2><pre>{commands}</pre>
+</body></html>
+"""
+
+
+def write_page(
+    out: Path, summary: Mapping, commands: Sequence[tuple[str, float]], window: int, stride: int = 32
+) -> None:
+    """Write ``index.html`` from a finished demo in ``out``.
+
+    Args:
+        out: folder of the demo.
+        summary: what ``summary.json`` holds.
+        commands: what was run, and the seconds that it took.
+        window: side of the patch classifier's patches, in pixels.
+        stride: distance of the heatmap's windows, in pixels.
+    """
+    first = out / "whole" / f"seed{summary['seeds'][0]}"
+    with (first / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        predictions = list(csv.DictReader(file))
+    samples = {Path(s["image"]).stem: s for s in load_datalist(out / "data" / "cbis-ddsm" / "prepared", "test")}
+    examples = _figure(_examples(predictions), samples, out / "patch" / "heatmaps", window, stride)
+    (out / "examples.png").write_bytes(examples)
+    page = _PAGE.format(
+        rows=_rows(summary),
+        seeds=len(summary["seeds"]),
+        minutes=summary["seconds"] / 60,
+        roc=_embed((first / "roc.png").read_bytes()),
+        examples=_embed(examples),
+        commands="\n".join(f"# {seconds:.0f} s\n{html.escape(command)}" for command, seconds in commands),
+    )
+    (out / "index.html").write_text(page, encoding="utf-8")
+
+
+def _rows(summary: Mapping) -> str:
+    whole, transfer = summary["whole"], summary["transfer"]
+
+    def interval(score: Mapping) -> str:
+        return f"{score['auc']:.3f} ({score['auc_ci'][0]:.3f}–{score['auc_ci'][1]:.3f})"
+
+    def each(values: Sequence[float]) -> str:
+        return ", ".join(f"{value:.3f}" for value in values)
+
+    table = [
+        ("Patch classifier", "accuracy, five classes", f"{summary['patch']['accuracy']:.3f}", "CBIS-DDSM phantoms"),
+        ("Whole image, from the patch classifier", "AUC, first seed", interval(whole), "CBIS-DDSM phantoms"),
+        (
+            "Whole image, from the patch classifier",
+            f"AUC, mean of seeds ({each(whole['auc_by_seed'])})",
+            f"{whole['auc_mean']:.3f}",
+            "CBIS-DDSM phantoms",
+        ),
+        (
+            "Whole image, from scratch",
+            f"AUC, mean of seeds ({each(whole['auc_from_scratch_by_seed'])})",
+            f"{whole['auc_from_scratch']:.3f}",
+            "CBIS-DDSM phantoms",
+        ),
+        ("Transferred, image labels alone", "AUC, first seed", interval(transfer), "INbreast phantoms"),
+    ]
+    return "".join(f"<tr><td>{a}</td><td>{b}</td><td class=number>{c}</td><td>{d}</td></tr>" for a, b, c, d in table)
+
+
+def _examples(predictions: Sequence[Mapping[str, str]]) -> list[tuple[str, str, float]]:
+    """The surest right answer of either class and the worst mistake, as (title, image id, score)."""
+    scores = {row["image"]: float(row["p_malignant"]) for row in predictions}
+    malignant = {row["image"]: row["label"] == "1" for row in predictions}
+    surest = max((name for name in scores if malignant[name]), key=scores.__getitem__)
+    clearest = min((name for name in scores if not malignant[name]), key=scores.__getitem__)
+    rest = [name for name in scores if name not in (surest, clearest)]
+    worst = max(rest, key=lambda name: (1 - scores[name]) if malignant[name] else scores[name])
+    return [
+        ("malignant", surest, scores[surest]),
+        ("benign", clearest, scores[clearest]),
+        (f"{'malignant' if malignant[worst] else 'benign'}, the worst mistake", worst, scores[worst]),
+    ]
+
+
+def _figure(
+    examples: Sequence[tuple[str, str, float]], samples: Mapping[str, Mapping], heatmaps: Path, window: int, stride: int
+) -> bytes:
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    for column, (title, name, score) in enumerate(examples):
+        film = read_mammogram(samples[name]["image"])
+        heat = nibabel.Nifti1Image.from_filename(heatmaps / f"{name}_heatmap.nii.gz").get_fdata().squeeze()
+        malignant = upsample_heatmap(heat[..., _MALIGNANT].sum(axis=-1), film.shape, window, stride)
+        left, right = figure.add_subplot(1, 6, 2 * column + 1), figure.add_subplot(1, 6, 2 * column + 2)
+        for axes in (left, right):
+            axes.imshow(film, cmap="gray", vmin=0, vmax=1)
+            axes.set_axis_off()
+        for lesion in samples[name]["lesions"]:
+            color = "red" if lesion["pathology"] == "malignant" else "lime"
+            left.contour(read_mask(lesion["mask"]), levels=[0.5], colors=color, linewidths=1)
+        right.imshow(malignant, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.clip(2 * malignant, 0, 1))
+        left.set_title(f"{title}\np(malignant) = {score:.2f}", fontsize=10, loc="left")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    return buffer.getvalue()
+
+
+def _embed(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
