@@ -150,7 +150,7 @@ def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) ->
                 "inbreast",
                 str(demo.data("inbreast").parent / "download"),
                 "--patients",
-                "60",
+                "100",
             ),
         ],
         [

@@ -131,6 +131,8 @@ def _download(url: str) -> str:
 def initialize(network: nn.Module, weights: str, checkpoint: str | Path | None, part: str, first: str) -> nn.Module:
     """Give a network the weights that its training starts from.
 
+    Its ``pixel_mean`` stays, since it belongs to the images that it is trained on now, not to those of the checkpoint.
+
     Args:
         network: the network, changed in place and returned.
         weights: ``"checkpoint"`` (required), ``"checkpoint_or_scratch"`` (used if it is there), ``"scratch"``,
@@ -155,7 +157,9 @@ def initialize(network: nn.Module, weights: str, checkpoint: str | Path | None, 
             "No checkpoint at %s: training from scratch. To start from it, first run `%s`.", checkpoint, first
         )
     elif weights in ("checkpoint", "checkpoint_or_scratch"):
+        pixel_mean = network.get_buffer("pixel_mean").clone()
         load_weights(network, str(checkpoint), part)
+        network.get_buffer("pixel_mean").copy_(pixel_mean)
         logger.info("Starting from %s.", checkpoint)
     elif weights == "scratch":
         logger.info("Training from scratch, as asked.")

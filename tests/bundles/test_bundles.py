@@ -1,0 +1,273 @@
+"""Every config of every bundle runs for an epoch on tiny phantoms, in the order and by the keys that users have."""
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, verify_net_in_out
+
+from monai_e2e.bundle import user_error
+from monai_e2e.data import load_datalist, phantom_dataset
+from monai_e2e.networks import read_state
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+NAMES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")
+ONE_EPOCH = [{"name": "all layers", "trainable": ["*"], "lr": 1e-3, "epochs": 1}]
+SMALL = {"recipe": "phantom", "image_size": [128, 96], "batch_size": 8, "width": 0.0625}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    return {
+        "cbis-ddsm": phantom_dataset("cbis-ddsm", patients=30, image_size=(128, 96), folder=folder, workers=2),
+        "inbreast": phantom_dataset("inbreast", patients=16, image_size=(128, 96), folder=folder, workers=2),
+    }
+
+
+def run(bundle, action, configs, **keys):
+    files = [str(BUNDLES / bundle / "configs" / f"{config}.json") for config in configs]
+    workflow = ConfigWorkflow(files, run_id=action, logging_file=False, workflow_type=None, **{**SMALL, **keys})
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    return workflow
+
+
+def train(bundle, dataset, out, **keys):
+    out = str(out)
+    extra = {"patch_size": 32, "per_roi": 2} if bundle == "ddsm_patch" else {}
+    keys = {"dataset_dir": dataset, "model_dir": out, "output_dir": out, "stages": ONE_EPOCH, **extra, **keys}
+    return run(bundle, "training", ["train"], **keys)
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tmp_path_factory):
+    """The three bundles trained one after the other, each from the one before."""
+    root = tmp_path_factory.mktemp("trained")
+    train("ddsm_patch", prepared["cbis-ddsm"], root / "ddsm_patch")
+    train(
+        "ddsm_whole",
+        prepared["cbis-ddsm"],
+        root / "ddsm_whole",
+        weights="checkpoint",
+        patch_checkpoint=str(root / "ddsm_patch/model.pt"),
+    )
+    train(
+        "inbreast_transfer",
+        prepared["inbreast"],
+        root / "inbreast_transfer",
+        weights="checkpoint",
+        whole_checkpoint=str(root / "ddsm_whole/model.pt"),
+    )
+    return root
+
+
+def dataset_of(bundle, prepared):
+    return prepared["inbreast" if bundle == "inbreast_transfer" else "cbis-ddsm"]
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_training_writes_a_model_of_plain_tensors_with_its_pixel_mean_and_tensorboard_logs(bundle, trained, prepared):
+    state = read_state(trained / bundle / "model.pt")
+    datalist = json.loads((Path(dataset_of(bundle, prepared)) / "datalist.json").read_text())
+    assert float(state["pixel_mean"]) == pytest.approx(datalist["pixel_mean"], abs=1e-3)
+    assert list((trained / bundle / "tensorboard").glob("events.*"))
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_evaluating_scores_each_test_sample_once(bundle, trained, prepared, tmp_path):
+    extra = {"patch_size": 32, "per_roi": 2} if bundle == "ddsm_patch" else {}
+    run(
+        bundle,
+        "evaluating",
+        ["train", "evaluate"],
+        dataset_dir=dataset_of(bundle, prepared),
+        model_dir=str(trained / bundle),
+        output_dir=str(tmp_path),
+        **extra,
+    )
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    score = json.loads((tmp_path / "score.json").read_text())
+    assert len({row["image"] for row in rows}) == len(rows)
+    if bundle == "ddsm_patch":
+        right = sum(row["label"] == row["predicted"] for row in rows)
+        assert score["patch"]["accuracy"] == pytest.approx(right / len(rows))
+    else:
+        samples = load_datalist(dataset_of(bundle, prepared), "test")
+        assert {row["image"] for row in rows} == {Path(sample["image"]).stem for sample in samples}
+        assert {row["patient_id"] for row in rows} == {sample["patient_id"] for sample in samples}
+        assert 0 <= score["image"]["auc_ci"][0] <= score["image"]["auc"] <= score["image"]["auc_ci"][1] <= 1
+        assert (tmp_path / "roc.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("bundle", ["ddsm_whole", "inbreast_transfer"])
+def test_inference_on_raw_dicom_agrees_with_evaluation_of_the_prepared_images(bundle, trained, prepared, tmp_path):
+    data = dataset_of(bundle, prepared)
+    checkpoint = str(trained / bundle / "model.pt")
+    films = Path(data).parent / "download" / ("AllDICOMs" if bundle == "inbreast_transfer" else "CBIS-DDSM")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    masks_and_crops = ("ROI mask", "cropped")
+    chosen = [f for f in sorted(films.rglob("*.dcm")) if not any(word in str(f) for word in masks_and_crops)][:4]
+    for index, film in enumerate(chosen):
+        (raw / f"{index}.dcm").write_bytes(film.read_bytes())
+    for name, folder in (("prepared", data), ("raw", str(raw))):
+        out = str(tmp_path / name)
+        run(bundle, "inferring", ["inference"], dataset_dir=folder, checkpoint=checkpoint, output_dir=out)
+    rows = {name: list(csv.DictReader((tmp_path / name / "predictions.csv").open())) for name in ("prepared", "raw")}
+    assert len(rows["raw"]) == 4
+    assert "label" not in rows["raw"][0]
+    assert len(rows["prepared"]) == len(load_datalist(data, "test"))
+
+
+def test_patch_inference_writes_one_probability_map_for_each_film(trained, prepared, tmp_path):
+    import nibabel
+
+    run(
+        "ddsm_patch",
+        "inferring",
+        ["inference"],
+        dataset_dir=prepared["cbis-ddsm"],
+        checkpoint=str(trained / "ddsm_patch/model.pt"),
+        output_dir=str(tmp_path),
+        patch_size=32,
+    )
+    maps = sorted((tmp_path / "heatmaps").glob("*.nii.gz"))
+    assert len(maps) == len(load_datalist(prepared["cbis-ddsm"], "test"))
+    values = nibabel.load(maps[0]).get_fdata().squeeze()
+    assert values.shape == (4, 3, 5)
+    assert values.sum(axis=-1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_whole_image_network_starts_from_the_patch_networks_backbone(trained, prepared, tmp_path):
+    workflow = ConfigWorkflow(
+        str(BUNDLES / "ddsm_whole/configs/train.json"),
+        logging_file=False,
+        **SMALL,
+        dataset_dir=prepared["cbis-ddsm"],
+        weights="checkpoint",
+        patch_checkpoint=str(trained / "ddsm_patch/model.pt"),
+    )
+    workflow.initialize()
+    patch = read_state(trained / "ddsm_patch/model.pt")
+    backbone = workflow.parser.get_parsed_content("network").backbone.state_dict()
+    assert all(torch.equal(value, patch[f"backbone.{key}"]) for key, value in backbone.items())
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(prepared, tmp_path):
+    for name, seed in (("first", 3), ("second", 3), ("third", 4)):
+        train("ddsm_whole", prepared["cbis-ddsm"], tmp_path / name, weights="scratch", seed=seed)
+    first, second, third = (read_state(tmp_path / name / "model.pt") for name in ("first", "second", "third"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["head.weight"], third["head.weight"])
+
+
+def test_without_a_checkpoint_phantoms_train_from_scratch_and_name_the_command_to_run_first(
+    prepared, tmp_path, caplog
+):
+    with caplog.at_level(logging.INFO):
+        train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, patch_checkpoint=str(tmp_path / "absent.pt"))
+    line = next(record.getMessage() for record in caplog.records if "from scratch" in record.getMessage())
+    assert "bundles/ddsm_patch/configs/train.json" in line
+    assert str(tmp_path / "absent.pt") in line
+
+
+@pytest.mark.parametrize(
+    ("bundle", "key"), [("ddsm_whole", "patch_checkpoint"), ("inbreast_transfer", "whole_checkpoint")]
+)
+def test_the_papers_recipe_refuses_to_train_without_the_checkpoint_before_it(bundle, key, prepared, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        train(bundle, dataset_of(bundle, prepared), tmp_path, weights="checkpoint", **{key: str(tmp_path / "no.pt")})
+    message = str(user_error(caught.value))
+    assert str(tmp_path / "no.pt") in message
+    assert "--weights imagenet" in message
+    assert "python -m monai.bundle run training" in message
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_the_papers_recipe_has_the_papers_numbers(bundle):
+    paper = json.loads((BUNDLES / bundle / "configs/train.json").read_text())["recipes"]["paper"]
+    plan = [(stage["lr"], stage["epochs"]) for stage in paper["stages"]]
+    assert paper["image_size"] == [1152, 896]
+    assert paper["weights"] == ("imagenet" if bundle == "ddsm_patch" else "checkpoint")
+    if bundle == "ddsm_patch":
+        assert (paper["patch_size"], paper["per_roi"], paper["batch_size"]) == (224, 10, 32)
+        assert plan == [(1e-3, 3), (1e-4, 10), (1e-5, 37)]
+    else:
+        assert paper["batch_size"] == 2
+        assert plan == ([(1e-4, 30), (1e-5, 20)] if bundle == "ddsm_whole" else [(1e-5, 50)])
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_inference_builds_the_network_that_training_builds(bundle):
+    recipes = [json.loads((BUNDLES / bundle / f"configs/{n}.json").read_text())["recipes"] for n in ("train", "inference")]
+    for name, recipe in recipes[1].items():
+        assert recipe == {key: recipes[0][name][key] for key in recipe}
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+@pytest.mark.parametrize(("config", "kind"), [("train", "train"), ("inference", "infer")])
+def test_the_config_has_the_properties_that_monai_asks_of_a_bundle(bundle, config, kind, prepared, trained, tmp_path):
+    workflow = ConfigWorkflow(
+        str(BUNDLES / bundle / f"configs/{config}.json"),
+        logging_file=False,
+        workflow_type=kind,
+        **SMALL,
+        dataset_dir=dataset_of(bundle, prepared),
+        output_dir=str(tmp_path),
+        **({"weights": "scratch"} if kind == "train" else {"checkpoint": str(trained / bundle / "model.pt")}),
+        **({"patch_size": 32} if bundle == "ddsm_patch" else {}),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_the_network_maps_the_shapes_that_the_metadata_states(bundle, trained):
+    configs = BUNDLES / bundle / "configs"
+    verify_net_in_out(
+        net_id="network_def",
+        config_file=str(configs / "inference.json"),
+        meta_file=str(configs / "metadata.json"),
+        device="cpu",
+        **{**SMALL, "image_size": [128, 96]},
+    )
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_the_bundle_says_that_it_is_not_for_diagnosis_and_is_complete(bundle):
+    metadata = json.loads((BUNDLES / bundle / "configs/metadata.json").read_text())
+    assert metadata["intended_use"] == "For research, not for diagnosis."
+    assert "For research, not for diagnosis" in (BUNDLES / bundle / "docs/README.md").read_text()
+    assert metadata["version"] in metadata["changelog"]
+    assert (BUNDLES / bundle / "LICENSE").read_text() == (BUNDLES.parent / "LICENSE").read_text()
+
+
+def test_the_transfer_stops_when_the_validation_loss_has_not_fallen_for_the_patience(trained, prepared, tmp_path):
+    # A rate this small changes nothing, so that after the first epoch no loss is lower.
+    plan = [{"name": "all layers", "trainable": ["*"], "lr": 1e-30, "epochs": 9}]
+    files = str(BUNDLES / "inbreast_transfer/configs/train.json")
+    workflow = ConfigWorkflow(
+        files,
+        run_id="training",
+        logging_file=False,
+        **SMALL,
+        dataset_dir=prepared["inbreast"],
+        whole_checkpoint=str(trained / "ddsm_whole/model.pt"),
+        model_dir=str(tmp_path),
+        output_dir=str(tmp_path),
+        stages=plan,
+        patience=2,
+    )
+    workflow.initialize()
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    network = workflow.parser.get_parsed_content("network")
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.0
+    workflow.run()
+    assert trainer.state.epoch == 3

@@ -1,0 +1,284 @@
+"""Reading checkpoints: what fits is loaded to the last tensor, what doesn't is refused with a message that helps."""
+
+import hashlib
+import io
+import logging
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from monai.networks.nets import resnet50
+from torch import nn
+
+from monai_e2e.errors import UserError
+from monai_e2e.networks import (
+    PatchClassifier,
+    WholeImageClassifier,
+    initialize,
+    load_imagenet,
+    load_weights,
+    make_backbone,
+    read_pixel_mean,
+    read_state,
+)
+from monai_e2e.networks.weights import IMAGENET_URLS
+
+COMMAND = "python -m monai.bundle run training --config_file some/train.json"
+
+
+def patch_net(seed: int, width: float = 0.0625, backbone: str = "vgg16", **arguments) -> PatchClassifier:
+    torch.manual_seed(seed)
+    return PatchClassifier(backbone, width=width, **arguments)
+
+
+def whole_net(seed: int, **arguments) -> WholeImageClassifier:
+    return WholeImageClassifier(patch_net(seed), ["8x1"], **arguments)
+
+
+def snapshot(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in network.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return list(first) == list(second) and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def saved(content: object, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    return saved(patch_net(1, pixel_mean=52.0).state_dict(), tmp_path / "patch.pt")
+
+
+class TestReading:
+    @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "epoch": 3}])
+    def test_state_dict_alone_or_under_model(self, tmp_path, wrap):
+        state = patch_net(1).state_dict()
+        assert same(read_state(saved(wrap(state), tmp_path / "a.pt")), state)
+
+    def test_absent_file_says_to_train_first(self, tmp_path):
+        with pytest.raises(UserError, match=r"no checkpoint at .*absent\.pt: train"):
+            read_state(tmp_path / "absent.pt")
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"\x89PNG\r\n\x1a\n" + b"0" * 64, b"\x89HDF\r\n\x1a\n" + b"0" * 64, b"PK\x03\x04" + b"0" * 64]
+        + [b"version https://git-lfs.github.com/spec/v1\n", b"http error 404\n", b"(not a checkpoint)\n", b"junk\n"],
+        ids=["empty", "PNG", "HDF5", "broken zip", "git-lfs pointer", "text h", "text (", "text j"],
+    )
+    def test_file_of_another_kind_is_a_users_mistake(self, tmp_path, content):
+        path = tmp_path / "a.pt"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=re.escape(str(path))) as caught:
+            read_state(path)
+        assert "\n" not in str(caught.value)
+
+    def test_truncated_checkpoint_is_a_users_mistake(self, checkpoint):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-200])
+        with pytest.raises(UserError, match=r"patch\.pt"):
+            read_state(checkpoint)
+
+    def test_pickled_objects_are_refused_and_not_run(self, tmp_path):
+        path = saved(patch_net(1), tmp_path / "module.pt")
+        with pytest.raises(UserError, match="plain tensors") as caught:
+            read_state(path)
+        # torch's own message ends in how to switch the protection off
+        assert "weights_only" not in str(caught.value)
+
+    def test_code_in_a_pickle_does_not_run(self, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return (Path.touch, (tmp_path / "owned",))
+
+        with pytest.raises(UserError):
+            read_state(saved(Evil(), tmp_path / "evil.pt"))
+        assert not (tmp_path / "owned").exists()
+
+    @pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"epoch": 3}, {"model": torch.zeros(3)}])
+    def test_what_is_no_state_dict_is_refused(self, tmp_path, content):
+        with pytest.raises(UserError, match="no state dict"):
+            read_state(saved(content, tmp_path / "a.pt"))
+
+    def test_pixel_mean_is_read_from_the_checkpoint(self, checkpoint, tmp_path):
+        assert read_pixel_mean(checkpoint) == 52.0
+        with pytest.raises(UserError, match="pixel_mean"):
+            read_pixel_mean(saved({"weight": torch.zeros(2)}, tmp_path / "other.pt"))
+
+
+class TestLoading:
+    @pytest.mark.parametrize("backbone", ["resnet50", "vgg16"])
+    def test_round_trip_restores_every_tensor(self, tmp_path, backbone):
+        trained, fresh = patch_net(1, backbone=backbone, pixel_mean=7.0), patch_net(2, backbone=backbone)
+        trained.train()(torch.randn(2, 3, 64, 64))  # moves ResNet's running statistics
+        assert not same(trained.state_dict(), fresh.state_dict())
+        assert load_weights(fresh, saved(trained.state_dict(), tmp_path / "a.pt")) is fresh
+        assert same(trained.state_dict(), fresh.state_dict())
+
+    def test_part_fills_that_part_alone(self, checkpoint):
+        network = whole_net(2)
+        before = snapshot(network)
+        load_weights(network, checkpoint, "backbone")
+        state = read_state(checkpoint)
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, state[key] if key.startswith("backbone.") else before[key]), key
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda s: s.pop("head.bias"), r"lacks 'head\.bias' and 0 more"),
+            (lambda s: s.update(extra=torch.zeros(1)), r"'extra' and 0 more that the network lacks"),
+            (lambda s: s.update({"head.bias": torch.zeros(7)}), r"'head\.bias' is \[7\] in the file and \[5\]"),
+        ],
+    )
+    def test_misfit_names_the_tensor_and_changes_nothing(self, checkpoint, change, message):
+        state = read_state(checkpoint)
+        change(state)
+        saved(state, checkpoint)
+        network = patch_net(2)
+        before = snapshot(network)
+        with pytest.raises(UserError, match=message):
+            load_weights(network, checkpoint)
+        assert same(network.state_dict(), before)
+
+    def test_checkpoint_of_another_width_points_at_the_recipe(self, checkpoint):
+        with pytest.raises(UserError, match="'recipe', 'backbone', 'width'"):
+            load_weights(patch_net(2, width=0.125), checkpoint)
+
+    def test_checkpoint_of_another_backbone_is_refused(self, checkpoint):
+        with pytest.raises(UserError, match="does not fit"):
+            load_weights(patch_net(2, backbone="resnet50"), checkpoint)
+
+
+def torchvision_file(name: str, path: Path, width: float = 0.0625) -> tuple[Path, nn.Module]:
+    """A file with the keys of torchvision's, classifier included, and the backbone that is in it."""
+    torch.manual_seed(3)
+    backbone = make_backbone(name, width=width)
+    if name == "resnet50":
+        whole = resnet50(pretrained=False, spatial_dims=2, n_input_channels=3, feed_forward=True, widen_factor=width)
+        classifier = {key: torch.zeros(v.shape) for key, v in whole.state_dict().items() if key.startswith("fc.")}
+        assert sorted(classifier) == ["fc.bias", "fc.weight"]
+    else:
+        classifier = {f"classifier.{i}.{k}": torch.zeros(2) for i in (0, 3, 6) for k in ("weight", "bias")}
+    return saved({**backbone.state_dict(), **classifier}, path), backbone
+
+
+class TestImageNet:
+    @pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+    def test_local_file_fills_the_backbone_and_its_classifier_is_left_aside(self, name, tmp_path):
+        path, source = torchvision_file(name, tmp_path / "file.pth")
+        network = patch_net(2, backbone=name)
+        head = network.head.weight.clone()
+        initialize(network, str(path), None, "", "")
+        assert same(network.backbone.state_dict(), source.state_dict())
+        assert torch.equal(network.head.weight, head)
+
+    def test_old_files_without_batch_counters_load(self, tmp_path):
+        path, source = torchvision_file("resnet50", tmp_path / "file.pth")
+        saved({k: v for k, v in read_state(path).items() if not k.endswith("num_batches_tracked")}, path)
+        backbone = load_imagenet(make_backbone("resnet50", width=0.0625), str(path))
+        assert torch.equal(backbone.layer4[2].bn3.running_var, source.layer4[2].bn3.running_var)
+
+    def test_misfit_names_the_tensor(self, tmp_path):
+        path, _ = torchvision_file("vgg16", tmp_path / "file.pth")
+        with pytest.raises(UserError, match=r"'features\.0\.weight' is \[4, 3, 3, 3\], not \[8, 3, 3, 3\]"):
+            load_imagenet(make_backbone("vgg16", width=0.125), str(path))
+        with pytest.raises(UserError, match=r"'conv1\.weight' is absent"):
+            load_imagenet(make_backbone("resnet50", width=0.0625), str(path))
+
+    def test_unknown_backbone_has_no_weights(self):
+        with pytest.raises(UserError, match=r"'linear'.*resnet50, vgg16"):
+            load_imagenet(nn.Linear(1, 1), "imagenet")
+
+
+class TestDownload:
+    @pytest.fixture(autouse=True)
+    def _hub(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    @pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+    def test_torchvisions_file_is_asked_for_with_the_hash_in_its_name(self, name, tmp_path, monkeypatch):
+        asked = []
+
+        def fetch(url, target, hash_prefix=None, **_):
+            asked.append((url, Path(target), hash_prefix))
+            torchvision_file(name, Path(target))
+
+        monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+        for _ in range(2):  # the second time from the cache
+            load_imagenet(make_backbone(name, width=0.0625), "imagenet")
+        url = IMAGENET_URLS[name]
+        digest = {"resnet50": "0676ba61", "vgg16": "397923af"}[name]
+        assert asked == [(url, tmp_path / "hub" / "checkpoints" / Path(url).name, digest)]
+
+    def test_wrong_content_is_refused_by_its_hash_and_not_kept(self, tmp_path, monkeypatch):
+        content = io.BytesIO(b"not the file")
+        content.getheader = lambda name: None
+        content.info = lambda: content
+        content.get_all = content.getheader
+        monkeypatch.setattr("torch.hub.urlopen", lambda *args, **kwargs: content)
+        wrong = hashlib.sha256(b"the file").hexdigest()[:8]
+        with pytest.raises(UserError, match="hash"):
+            load_imagenet(make_backbone("vgg16", width=0.0625), f"https://example.org/vgg16-{wrong}.pth")
+        assert [p for p in (tmp_path / "hub").rglob("*") if p.is_file()] == []
+
+    @pytest.mark.parametrize("error", [URLError("no route"), ConnectionResetError("reset"), TimeoutError("slow")])
+    def test_failed_download_says_where_to_put_the_file(self, error, tmp_path, monkeypatch):
+        def fail(*_, **__):
+            raise error
+
+        monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+        target = str(tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth")
+        with pytest.raises(UserError, match="cannot download https://download") as caught:
+            initialize(patch_net(1), "imagenet", None, "", "")
+        assert target in str(caught.value)
+        assert "--weights" in str(caught.value)
+
+
+class TestInitialize:
+    def test_checkpoint_fills_the_part(self, checkpoint):
+        network = initialize(whole_net(2), "checkpoint", checkpoint, "backbone", COMMAND)
+        assert same(network.backbone.state_dict(), patch_net(1).backbone.state_dict())
+
+    def test_absent_checkpoint_names_the_command_that_makes_it_and_the_other_starts(self, tmp_path):
+        with pytest.raises(UserError) as caught:
+            initialize(whole_net(2), "checkpoint", tmp_path / "model.pt", "backbone", COMMAND)
+        for part in (str(tmp_path / "model.pt"), f"`{COMMAND}`", "--weights imagenet", "--weights scratch"):
+            assert part in str(caught.value)
+
+    def test_checkpoint_or_scratch_takes_the_checkpoint_that_is_there(self, checkpoint):
+        network = initialize(whole_net(2), "checkpoint_or_scratch", checkpoint, "backbone", COMMAND)
+        assert same(network.backbone.state_dict(), patch_net(1).backbone.state_dict())
+
+    def test_checkpoint_or_scratch_warns_when_it_starts_from_scratch(self, tmp_path, caplog):
+        network = whole_net(2)
+        before = snapshot(network)
+        with caplog.at_level(logging.WARNING):
+            initialize(network, "checkpoint_or_scratch", tmp_path / "model.pt", "backbone", COMMAND)
+        assert same(network.state_dict(), before)
+        assert COMMAND in caplog.text
+
+    def test_checkpoint_or_scratch_refuses_one_that_does_not_fit(self, checkpoint):
+        with pytest.raises(UserError, match="does not fit"):
+            initialize(patch_net(2, width=0.125), "checkpoint_or_scratch", checkpoint, "", COMMAND)
+
+    def test_scratch_ignores_the_checkpoint(self, checkpoint):
+        network = whole_net(2)
+        before = snapshot(network)
+        initialize(network, "scratch", checkpoint, "backbone", COMMAND)
+        assert same(network.state_dict(), before)
+
+    @pytest.mark.parametrize("weights", ["checkpoint", "checkpoint_or_scratch"])
+    def test_first_training_has_no_checkpoint_to_start_from(self, weights):
+        with pytest.raises(UserError, match="none before it"):
+            initialize(patch_net(1), weights, None, "", "")
+
+    def test_transfer_keeps_the_mean_of_the_images_that_it_is_trained_on(self, tmp_path):
+        """Images are centred by the new data set's mean, so that mean has to be in the checkpoint that is saved."""
+        path = saved(whole_net(1, pixel_mean=52.18).state_dict(), tmp_path / "whole.pt")
+        network = initialize(whole_net(2, pixel_mean=44.33), "checkpoint", path, "", COMMAND)
+        assert network.pixel_mean.item() == pytest.approx(44.33)
