@@ -9,10 +9,10 @@ import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from monai.bundle import ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
+from monai.engines import Evaluator
 from monai.utils import BundlePropertyConfig
 
 from monai_e2e.errors import UserError
@@ -33,22 +33,16 @@ def bundle_root() -> str:
     return str(config_dir.parent if config_dir.name == "configs" else config_dir)
 
 
-def begin(num_threads: int | None = None) -> None:
+def begin() -> None:
     """First step of every bundle: refuse misspelt keys, and show a user's mistake as one line.
 
     MONAI accepts any ``--key value``; a misspelt one would change nothing and say nothing. A plain value at the top
     level that no other part of the config refers to is such a key.
 
-    Args:
-        num_threads: threads that PyTorch computes with; None leaves it to PyTorch, one for each core. Its threads
-            wait for each other by spinning, so two runs that share the cores can be 100 times slower than one.
-
     Raises:
         UserError: when such a key exists; the message proposes the nearest known one.
     """
     sys.excepthook = _one_line_excepthook
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
     workflow = _running_workflow()
     if workflow is None:
         return
@@ -81,6 +75,19 @@ def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
                 f"recipes '{name}' and '{other}' must have the same keys, these are in one only: {sorted(odd)}"
             )
     return recipes[name]
+
+
+def report_best(evaluator: Evaluator, model_dir: str, output_dir: str) -> None:
+    """Last step of a training: one line on its result and where it is."""
+    state = evaluator.state
+    logger.info(
+        "Best %s %.3f, at epoch %d: %s/model.pt. To watch the curves: tensorboard --logdir %s",
+        state.key_metric_name,
+        state.best_metric,
+        state.best_metric_epoch,
+        model_dir,
+        output_dir,
+    )
 
 
 def user_error(error: BaseException | None) -> UserError | None:

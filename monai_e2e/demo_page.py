@@ -63,7 +63,7 @@ def write_page(
     with (first / "predictions.csv").open(newline="", encoding="utf-8") as file:
         predictions = list(csv.DictReader(file))
     samples = {Path(s["image"]).stem: s for s in load_datalist(out / "data" / "cbis-ddsm" / "prepared", "test")}
-    examples = _figure(_examples(predictions), samples, out / "patch" / "heatmaps", window, stride)
+    examples = _figure(_examples(predictions), samples, out / "patch" / "heatmaps" / "images", window, stride)
     (out / "examples.png").write_bytes(examples)
     page = _PAGE.format(
         rows=_rows(summary),
@@ -101,6 +101,12 @@ def _rows(summary: Mapping) -> str:
             "CBIS-DDSM phantoms",
         ),
         ("Transferred, image labels alone", "AUC, first seed", interval(transfer), "INbreast phantoms"),
+        (
+            "Transferred, image labels alone",
+            f"AUC, mean of seeds ({each(transfer['auc_by_seed'])})",
+            f"{transfer['auc_mean']:.3f}",
+            "INbreast phantoms",
+        ),
     ]
     return "".join(f"<tr><td>{a}</td><td>{b}</td><td class=number>{c}</td><td>{d}</td></tr>" for a, b, c, d in table)
 
@@ -123,7 +129,7 @@ def _examples(predictions: Sequence[Mapping[str, str]]) -> list[tuple[str, str, 
 def _figure(
     examples: Sequence[tuple[str, str, float]], samples: Mapping[str, Mapping], heatmaps: Path, window: int, stride: int
 ) -> bytes:
-    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
     for column, (title, name, score) in enumerate(examples):
         film = read_mammogram(samples[name]["image"])
         heat = nibabel.Nifti1Image.from_filename(heatmaps / f"{name}_heatmap.nii.gz").get_fdata().squeeze()

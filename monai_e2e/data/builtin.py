@@ -6,16 +6,21 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from monai_e2e import __version__
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_COMMANDS = {"cbis-ddsm": "cbis-ddsm", "inbreast": "inbreast"}
+#: Data set → how it is drawn, how it is prepared, and settings of the preparation. TCIA's split uses every phantom.
+_DATASETS: dict[str, tuple[Callable[..., None], Callable[..., dict], dict[str, str]]] = {
+    "cbis-ddsm": (write_cbis_ddsm, prepare_cbis_ddsm, {"protocol": "official"}),
+    "inbreast": (write_inbreast, prepare_inbreast, {}),
+}
 
 
 def data_directory() -> Path:
@@ -45,16 +50,20 @@ def phantom_dataset(
     Raises:
         UserError: when ``name`` is unknown.
     """
-    if name not in _COMMANDS:
-        raise UserError(f"unknown phantom data set '{name}', choose one of: {', '.join(_COMMANDS)}")
+    if name not in _DATASETS:
+        raise UserError(f"unknown phantom data set '{name}', choose one of: {', '.join(_DATASETS)}")
     rows, columns = (int(length) for length in image_size)
     parent = Path(folder) if folder is not None else data_directory()
-    root = parent / f"phantom-{name}-{patients}-patients-seed-{seed}-{rows}x{columns}"
+    root = parent / f"phantom-{name}-{patients}-patients-seed-{seed}-{rows}x{columns}-v{__version__}"
     if not (root / "prepared" / "datalist.json").is_file():
         parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".phantom-", dir=parent))
         try:
-            _make(name, draft, patients, (rows, columns), seed, workers)
+            logger.info("Drawing phantoms of %d patients in the form of %s …", patients, name)
+            write, prepare, settings = _DATASETS[name]
+            write(draft / "download", patients, seed=seed, workers=workers)
+            size = (rows, columns)
+            prepare(draft / "download", draft / "prepared", image_size=size, seed=seed, workers=workers, **settings)
             draft.chmod(0o755)  # mkdtemp's folders are private, a data set is not
             draft.rename(root)
         except OSError:
@@ -69,15 +78,3 @@ def phantom_dataset(
         name,
     )
     return str(root / "prepared")
-
-
-def _make(name: str, root: Path, patients: int, size: tuple[int, int], seed: int, workers: int | None) -> None:
-    logger.info("Drawing phantoms of %d patients in the form of %s …", patients, name)
-    if name == "cbis-ddsm":
-        write_cbis_ddsm(root / "download", patients, seed=seed, workers=workers)
-        prepare_cbis_ddsm(
-            root / "download", root / "prepared", image_size=size, protocol="official", seed=seed, workers=workers
-        )
-    else:
-        write_inbreast(root / "download", patients, seed=seed, workers=workers)
-        prepare_inbreast(root / "download", root / "prepared", image_size=size, seed=seed, workers=workers)

@@ -21,8 +21,8 @@ def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
         partition: partition of a prepared folder.
 
     Returns:
-        Dicts with ``image`` (absolute path) and, from a prepared folder, ``label``, ``patient_id``, ``laterality``
-        and ``view``.
+        Dicts with ``image`` (absolute path) and ``image_id`` (path within the folder, since all of CBIS-DDSM's films
+        are called ``1-1.dcm``) or, from a prepared folder, ``label``, ``patient_id``, ``laterality`` and ``view``.
 
     Raises:
         UserError: when the folder is absent or holds no image.
@@ -36,4 +36,8 @@ def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
     images = [path for path in files if path.suffix.lower() in _PICTURE_SUFFIXES or is_dicom(path)]
     if not images:
         raise UserError(f"{folder} holds no DICOM, PNG or TIFF file ({len(files)} other files): name another folder")
-    return [{"image": str(path.resolve())} for path in images]
+    root = folder.resolve()
+    return [
+        {"image": str(root / path.relative_to(folder)), "image_id": path.relative_to(folder).with_suffix("").as_posix()}
+        for path in images
+    ]

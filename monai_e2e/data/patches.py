@@ -118,6 +118,7 @@ def cut_patches(
     min_overlap: float = 0.9,
     max_background_overlap: float = 0.35,
     seed: int = 0,
+    image_size: Sequence[int] | None = None,
     patches_dir: str | Path | None = None,
     workers: int | None = None,
 ) -> list[dict[str, Any]]:
@@ -135,6 +136,7 @@ def cut_patches(
         min_overlap: smallest overlap of patch and lesion.
         max_background_overlap: overlap that a background patch must stay below.
         seed: of the centres.
+        image_size: rows and columns that the caller expects of the prepared films; None: any.
         patches_dir: where to store; None: ``<prepared_dir>/patches``.
         workers: processes; None: one per core, at most 8.
 
@@ -147,7 +149,7 @@ def cut_patches(
             folder can't be read or written.
     """
     settings = _Settings(patch_size, per_roi, min_overlap, max_background_overlap, seed)
-    samples = load_datalist(prepared_dir, partition)
+    samples = load_datalist(prepared_dir, partition, image_size)
     lesions = [lesion for sample in samples for lesion in sample["lesions"]]
     if not lesions:
         raise UserError(f"{prepared_dir}: no lesions in partition {partition}, so no patches; prepare the masks too")

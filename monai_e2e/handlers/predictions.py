@@ -31,7 +31,8 @@ class PredictionWriter:
     """Collect an evaluator's logits and write ``predictions.csv``, and with labels ``score.json`` and ``roc.png``.
 
     Expects ``engine.state.output`` with ``pred`` (logits ``[B, C]``) and ``engine.state.batch`` with lists under
-    ``image_path``, ``label`` (where known) and the id keys (not decollated). Two logits are negative and positive;
+    ``image_path``, ``image_id`` (else the path's stem names the row), ``label`` (where known) and the id keys (not
+    decollated). Two logits are negative and positive;
     more are the classes named by ``classes``.
 
     Args:
@@ -65,7 +66,8 @@ class PredictionWriter:
         batch = engine.state.batch
         for index, path in enumerate(batch["image_path"]):
             ids = {key: batch[key][index] for key in self.id_keys if key in batch}
-            self._rows.append({"image": Path(path).stem, **ids})
+            name = batch["image_id"][index] if "image_id" in batch else Path(path).stem
+            self._rows.append({"image": name, **ids})
         self._logits.append(engine.state.output["pred"].detach().float().cpu())
         if "label" in batch:
             self._labels += torch.as_tensor(batch["label"]).tolist()

@@ -109,7 +109,8 @@ class StagedTraining:
             for module in self.network.modules()
             if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters())
         ]
-        self.optimizer.state.clear()
+        if self.current is not None:  # the first stage's optimizer is new, or has just been resumed
+            self.optimizer.state.clear()
         decaying = [group for group in self.optimizer.param_groups if group.get("name") == "decay"]
         for group in self.optimizer.param_groups:
             group["lr"] = stage["lr"]
@@ -149,6 +150,8 @@ class StagedTraining:
 
 
 def _checked(stage: Mapping, index: int) -> dict:
+    if not isinstance(stage, Mapping):
+        raise UserError(f"training stage {index} must be a dict with {', '.join(_STAGE_KEYS)}, got {stage!r}")
     where = f"training stage {index} ('{stage.get('name', 'unnamed')}')"
     if unknown := set(stage) - set(_STAGE_KEYS):
         raise UserError(f"{where} has unknown keys {sorted(unknown)}; allowed are: {', '.join(_STAGE_KEYS)}")
@@ -160,6 +163,8 @@ def _checked(stage: Mapping, index: int) -> dict:
         allowed = (int, float) if kind is float else kind
         if not isinstance(value, allowed) or isinstance(value, bool):
             raise UserError(f"'{key}' of {where} must be of type {kind.__name__}, got {value!r}")
+    if not checked["trainable"]:
+        raise UserError(f"{where} trains nothing: name at least one part under 'trainable', or '*' for all")
     if checked["epochs"] < 1 or checked["lr"] <= 0 or checked["weight_decay"] < 0:
         raise UserError(f"{where} needs epochs ≥ 1, lr > 0 and weight_decay ≥ 0, got {dict(stage)}")
     return checked

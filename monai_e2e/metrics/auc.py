@@ -35,8 +35,9 @@ def roc_auc(labels: Sequence[int], scores: Sequence[float], confidence: float = 
         confidence: coverage of the interval.
 
     Returns:
-        AUC, lower and upper limit. Where the variance is zero (perfect separation) the interval is that of
-        Hanley & McNeil's "rule of three" bound: the AUC that ``n`` pairs of the smaller class could still hide.
+        AUC, lower and upper limit. DeLong's variance vanishes at perfect separation; the limit is then that of a
+        proportion of 1 among as many samples as the smaller class has (the "rule of three"). Equal scores throughout
+        give 0.5 with the interval 0–1.
 
     Raises:
         UserError: when lengths differ, a score is not finite or only one class is present.
@@ -49,9 +50,11 @@ def roc_auc(labels: Sequence[int], scores: Sequence[float], confidence: float = 
     placement_negative = 1.0 - (rank_all[m:] - rankdata(negative)) / m
     auc = float(placement_positive.mean())
     variance = sum(np.var(p, ddof=1) / p.size if p.size > 1 else 0.25 for p in (placement_positive, placement_negative))
-    if auc in (0.0, 1.0) or variance == 0.0:
+    if auc in (0.0, 1.0):
         bound = (1 - confidence) ** (1 / min(m, n))
-        return (auc, bound, 1.0) if auc > 0.5 else (auc, 0.0, 1 - bound)
+        return (auc, bound, 1.0) if auc == 1.0 else (auc, 0.0, 1 - bound)
+    if variance == 0.0:  # every score the same: nothing is known
+        return auc, 0.0, 1.0
     half = norm.ppf(0.5 + confidence / 2) * np.sqrt(variance) / (auc * (1 - auc))
     logit = np.log(auc / (1 - auc))
     low, high = (float(1 / (1 + np.exp(-(logit + side * half)))) for side in (-1, 1))

@@ -1,6 +1,6 @@
 """Networks of the paper: backbones, the patch classifier, the whole-image classifier, and their weights."""
 
-from monai_e2e.networks.backbones import BACKBONES, VGG16, ResNet50, make_backbone
+from monai_e2e.networks.backbones import BACKBONES, VGG16, Backbone, ResNet50, make_backbone
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier
 from monai_e2e.networks.top import BottleneckUnit, make_top, make_top_block
 from monai_e2e.networks.weights import initialize, load_imagenet, load_weights, read_pixel_mean, read_state

@@ -8,6 +8,7 @@ stage" of any of them. State-dict keys are torchvision's, so ImageNet weights lo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from monai.networks.nets import ResNet
@@ -26,9 +27,10 @@ class Backbone(nn.Module):
         stages: names of the stages → names of their modules, from the input to the feature map.
     """
 
-    out_channels: int
-    stride: int
-    stages: Mapping[str, tuple[str, ...]]
+    if TYPE_CHECKING:  # TorchScript can't read these annotations
+        out_channels: int
+        stride: int
+        stages: Mapping[str, tuple[str, ...]]
 
 
 class ResNet50(ResNet, Backbone):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -29,7 +30,8 @@ class PatchClassifier(nn.Module):
         ValueError: when ``backbone`` is unknown.
     """
 
-    backbone: Backbone
+    if TYPE_CHECKING:  # TorchScript can't read this annotation
+        backbone: Backbone
 
     def __init__(
         self,
@@ -93,7 +95,8 @@ class WholeImageClassifier(nn.Module):
         ValueError: when a block is not in the paper's notation.
     """
 
-    backbone: Backbone
+    if TYPE_CHECKING:  # TorchScript can't read this annotation
+        backbone: Backbone
 
     def __init__(
         self,

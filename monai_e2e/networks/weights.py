@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,6 +14,19 @@ from torch import nn
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+#: What ``torch.load`` raises on files that aren't checkpoints (it has no common base class).
+_LOAD_ERRORS = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+)
+_STARTS = ("checkpoint", "checkpoint_or_scratch", "scratch", "imagenet")
 
 #: torchvision's ImageNet weights (IMAGENET1K_V1); the eight digits in the name begin the file's SHA-256.
 IMAGENET_URLS = {
@@ -35,9 +49,12 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
         raise UserError(f"no checkpoint at {path}: train the model first, or name another file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} is not a checkpoint of plain tensors ({reason}): save it with torch.save") from error
+    except _LOAD_ERRORS as error:
+        # Torch's own message advises weights_only=False, which would run whatever code the file carries.
+        raise UserError(
+            f"{path} can't be read as plain tensors: it is damaged, no checkpoint, or holds Python objects, which may "
+            "carry code; fetch it again, or save the network's state_dict() with torch.save"
+        ) from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path} holds no state dict of tensors: save network.state_dict()")
@@ -97,7 +114,7 @@ def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
         if name not in IMAGENET_URLS:
             raise UserError(f"no ImageNet weights known for '{name}', only for: {', '.join(IMAGENET_URLS)}")
         source = IMAGENET_URLS[name]
-    if source.startswith(("http://", "https://")):
+    if _is_url(source):
         source = _download(source)
     state = read_state(source)
     wanted = backbone.state_dict()
@@ -112,6 +129,10 @@ def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
     return backbone
 
 
+def _is_url(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
 def _download(url: str) -> str:
     name = url.rsplit("/", 1)[-1]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -121,7 +142,7 @@ def _download(url: str) -> str:
         digest = torch.hub.HASH_REGEX.search(name)
         try:
             torch.hub.download_url_to_file(url, str(target), hash_prefix=digest.group(1) if digest else None)
-        except (URLError, OSError, RuntimeError) as error:
+        except (URLError, HTTPException, OSError, RuntimeError) as error:
             raise UserError(
                 f"cannot download {url} ({error}): fetch it elsewhere and put it at {target}, or pass --weights FILE"
             ) from error
@@ -144,6 +165,8 @@ def initialize(network: nn.Module, weights: str, checkpoint: str | Path | None, 
     Raises:
         UserError: when the checkpoint is required and absent, or does not fit.
     """
+    if weights not in _STARTS and not _is_url(weights) and not Path(weights).is_file():
+        raise UserError(f"weights '{weights}': no such file; give a file, an URL or one of: {', '.join(_STARTS)}")
     if weights in ("checkpoint", "checkpoint_or_scratch") and checkpoint is None:
         raise UserError(f"weights '{weights}' needs a checkpoint: this training has none before it")
     present = checkpoint is not None and Path(checkpoint).is_file()

@@ -136,7 +136,7 @@ def test_patch_inference_writes_one_probability_map_for_each_film(trained, prepa
         output_dir=str(tmp_path),
         patch_size=32,
     )
-    maps = sorted((tmp_path / "heatmaps").glob("*.nii.gz"))
+    maps = sorted((tmp_path / "heatmaps" / "images").glob("*.nii.gz"))
     assert len(maps) == len(load_datalist(prepared["cbis-ddsm"], "test"))
     values = nibabel.load(maps[0]).get_fdata().squeeze()
     assert values.shape == (4, 3, 5)
@@ -166,9 +166,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(prepared, t
     assert not torch.equal(first["head.weight"], third["head.weight"])
 
 
-def test_without_a_checkpoint_phantoms_train_from_scratch_and_name_the_command_to_run_first(
-    prepared, tmp_path, caplog
-):
+def test_without_a_checkpoint_phantoms_train_from_scratch_and_name_the_command_to_run_first(prepared, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, patch_checkpoint=str(tmp_path / "absent.pt"))
     line = next(record.getMessage() for record in caplog.records if "from scratch" in record.getMessage())
@@ -204,7 +202,9 @@ def test_the_papers_recipe_has_the_papers_numbers(bundle):
 
 @pytest.mark.parametrize("bundle", NAMES)
 def test_inference_builds_the_network_that_training_builds(bundle):
-    recipes = [json.loads((BUNDLES / bundle / f"configs/{n}.json").read_text())["recipes"] for n in ("train", "inference")]
+    recipes = [
+        json.loads((BUNDLES / bundle / f"configs/{n}.json").read_text())["recipes"] for n in ("train", "inference")
+    ]
     for name, recipe in recipes[1].items():
         assert recipe == {key: recipes[0][name][key] for key in recipe}
 

@@ -178,6 +178,7 @@ def test_pixel_mean_travels_in_the_state_dict(make):
     assert fresh.pixel_mean.item() == pytest.approx(52.18)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("make", [tiny_patch_net, tiny_whole_net])
 @pytest.mark.parametrize("backbone", ["resnet50", "vgg16"])
 def test_traced_network_computes_the_same_on_another_size(make, backbone):
@@ -188,6 +189,7 @@ def test_traced_network_computes_the_same_on_another_size(make, backbone):
         torch.testing.assert_close(traced(image), network(image))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("make", [tiny_patch_net, tiny_whole_net])
 @pytest.mark.parametrize("backbone", ["resnet50", "vgg16"])
 def test_scripted_network_computes_the_same(make, backbone):

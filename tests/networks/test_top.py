@@ -77,8 +77,10 @@ def test_kernels_start_he_normal_with_zero_biases():
 
 @pytest.mark.parametrize(
     "block",
-    ["", "512", "x2", "512x", "512x0", "0x1", "-512x1", "512x1x1", "[512-512]x1", "[512-512-1024]", "[8-0-8]x1"]
-    + ["[8-8-8]x0", "512*1", "512x1.5"],
+    [
+        *("", "512", "x2", "512x", "512x0", "0x1", "-512x1", "512x1x1", "512*1", "512x1.5"),
+        *("[512-512]x1", "[512-512-1024]", "[8-0-8]x1", "[8-8-8]x0", "[8-8-8-8]x1"),
+    ],
 )
 def test_a_block_that_is_no_notation_is_quoted_with_an_example(block):
     with pytest.raises(ValueError, match=r"\[512-512-1024\]x2") as caught:

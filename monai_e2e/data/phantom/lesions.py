@@ -58,10 +58,10 @@ class Drawing:
 def random_finding(rng: np.random.Generator, type: LesionType, pathology: Pathology, contrast: float = 1.0) -> Finding:
     """A lesion of random size, brightness and place; ``contrast`` below 1 makes it subtle."""
     if type is LesionType.MASS:
-        radius, brightness = rng.uniform(12, 27), rng.uniform(0.13, 0.22)
+        radius, brightness = rng.uniform(12, 27), rng.uniform(0.16, 0.26)
     else:
         wide = pathology is Pathology.BENIGN
-        radius, brightness = rng.uniform(30, 55) if wide else rng.uniform(15, 30), rng.uniform(0.30, 0.50)
+        radius, brightness = rng.uniform(30, 55) if wide else rng.uniform(15, 30), rng.uniform(0.32, 0.52)
     across = rng.uniform(-0.62, 0.62, 2)
     return Finding(
         type=type,

@@ -1,0 +1,78 @@
+"""Reading a film into MONAI: rows × columns, 0–255, and the path that later names the prediction."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor
+from PIL import Image
+
+from monai_e2e.errors import UserError
+from monai_e2e.transforms import LoadMammogram, LoadMammogramd
+
+
+@pytest.fixture
+def film(tmp_path):
+    """16-bit film of 4 rows and 6 columns, dark at the top left, full range."""
+    pixels = np.linspace(0, 65535, 24).reshape(4, 6).astype(np.uint16)
+    path = tmp_path / "P_00001_LEFT_CC.png"
+    Image.fromarray(pixels).save(path)
+    return path, pixels
+
+
+def test_prepared_film_is_the_png_value_times_255_over_65535(film):
+    path, pixels = film
+    image = LoadMammogram()(path)
+    assert isinstance(image, MetaTensor)
+    assert image.shape == (1, 4, 6)
+    assert image.dtype == torch.float32
+    np.testing.assert_allclose(image[0].numpy(), pixels * (255 / 65535), rtol=1e-5)
+
+
+def test_eight_bit_picture_keeps_its_values(tmp_path):
+    pixels = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
+    Image.fromarray(pixels).save(tmp_path / "film.png")
+    np.testing.assert_allclose(LoadMammogram()(tmp_path / "film.png")[0].numpy(), pixels, atol=1e-4)
+
+
+def test_path_is_kept_where_monais_savers_look_for_it(film):
+    path, _ = film
+    assert LoadMammogram()(path).meta["filename_or_obj"] == str(path)
+
+
+def test_resized_to_rows_and_columns_within_the_range(film):
+    path, _ = film
+    image = LoadMammogram(image_size=[8, 3])(path)
+    assert image.shape == (1, 8, 3)
+    assert 0 <= image.min() < image.max() <= 255
+    assert image[0, 0].mean() < image[0, -1].mean()  # still dark at the top
+    torch.testing.assert_close(LoadMammogram(image_size=(4, 6))(path), LoadMammogram()(path))
+
+
+def test_unreadable_file_is_a_users_mistake_that_names_it(tmp_path):
+    (tmp_path / "film.png").write_text("no film")
+    for name in ("film.png", "absent.png"):
+        with pytest.raises(UserError, match=name):
+            LoadMammogram()(tmp_path / name)
+
+
+def test_dictionary_version_keeps_the_path_beside_the_image(film):
+    path, _ = film
+    sample = {"image": str(path), "label": 1}
+    out = LoadMammogramd("image", image_size=(8, 3))(sample)
+    assert out["image"].shape == (1, 8, 3)
+    assert out["image_path"] == str(path)
+    assert out["label"] == 1
+    assert sample == {"image": str(path), "label": 1}
+
+
+def test_dictionary_version_with_a_missing_key(film):
+    with pytest.raises(KeyError, match="image"):
+        LoadMammogramd("image")({"label": 1})
+    assert LoadMammogramd("image", allow_missing_keys=True)({"label": 1}) == {"label": 1}
+
+
+def test_batches_hold_images_and_a_list_of_paths(film):
+    path, _ = film
+    batch = next(iter(DataLoader(Dataset([{"image": str(path)}] * 2, LoadMammogramd("image")), batch_size=2)))
+    assert batch["image"].shape == (2, 1, 4, 6)
+    assert batch["image_path"] == [str(path)] * 2
