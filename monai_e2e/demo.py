@@ -46,7 +46,7 @@ class Step:
             words = words[1:]
         elif words[:1] == ["-m"]:
             words = ["python", *words]
-        return shlex.join(words)
+        return " ".join(f'"{word}"' if "'" in word else shlex.quote(word) for word in words)
 
     def run(self) -> None:
         """Run the command; raises ``UserError`` with the end of its log when it fails."""
@@ -86,7 +86,9 @@ class Demo:
                 for future in [pool.submit(step.run) for step in stage]:
                     future.result()
 
-    def draw(self, dataset: str, patients: int) -> Step:
+    def draw(self, dataset: str) -> Step:
+        bundle = "inbreast_transfer" if dataset == "inbreast" else "ddsm_whole"
+        patients = train_config(self.bundles / bundle)["phantom"]["patients"]
         return self._cli(f"draw {dataset}", "phantom", dataset, self.download(dataset), "--patients", patients)
 
     def prepare(self, dataset: str, *options: str) -> Step:
@@ -149,8 +151,8 @@ def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) ->
     whole = {s: demo.out / f"whole/seed{s}" / "model.pt" for s in seeds}
     scratch = _scratch_plan(phantom_recipe(demo.bundles / "ddsm_whole"))
     demo.run(
-        [demo.draw("cbis-ddsm", patients=240)],
-        [demo.draw("inbreast", patients=100)],
+        [demo.draw("cbis-ddsm")],
+        [demo.draw("inbreast")],
         [demo.prepare("cbis-ddsm", "--protocol", "official")],
         [demo.prepare("inbreast")],
         [demo.train("ddsm_patch", "patch", seed)]
@@ -187,9 +189,14 @@ def format_summary(summary: dict) -> str:
     return "\n".join(lines)
 
 
+def train_config(bundle: Path) -> dict:
+    """A bundle's ``train.json``."""
+    return json.loads((bundle / "configs" / "train.json").read_text(encoding="utf-8"))
+
+
 def phantom_recipe(bundle: Path) -> dict:
     """The phantom recipe of a bundle's ``train.json``."""
-    return json.loads((bundle / "configs" / "train.json").read_text(encoding="utf-8"))["recipes"]["phantom"]
+    return train_config(bundle)["recipes"]["phantom"]
 
 
 def _scratch_plan(recipe: dict) -> str:

@@ -89,10 +89,10 @@ def expose_detector(rng: np.random.Generator, scene: Scene, laterality: Laterali
     """Digital image as processed for presentation: pure black air, dark fat, strong contrast in dense tissue, almost
     no noise; uint16 ``[rows, columns]`` of 14 bits."""
     tissue = scene.tissue
-    gamma = rng.uniform(1.2, 1.45)
+    gamma = rng.uniform(1.1, 1.3)
     grey = 0.52 * rng.uniform(0.95, 1.05) * np.clip(tissue / 0.56, 0, None) ** gamma
     grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)
-    grey += 0.003 * rng.standard_normal(tissue.shape, dtype=np.float32)
+    grey += 0.006 * rng.standard_normal(tissue.shape, dtype=np.float32)
     grey = np.where(scene.mask, np.clip(grey, 0.004, 1), 0)
     # The detector's last column at the chest wall reads saturated in every image. So the brightest value of an image
     # says nothing of calcifications, however a reader scales it.

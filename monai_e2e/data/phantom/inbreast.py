@@ -23,6 +23,8 @@ UID_ROOT = "2.25."
 #: Breasts by BI-RADS assessment, as counted in the real table's images.
 BI_RADS_SHARES = {"1": 67, "2": 220, "3": 23, "4a": 13, "4b": 8, "4c": 22, "5": 49, "6": 8}
 
+#: Lesions stand out more on a digital detector than on film.
+_CONTRAST = 1.3
 #: The detectors' sizes (rows, columns) and pixel spacing in mm.
 _DETECTORS = ((3328, 2560), (4084, 3328))
 _SPACING = 0.07
@@ -69,16 +71,18 @@ def bi_rads_of(breast: int, seed: int) -> str:
 
 def _findings(rng: np.random.Generator, bi_rads: str) -> list[Finding]:
     """Lesions that go with the assessment."""
-    extra = [random_finding(rng, pick_type(rng), Pathology.BENIGN)] if rng.random() < 0.2 else []
+
+    def finding(pathology: Pathology, contrast: float = _CONTRAST) -> Finding:
+        return random_finding(rng, pick_type(rng), pathology, contrast)
+
+    extra = [finding(Pathology.BENIGN)] if rng.random() < 0.2 else []
     if bi_rads == "1":
         return []
     if bi_rads == "2":
-        if rng.random() < 0.5:
-            return []
-        return [random_finding(rng, pick_type(rng), Pathology.BENIGN), *extra]
+        return [finding(Pathology.BENIGN), *extra] if rng.random() >= 0.5 else []
     if bi_rads == "3":
-        return [random_finding(rng, pick_type(rng), Pathology.BENIGN, contrast=0.6)]
-    return [random_finding(rng, pick_type(rng), Pathology.MALIGNANT), *extra]
+        return [finding(Pathology.BENIGN, contrast=0.6 * _CONTRAST)]
+    return [finding(Pathology.MALIGNANT), *extra]
 
 
 def _write_patient(out: Path, index: int, seed: int, rows: int) -> list[list[str]]:
