@@ -271,3 +271,14 @@ def test_the_transfer_stops_when_the_validation_loss_has_not_fallen_for_the_pati
             module.momentum = 0.0
     workflow.run()
     assert trainer.state.epoch == 3
+
+
+def test_the_network_sees_plain_tensors_since_monais_own_slow_every_operation_down(prepared):
+    workflow = ConfigWorkflow(
+        str(BUNDLES / "ddsm_whole/configs/train.json"), logging_file=False, **SMALL, dataset_dir=prepared["cbis-ddsm"]
+    )
+    workflow.initialize()
+    for part in ("train", "validate"):
+        batch = next(iter(workflow.parser.get_parsed_content(f"{part}#dataloader")))
+        assert type(batch["image"]) is torch.Tensor
+        assert batch["image"].shape[1:] == (3, 128, 96)
