@@ -35,8 +35,8 @@ works, and say nothing of how it does on patients. For research, not for diagnos
 <h2>Results on the held-out test patients</h2>
 <table><tr><th>Network</th><th>Measure</th><th>Value</th><th>Data</th></tr>{rows}</table>
 <p>Intervals: 95 %, DeLong. Whole-image networks were trained with {seeds} seeds; the row from scratch had the same
-images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC; the test patients were
-not looked at before. The whole run took {minutes:.1f} minutes.</p>
+images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC; no choice within
+the run looks at the test patients. The whole run took {minutes:.1f} minutes.</p>
 <h2>ROC curve of the whole-image classifier</h2><img alt="ROC curve" style="max-width: 28rem" src="{roc}">
 <h2>Three test images</h2>
 <p>Left: the film, with its annotated lesion outlined (red malignant, green benign). Right: what the patch classifier,
@@ -144,7 +144,7 @@ def _figure(
         right.imshow(malignant, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.clip(2 * malignant, 0, 1))
         left.set_title(f"{title}\np(malignant) = {score:.2f}", fontsize=10, loc="left")
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110)
+    figure.savefig(buffer, dpi=110, bbox_inches="tight")
     return buffer.getvalue()
 
 
