@@ -1,24 +1,53 @@
 """Networks of the paper: backbones, the patch classifier, the whole-image classifier, and their weights."""
 
-from monai_e2e.networks.backbones import BACKBONES, VGG16, Backbone, ResNet50, make_backbone
-from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier
-from monai_e2e.networks.top import BottleneckUnit, make_top, make_top_block
-from monai_e2e.networks.weights import initialize, load_imagenet, load_weights, read_pixel_mean, read_state
+from monai_e2e.networks.architecture import ARCHITECTURE, architecture
+from monai_e2e.networks.backbones import (
+    BACKBONES,
+    VGG16,
+    VGG19,
+    Backbone,
+    DenseNet121,
+    ResNet50,
+    ResNet50Keras,
+    YaroslavNet,
+    make_backbone,
+)
+from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
+from monai_e2e.networks.top import BottleneckUnit, PatchHeatmap, make_top, make_top_block
+from monai_e2e.networks.weights import (
+    choose_architecture,
+    initialize,
+    load_imagenet,
+    load_weights,
+    read_architecture,
+    read_pixel_mean,
+    read_state,
+)
 
 __all__ = [
+    "ARCHITECTURE",
     "BACKBONES",
     "VGG16",
+    "VGG19",
     "Backbone",
     "BottleneckUnit",
+    "DenseNet121",
     "PatchClassifier",
+    "PatchHeatmap",
     "ResNet50",
+    "ResNet50Keras",
     "WholeImageClassifier",
+    "YaroslavNet",
+    "architecture",
+    "choose_architecture",
     "initialize",
     "load_imagenet",
     "load_weights",
     "make_backbone",
+    "make_classifier",
     "make_top",
     "make_top_block",
+    "read_architecture",
     "read_pixel_mean",
     "read_state",
 ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from monai_e2e.networks.backbones import Backbone, make_backbone
-from monai_e2e.networks.top import make_top
+from monai_e2e.networks.architecture import architecture, encode_architecture
+from monai_e2e.networks.backbones import Backbone, check_options, make_backbone
+from monai_e2e.networks.top import PatchHeatmap, classify_windows, make_fully_connected, make_top, split_blocks
 
 
 class PatchClassifier(nn.Module):
@@ -18,16 +20,19 @@ class PatchClassifier(nn.Module):
     Args:
         backbone: a name of :data:`monai_e2e.networks.BACKBONES`.
         num_classes: number of output logits, in the order of :data:`monai_e2e.data.PATCH_CLASSES`.
-        in_channels: channels of the input.
-        width: factor on the backbone's channels; 1.0 is the paper's network.
+        in_channels: channels of the input; None means what the backbone is made for.
+        width: factor on the backbone's channels, 1.0 is the published network; or its stages' own numbers of channels.
         dropout: probability of dropping a feature before the linear layer.
         pixel_mean: mean intensity (0–255) of the training images, kept as a buffer so that it travels with the weights.
+        backbone_options: what this backbone alone takes, see its class.
+        pool_size: side of a pooling before the global one, as in the author's ResNet-50 (7), where it changes nothing
+            for patches of 224 pixels; None for none.
 
     Shape: input ``[B, in_channels, H, W]`` float32, 0–255 intensities less ``pixel_mean``; output logits
     ``[B, num_classes]``.
 
     Raises:
-        ValueError: when ``backbone`` is unknown.
+        ValueError: when ``backbone`` or one of its options is unknown.
     """
 
     if TYPE_CHECKING:  # TorchScript can't read this annotation
@@ -37,17 +42,31 @@ class PatchClassifier(nn.Module):
         self,
         backbone: str,
         num_classes: int = 5,
-        in_channels: int = 3,
-        width: float = 1.0,
+        in_channels: int | None = None,
+        width: float | Sequence[int] = 1.0,
         dropout: float = 0.0,
         pixel_mean: float = 0.0,
+        backbone_options: Mapping[str, Any] | None = None,
+        pool_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = make_backbone(backbone, in_channels=in_channels, width=width)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        options = dict(backbone_options or {})
+        self.backbone = make_backbone(backbone, in_channels, width, **options)
+        self.pool: nn.Module = nn.AdaptiveAvgPool2d(1)
+        if pool_size is not None:
+            self.pool = nn.Sequential(nn.AvgPool2d(pool_size), nn.AdaptiveAvgPool2d(1))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.backbone.out_channels, num_classes)
         self.register_buffer("pixel_mean", torch.tensor(float(pixel_mean)))
+        arguments = {
+            "backbone": backbone,
+            "backbone_options": options,
+            "in_channels": self.backbone.image_channels if in_channels is None else in_channels,
+            "width": width if isinstance(width, Sequence) else float(width),
+            "pool_size": pool_size,
+            "patch_classes": num_classes,
+        }
+        self.register_buffer("architecture", encode_architecture(arguments))
         self.stages = {**_backbone_stages(self.backbone), "head": ("head",)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -70,29 +89,33 @@ class PatchClassifier(nn.Module):
         stride = self.backbone.stride
         if window < stride or window % stride:
             raise ValueError(f"the window must be a multiple of the backbone's stride {stride}, got {window}")
-        pooled = nn.functional.avg_pool2d(self.backbone(x), kernel_size=window // stride, stride=1)
-        weight = self.head.weight[:, :, None, None]
-        return nn.functional.conv2d(pooled, weight, self.head.bias)
+        return classify_windows(self.backbone(x), self.head, window // stride)
 
 
 class WholeImageClassifier(nn.Module):
-    """All-convolutional whole-image classifier made from a patch classifier (paper §2.1–2.2).
+    """Whole-image classifier made from a patch classifier (paper §2.1–2.2).
 
     The patch classifier's backbone becomes the bottom layers and is shared, not copied; its pooling and linear
-    layer are dropped; the top blocks, global average pooling and a linear layer follow.
+    layer are dropped; the top blocks, global average pooling and a linear layer follow. With ``heatmap`` the patch
+    classifier's linear layer is kept too and the top blocks see its heatmap (paper §3.1.2, Table 2, last three rows).
 
     Args:
         patch_net: the patch classifier.
-        top_blocks: blocks in the paper's notation, such as ``["[512-512-1024]x2", "[512-512-1024]x2"]``.
+        top_blocks: blocks in the paper's notation, such as ``["[512-512-1024]x2", "[512-512-1024]x2"]``. Fully
+            connected layers, ``["FC64", "FC32"]``, come last; they fix the size of the images.
         num_classes: number of output logits: negative, positive.
-        dropout: probability of dropping a feature before the linear layer.
+        dropout: probability of dropping a feature before each linear layer.
         pixel_mean: mean intensity (0–255) of the training images, kept as a buffer so that it travels with the weights.
+        heatmap: arguments of :class:`PatchHeatmap`, ``{}`` for its defaults; None for the all convolutional design.
+        shortcut: whether a linear layer leads past the fully connected layers to the logits.
+        norm_eps: epsilon of the batch normalisation in the top blocks; the author's is 1e-3.
+        image_size: rows and columns of the images, needed by fully connected layers only.
 
-    Shape: input ``[B, 3, H, W]`` float32, 0–255 intensities less ``pixel_mean``, of any height and width from
+    Shape: input ``[B, C, H, W]`` float32, 0–255 intensities less ``pixel_mean``, of any height and width from
     about ``stride × 2^len(top_blocks)`` on; output logits ``[B, num_classes]``.
 
     Raises:
-        ValueError: when a block is not in the paper's notation.
+        ValueError: when a block is not in the paper's notation, or the choices don't go together.
     """
 
     if TYPE_CHECKING:  # TorchScript can't read this annotation
@@ -105,22 +128,53 @@ class WholeImageClassifier(nn.Module):
         num_classes: int = 2,
         dropout: float = 0.0,
         pixel_mean: float = 0.0,
+        heatmap: Mapping[str, Any] | None = None,
+        shortcut: bool = False,
+        norm_eps: float = 1e-5,
+        image_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        blocks, units = split_blocks(top_blocks)
+        if shortcut and not units:
+            raise ValueError(f"a shortcut leads past fully connected layers: top_blocks {list(top_blocks)} has none")
         self.backbone = patch_net.backbone
-        self.top, channels = make_top(self.backbone.out_channels, top_blocks)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        channels = self.backbone.out_channels
+        self.heatmap: nn.Module = nn.Identity()
+        if heatmap is not None:
+            check_options("heatmap", PatchHeatmap, dict.fromkeys(heatmap))
+            self.heatmap = PatchHeatmap(patch_net.head, **heatmap)
+            channels = patch_net.head.out_features
+        self.top, channels = make_top(channels, blocks, norm_eps)
+        self.pool = nn.Identity() if units else nn.AdaptiveAvgPool2d(1)
+        if units:
+            channels = self._flat_features(image_size, architecture(patch_net)["in_channels"])
+        self.shortcut = nn.Linear(channels, num_classes) if shortcut else None
+        self.fully_connected, channels = make_fully_connected(channels, units, dropout, norm_eps)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(channels, num_classes)
         nn.init.kaiming_normal_(self.head.weight, nonlinearity="relu")
         nn.init.zeros_(self.head.bias)
         self.register_buffer("pixel_mean", torch.tensor(float(pixel_mean)))
-        top_stages = {f"top.{name}": (f"top.{name}",) for name, _ in self.top.named_children()}
-        self.stages = {**_backbone_stages(self.backbone), **top_stages, "head": ("head",)}
+        arguments = {
+            **architecture(patch_net),
+            "top_blocks": list(top_blocks),
+            "num_classes": num_classes,
+            "heatmap": None if heatmap is None else dict(heatmap),
+            "shortcut": shortcut,
+            "norm_eps": norm_eps,
+            "image_size": list(image_size) if units and image_size else None,
+        }
+        self.register_buffer("architecture", encode_architecture(arguments))
+        self.stages = self._stages()
+        #: Which parts a patch classifier's checkpoint fills, and under which name it has them.
+        self.patch_parts = {"backbone": "backbone"} | ({} if heatmap is None else {"heatmap.classifier": "head"})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        features = self.pool(self.top(self.backbone(x))).flatten(1)
-        return self.head(self.dropout(features))
+        features = self.pool(self.top(self.heatmap(self.backbone(x)))).flatten(1)
+        logits = self.head(self.fully_connected(self.dropout(features)))
+        if self.shortcut is not None:
+            logits = logits + self.shortcut(features)
+        return logits
 
     def parameter_groups(self) -> list[dict]:
         """Two groups for an optimizer: what weight decay may act on, and what not.
@@ -128,10 +182,55 @@ class WholeImageClassifier(nn.Module):
         As in the author's networks it acts on the kernels of the added layers alone, never on biases, batch
         normalisation or the backbone. A stage's ``weight_decay`` reaches the group named ``decay``.
         """
-        decay = [p for part in (self.top, self.head) for p in part.parameters() if p.ndim > 1]
+        backbone = {id(parameter) for parameter in self.backbone.parameters()}
+        decay = [p for p in self.parameters() if p.ndim > 1 and id(p) not in backbone]
         chosen = {id(p) for p in decay}
         rest = [p for p in self.parameters() if id(p) not in chosen]
         return [{"params": decay, "name": "decay"}, {"params": rest, "name": "no decay", "weight_decay": 0.0}]
+
+    def _flat_features(self, image_size: Sequence[int] | None, channels: int) -> int:
+        if image_size is None:
+            raise ValueError("fully connected layers need image_size, since they fix the size of the images")
+        # Their number depends on every layer's padding: on the meta device the layers tell it without computing.
+        layers = copy.deepcopy(nn.Sequential(self.backbone, self.heatmap, self.top)).to("meta").eval()
+        size = layers(torch.empty(1, channels, *image_size, device="meta")).shape[1:]
+        if size.numel() == 0:
+            raise ValueError(f"images of {list(image_size)} pixels are too small for these layers")
+        return size.numel()
+
+    def _stages(self) -> dict[str, tuple[str, ...]]:
+        stages = _backbone_stages(self.backbone)
+        if isinstance(self.heatmap, PatchHeatmap):
+            stages["heatmap"] = ("heatmap",)
+        stages |= {f"top.{name}": (f"top.{name}",) for name, _ in self.top.named_children()}
+        stages |= {f"top.{name}": (f"fully_connected.{name}",) for name, _ in self.fully_connected.named_children()}
+        stages["head"] = ("head",) if self.shortcut is None else ("head", "shortcut")
+        return stages
+
+
+def make_classifier(
+    *,
+    backbone: str,
+    patch_classes: int = 5,
+    in_channels: int | None = None,
+    width: float | Sequence[int] = 1.0,
+    backbone_options: Mapping[str, Any] | None = None,
+    pool_size: int | None = None,
+    top_blocks: Sequence[str] | None = None,
+    **whole_image: Any,
+) -> PatchClassifier | WholeImageClassifier:
+    """Build the classifier that a checkpoint's architecture describes: of whole images if it has top blocks."""
+    patch_net = PatchClassifier(
+        backbone,
+        patch_classes,
+        in_channels,
+        width,
+        backbone_options=backbone_options,
+        pool_size=pool_size,
+    )
+    if top_blocks is None:
+        return patch_net
+    return WholeImageClassifier(patch_net, top_blocks, **whole_image)
 
 
 def _backbone_stages(backbone: Backbone) -> dict[str, tuple[str, ...]]:

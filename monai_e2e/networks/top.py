@@ -2,6 +2,7 @@
 
 ``[512-512-1024]x2`` is a residual block: two bottleneck units 1×1 (512) → 3×3 (512) → 1×1 (1024).
 ``512x1`` is a VGG block: one 3×3 convolution (512), then 2×2 max-pooling. Either halves the feature map.
+``FC64`` is a fully connected layer of 64 units, with which the paper compares its all convolutional design.
 Strides, biases, order of the layers and initialisation are those of the author's networks.
 """
 
@@ -12,16 +13,72 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 _RESIDUAL = re.compile(r"\[(\d+)-(\d+)-(\d+)\]x(\d+)")
 _VGG = re.compile(r"(\d+)x(\d+)")
+_FC = re.compile(r"FC(\d+)")
 
 
-def _conv_bn(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> list[nn.Module]:
+def classify_windows(features: torch.Tensor, classifier: nn.Linear, pool_size: int, stride: int = 1) -> torch.Tensor:
+    """Logits of the patch classifier's linear layer for every window of a feature map (paper §2.1).
+
+    Args:
+        features: feature map ``[B, C, H, W]``.
+        classifier: linear layer from C features to the patch classes.
+        pool_size: side of the windows, in positions of the feature map.
+        stride: step from window to window.
+
+    Returns:
+        ``[B, classes, (H - pool_size) // stride + 1, (W - pool_size) // stride + 1]``.
+    """
+    pooled = F.avg_pool2d(features, pool_size, stride)
+    return F.conv2d(pooled, classifier.weight[:, :, None, None], classifier.bias)
+
+
+class PatchHeatmap(nn.Module):
+    """Patch classifier at every position of the feature map, as a layer (paper §2.1, §3.1.2, Table 2).
+
+    Args:
+        classifier: the patch classifier's linear layer, shared and not copied.
+        pool_size: side of the windows, in positions of the feature map; 7 is a 224-pixel patch.
+        stride: step from window to window.
+        activation: ``"relu"`` as in the author's networks, or ``"softmax"`` as in his older ones.
+        max_pool: side and stride of the max-pooling that follows; None for none.
+
+    Shape: feature map ``[B, C, H, W]`` → ``[B, classes, h, w]``.
+
+    Raises:
+        ValueError: when ``activation`` is neither of the two.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Linear,
+        pool_size: int = 7,
+        stride: int = 1,
+        activation: str = "relu",
+        max_pool: int | None = None,
+    ) -> None:
+        super().__init__()
+        if activation not in ("relu", "softmax"):
+            raise ValueError(f"the heatmap's activation must be 'relu' or 'softmax', got '{activation}'")
+        self.classifier = classifier
+        self.pool_size = pool_size
+        self.stride = stride
+        self.activation = nn.ReLU() if activation == "relu" else nn.Softmax(dim=1)
+        self.max_pool = nn.Identity() if max_pool is None else nn.MaxPool2d(max_pool)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = classify_windows(x, self.classifier, self.pool_size, self.stride)
+        return self.max_pool(self.activation(x))
+
+
+def _conv_bn(in_channels: int, out_channels: int, kernel_size: int, eps: float, stride: int = 1) -> list[nn.Module]:
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return [conv, nn.BatchNorm2d(out_channels)]
+    return [conv, nn.BatchNorm2d(out_channels, eps=eps)]
 
 
 class BottleneckUnit(nn.Module):
@@ -31,36 +88,41 @@ class BottleneckUnit(nn.Module):
         in_channels: channels of the input.
         channels: output channels of the three convolutions.
         stride: 2 in the first unit of a block, which then has a projection shortcut; 1 in the others.
+        norm_eps: epsilon of the batch normalisation.
 
     Raises:
         ValueError: when a unit of stride 1 would change the number of channels.
     """
 
-    def __init__(self, in_channels: int, channels: tuple[int, int, int], stride: int) -> None:
+    def __init__(self, in_channels: int, channels: tuple[int, int, int], stride: int, norm_eps: float = 1e-5) -> None:
         super().__init__()
         first, second, third = channels
         if stride == 1 and in_channels != third:
             raise ValueError(f"a unit of stride 1 keeps its channels, got {in_channels} in and {third} out")
         self.residual = nn.Sequential(
-            *_conv_bn(in_channels, first, 1, stride),
+            *_conv_bn(in_channels, first, 1, norm_eps, stride),
             nn.ReLU(inplace=True),
-            *_conv_bn(first, second, 3),
+            *_conv_bn(first, second, 3, norm_eps),
             nn.ReLU(inplace=True),
-            *_conv_bn(second, third, 1),
+            *_conv_bn(second, third, 1, norm_eps),
         )
-        self.shortcut = nn.Identity() if stride == 1 else nn.Sequential(*_conv_bn(in_channels, third, 1, stride))
+        if stride == 1:
+            self.shortcut: nn.Module = nn.Identity()
+        else:
+            self.shortcut = nn.Sequential(*_conv_bn(in_channels, third, 1, norm_eps, stride))
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.relu(self.residual(x) + self.shortcut(x))
 
 
-def make_top_block(in_channels: int, block: str) -> tuple[nn.Sequential, int]:
-    """Build one block from the paper's notation.
+def make_top_block(in_channels: int, block: str, norm_eps: float = 1e-5) -> tuple[nn.Sequential, int]:
+    """Build one convolutional block from the paper's notation.
 
     Args:
         in_channels: channels of the feature map that it is put on.
         block: ``"[M-N-O]xR"`` or ``"MxR"``.
+        norm_eps: epsilon of the batch normalisation.
 
     Returns:
         The block, which maps ``[B, in_channels, H, W]`` to half the height and width, and its output channels.
@@ -73,24 +135,58 @@ def make_top_block(in_channels: int, block: str) -> tuple[nn.Sequential, int]:
         first, second, third, repeats = (int(number) for number in match.groups())
         if min(first, second, third, repeats) > 0:
             channels = (first, second, third)
-            units = [BottleneckUnit(in_channels, channels, stride=2)]
-            units += [BottleneckUnit(third, channels, stride=1) for _ in range(repeats - 1)]
+            units = [BottleneckUnit(in_channels, channels, 2, norm_eps)]
+            units += [BottleneckUnit(third, channels, 1, norm_eps) for _ in range(repeats - 1)]
             return nn.Sequential(*units), third
     if match := _VGG.fullmatch(text):
         width, repeats = (int(number) for number in match.groups())
         if min(width, repeats) > 0:
             layers: list[nn.Module] = []
             for index in range(repeats):
-                layers += [*_conv_bn(in_channels if index == 0 else width, width, 3), nn.ReLU(inplace=True)]
+                layers += _conv_bn(in_channels if index == 0 else width, width, 3, norm_eps)
+                layers.append(nn.ReLU(inplace=True))
             return nn.Sequential(*layers, nn.MaxPool2d(2)), width
-    raise ValueError(f"cannot read top block '{block}': write '[512-512-1024]x2' (residual) or '512x1' (VGG)")
+    raise ValueError(
+        f"cannot read top block '{block}': write '[512-512-1024]x2' (residual), '512x1' (VGG) or, "
+        "after all of these, 'FC64' (fully connected)"
+    )
 
 
-def make_top(in_channels: int, blocks: Sequence[str]) -> tuple[nn.Sequential, int]:
-    """Chain the blocks; the modules are named ``block1``, ``block2``, … Returns them and their output channels."""
+def make_top(in_channels: int, blocks: Sequence[str], norm_eps: float = 1e-5) -> tuple[nn.Sequential, int]:
+    """Chain convolutional blocks, named ``block1``, ``block2``, … Returns them and their output channels."""
     top = nn.Sequential()
     channels = in_channels
     for index, block in enumerate(blocks, start=1):
-        module, channels = make_top_block(channels, block)
+        module, channels = make_top_block(channels, block, norm_eps)
         top.add_module(f"block{index}", module)
     return top, channels
+
+
+def split_blocks(blocks: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The convolutional blocks of a list, and the units of the fully connected layers at its end."""
+    convolutional = list(blocks)
+    units: list[int] = []
+    while convolutional and (match := _FC.fullmatch(convolutional[-1])):
+        units.insert(0, int(match.group(1)))
+        convolutional.pop()
+    return convolutional, units
+
+
+def make_fully_connected(
+    in_features: int, units: Sequence[int], dropout: float = 0.0, norm_eps: float = 1e-5
+) -> tuple[nn.Sequential, int]:
+    """Chain layers linear → batch normalisation → ReLU → dropout, named ``fc1``, ``fc2``, … (paper Table 2).
+
+    Returns:
+        The layers, which map ``[B, in_features]`` to ``[B, units[-1]]``, and their output features.
+    """
+    layers = nn.Sequential()
+    features = in_features
+    for index, width in enumerate(units, start=1):
+        linear = nn.Linear(features, width)
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+        nn.init.zeros_(linear.bias)
+        layer = nn.Sequential(linear, nn.BatchNorm1d(width, eps=norm_eps), nn.ReLU(inplace=True), nn.Dropout(dropout))
+        layers.add_module(f"fc{index}", layer)
+        features = width
+    return layers, features

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import pickle
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import nn
 
 from monai_e2e.errors import UserError
+from monai_e2e.networks.architecture import ARCHITECTURE, architecture, decode_architecture
+from monai_e2e.networks.backbones import BACKBONES, Backbone
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +31,8 @@ _LOAD_ERRORS = (
     AttributeError,
     TypeError,
 )
-_STARTS = ("checkpoint", "checkpoint_or_scratch", "scratch", "imagenet")
-
-#: torchvision's ImageNet weights (IMAGENET1K_V1); the eight digits in the name begin the file's SHA-256.
-IMAGENET_URLS = {
-    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
-}
+_FROM_CHECKPOINT = ("checkpoint", "checkpoint_or_scratch")
+_STARTS = (*_FROM_CHECKPOINT, "scratch", "imagenet")
 
 
 def read_state(path: str | Path) -> dict[str, torch.Tensor]:
@@ -69,34 +69,109 @@ def read_pixel_mean(path: str | Path) -> float:
     return float(state["pixel_mean"])
 
 
-def load_weights(network: nn.Module, path: str | Path, part: str = "") -> nn.Module:
+def choose_architecture(
+    settings: Mapping[str, Any], checkpoint: str | Path | None = None, weights: str = "checkpoint"
+) -> dict[str, Any]:
+    """What a bundle's network is made of: what the checkpoint that it starts from says, else what the recipe says.
+
+    So a network of any architecture is handed on from bundle to bundle by its checkpoint alone.
+
+    Args:
+        settings: the recipe; its keys that are none of :data:`monai_e2e.networks.ARCHITECTURE` are left aside.
+        checkpoint: file that the network will be loaded from, where there is one; it may be absent.
+        weights: as in :func:`initialize`; the checkpoint counts only where it is used.
+
+    Returns:
+        Every key of :data:`monai_e2e.networks.ARCHITECTURE`.
+
+    Raises:
+        UserError: when the file is there and cannot be read.
+    """
+    chosen = {key: settings.get(key, default) for key, default in ARCHITECTURE.items()}
+    if weights not in _FROM_CHECKPOINT or checkpoint is None or not Path(checkpoint).is_file():
+        return chosen
+    found = read_architecture(checkpoint)
+    differing = [key for key in chosen if key in settings and key in found and found[key] != chosen[key]]
+    if differing:
+        logger.info(
+            "The network is made as %s says: %s.", checkpoint, ", ".join(f"{key} {found[key]}" for key in differing)
+        )
+    return {key: found.get(key, value) for key, value in chosen.items()}
+
+
+def read_architecture(path: str | Path) -> dict[str, Any]:
+    """The architecture that a checkpoint says it belongs to; empty where it says nothing.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    state = read_state(path)
+    if "architecture" not in state:
+        return {}
+    try:
+        return decode_architecture(state["architecture"])
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: its architecture can't be read ({error}); fetch it again") from error
+
+
+def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] | None = None) -> nn.Module:
     """Load a checkpoint into a network, every tensor of it.
 
     Args:
         network: the network, changed in place and returned.
         path: checkpoint file.
-        part: submodule to load alone, such as ``"backbone"``; the file's other tensors are then left aside.
+        parts: submodules to load alone, each with its name in the file, such as ``{"backbone": "backbone"}``; the
+            file's other tensors are then left aside.
 
     Raises:
         UserError: when the file cannot be read or a tensor is missing or has another shape.
     """
     state = read_state(path)
-    prefix = f"{part}." if part else ""
-    wanted = {key: value for key, value in network.state_dict().items() if key.startswith(prefix)}
-    missing = [key for key in wanted if key not in state]
+    wanted = _wanted(network, parts)
+    missing = [source for source in wanted.values() if source not in state]
     if missing:
-        raise UserError(f"{path} does not fit: it lacks '{missing[0]}' and {len(missing) - 1} more of {len(wanted)}")
-    for key, value in wanted.items():
-        if state[key].shape != value.shape:
+        raise UserError(
+            f"{path} does not fit: it lacks '{missing[0]}' and {len(missing) - 1} more of {len(wanted)}"
+            + _both_architectures(network, state)
+        )
+    own = network.state_dict()
+    for key, source in wanted.items():
+        if state[source].shape != own[key].shape:
             raise UserError(
-                f"{path} does not fit: '{key}' is {list(state[key].shape)} in the file and {list(value.shape)} in the "
-                "network; it comes from another backbone or recipe (see the keys 'recipe', 'backbone', 'width')"
+                f"{path} does not fit: '{source}' is {list(state[source].shape)} in the file and "
+                f"{list(own[key].shape)} in the network" + _both_architectures(network, state)
             )
-    extra = [key for key in state if not part and key not in wanted]
+    extra = [key for key in state if parts is None and key not in wanted and key != "architecture"]
     if extra:
-        raise UserError(f"{path} does not fit: it has '{extra[0]}' and {len(extra) - 1} more that the network lacks")
-    network.load_state_dict({**network.state_dict(), **{key: state[key] for key in wanted}})
+        raise UserError(
+            f"{path} does not fit: it has '{extra[0]}' and {len(extra) - 1} more that the network lacks"
+            + _both_architectures(network, state)
+        )
+    network.load_state_dict({**own, **{key: state[source] for key, source in wanted.items()}})
     return network
+
+
+def _wanted(network: nn.Module, parts: Mapping[str, str] | None) -> dict[str, str]:
+    """Keys of the network that a file must fill → their keys in the file; the architecture is the network's own."""
+    keys = [key for key in network.state_dict() if key != "architecture"]
+    if parts is None:
+        return {key: key for key in keys}
+    return {
+        key: f"{source}.{key.removeprefix(f'{part}.')}"
+        for part, source in parts.items()
+        for key in keys
+        if key.startswith(f"{part}.")
+    }
+
+
+def _both_architectures(network: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+    hint = "; it comes from another backbone or recipe (see the keys 'recipe', 'backbone', 'width')"
+    if "architecture" not in state or "architecture" not in network.state_dict():
+        return hint
+    there, here = decode_architecture(state["architecture"]), architecture(network)
+    differing = [key for key in here if key in there and here[key] != there[key]]
+    differences = "; ".join(f"{key} is {there[key]} in the file and {here[key]} in the network" for key in differing)
+    return f": {differences}" if differences else hint
 
 
 def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
@@ -110,22 +185,24 @@ def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
         UserError: when the download fails, the hash differs or the weights don't fit.
     """
     if source == "imagenet":
-        name = type(backbone).__name__.lower()
-        if name not in IMAGENET_URLS:
-            raise UserError(f"no ImageNet weights known for '{name}', only for: {', '.join(IMAGENET_URLS)}")
-        source = IMAGENET_URLS[name]
-    if _is_url(source):
-        source = _download(source)
-    state = read_state(source)
+        url = getattr(backbone, "imagenet_url", None)
+        if url is None:
+            known = ", ".join(name for name, known in BACKBONES.items() if known.imagenet_url)
+            raise UserError(f"no ImageNet weights known for '{type(backbone).__name__}', only for: {known}")
+        source = url
+    path = _download(source) if _is_url(source) else source
+    state = read_state(path)
+    if isinstance(backbone, Backbone):
+        state = backbone.from_torchvision(state)
     wanted = backbone.state_dict()
     for key, value in wanted.items():
         if key.endswith("num_batches_tracked") and key not in state:
             continue  # older files lack these counters, which nothing here reads
         if key not in state or state[key].shape != value.shape:
             found = list(state[key].shape) if key in state else "absent"
-            raise UserError(f"{source} does not fit: '{key}' is {found}, not {list(value.shape)}")
+            raise UserError(f"{path} does not fit: '{key}' is {found}, not {list(value.shape)}")
     backbone.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
-    logger.info("Backbone starts from %s.", source)
+    logger.info("Backbone starts from %s.", path)
     return backbone
 
 
@@ -137,19 +214,39 @@ def _download(url: str) -> str:
     name = url.rsplit("/", 1)[-1]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     target = folder / name
+    match = torch.hub.HASH_REGEX.search(name)
+    digest = match.group(1) if match else None
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        digest = torch.hub.HASH_REGEX.search(name)
         try:
-            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest.group(1) if digest else None)
+            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest)
         except (URLError, HTTPException, OSError, RuntimeError) as error:
             raise UserError(
                 f"cannot download {url} ({error}): fetch it elsewhere and put it at {target}, or pass --weights FILE"
             ) from error
+    elif digest and not _sha256(target).startswith(digest):
+        raise UserError(
+            f"{target} is damaged or another file: its SHA-256 begins with {_sha256(target)[:8]}, not with {digest}; "
+            f"delete it and run again, or fetch {url} elsewhere and put it there"
+        )
     return str(target)
 
 
-def initialize(network: nn.Module, weights: str, checkpoint: str | Path | None, part: str, first: str) -> nn.Module:
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def initialize(
+    network: nn.Module,
+    weights: str,
+    checkpoint: str | Path | None,
+    parts: Mapping[str, str] | None,
+    first: str,
+) -> nn.Module:
     """Give a network the weights that its training starts from.
 
     Its ``pixel_mean`` stays, since it belongs to the images that it is trained on now, not to those of the checkpoint.
@@ -159,7 +256,7 @@ def initialize(network: nn.Module, weights: str, checkpoint: str | Path | None, 
         weights: ``"checkpoint"`` (required), ``"checkpoint_or_scratch"`` (used if it is there), ``"scratch"``,
             ``"imagenet"``, or a file or URL of ImageNet weights for the backbone.
         checkpoint: the previous step's checkpoint, None where there is no previous step.
-        part: submodule that the checkpoint fills, ``""`` for the whole network.
+        parts: submodules that the checkpoint fills, as in :func:`load_weights`; None for the whole network.
         first: the command that makes the checkpoint, for the message when it is absent.
 
     Raises:
@@ -167,7 +264,7 @@ def initialize(network: nn.Module, weights: str, checkpoint: str | Path | None, 
     """
     if weights not in _STARTS and not _is_url(weights) and not Path(weights).is_file():
         raise UserError(f"weights '{weights}': no such file; give a file, an URL or one of: {', '.join(_STARTS)}")
-    if weights in ("checkpoint", "checkpoint_or_scratch") and checkpoint is None:
+    if weights in _FROM_CHECKPOINT and checkpoint is None:
         raise UserError(f"weights '{weights}' needs a checkpoint: this training has none before it")
     present = checkpoint is not None and Path(checkpoint).is_file()
     if weights == "checkpoint" and not present:
@@ -179,9 +276,9 @@ def initialize(network: nn.Module, weights: str, checkpoint: str | Path | None, 
         logger.warning(
             "No checkpoint at %s: training from scratch. To start from it, first run `%s`.", checkpoint, first
         )
-    elif weights in ("checkpoint", "checkpoint_or_scratch"):
+    elif weights in _FROM_CHECKPOINT:
         pixel_mean = network.get_buffer("pixel_mean").clone()
-        load_weights(network, str(checkpoint), part)
+        load_weights(network, str(checkpoint), parts)
         network.get_buffer("pixel_mean").copy_(pixel_mean)
         logger.info("Starting from %s.", checkpoint)
     elif weights == "scratch":

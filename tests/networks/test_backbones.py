@@ -153,7 +153,7 @@ def test_a_feature_is_the_same_in_a_patch_and_in_the_whole_image_around_it(name,
 
 
 def test_unknown_backbone_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"'vgg11'.*resnet50, vgg16"):
+    with pytest.raises(ValueError, match=r"'vgg11'.*resnet50, vgg16, vgg19, densenet121, yaroslavnet, resnet50_keras"):
         PatchClassifier("vgg11")
 
 

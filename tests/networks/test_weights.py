@@ -14,6 +14,7 @@ from torch import nn
 
 from monai_e2e.errors import UserError
 from monai_e2e.networks import (
+    BACKBONES,
     PatchClassifier,
     WholeImageClassifier,
     initialize,
@@ -23,7 +24,6 @@ from monai_e2e.networks import (
     read_pixel_mean,
     read_state,
 )
-from monai_e2e.networks.weights import IMAGENET_URLS
 
 COMMAND = "python -m monai.bundle run training --config_file some/train.json"
 
@@ -131,7 +131,7 @@ class TestLoading:
     def test_part_fills_that_part_alone(self, checkpoint):
         network = whole_net(2)
         before = snapshot(network)
-        load_weights(network, checkpoint, "backbone")
+        load_weights(network, checkpoint, {"backbone": "backbone"})
         state = read_state(checkpoint)
         for key, value in network.state_dict().items():
             assert torch.equal(value, state[key] if key.startswith("backbone.") else before[key]), key
@@ -154,35 +154,48 @@ class TestLoading:
             load_weights(network, checkpoint)
         assert same(network.state_dict(), before)
 
-    def test_checkpoint_of_another_width_points_at_the_recipe(self, checkpoint):
-        with pytest.raises(UserError, match="'recipe', 'backbone', 'width'"):
+    def test_checkpoint_of_another_width_says_which(self, checkpoint):
+        with pytest.raises(UserError, match=r"width is 0\.0625 in the file and 0\.125 in the network"):
             load_weights(patch_net(2, width=0.125), checkpoint)
 
     def test_checkpoint_of_another_backbone_is_refused(self, checkpoint):
         with pytest.raises(UserError, match="does not fit"):
             load_weights(patch_net(2, backbone="resnet50"), checkpoint)
 
+    def test_checkpoint_that_does_not_say_what_it_is_points_at_the_recipe(self, checkpoint):
+        state = read_state(checkpoint)
+        del state["architecture"]
+        saved(state, checkpoint)
+        load_weights(patch_net(2), checkpoint)
+        with pytest.raises(UserError, match="'recipe', 'backbone', 'width'"):
+            load_weights(patch_net(2, width=0.125), checkpoint)
+
 
 def torchvision_file(name: str, path: Path, width: float = 0.0625) -> tuple[Path, nn.Module]:
     """A file with the keys of torchvision's, classifier included, and the backbone that is in it."""
     torch.manual_seed(3)
     backbone = make_backbone(name, width=width)
-    if name == "resnet50":
+    state = backbone.state_dict()
+    if name == "densenet121":  # torchvision's file still has the names of its first days
+        state = {re.sub(r"\.layers\.(norm|conv)(\d)\.", r".\1.\2.", key): value for key, value in state.items()}
+        assert "features.denseblock1.denselayer1.norm.1.weight" in state
+        classifier = {"classifier.weight": torch.zeros(2, 2), "classifier.bias": torch.zeros(2)}
+    elif name == "resnet50":
         whole = resnet50(pretrained=False, spatial_dims=2, n_input_channels=3, feed_forward=True, widen_factor=width)
         classifier = {key: torch.zeros(v.shape) for key, v in whole.state_dict().items() if key.startswith("fc.")}
         assert sorted(classifier) == ["fc.bias", "fc.weight"]
     else:
         classifier = {f"classifier.{i}.{k}": torch.zeros(2) for i in (0, 3, 6) for k in ("weight", "bias")}
-    return saved({**backbone.state_dict(), **classifier}, path), backbone
+    return saved({**state, **classifier}, path), backbone
 
 
 class TestImageNet:
-    @pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+    @pytest.mark.parametrize("name", ["resnet50", "vgg16", "vgg19", "densenet121"])
     def test_local_file_fills_the_backbone_and_its_classifier_is_left_aside(self, name, tmp_path):
         path, source = torchvision_file(name, tmp_path / "file.pth")
         network = patch_net(2, backbone=name)
         head = network.head.weight.clone()
-        initialize(network, str(path), None, "", "")
+        initialize(network, str(path), None, None, "")
         assert same(network.backbone.state_dict(), source.state_dict())
         assert torch.equal(network.head.weight, head)
 
@@ -200,7 +213,7 @@ class TestImageNet:
             load_imagenet(make_backbone("resnet50", width=0.0625), str(path))
 
     def test_unknown_backbone_has_no_weights(self):
-        with pytest.raises(UserError, match=r"'linear'.*resnet50, vgg16"):
+        with pytest.raises(UserError, match=r"'Linear'.*resnet50, vgg16, vgg19, densenet121$"):
             load_imagenet(nn.Linear(1, 1), "imagenet")
 
 
@@ -209,8 +222,9 @@ class TestDownload:
     def _hub(self, tmp_path, monkeypatch):
         monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
 
-    @pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+    @pytest.mark.parametrize("name", ["resnet50", "vgg16", "vgg19", "densenet121"])
     def test_torchvisions_file_is_asked_for_with_the_hash_in_its_name(self, name, tmp_path, monkeypatch):
+        digest = {"resnet50": "0676ba61", "vgg16": "397923af", "vgg19": "dcbb9e9d", "densenet121": "a639ec97"}[name]
         asked = []
 
         def fetch(url, target, hash_prefix=None, **_):
@@ -218,10 +232,10 @@ class TestDownload:
             torchvision_file(name, Path(target))
 
         monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+        monkeypatch.setattr("monai_e2e.networks.weights._sha256", lambda path: digest)
         for _ in range(2):  # the second time from the cache
             load_imagenet(make_backbone(name, width=0.0625), "imagenet")
-        url = IMAGENET_URLS[name]
-        digest = {"resnet50": "0676ba61", "vgg16": "397923af"}[name]
+        url = BACKBONES[name].imagenet_url
         assert asked == [(url, tmp_path / "hub" / "checkpoints" / Path(url).name, digest)]
 
     def test_wrong_content_is_refused_by_its_hash_and_not_kept(self, tmp_path, monkeypatch):
@@ -235,6 +249,13 @@ class TestDownload:
             load_imagenet(make_backbone("vgg16", width=0.0625), f"https://example.org/vgg16-{wrong}.pth")
         assert [p for p in (tmp_path / "hub").rglob("*") if p.is_file()] == []
 
+    def test_damaged_file_in_the_cache_is_refused_by_its_hash(self, tmp_path):
+        target = tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth"
+        target.parent.mkdir(parents=True)
+        torchvision_file("vgg16", target)
+        with pytest.raises(UserError, match=rf"{re.escape(str(target))} is damaged.*not with 397923af; delete it"):
+            load_imagenet(make_backbone("vgg16", width=0.0625), "imagenet")
+
     @pytest.mark.parametrize("error", [URLError("no route"), ConnectionResetError("reset"), TimeoutError("slow")])
     def test_failed_download_says_where_to_put_the_file(self, error, tmp_path, monkeypatch):
         def fail(*_, **__):
@@ -243,51 +264,51 @@ class TestDownload:
         monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
         target = str(tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth")
         with pytest.raises(UserError, match="cannot download https://download") as caught:
-            initialize(patch_net(1), "imagenet", None, "", "")
+            initialize(patch_net(1), "imagenet", None, None, "")
         assert target in str(caught.value)
         assert "--weights" in str(caught.value)
 
 
 class TestInitialize:
     def test_checkpoint_fills_the_part(self, checkpoint):
-        network = initialize(whole_net(2), "checkpoint", checkpoint, "backbone", COMMAND)
+        network = initialize(whole_net(2), "checkpoint", checkpoint, {"backbone": "backbone"}, COMMAND)
         assert same(network.backbone.state_dict(), patch_net(1).backbone.state_dict())
 
     def test_absent_checkpoint_names_the_command_that_makes_it_and_the_other_starts(self, tmp_path):
         with pytest.raises(UserError) as caught:
-            initialize(whole_net(2), "checkpoint", tmp_path / "model.pt", "backbone", COMMAND)
+            initialize(whole_net(2), "checkpoint", tmp_path / "model.pt", {"backbone": "backbone"}, COMMAND)
         for part in (str(tmp_path / "model.pt"), f"`{COMMAND}`", "--weights imagenet", "--weights scratch"):
             assert part in str(caught.value)
 
     def test_checkpoint_or_scratch_takes_the_checkpoint_that_is_there(self, checkpoint):
-        network = initialize(whole_net(2), "checkpoint_or_scratch", checkpoint, "backbone", COMMAND)
+        network = initialize(whole_net(2), "checkpoint_or_scratch", checkpoint, {"backbone": "backbone"}, COMMAND)
         assert same(network.backbone.state_dict(), patch_net(1).backbone.state_dict())
 
     def test_checkpoint_or_scratch_warns_when_it_starts_from_scratch(self, tmp_path, caplog):
         network = whole_net(2)
         before = snapshot(network)
         with caplog.at_level(logging.WARNING):
-            initialize(network, "checkpoint_or_scratch", tmp_path / "model.pt", "backbone", COMMAND)
+            initialize(network, "checkpoint_or_scratch", tmp_path / "model.pt", {"backbone": "backbone"}, COMMAND)
         assert same(network.state_dict(), before)
         assert COMMAND in caplog.text
 
     def test_checkpoint_or_scratch_refuses_one_that_does_not_fit(self, checkpoint):
         with pytest.raises(UserError, match="does not fit"):
-            initialize(patch_net(2, width=0.125), "checkpoint_or_scratch", checkpoint, "", COMMAND)
+            initialize(patch_net(2, width=0.125), "checkpoint_or_scratch", checkpoint, None, COMMAND)
 
     def test_scratch_ignores_the_checkpoint(self, checkpoint):
         network = whole_net(2)
         before = snapshot(network)
-        initialize(network, "scratch", checkpoint, "backbone", COMMAND)
+        initialize(network, "scratch", checkpoint, {"backbone": "backbone"}, COMMAND)
         assert same(network.state_dict(), before)
 
     @pytest.mark.parametrize("weights", ["checkpoint", "checkpoint_or_scratch"])
     def test_first_training_has_no_checkpoint_to_start_from(self, weights):
         with pytest.raises(UserError, match="none before it"):
-            initialize(patch_net(1), weights, None, "", "")
+            initialize(patch_net(1), weights, None, None, "")
 
     def test_transfer_keeps_the_mean_of_the_images_that_it_is_trained_on(self, tmp_path):
         """Images are centred by the new data set's mean, so that mean has to be in the checkpoint that is saved."""
         path = saved(whole_net(1, pixel_mean=52.18).state_dict(), tmp_path / "whole.pt")
-        network = initialize(whole_net(2, pixel_mean=44.33), "checkpoint", path, "", COMMAND)
+        network = initialize(whole_net(2, pixel_mean=44.33), "checkpoint", path, None, COMMAND)
         assert network.pixel_mean.item() == pytest.approx(44.33)

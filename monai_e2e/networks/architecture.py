@@ -1,0 +1,51 @@
+"""What a classifier is made of, apart from its weights, and how a checkpoint says it.
+
+The arguments that build the network travel in its state dict as a buffer ``architecture``, JSON as bytes. So a
+checkpoint is plain tensors and says by itself which network it belongs to: a bundle that starts from it, or that
+evaluates it, needs no key on backbone and top layers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+#: Keys of recipes and of ``configs/models/*.json`` that make a network, and what stands for those that are left out.
+ARCHITECTURE: Mapping[str, Any] = MappingProxyType(
+    {
+        "backbone": "resnet50",
+        "backbone_options": {},
+        "in_channels": None,
+        "width": 1.0,
+        "pool_size": None,
+        "patch_classes": 5,
+        "top_blocks": [],
+        "heatmap": None,
+        "shortcut": False,
+        "norm_eps": 1e-5,
+    }
+)
+
+
+def architecture(network: nn.Module) -> dict[str, Any]:
+    """What a classifier is made of: the arguments that :func:`monai_e2e.networks.make_classifier` takes."""
+    return decode_architecture(network.get_buffer("architecture"))
+
+
+def encode_architecture(arguments: Mapping[str, Any]) -> torch.Tensor:
+    """Arguments of a network, plain values only, as a tensor ``[bytes]`` of uint8."""
+    content = json.dumps(arguments, sort_keys=True).encode()
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def decode_architecture(buffer: torch.Tensor) -> dict[str, Any]:
+    """Reverse of :func:`encode_architecture`. Raises a ValueError when the tensor holds no JSON object."""
+    content = json.loads(bytes(buffer.tolist()).decode())
+    if not isinstance(content, dict):
+        raise ValueError(f"'architecture' must hold a JSON object, got {content!r}")
+    return content

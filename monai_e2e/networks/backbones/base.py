@@ -1,0 +1,55 @@
+"""What all backbones have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+#: Keras's batch normalisation, with which the author trained; its momentum 0.99 is 0.01 as PyTorch counts.
+KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.01
+
+
+class Backbone(nn.Module):
+    """What the rest of the code knows of a backbone.
+
+    Attributes:
+        out_channels: channels of the feature map.
+        stride: pixels of the input for each position of the feature map.
+        stages: names of the stages → names of their modules, from the input to the feature map.
+        image_channels: channels of the input where nothing else is asked for.
+        imagenet_url: torchvision's ImageNet weights (IMAGENET1K_V1), None where there are none. The eight digits in
+            the file's name begin its SHA-256.
+    """
+
+    if TYPE_CHECKING:  # TorchScript can't read these annotations
+        out_channels: int
+        stride: int
+        stages: Mapping[str, tuple[str, ...]]
+        image_channels: int
+        imagenet_url: str | None
+
+    image_channels = 3
+    imagenet_url = None
+
+    @staticmethod
+    def from_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The state dict of torchvision's network under this network's keys."""
+        return dict(state)
+
+
+def stage_channels(published: Sequence[int], width: float | Sequence[int]) -> list[int]:
+    """Channels of each stage: the published ones times a factor, or those given.
+
+    Raises:
+        ValueError: when ``width`` is no positive factor and not one positive number for each stage.
+    """
+    if isinstance(width, Sequence):
+        if len(width) != len(published) or min(width) < 1:
+            raise ValueError(f"width must be a factor or {len(published)} numbers of channels, got {list(width)}")
+        return [int(channels) for channels in width]
+    if width <= 0:
+        raise ValueError(f"width must be positive, got {width}")
+    return [max(1, int(channels * width)) for channels in published]
