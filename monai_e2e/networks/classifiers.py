@@ -193,10 +193,10 @@ class WholeImageClassifier(nn.Module):
             raise ValueError("fully connected layers need image_size, since they fix the size of the images")
         # Their number depends on every layer's padding: on the meta device the layers tell it without computing.
         layers = copy.deepcopy(nn.Sequential(self.backbone, self.heatmap, self.top)).to("meta").eval()
-        size = layers(torch.empty(1, channels, *image_size, device="meta")).shape[1:]
-        if size.numel() == 0:
-            raise ValueError(f"images of {list(image_size)} pixels are too small for these layers")
-        return size.numel()
+        try:
+            return layers(torch.empty(1, channels, *image_size, device="meta"))[0].numel()
+        except RuntimeError as error:
+            raise ValueError(f"images of {list(image_size)} pixels are too small for these layers: {error}") from error
 
     def _stages(self) -> dict[str, tuple[str, ...]]:
         stages = _backbone_stages(self.backbone)
