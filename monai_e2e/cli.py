@@ -48,6 +48,31 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
     prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
 
+    describe = commands.add_parser("describe", help="the networks of the paper's Table 2, or one of them by its blocks")
+    describe.add_argument(
+        "network",
+        nargs="?",
+        metavar="ROW|CONFIG|CHECKPOINT",
+        help="a row's name or number, a bundle's config (a.json, or a.json,b.json) or a model.pt (default: all rows)",
+    )
+    describe.add_argument("--json", action="store_true", help="print JSON")
+    describe.add_argument(
+        "--image-size", type=_image_size, default=None, metavar="ROWSxCOLUMNS", help="default: the network's own"
+    )
+    describe.add_argument(
+        "--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)"
+    )
+
+    convert = commands.add_parser("convert-keras", help="turn one of the author's published Keras models into ours")
+    convert.add_argument("model", type=Path, metavar="MODEL.h5", help="Keras model, written by Keras 2.0's model.save")
+    convert.add_argument("out", type=Path, metavar="OUT.pt", help="checkpoint to write")
+    convert.add_argument("--bundle", type=Path, metavar="DIR", help="also put it into this bundle, as models/model.pt")
+    convert.add_argument(
+        "--pixel-mean",
+        type=float,
+        help="mean (0-255) subtracted from the images (default: 44.33 where MODEL's name has 'inbreast', else 52.18)",
+    )
+
     demo = commands.add_parser("demo", help="the whole pipeline on phantoms, with a report")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
     demo.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)")
@@ -73,10 +98,35 @@ def _run(arguments: argparse.Namespace) -> None:
         else:
             prepare_inbreast(arguments.src, arguments.out, **common)
         print(f"Prepared: {arguments.out} (counts and exclusions: report.md, excluded.csv)")
+    elif arguments.command == "describe":
+        from monai_e2e.describe_text import report
+
+        print(report(arguments.network, arguments.image_size, arguments.bundles, arguments.json))
+    elif arguments.command == "convert-keras":
+        _convert_keras(arguments)
     else:
         from monai_e2e.demo import format_summary, run_demo
 
         print(format_summary(run_demo(arguments.out, arguments.bundles, arguments.seed)))
+
+
+def _convert_keras(arguments: argparse.Namespace) -> None:
+    from monai_e2e.networks import PatchClassifier
+    from monai_e2e.networks.keras_convert import convert_keras, install_in_bundle, save_checkpoint, summarize
+
+    network = convert_keras(arguments.model, arguments.pixel_mean)
+    if arguments.bundle is not None:
+        installed = install_in_bundle(network, arguments.bundle)
+    save_checkpoint(network, arguments.out)
+    print(f"{arguments.out}: {summarize(network)}")
+    print("The weights stay under their author's licence (CC BY-NC-SA). For research, not for diagnosis.")
+    if arguments.bundle is not None:
+        print(f"{installed}: the same, for this bundle's configs evaluate.json and inference.json")
+    bundle, key = "inbreast_transfer", "whole_checkpoint"
+    if isinstance(network, PatchClassifier):
+        bundle, key = "ddsm_whole", "patch_checkpoint"
+    print(f"Next: python -m monai.bundle run training --config_file bundles/{bundle}/configs/train.json \\")
+    print(f"    --{key} {arguments.out} --dataset_dir PREPARED")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

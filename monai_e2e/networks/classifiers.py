@@ -146,8 +146,11 @@ class WholeImageClassifier(nn.Module):
             channels = patch_net.head.out_features
         self.top, channels = make_top(channels, blocks, norm_eps)
         self.pool = nn.Identity() if units else nn.AdaptiveAvgPool2d(1)
-        if units:
-            channels = self._flat_features(image_size, architecture(patch_net)["in_channels"])
+        self.in_channels = architecture(patch_net)["in_channels"]
+        if units and image_size is None:
+            raise ValueError("fully connected layers need image_size, since they fix the size of the images")
+        if units and image_size is not None:
+            channels = self.map_size(image_size).numel()
         self.shortcut = nn.Linear(channels, num_classes) if shortcut else None
         self.fully_connected, channels = make_fully_connected(channels, units, dropout, norm_eps)
         self.dropout = nn.Dropout(dropout)
@@ -188,13 +191,16 @@ class WholeImageClassifier(nn.Module):
         rest = [p for p in self.parameters() if id(p) not in chosen]
         return [{"params": decay, "name": "decay"}, {"params": rest, "name": "no decay", "weight_decay": 0.0}]
 
-    def _flat_features(self, image_size: Sequence[int] | None, channels: int) -> int:
-        if image_size is None:
-            raise ValueError("fully connected layers need image_size, since they fix the size of the images")
-        # Their number depends on every layer's padding: on the meta device the layers tell it without computing.
+    def map_size(self, image_size: Sequence[int]) -> torch.Size:
+        """Channels, rows and columns of the last feature map for images of the given rows and columns.
+
+        Raises:
+            ValueError: when the images are too small for the layers.
+        """
+        # The size depends on every layer's padding: on the meta device the layers tell it without computing.
         layers = copy.deepcopy(nn.Sequential(self.backbone, self.heatmap, self.top)).to("meta").eval()
         try:
-            return layers(torch.empty(1, channels, *image_size, device="meta"))[0].numel()
+            return layers(torch.empty(1, self.in_channels, *image_size, device="meta")).shape[1:]
         except RuntimeError as error:
             raise ValueError(f"images of {list(image_size)} pixels are too small for these layers: {error}") from error
 

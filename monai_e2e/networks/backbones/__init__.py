@@ -63,7 +63,8 @@ def make_backbone(
 
 def check_options(name: str, make: type, options: Mapping[str, object]) -> None:
     """Raise a ValueError that names the known options when one of ``options`` is none of ``make``'s arguments."""
-    known = [option for option in inspect.signature(make).parameters if option not in ("in_channels", "width", "block")]
+    from_elsewhere = ("in_channels", "width", "block", "classifier")
+    known = [option for option in inspect.signature(make).parameters if option not in from_elsewhere]
     for option in options:
         if option not in known:
-            raise ValueError(f"{name} has no option '{option}', {', '.join(known) if known else 'it has none'}")
+            raise ValueError(f"unknown option '{option}' of {name}, known: {', '.join(known) or 'none'}")

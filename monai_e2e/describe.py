@@ -1,0 +1,295 @@
+"""What a network is made of: maps, parameters, multiply-adds and receptive fields, to hold against the paper's Table 2.
+
+Networks are built and run on PyTorch's meta device, which knows shapes but no numbers: nothing is allocated, computed
+or downloaded. Parameters are counted as Keras counts them, since the author's figures come from there: batch
+normalisation's running mean and variance are included.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from monai_e2e.errors import UserError
+from monai_e2e.networks import (
+    PatchClassifier,
+    PatchHeatmap,
+    WholeImageClassifier,
+    architecture,
+    make_classifier,
+    read_architecture,
+)
+
+#: Overlays of the bundle ``ddsm_whole``, one for each row of the paper's Table 2 and in its order.
+TABLE_2 = (
+    "resnet50_512-512-2048x1",
+    "resnet50_512-512-1024x2",
+    "resnet50_256-256-512x3_128-128-256x3",
+    "vgg16_512x3",
+    "vgg16_512x1",
+    "vgg16_256x1_128x1",
+    "vgg16_hybrid_512-512-1024x2",
+    "resnet50_heatmap_512-512-1024x2",
+    "resnet50_heatmap_fc64_fc32",
+    "vgg16_heatmap_fc64_fc32",
+)
+IMAGE_SIZE = (1152, 896)
+
+#: Backbones that the author laid out otherwise, and what stands for his layout.
+_AUTHORS_LAYOUT = {"resnet50": "resnet50_keras"}
+#: With these a config makes the paper's network and reads neither data nor a checkpoint for it.
+_NOTHING_TO_READ = {"recipe": "paper", "pixel_mean": 0.0, "weights": "scratch", "checkpoint": None}
+#: Branches beside the deepest path, which the receptive field leaves out.
+_SHORTCUTS = {"downsample", "shortcut"}
+_NOT_COUNTED = ("num_batches_tracked", "pixel_mean", "architecture")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One part of a network, up to the first layer of the next part; figures are for one image, lengths in pixels.
+
+    Its name is that of the training plans; in addition there are ``heatmap.max_pool`` and ``pool``, the global one,
+    or ``flatten`` before FC layers. From there on ``receptive_field`` and ``stride`` are None: the whole image is seen.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    channels: int
+    parameters: int
+    multiply_adds: int
+    receptive_field: int | None
+    stride: int | None
+
+    @property
+    def output(self) -> str:
+        return f"{self.rows}x{self.columns}x{self.channels}" if self.receptive_field else str(self.channels)
+
+
+@dataclass(frozen=True)
+class Description:
+    """A network and its figures; ``receptive_field`` and ``stride``, in pixels, are those of its last map."""
+
+    name: str
+    row: int | None  # in the paper's Table 2
+    image_size: tuple[int, int]  # rows and columns, of patches for a patch classifier
+    architecture: dict[str, Any]  # what monai_e2e.networks.make_classifier takes
+    parameters: int
+    author_parameters: int  # the same in the author's layout of the backbone, where ours is another
+    trainable: int  # without batch normalisation's running mean and variance
+    top_parameters: int  # of all that follows the backbone
+    multiply_adds: int
+    receptive_field: int | None
+    stride: int | None
+    blocks: tuple[Block, ...]
+
+    @property
+    def top(self) -> str:
+        """What follows the backbone, in the paper's words."""
+        heatmap = self.architecture.get("heatmap")
+        words = [] if heatmap is None else ["heatmap"]
+        words += [f"max-pool {heatmap['max_pool']}"] if heatmap and heatmap.get("max_pool") else []
+        words += self.architecture.get("top_blocks", [f"{self.architecture['patch_classes']} classes"])
+        return ", ".join(words + (["shortcut"] if self.architecture.get("shortcut") else []))
+
+    @property
+    def maps(self) -> str:
+        """Maps from the backbone's on; where FC layers follow, their input ends the list."""
+        first = max(index for index, block in enumerate(self.blocks) if block.name.startswith("backbone."))
+        return " > ".join(b.output for b in self.blocks[first:] if b.receptive_field or b.name == "flatten")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def describe(
+    network: PatchClassifier | WholeImageClassifier, image_size: Sequence[int], name: str = "", row: int | None = None
+) -> Description:
+    """Describe a classifier, on any device, for an input of ``image_size`` rows and columns.
+
+    Raises:
+        UserError: when images of this size are too small for its layers, or not the size its FC layers are made for.
+    """
+    rows, columns = image_size
+    arguments = architecture(network)
+    try:
+        blocks = _trace(
+            copy.deepcopy(network).to("meta", torch.float32).eval(), arguments["in_channels"], rows, columns
+        )
+    except RuntimeError as error:
+        raise UserError(f"{rows}x{columns} pixels don't suit {name or 'this network'}: {_reason(error)}") from error
+    parameters = _count(network)
+    layout = _AUTHORS_LAYOUT.get(arguments["backbone"])
+    last = [block for block in blocks if block.receptive_field is not None][-1]
+    return Description(
+        name=name,
+        row=row,
+        image_size=(rows, columns),
+        architecture=arguments,
+        parameters=parameters,
+        author_parameters=parameters if layout is None else _count(_build({**arguments, "backbone": layout})),
+        trainable=sum(parameter.numel() for parameter in network.parameters()),
+        top_parameters=parameters - _count(network.backbone),
+        multiply_adds=sum(block.multiply_adds for block in blocks),
+        receptive_field=last.receptive_field,
+        stride=last.stride,
+        blocks=tuple(blocks),
+    )
+
+
+def from_config(
+    files: Sequence[str | Path], image_size: Sequence[int] | None = None, name: str = "", row: int | None = None
+) -> Description:
+    """Describe the network that a bundle's configs make with the recipe "paper"; no checkpoint is read.
+
+    Args:
+        files: configs, each overriding those before it, as for ``python -m monai.bundle``.
+        image_size: rows and columns, of patches for a patch classifier; None for the configs' own.
+        name: what to call it, by default as the files.
+        row: its number in the paper's Table 2.
+
+    Raises:
+        UserError: when a file is absent or no config, or they make no classifier.
+    """
+    name = name or ",".join(map(str, files))
+    for file in files:
+        if not Path(file).is_file():
+            raise UserError(f"no config at {file}")
+        try:
+            content = ConfigParser.load_config_file(file)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} is no config: {error}") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{file} is no config: it holds no JSON object")
+    parser = ConfigParser()
+    parser.read_config([str(file) for file in files])
+    parser.update(_NOTHING_TO_READ)
+    if image_size is not None:
+        parser.update({"image_size": list(image_size), "patch_size": list(image_size)})
+    if "network_def" not in parser:
+        raise UserError(f"{name} has no 'network_def': give a bundle's train.json or inference.json")
+    try:
+        with torch.device("meta"):
+            network = parser.get_parsed_content("network_def")
+        if not isinstance(network, (PatchClassifier, WholeImageClassifier)):
+            raise UserError(f"'network_def' makes a {type(network).__name__}, none of this package's classifiers")
+        key, size = ("patch_size", 224) if isinstance(network, PatchClassifier) else ("image_size", IMAGE_SIZE)
+        size = parser.get_parsed_content(key) if key in parser else size
+    except (RuntimeError, ValueError, LookupError) as error:
+        raise UserError(f"{name}: {_reason(error)}") from error
+    return describe(network, (size, size) if isinstance(size, int) else size, name, row)
+
+
+def from_checkpoint(path: str | Path, image_size: Sequence[int] | None = None) -> Description:
+    """Describe the network that a checkpoint belongs to. Raises a UserError when it can't be read or doesn't say."""
+    arguments = read_architecture(path)
+    try:
+        network = _build(arguments)
+    except (TypeError, ValueError) as error:
+        reason = f" ({_reason(error)})" if arguments else ""
+        raise UserError(
+            f"{path} does not say which network it belongs to{reason}: describe the config that it was trained with"
+        ) from error
+    size = (224, 224) if isinstance(network, PatchClassifier) else arguments.get("image_size") or IMAGE_SIZE
+    return describe(network, image_size or size, str(path))
+
+
+def from_row(name: str, bundles: str | Path = "bundles", image_size: Sequence[int] | None = None) -> Description:
+    """Describe a row of the paper's Table 2 as the bundle ``ddsm_whole`` makes it.
+
+    Args:
+        name: an overlay of the bundle, in ``configs/models``, or a row's number in the table.
+        bundles: folder of the bundles.
+        image_size: rows and columns; None for the bundle's own.
+
+    Raises:
+        UserError: when there is no such row or no such bundle.
+    """
+    configs = Path(bundles) / "ddsm_whole" / "configs"
+    if not (configs / "train.json").is_file():
+        raise UserError(f"no bundle at {configs.parent}: run in a checkout, or pass --bundles FOLDER")
+    numbers = {str(number): row for number, row in enumerate(TABLE_2, start=1)}
+    name = numbers.get(name, name)
+    known = sorted(path.stem for path in (configs / "models").glob("*.json"))
+    if name not in known:
+        raise UserError(
+            f"unknown row '{name}': give a number from 1 to {len(TABLE_2)}, the path of a config (.json) or of a "
+            f"checkpoint (.pt), or one of: {', '.join(known)}"
+        )
+    row = TABLE_2.index(name) + 1 if name in TABLE_2 else None
+    return from_config([configs / "train.json", configs / "models" / f"{name}.json"], image_size, name, row)
+
+
+def _trace(network: PatchClassifier | WholeImageClassifier, channels: int, rows: int, columns: int) -> list[Block]:
+    """Run a network on the meta device and cut what happens at the blocks' first layers."""
+    parts = _parts(network)
+    marks: list[tuple[torch.Size, int, int, int]] = []  # at each block's begin: its input, work so far, field, stride
+    field, stride = 1, 1
+    counter = FlopCounterMode(display=False)
+
+    def mark(shape: torch.Size) -> None:
+        marks.append((shape, counter.get_total_flops() // 2, field, stride))
+
+    def step(kernel_size: Any, step_size: Any, dilation: Any = 1) -> None:
+        nonlocal field, stride
+        kernel, by, spread = (n if isinstance(n, int) else n[0] for n in (kernel_size, step_size, dilation))
+        field, stride = field + (kernel - 1) * spread * stride, stride * by
+
+    for paths in parts.values():
+        network.get_submodule(paths[0]).register_forward_pre_hook(lambda _, inputs: mark(inputs[0].shape))
+    for name, module in network.named_modules():
+        if isinstance(module, PatchHeatmap):  # its average pooling is a function, not a layer
+            module.register_forward_pre_hook(lambda module, _: step(module.pool_size, module.stride))
+        elif isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)) and not _SHORTCUTS & set(name.split(".")):
+            module.register_forward_hook(
+                lambda module, *_: step(module.kernel_size, module.stride, getattr(module, "dilation", 1))
+            )
+    with torch.no_grad(), counter:
+        mark(network(torch.empty(1, channels, rows, columns, device="meta")).shape)
+
+    blocks = []
+    whole = False
+    for (name, paths), (_, before, *_), (shape, after, *seen) in zip(parts.items(), marks[:-1], marks[1:], strict=True):
+        whole |= name in ("pool", "flatten")
+        height, width = shape[2:] if len(shape) == 4 else (1, 1)
+        parameters = sum(_count(network.get_submodule(path)) for path in paths)
+        sees = (None, None) if whole else seen
+        blocks.append(Block(name, height, width, shape[1], parameters, after - before, *sees))
+    return blocks
+
+
+def _parts(network: PatchClassifier | WholeImageClassifier) -> dict[str, tuple[str, ...]]:
+    """Blocks in the order in which they run → their modules; those that are no stage have no parameters."""
+    parts: dict[str, tuple[str, ...]] = {}
+    for name, paths in network.stages.items():
+        if "pool" not in parts and "flatten" not in parts and (name == "head" or paths[0].startswith("fully")):
+            parts["flatten" if isinstance(network.pool, nn.Identity) else "pool"] = ("pool",)
+        parts[name] = paths
+        if name == "heatmap" and not isinstance(network.get_submodule("heatmap.max_pool"), nn.Identity):
+            parts["heatmap.max_pool"] = ("heatmap.max_pool",)
+    return parts
+
+
+def _count(module: nn.Module) -> int:
+    tensors = module.state_dict().items()
+    return sum(tensor.numel() for key, tensor in tensors if not key.endswith(_NOT_COUNTED))
+
+
+def _build(arguments: Mapping[str, Any]) -> PatchClassifier | WholeImageClassifier:
+    with torch.device("meta"):
+        return make_classifier(**arguments)
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,321 @@
+"""Reading the author's published Keras models without Keras: layers, graph and weights of a legacy ``.h5`` file.
+
+Nothing in the file is executed, and no file but the named one is opened. The layout is that of Keras 2.0.8:
+``keras/models.py:102`` (file), ``keras/engine/topology.py:2839`` (weights) and ``:345``, ``:1959`` (their order).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from monai_e2e.errors import UserError
+
+LAYERS = (
+    *("InputLayer", "Conv2D", "BatchNormalization", "Activation", "Add", "ZeroPadding2D", "MaxPooling2D"),
+    *("AveragePooling2D", "GlobalAveragePooling2D", "Flatten", "Dropout", "Dense"),
+)
+CONTAINERS = ("Model", "Functional")
+
+#: What h5py and zipfile raise on damaged files, depending on where the damage is.
+_FILE_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
+#: What a configuration of another form leads to when it is taken apart, loops included.
+_CONFIG_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+
+
+@dataclass(frozen=True)
+class KerasLayer:
+    """One layer of a Keras model.
+
+    Shape: ``weights`` are float32 in Keras's axis order: ``kernel`` ``[kh, kw, in, out]`` or ``[in, out]``; ``bias``,
+    ``gamma``, ``beta``, ``moving_mean``, ``moving_variance`` ``[out]``; the layer's options decide which there are.
+    """
+
+    name: str  # unique in the flattened graph; a layer of a nested model is "model_1/conv1"
+    class_name: str  # one of LAYERS
+    config: Mapping[str, Any]  # the layer's own options, as Keras wrote them
+    inputs: tuple[str, ...]  # names of the layers whose outputs it takes, in Keras's order
+    weights: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class KerasModel:
+    """A Keras model with one input and one output, its nested models dissolved into one graph."""
+
+    path: Path
+    layers: Mapping[str, KerasLayer]  # by name, each after those that it takes its inputs from
+    output: str  # name of the layer whose output the model gives
+    keras_version: str  # of the Keras that wrote the file
+
+    def consumers(self, name: str) -> tuple[KerasLayer, ...]:
+        """The layers that take the output of the layer ``name``."""
+        return tuple(layer for layer in self.layers.values() if name in layer.inputs)
+
+
+class _Weight(NamedTuple):
+    layer: str  # name in the flattened graph
+    scope: str  # name in its own model, which begins the dataset's name
+    role: str
+    shape: tuple[int | None, ...]  # None: any size
+
+
+def read_keras(path: str | Path) -> KerasModel:
+    """Read a model that ``model.save`` of Keras 2 wrote with the TensorFlow backend.
+
+    Args:
+        path: a legacy ``.h5`` file.
+
+    Raises:
+        UserError: when the file is absent, damaged, of another kind or version, has layers beyond :data:`LAYERS`, or
+            holds weights that don't fit its layers; the message begins with the path.
+    """
+    path = Path(path)
+    try:
+        _check_kind(path)
+        with h5py.File(path, "r") as file:
+            version, config = _read_config(file)
+            layers, groups, output = _parse_config(config)
+            weights = _read_weights(file, groups, path.stat().st_size)
+    except UserError as error:
+        raise UserError(f"{path} {error}") from error
+    except _FILE_ERRORS as error:
+        raise UserError(f"{path} is damaged or unreadable ({' '.join(str(error).split())}): fetch it again") from error
+    layers = {name: replace(layer, weights=weights.get(name, {})) for name, layer in layers.items()}
+    return KerasModel(path, layers, output, version)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is no HDF5 file, saying what it is instead."""
+    if not path.is_file():
+        raise UserError("is a folder: name the .h5 file" if path.is_dir() else "does not exist: name a Keras .h5 file")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return
+    if not head:
+        raise UserError("is empty: fetch it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise UserError("is a git-lfs pointer, not the file itself: run `git lfs pull`")
+    if head.lstrip().startswith(b"<"):
+        raise UserError("is a web page, as a failed download leaves it: fetch the file again")
+    members = set()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = {name.rpartition("/")[2] for name in archive.namelist()}
+    if "data.pkl" in members:
+        raise UserError("is a PyTorch checkpoint, which needs no conversion: use it as it is")
+    if "config.json" in members:
+        raise UserError("is a .keras archive of Keras 3; supported is the legacy .h5 of Keras 2: save it as that")
+    raise UserError("is no HDF5 file; supported is the legacy .h5 that model.save of Keras 2 writes: name such a file")
+
+
+def _read_config(file: h5py.File) -> tuple[str, str]:
+    """Version and ``model_config`` of a file whose version and backend are supported."""
+    if "model_config" not in file.attrs:
+        if "layer_names" in file.attrs or "layer_names0" in file.attrs:
+            raise UserError("holds weights without their model: save with model.save, not save_weights")
+        raise UserError("is an HDF5 file without a Keras model ('model_config'): save one with model.save of Keras 2")
+    # Some releases note version and backend only beside the weights.
+    weights = _member(file, "model_weights", h5py.Group)
+    version, backend = (
+        "".join(_texts(file if key in file.attrs else weights, key)) or "unknown"
+        for key in ("keras_version", "backend")
+    )
+    if not version.startswith("2."):
+        raise UserError(f"was saved by Keras {version}, supported are 2.0 to 2.x: save it again with one of these")
+    if backend != "tensorflow":  # theano's kernels are flipped
+        raise UserError(f"was saved with the backend {backend}, supported is tensorflow: save it again with that")
+    return version, "".join(_texts(file, "model_config"))
+
+
+def _parse_config(text: str) -> tuple[dict[str, KerasLayer], dict[str, list[_Weight]], str]:
+    """Layers in topological order, weights by top-level layer in the order of ``weight_names``, output layer."""
+    layers: dict[str, KerasLayer] = {}
+    aliases: dict[str, str] = {}
+
+    def resolve(name: str) -> str:
+        return name if name in layers else resolve(aliases[name])
+
+    try:
+        model = json.loads(text)
+        if model["class_name"] not in CONTAINERS:
+            raise UserError(f"holds a {model['class_name']}, supported are functional models: {', '.join(CONTAINERS)}")
+        parts = _flatten(model["config"], "", "", layers, aliases)
+        for name, layer in layers.items():
+            layers[name] = replace(layer, inputs=tuple(map(resolve, layer.inputs)))
+        order = list(TopologicalSorter({name: layer.inputs for name, layer in layers.items()}).static_order())
+        output = resolve(model["config"]["output_layers"][0][0])
+    except UserError:
+        raise  # it's a ValueError too
+    except _CONFIG_ERRORS as error:
+        raise UserError(
+            f"has a 'model_config' that describes no functional model of Keras 2 ({type(error).__name__}: {error}): "
+            "fetch it again, or save it again by model.save of Keras 2"
+        ) from error
+    groups = {name: trainable + frozen for name, (trainable, frozen) in parts.items()}
+    return {name: layers[name] for name in order}, groups, output
+
+
+def _flatten(
+    config: dict[str, Any], prefix: str, feed: str, layers: dict[str, KerasLayer], aliases: dict[str, str]
+) -> dict[str, tuple[list[_Weight], list[_Weight]]]:
+    """Add a model's layers to ``layers``, the models nested in it included; ``feed`` is what a nested one takes.
+
+    The layers' inputs may name ``aliases``: a nested model leads to its output layer, its input layer to what feeds it.
+
+    Returns:
+        By layer, its trainable weights and the others, each in Keras's order.
+    """
+    (start, *more_starts), (end, *more_ends) = config["input_layers"], config["output_layers"]
+    if more_starts or more_ends:
+        raise UserError("has several inputs or outputs; supported are models with one of each")
+    if prefix:
+        aliases[prefix.removesuffix("/")] = prefix + end[0]
+    parts: dict[str, tuple[list[_Weight], list[_Weight]]] = {}
+    for item in config["layers"]:
+        scope, kind, options = item["name"], item["class_name"], item["config"]
+        name = prefix + scope
+        if scope in parts or not re.fullmatch(r"[\w.-]+", scope, re.ASCII):
+            raise UserError(f"has a second or malformed layer name {name!r}: fetch it again")
+        if kind not in LAYERS + CONTAINERS:
+            code, supported = " (code, which is never run)" if kind == "Lambda" else "", ", ".join(LAYERS + CONTAINERS)
+            raise UserError(f"has the layer '{name}' of class {kind}{code}; supported are: {supported}")
+        if options.get("data_format", "channels_last") != "channels_last":
+            raise UserError(f"has the layer '{name}' with {options['data_format']}; supported is channels_last")
+        inputs = _inputs(item, name, prefix)
+        if kind in CONTAINERS:
+            inner = _flatten(options, f"{name}/", inputs[0], layers, aliases).values()
+            parts[scope] = [w for part, _ in inner for w in part], [w for _, part in inner for w in part]
+            continue
+        if kind == "InputLayer" and scope != start[0]:
+            raise UserError(f"has a second input, '{name}'; supported are models with one")
+        if kind == "InputLayer" and prefix:
+            aliases[name] = feed
+        else:
+            layers[name] = KerasLayer(name, kind, options, inputs, {})
+        weights = [_Weight(name, scope, role, shape) for role, shape in _shapes(kind, options).items()]
+        # A frozen layer's weights all count as not trainable; of the others, the moving statistics do.
+        still = [w for w in weights if w.role.startswith("moving_") or not options.get("trainable", True)]
+        parts[scope] = [w for w in weights if w not in still], still
+    return parts
+
+
+def _inputs(item: dict[str, Any], name: str, prefix: str) -> tuple[str, ...]:
+    calls, kind = item["inbound_nodes"], item["class_name"]
+    if len(calls) > 1:
+        raise UserError(f"shares the layer '{name}' among {len(calls)} places; supported are layers in one place")
+    inputs = []
+    for source, _, tensor, *arguments in calls[0] if calls else []:
+        if tensor != 0 or any(arguments):
+            raise UserError(f"calls the layer '{name}' with {[tensor, *arguments]}; supported are calls without any")
+        inputs.append(prefix + source)
+    if len(inputs) < 2 if kind == "Add" else len(inputs) != (kind != "InputLayer"):
+        raise UserError(f"has the layer '{name}' of class {kind} with {len(inputs)} inputs: fetch it again")
+    return tuple(inputs)
+
+
+def _shapes(kind: str, config: dict[str, Any]) -> dict[str, tuple[int | None, ...]]:
+    """Roles and shapes of a layer's weights, in Keras's order."""
+    if kind == "BatchNormalization":
+        used = {"gamma": config["scale"], "beta": config["center"], "moving_mean": True, "moving_variance": True}
+        return {role: (None,) for role, present in used.items() if present}
+    if kind not in ("Conv2D", "Dense"):
+        return {}
+    size = int(config["filters" if kind == "Conv2D" else "units"])
+    field = [int(n) for n in config["kernel_size"]] if kind == "Conv2D" else []
+    bias: dict[str, tuple[int | None, ...]] = {"bias": (size,)} if config["use_bias"] else {}
+    return {"kernel": (*field, None, size), **bias}
+
+
+def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays by layer and role, paired by their order and checked by their names; ``room`` is the file's size."""
+    root = _member(file, "model_weights", h5py.Group)
+    if sorted(_names(root, "layer_names")) != sorted(groups):
+        raise UserError("has weights of other layers than its model's: fetch it again")
+    arrays: dict[str, dict[str, np.ndarray]] = {}
+    scopes: dict[str, str] = {}
+    for key, expected in groups.items():
+        group = _member(root, key, h5py.Group)
+        names = _names(group, "weight_names")
+        if len(names) != len(expected) or len(set(names)) != len(names):
+            raise UserError(f"has {len(set(names))} weights for '{key}', not {len(expected)}: fetch it again")
+        for name, weight in zip(names, expected, strict=True):
+            # TensorFlow numbers a scope whose name is taken: the gamma of bn_1 may be called bn_1_2/gamma:0.
+            scope, _, role = name.removesuffix(":0").rpartition("/")
+            fits = role == weight.role and re.fullmatch(re.escape(weight.scope) + "(_[0-9]+)?", scope)
+            if not fits or scopes.setdefault(weight.layer, scope) != scope:
+                raise UserError(
+                    f"has {name!r} in place of the {weight.role} of '{weight.layer}', so order and names of its "
+                    "weights disagree: save it again by model.save of Keras 2"
+                )
+            dataset = _member(group, name, h5py.Dataset)
+            siblings = arrays.setdefault(weight.layer, {})
+            if siblings and weight.shape == (None,):  # BatchNormalization, whose options don't tell its size
+                weight = weight._replace(shape=next(iter(siblings.values())).shape)
+            siblings[role] = _read_array(dataset, weight, room)
+            room -= dataset.nbytes
+    return arrays
+
+
+def _read_array(dataset: h5py.Dataset, weight: _Weight, room: int) -> np.ndarray:
+    what = f"the {weight.role} of '{weight.layer}'"
+    # Other layouts may take values from other files, which mere asking for the shape would open.
+    layout = dataset.id.get_create_plist().get_layout()
+    if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or dataset.external:
+        raise UserError(f"stores {what} in pieces or outside itself: save it again by model.save of Keras 2")
+    shape, wanted = dataset.shape, weight.shape
+    if len(shape) != len(wanted) or any(w not in (None, n) for n, w in zip(shape, wanted, strict=True)):
+        raise UserError(f"has {list(shape)} for {what}, its model {list(wanted)} (None is any): fetch it again")
+    if dataset.dtype.kind != "f" or dataset.nbytes > room or dataset.id.get_storage_size() != dataset.nbytes:
+        raise UserError(f"does not hold {what} as a complete array of floats: fetch it again")
+    array = dataset.astype(np.float32)[()]
+    if not np.isfinite(array).all():
+        raise UserError(f"has values in {what} that are not finite, as failed training leaves them: take another file")
+    return array
+
+
+def _member(parent: h5py.Group, name: str, kind: type) -> Any:
+    """The group or dataset of that name, by hard links alone: the others may lead into other files."""
+    found = parent
+    for part in name.split("/"):
+        key = part.encode()
+        if not isinstance(found, h5py.Group) or not found.id.links.exists(key):
+            raise UserError(f"lacks '{name}' in '{parent.name}': fetch it again")
+        if found.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
+            raise UserError(f"has a link at '{name}' in '{parent.name}', which is not followed: fetch it again")
+        found = found[part]
+    if not isinstance(found, kind):
+        raise UserError(f"has no {kind.__name__.lower()} '{name}' in '{parent.name}': fetch it again")
+    return found
+
+
+def _names(group: h5py.Group, key: str) -> list[str]:
+    """A list of names; from Keras 2.1.5 on, a long one is spread over ``key0``, ``key1`` …"""
+    if key in group.attrs:
+        return _texts(group, key)
+    keys = list(itertools.takewhile(group.attrs.__contains__, (f"{key}{i}" for i in itertools.count())))
+    if not keys:
+        raise UserError(f"lacks '{key}' of '{group.name}': fetch it again")
+    return [name for part in keys for name in _texts(group, part)]
+
+
+def _texts(group: h5py.Group, key: str) -> list[str]:
+    """The strings in an attribute, none when it is absent."""
+    attribute = group.attrs.get_id(key) if key in group.attrs else None
+    if attribute is None or not attribute.get_space().get_simple_extent_npoints():
+        return []
+    # Keras writes nothing but strings here, and h5py crashes on some types that a damaged file can claim.
+    if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
+        raise UserError(f"has no text in '{key}' of '{group.name}': fetch it again")
+    values = np.ravel(group.attrs[key])
+    return [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values]
