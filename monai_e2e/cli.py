@@ -33,19 +33,41 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("out", type=Path, metavar="OUT", help="folder to write, new or empty")
     phantom.add_argument("--patients", type=int, default=40, help="number of patients (default: 40)")
     phantom.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
+    phantom.add_argument(
+        "--layout",
+        choices=["descriptive", "classic", "jpeg"],
+        default="descriptive",
+        help="CBIS-DDSM: folders as NBIA Data Retriever names them, as the tables do, or the JPEG re-release",
+    )
+    phantom.add_argument("--defects", action="store_true", help="plant the faults that real downloads have")
     phantom.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
 
-    prepare = commands.add_parser("prepare", help="turn a download into a prepared folder")
-    prepare.add_argument("dataset", choices=["cbis-ddsm", "inbreast"])
-    prepare.add_argument("src", type=Path, metavar="SRC", help="folder of the download")
+    prepare = commands.add_parser("prepare", help="turn a download, or your own films, into a prepared folder")
+    prepare.add_argument("dataset", choices=["cbis-ddsm", "inbreast", "folder"], help="folder: your own films")
+    prepare.add_argument("src", type=Path, metavar="SRC", help="folder of the download or of the films")
     prepare.add_argument("out", type=Path, metavar="OUT", help="prepared folder to write")
+    prepare.add_argument(
+        "--labels", type=Path, metavar="CSV", help="of your own films: image,label,patient_id[,laterality,view,mask]"
+    )
     prepare.add_argument(
         "--image-size", type=_image_size, default=(1152, 896), metavar="ROWSxCOLUMNS", help="default: 1152x896"
     )
     prepare.add_argument(
-        "--protocol", choices=["paper", "official"], default="paper", help="split of CBIS-DDSM (default: paper)"
+        "--protocol",
+        choices=["paper", "official", "kfold"],
+        help="division into partitions: CBIS-DDSM's training half as in the paper or its official test half, INbreast "
+        "70:30, your own films 70:15:15, or cross-validation (default: the first of these that applies)",
     )
-    prepare.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
+    prepare.add_argument("--folds", type=int, metavar="K", help="number of folds of protocol kfold")
+    prepare.add_argument(
+        "--samples",
+        choices=["views", "files"],
+        default="views",
+        help="CBIS-DDSM: one sample for each view, or for each image file as in the paper (default: views)",
+    )
+    prepare.add_argument("--voi-lut", action="store_true", help="apply the window that a DICOM file carries")
+    prepare.add_argument("--dry-run", action="store_true", help="write the report alone; works without images too")
+    prepare.add_argument("--seed", type=int, default=0, help="seed of the division (default: 0)")
     prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
 
     describe = commands.add_parser("describe", help="the networks of the paper's Table 2, or one of them by its blocks")
@@ -85,19 +107,17 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.command == "phantom":
         from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 
-        write = write_cbis_ddsm if arguments.dataset == "cbis-ddsm" else write_inbreast
-        write(arguments.out, arguments.patients, seed=arguments.seed, workers=arguments.workers)
+        common = {"seed": arguments.seed, "workers": arguments.workers, "defects": arguments.defects}
+        if arguments.dataset == "cbis-ddsm":
+            planted = write_cbis_ddsm(arguments.out, arguments.patients, layout=arguments.layout, **common)
+        else:
+            planted = write_inbreast(arguments.out, arguments.patients, **common)
+        if planted:
+            print("Planted: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
         print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
         print(f"Next: monai-e2e prepare {arguments.dataset} {arguments.out} PREPARED")
     elif arguments.command == "prepare":
-        from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast
-
-        common = {"image_size": arguments.image_size, "seed": arguments.seed, "workers": arguments.workers}
-        if arguments.dataset == "cbis-ddsm":
-            prepare_cbis_ddsm(arguments.src, arguments.out, protocol=arguments.protocol, **common)
-        else:
-            prepare_inbreast(arguments.src, arguments.out, **common)
-        print(f"Prepared: {arguments.out} (counts and exclusions: report.md, excluded.csv)")
+        _prepare(arguments)
     elif arguments.command == "describe":
         from monai_e2e.describe_text import report
 
@@ -108,6 +128,38 @@ def _run(arguments: argparse.Namespace) -> None:
         from monai_e2e.demo import format_summary, run_demo
 
         print(format_summary(run_demo(arguments.out, arguments.bundles, arguments.seed)))
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+    from monai_e2e.data.report import format_report
+
+    dataset, src, out = arguments.dataset, arguments.src, arguments.out
+    if (dataset == "folder") != (arguments.labels is not None):
+        raise UserError("--labels CSV goes with `prepare folder`, and `prepare folder` needs it")
+    if dataset != "cbis-ddsm" and (arguments.protocol == "official" or arguments.samples == "files"):
+        raise UserError("--protocol official and --samples files are for cbis-ddsm")
+    settings = {
+        "image_size": arguments.image_size,
+        # "paper" is the usual division of the other data sets too, under the name that says what it is there.
+        "protocol": None if arguments.protocol == "paper" else arguments.protocol,
+        "folds": arguments.folds,
+        "seed": arguments.seed,
+        "voi_lut": arguments.voi_lut,
+        "workers": arguments.workers,
+        "dry_run": arguments.dry_run,
+    }
+    if dataset == "cbis-ddsm":
+        report = prepare_cbis_ddsm(src, out, samples=arguments.samples, **settings)
+    elif dataset == "inbreast":
+        report = prepare_inbreast(src, out, **settings)
+    else:
+        report = prepare_own(src, out, arguments.labels, **settings)
+    if arguments.dry_run:
+        print(format_report(report))
+        print(f"Report of the dry run: {out}/report.md, {out}/report.json, {out}/excluded.csv")
+    else:
+        print(f"Prepared: {out} (counts and exclusions: report.md, excluded.csv)")
 
 
 def _convert_keras(arguments: argparse.Namespace) -> None:

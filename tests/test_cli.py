@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,18 +94,21 @@ def test_demo_without_bundles_says_where_they_are_wanted(tmp_path, capsys):
 
 def test_prepare_passes_its_arguments_on(tmp_path, monkeypatch, capsys):
     calls = []
-    for name in ("prepare_cbis_ddsm", "prepare_inbreast"):
+    for name in ("prepare_cbis_ddsm", "prepare_inbreast", "prepare_own"):
         monkeypatch.setattr(
             f"monai_e2e.data.prepare.{name}", lambda *args, _name=name, **kwargs: calls.append((_name, args, kwargs))
         )
-    common = ["--image-size", "64x48", "--seed", "3", "--workers", "2"]
+    common = ["--image-size", "64x48", "--seed", "3", "--workers", "2", "--voi-lut"]
     src, out = tmp_path / "src", tmp_path / "out"
     assert cli.main(["prepare", "cbis-ddsm", str(src), str(out), "--protocol", "official", *common]) == 0
-    assert cli.main(["prepare", "inbreast", str(src), str(out), *common]) == 0
-    passed = {"image_size": (64, 48), "seed": 3, "workers": 2}
+    assert cli.main(["prepare", "inbreast", str(src), str(out), "--protocol", "kfold", "--folds", "5", *common]) == 0
+    assert cli.main(["prepare", "folder", str(src), str(out), "--labels", "labels.csv", *common]) == 0
+    passed = {"image_size": (64, 48), "seed": 3, "workers": 2, "voi_lut": True, "dry_run": False}
+    usual = {"protocol": None, "folds": None}
     assert calls == [
-        ("prepare_cbis_ddsm", (src, out), {"protocol": "official", **passed}),
-        ("prepare_inbreast", (src, out), passed),
+        ("prepare_cbis_ddsm", (src, out), {"samples": "views", **usual, "protocol": "official", **passed}),
+        ("prepare_inbreast", (src, out), {"protocol": "kfold", "folds": 5, **passed}),
+        ("prepare_own", (src, out, Path("labels.csv")), {**usual, **passed}),
     ]
     assert str(out) in capsys.readouterr().out
 
@@ -118,8 +122,11 @@ def test_phantom_passes_its_arguments_on_and_tells_the_next_command(tmp_path, mo
     for dataset in ("cbis-ddsm", "inbreast"):
         assert cli.main(["phantom", dataset, str(tmp_path), "--patients", "5", "--seed", "3", "--workers", "2"]) == 0
         assert f"monai-e2e prepare {dataset} {tmp_path}" in capsys.readouterr().out
-    passed = ((tmp_path, 5), {"seed": 3, "workers": 2})
-    assert calls == [("write_cbis_ddsm", *passed), ("write_inbreast", *passed)]
+    passed = {"seed": 3, "workers": 2, "defects": False}
+    assert calls == [
+        ("write_cbis_ddsm", (tmp_path, 5), {"layout": "descriptive", **passed}),
+        ("write_inbreast", (tmp_path, 5), passed),
+    ]
 
 
 def test_a_defect_is_not_hidden_as_a_users_mistake(tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ from monai_e2e.data.datalist import load_datalist, pixel_mean, read_datalist
 from monai_e2e.data.dicom import is_dicom, read_mammogram, read_mask, resize_mammogram
 from monai_e2e.data.folder import list_mammograms
 from monai_e2e.data.inbreast import read_inbreast
+from monai_e2e.data.own import read_own
 from monai_e2e.data.patches import cut_patches
-from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast
+from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
 from monai_e2e.data.records import (
     PATCH_CLASSES,
     Catalogue,
@@ -44,11 +45,13 @@ __all__ = [
     "pixel_mean",
     "prepare_cbis_ddsm",
     "prepare_inbreast",
+    "prepare_own",
     "read_cbis_ddsm",
     "read_datalist",
     "read_inbreast",
     "read_mammogram",
     "read_mask",
+    "read_own",
     "resize_mammogram",
     "split_patients",
 ]

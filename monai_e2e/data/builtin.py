@@ -17,7 +17,7 @@ from monai_e2e.errors import UserError
 logger = logging.getLogger(__name__)
 
 #: Data set → how it is drawn, how it is prepared, and settings of the preparation. TCIA's split uses every phantom.
-_DATASETS: dict[str, tuple[Callable[..., None], Callable[..., dict], dict[str, str]]] = {
+_DATASETS: dict[str, tuple[Callable[..., dict], Callable[..., dict], dict[str, str]]] = {
     "cbis-ddsm": (write_cbis_ddsm, prepare_cbis_ddsm, {"protocol": "official"}),
     "inbreast": (write_inbreast, prepare_inbreast, {}),
 }

@@ -1,18 +1,13 @@
-"""A prepared folder's report, and its data list read back with the checks that save a wasted night of training."""
+"""A prepared folder's data list read back, with the checks that save a wasted night of training."""
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.data.records import Excluded
-from monai_e2e.data.splits import check_patients
+from monai_e2e.data.splits import check_patients, partition_of_fold
 from monai_e2e.errors import UserError
 
 PARTITIONS = ("training", "validation", "test")
@@ -42,28 +37,43 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
     return datalist
 
 
-def pixel_mean(prepared_dir: str | Path) -> float:
-    """Mean of the training partition's pixels, scaled to 0…255; subtracted from every network input."""
-    return float(read_datalist(prepared_dir)["pixel_mean"])
+def pixel_mean(prepared_dir: str | Path, fold: int | None = None) -> float:
+    """Mean of the training partition's pixels, scaled to 0…255; subtracted from every network input.
+
+    Args:
+        prepared_dir: prepared folder.
+        fold: the fold that is tested, in a folder prepared for cross-validation; None: as the data list says.
+
+    Raises:
+        UserError: when the folder isn't a prepared one or has no such fold.
+    """
+    datalist = read_datalist(prepared_dir)
+    if fold is None:
+        return float(datalist["pixel_mean"])
+    means = [sample["mean"] for sample in _arranged(datalist, fold, prepared_dir)["training"]]
+    return round(sum(means) / len(means), 4)
 
 
 def load_datalist(
-    prepared_dir: str | Path, partition: str, image_size: Sequence[int] | None = None
+    prepared_dir: str | Path, partition: str, image_size: Sequence[int] | None = None, fold: int | None = None
 ) -> list[dict[str, Any]]:
     """Samples of one partition with absolute paths, checked.
 
-    Samples have ``image`` (path), ``label`` (0 or 1), ``patient_id``, ``laterality``, ``view``, ``lesions`` (list of
-    ``{mask, type, pathology}``), ``lesions_excluded`` (count of lesions that have no mask here) and, where known,
-    ``density``. ``lesions`` differs in length between samples, so drop it before samples are collated to a batch.
+    Samples have ``image`` (path), ``label`` (0 or 1), ``patient_id``, ``laterality``, ``view`` (both empty where
+    unknown), ``lesions`` (list of ``{mask, type, pathology}``), ``lesions_excluded`` (count of lesions that have no
+    mask here), ``mean`` (of its pixels, 0…255), ``film_size`` (rows and columns of the original) and, where known,
+    ``density`` and ``pixel_spacing`` (mm, rows and columns of the original). ``lesions`` differs in length between
+    samples, so drop it before samples are collated to a batch.
 
     Args:
         prepared_dir: prepared folder.
         partition: ``"training"``, ``"validation"`` or ``"test"``.
         image_size: rows and columns that the caller expects; None: any.
+        fold: the fold that is tested, in a folder prepared for cross-validation; the next one is for validation.
 
     Raises:
         UserError: when the folder isn't a prepared one, its size is another, a patient is in two partitions, the
-            partition has one class only, or a file is absent or outside the folder.
+            partition has one class only, it has no such fold, or a file is absent or outside the folder.
     """
     if partition not in PARTITIONS:
         raise UserError(f"partition {partition!r}: choose one of {', '.join(PARTITIONS)}")
@@ -75,6 +85,8 @@ def load_datalist(
             f"again with --image-size or pass --image_size '{json.dumps(prepared_size, separators=(',', ':'))}'"
         )
     try:
+        if fold is not None:
+            datalist = _arranged(datalist, fold, prepared_dir)
         check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})
         root = Path(prepared_dir).resolve()
         samples = [_absolute(sample, root) for sample in datalist[partition]]
@@ -89,60 +101,19 @@ def load_datalist(
     return samples
 
 
-def make_report(datalist: dict[str, Any], notes: dict[str, int], excluded: Iterable[Excluded]) -> dict[str, Any]:
-    """What a prepared folder holds, in counts: partitions, notes of the reader, exclusions by kind, versions."""
-    partitions = {}
-    for name in PARTITIONS:
-        samples = datalist[name]
-        lesions = Counter(
-            "-".join(filter(None, (lesion["type"], lesion["pathology"]))) for s in samples for lesion in s["lesions"]
+def _arranged(datalist: dict[str, Any], fold: int, prepared_dir: str | Path) -> dict[str, Any]:
+    """The data list with its partitions as they are when ``fold`` is tested."""
+    folds = datalist.get("folds")
+    if folds is None:
+        raise UserError(
+            f"{prepared_dir}: not divided into folds; prepare it with --protocol kfold or leave out the fold"
         )
-        partitions[name] = {
-            "patients": len({sample["patient_id"] for sample in samples}),
-            "images": len(samples),
-            "positive": sum(sample["label"] for sample in samples),
-            "lesions": dict(sorted(lesions.items())),
-        }
-    kinds = Counter(exclusion.reason.split(":")[0] for exclusion in excluded)
-    settings = {key: datalist[key] for key in ("name", "protocol", "seed", "image_size", "pixel_mean", "classes")}
-    packages = ("monai-e2e", "numpy", "pillow", "pydicom", "scikit-learn")
-    return {
-        **settings,
-        "partitions": partitions,
-        "notes": notes,
-        "excluded": dict(kinds.most_common()),
-        "versions": {package: _version(package) for package in packages},
-    }
-
-
-def write_report(folder: Path, report: dict[str, Any], excluded: Iterable[Excluded], src: Path) -> None:
-    """Write ``report.json``, ``report.md`` and ``excluded.csv``, the latter with paths relative to ``src``."""
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    with (folder / "excluded.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("path", "reason"))
-        prefixes = (f"{src.resolve()}{os.sep}", f"{src}{os.sep}")
-        for exclusion in excluded:
-            path, reason = exclusion.path, exclusion.reason
-            for prefix in prefixes:
-                path, reason = path.removeprefix(prefix), reason.replace(prefix, "")
-            writer.writerow((path, reason))
-    rows, columns = report["image_size"]
-    lines = [
-        f"# {report['name']}: protocol {report['protocol']}, seed {report['seed']}",
-        "",
-        f"{rows} × {columns} pixels, pixel mean {report['pixel_mean']:.2f} (of 255, training partition).",
-        "",
-        f"| partition | patients | images | {report['classes'][1]} | lesions |",
-        "|---|---|---|---|---|",
-    ]
-    for name, counts in report["partitions"].items():
-        lesions = ", ".join(f"{count} {kind}" for kind, count in counts["lesions"].items()) or "none"
-        lines.append(f"| {name} | {counts['patients']} | {counts['images']} | {counts['positive']} | {lesions} |")
-    for title, counts in (("Notes", report["notes"]), ("Left out (see excluded.csv)", report["excluded"])):
-        lines += ["", f"## {title}", "", *([f"- {kind}: {count}" for kind, count in counts.items()] or ["- nothing"])]
-    lines += ["", "Made with " + ", ".join(f"{name} {number}" for name, number in report["versions"].items()) + "."]
-    (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not 0 <= fold < folds:
+        raise UserError(f"fold {fold}: {prepared_dir} has folds 0 to {folds - 1}")
+    partitions: dict[str, list[dict[str, Any]]] = {name: [] for name in PARTITIONS}
+    for sample in sorted((s for name in PARTITIONS for s in datalist[name]), key=lambda sample: sample["image"]):
+        partitions[partition_of_fold(sample["fold"], fold, folds)].append(sample)
+    return datalist | partitions
 
 
 def _absolute(sample: dict[str, Any], root: Path) -> dict[str, Any]:
@@ -162,10 +133,3 @@ def _inside(relative: str, root: Path) -> str:
 
 def _times(size: Sequence[int]) -> str:
     return "×".join(map(str, size))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

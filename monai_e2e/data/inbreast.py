@@ -1,22 +1,25 @@
 """INbreast: full-field digital mammograms with BI-RADS assessments (Moreira et al., Academic Radiology 19, 2012).
 
-The release is a folder with ``INbreast.csv``, ``AllDICOMs/<number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm`` and
-``AllXML/<number>.xml`` (OsiriX property lists with outlines). The table's patient column is blanked; the patient's
-identifier is the hash in the file name.
+The release is a folder with the table ``INbreast.csv`` (also as ``.xls`` and ``.xlsx``),
+``AllDICOMs/<number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm`` and ``AllXML/<number>.xml`` (OsiriX property lists with
+outlines). The table's patient column is blanked; the patient's identifier is the hash in the file name.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
+import os
 import plistlib
 import re
-from collections import Counter
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from xml.parsers.expat import ExpatError
 
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Lesion, LesionType, Mammogram, View
+from monai_e2e.data.tables import TABLE_SUFFIXES, can_read_spreadsheets, read_table, whole_number
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -34,7 +37,13 @@ ROI_WORDS = {
 _SIDES = {"L": Laterality.LEFT, "R": Laterality.RIGHT}
 #: ``ML`` stands where MLO is meant; FB (from below) is a cranio-caudal view taken the other way round.
 _VIEWS = {"CC": View.CC, "MLO": View.MLO, "ML": View.MLO, "FB": View.CC}
-_FILE_NAME = re.compile(r"(\d+)_([A-Za-z0-9]+)_MG_([LR])_([A-Z]+)_ANON\.dcm", re.IGNORECASE)
+_FILE_NAME = re.compile(r"([0-9]+)_([A-Za-z0-9]+)_MG_([LR])_([A-Z]+)_ANON\.dcm", re.IGNORECASE)
+_OUTLINE_NAME = re.compile(r"([0-9]+)\.xml", re.IGNORECASE)
+#: Patients' identifiers as the file names have them; "removed" and hospitals' numbers aren't.
+_HASH = re.compile(r"[0-9a-f]{16}", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+")
+_POINT = re.compile(r"\(\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*,\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*\)", re.IGNORECASE)
+#: What plistlib and a list of another shape raise.
 _OUTLINE_ERRORS = (
     OSError,
     ExpatError,
@@ -44,161 +53,330 @@ _OUTLINE_ERRORS = (
     TypeError,
     AttributeError,
 )
-_POINT = re.compile(r"\(\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*,\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*\)", re.IGNORECASE)
+_AGAIN = "Unpack the INbreast release again"
 
 
-def read_inbreast(src: str | Path) -> Catalogue:
+@dataclass(frozen=True)
+class _Row:
+    """One film's row of the table; ``line`` is its number there."""
+
+    line: int
+    number: str
+    side: str
+    view: str
+    birads: str
+    density: str
+
+
+@dataclass(frozen=True)
+class _Film:
+    """One film's file and what its name tells."""
+
+    path: Path
+    patient: str
+    side: Laterality
+    view: View | None
+
+
+@dataclass
+class _Release:
+    """The release's files, wherever they lie."""
+
+    tables: list[Path] = field(default_factory=list)
+    other_tables: list[Path] = field(default_factory=list)
+    films: dict[str, _Film] = field(default_factory=dict)
+    second_films: list[Path] = field(default_factory=list)
+    outlines: dict[str, Path] = field(default_factory=dict)
+
+
+def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
     """Join INbreast's table, films and outlines.
 
     Args:
-        src: folder that has ``INbreast.csv`` in or under it; films and outlines are expected beside the table.
+        src: folder that has the table and the films in or under it, in whatever folders. Of several tables
+            ``INbreast.csv`` is read, then ``.xls``, then ``.xlsx``; ``notes`` counts the rows in which another one
+            differs.
+        tables_only: for a report without films. No film needs to be on disk, the mammograms have no path, and the
+            patients come from file names on disk or from a table with a column ``Full File Name`` or ``Patient ID``.
+            Where neither knows the patient of a film, its identifier is ``unknown-<number>`` and no split by patient
+            is possible: ``tables["patients"]`` is None and ``notes`` counts ``films_of_unknown_patient``.
 
     Returns:
-        Catalogue of the films with BI-RADS 1–2 (label 0) and 4a–6 (label 1). Lesions have outlines and no
-        pathology. ``excluded`` lists BI-RADS 3, films that the table names but the disk lacks, and films that the
-        table doesn't name. ``notes`` counts the outlines by kind; outlines that are neither mass nor calcification
-        (asymmetries, distortions) don't become lesions.
+        Catalogue of the films with BI-RADS 1–2 (label 0) and 4a–6 (label 1), one row of the table each. ``excluded``
+        has the other rows, films without a row, and outlines that can't be read or belong to no row. Lesions have
+        outlines and no pathology; ``notes`` counts outlines by kind, among them ``outlines_points`` (points, or
+        polygons without area: they are drawn as points) and ``outlines_other: <name>`` (asymmetries, distortions, …,
+        which don't become lesions). ``tables["patients"]`` and ``["views"]`` count rows whose patient is known.
 
     Raises:
         UserError: when the folder, the table, a needed column or the films are missing.
     """
     src = Path(src)
-    table = next((path for path in sorted(src.rglob("*.csv")) if path.name.lower() == "inbreast.csv"), None)
-    if table is None:
+    if not src.is_dir():
         raise UserError(
-            f"{src}: no INbreast.csv in or under it; pass the folder of the INbreast release, "
+            f"{src}: no such folder; pass the folder of the INbreast release, or try `monai-e2e phantom inbreast {src}`"
+        )
+    release = _find(src)
+    if not release.tables:
+        raise UserError(
+            f"{src}: no INbreast.csv, .xls or .xlsx in or under it; pass the folder of the INbreast release, "
             f"or try `monai-e2e phantom inbreast {src}`"
         )
-    root = table.parent
-    films: dict[str, tuple[Path, re.Match[str]]] = {}
-    for path in sorted((root / "AllDICOMs").glob("*")):
-        match = _FILE_NAME.fullmatch(path.name)
-        if match:
-            films[match.group(1)] = (path, match)
-    if not films:
+    table, *copies = release.tables
+    if not release.films and not tables_only:
         raise UserError(
-            f"{root / 'AllDICOMs'}: no files named <number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm; "
-            f"unpack the INbreast release here, or try `monai-e2e phantom inbreast SRC`"
+            f"{src / 'AllDICOMs'}: no files named <number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm here or elsewhere under "
+            f"{src}; unpack the INbreast release here, or try `monai-e2e phantom inbreast SRC`"
         )
-    catalogue = Catalogue(name="inbreast")
     notes: Counter[str] = Counter()
-    for line, values in _lines(table):
-        number = values["file name"]
-        film = films.pop(number, None)
-        birads = values["bi-rads"].lower()
-        if birads not in BIRADS_LABELS:
-            known = "BI-RADS 3" if birads == "3" else "BI-RADS value not understood"
-            catalogue.excluded.append(Excluded(str(film[0]) if film else f"AllDICOMs/{number}", known))
-        elif film is None:
-            catalogue.excluded.append(Excluded(f"INbreast.csv, row {line}: {number}", "film not on disk"))
-        else:
-            outline = root / "AllXML" / f"{number}.xml"
-            lesions = _read_outlines(outline, catalogue, notes)
-            _append(catalogue, values, *film, BIRADS_LABELS[birads], lesions)
-    catalogue.excluded.extend(Excluded(str(path), "film not in INbreast.csv") for path, _ in films.values())
-    if not catalogue.mammograms:
-        raise UserError(
-            f"{table}: none of its films with BI-RADS 1–2 or 4a–6 is in AllDICOMs; unpack the release again"
+    rows = _read_rows(table, notes)
+    _compare(src, rows, copies, notes)
+    patients = {number: film.patient for number, film in release.films.items()}
+    if tables_only:
+        patients = {**_listed_patients(release), **patients}
+
+    catalogue = Catalogue(name="inbreast", tables=_counts(rows, release.films, patients, tables_only))
+    twice = _listed_twice(rows)
+    chosen: list[tuple[str, Mammogram]] = []
+    for row in rows:
+        film = release.films.get(row.number)
+        if tables_only and film is None and row.number not in patients:
+            notes["films_of_unknown_patient"] += 1
+        side, view = _side_and_view(row, film, notes)
+        reason = twice.get(row.line) or _refusal(row, side, view, film is not None or tables_only)
+        if reason:
+            place = str(film.path) if film else f"{table.name}, row {row.line}: {row.number or 'no file number'}"
+            catalogue.excluded.append(Excluded(place, reason, rows=1))
+            continue
+        mammogram = Mammogram(
+            path=film.path if film and not tables_only else None,
+            patient_id=patients.get(row.number, f"unknown-{row.number}"),
+            laterality=side,
+            view=view,
+            label=BIRADS_LABELS[row.birads],
+            lesions=_read_outlines(release.outlines.get(row.number), catalogue, notes),
+            density=int(row.density) if row.density in ("1", "2", "3", "4") else None,
         )
-    catalogue.mammograms = _with_suffixes(catalogue.mammograms)
-    catalogue.notes = dict(sorted(notes.items()))
+        chosen.append((row.number, mammogram))
+    if not chosen:
+        missing = "has BI-RADS 1–2 or 4a–6" if tables_only else "with BI-RADS 1–2 or 4a–6 is on disk"
+        raise UserError(f"{table}: none of its {len(rows)} films {missing}. {_AGAIN}")
+    catalogue.mammograms = _with_suffixes(chosen)
+    numbers = {row.number for row in rows}
+    for reason, paths in (
+        ("film not in the table", [film.path for number, film in release.films.items() if number not in numbers]),
+        ("second film of a file number", release.second_films),
+        ("outlines of no film in the table", [p for number, p in release.outlines.items() if number not in numbers]),
+    ):
+        catalogue.excluded.extend(Excluded(str(path), reason) for path in paths)
+    catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
     logger.info("%s: %d mammograms, %d exclusions", src, len(catalogue.mammograms), len(catalogue.excluded))
     return catalogue
 
 
-def _append(
-    catalogue: Catalogue,
-    values: dict[str, str],
-    path: Path,
-    match: re.Match[str],
-    label: int,
-    lesions: tuple[Lesion, ...],
-) -> None:
-    side = _SIDES.get(values["laterality"].upper()) or _SIDES[match.group(3).upper()]
-    view = _VIEWS.get(values["view"].upper()) or _VIEWS.get(match.group(4).upper())
-    if view is None:
-        catalogue.excluded.append(Excluded(str(path), "view neither CC nor MLO"))
-        return
-    density = values["acr"]
-    catalogue.mammograms.append(
-        Mammogram(
-            path=path,
-            patient_id=match.group(2).lower(),
-            laterality=side,
-            view=view,
-            label=label,
-            lesions=lesions,
-            density=int(density) if density in ("1", "2", "3", "4") else None,
+def _find(src: Path) -> _Release:
+    """Tables, films and outlines under a folder, those nearest to it and in the release's own folders first."""
+    release = _Release()
+    for path in sorted(_walk(src), key=_order):
+        suffix = path.suffix.lower()
+        if film := _FILE_NAME.fullmatch(path.name):
+            number, patient, side, view = film.groups()
+            if number in release.films:
+                release.second_films.append(path)
+            else:
+                found = _Film(path, patient.lower(), _SIDES[side.upper()], _VIEWS.get(view.upper()))
+                release.films[number] = found
+        elif outline := _OUTLINE_NAME.fullmatch(path.name):
+            release.outlines.setdefault(outline.group(1), path)
+        elif suffix in TABLE_SUFFIXES and path.stem.lower() == "inbreast":
+            release.tables.append(path)
+        elif suffix in TABLE_SUFFIXES:
+            release.other_tables.append(path)
+    release.tables.sort(key=lambda path: TABLE_SUFFIXES.index(path.suffix.lower()))
+    return release
+
+
+def _walk(src: Path) -> list[Path]:
+    """All files under a folder; links are followed, since films are often kept on another disk."""
+    files, seen = [], set()
+    for folder, subfolders, names in os.walk(src, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads in a circle
+            subfolders.clear()
+            continue
+        seen.add(real)
+        files += [Path(folder, name) for name in names]
+    return files
+
+
+def _order(path: Path) -> tuple[bool, int, str]:
+    own = {"alldicoms", "allxml"} & {part.lower() for part in path.parts[:-1]}
+    return not own, len(path.parts), str(path)
+
+
+def _read_rows(table: Path, notes: Counter[str]) -> list[_Row]:
+    """The table's films; rows below them (the spreadsheets have sums there) are only counted."""
+    rows = []
+    for line, values in read_table(table, NEEDED_COLUMNS, advice=_AGAIN).rows:
+        row = _Row(
+            line=line,
+            number=whole_number(values["file name"]),
+            side=values["laterality"].upper()[:1],
+            view=values["view"].upper(),
+            birads=whole_number(re.sub(r"\s", "", values["bi-rads"].lower())),
+            density=whole_number(values["acr"]),
         )
-    )
+        if row.side in _SIDES or (_NUMBER.fullmatch(row.number) and (row.view or row.birads)):
+            rows.append(row)
+        else:
+            notes["table_rows_without_film"] += 1
+    return rows
 
 
-def _with_suffixes(mammograms: list[Mammogram]) -> list[Mammogram]:
+def _compare(src: Path, rows: list[_Row], copies: Iterable[Path], notes: Counter[str]) -> None:
+    """Count the films of which another copy of the table tells something else."""
+    told = {row.number: replace(row, line=0) for row in rows}
+    for copy in copies:
+        name = copy.relative_to(src).as_posix()
+        if copy.suffix.lower().startswith(".xls") and not can_read_spreadsheets():
+            logger.info('%s: not compared; `pip install "monai-e2e[excel]"` reads it', copy)
+            continue
+        try:
+            other = {row.number: replace(row, line=0) for row in _read_rows(copy, Counter())}
+        except UserError as error:
+            logger.warning("not compared: %s", error)
+            notes[f"tables_not_readable: {name}"] += 1
+            continue
+        different = sorted(number for number in told.keys() | other.keys() if told.get(number) != other.get(number))
+        if different:
+            notes[f"films_told_otherwise: {name}"] = len(different)
+            logger.warning("%s: tells otherwise of %d films, for example %s", copy, len(different), different[:3])
+
+
+def _listed_patients(release: _Release) -> dict[str, str]:
+    """Patients by file number, from tables that have file names or identifiers."""
+    patients: dict[str, str] = {}
+    for path in release.other_tables + release.tables:
+        try:
+            table = read_table(path, ["file name"], ["full file name", "patient id"])
+        except UserError as error:
+            logger.debug("no patients: %s", error)
+            continue
+        for _, values in table.rows:
+            film = _FILE_NAME.fullmatch(values["full file name"])
+            patient = film.group(2) if film else values["patient id"]
+            if film or _HASH.fullmatch(patient):
+                patients.setdefault(whole_number(values["file name"]), patient.lower())
+    return patients
+
+
+def _counts(
+    rows: list[_Row], films: Mapping[str, _Film], patients: Mapping[str, str], tables_only: bool
+) -> dict[str, int | None]:
+    known = [row for row in rows if row.number in patients]
+    views = {(patients[row.number], *_side_and_view(row, films.get(row.number), Counter())) for row in known}
+    told = len(known) == len(rows) if tables_only else bool(known)
+    return {
+        "rows": len(rows),
+        "patients": len({patients[row.number] for row in known}) if told else None,
+        "files": len({row.number for row in rows}),
+        "views": len(views) if told else None,
+    }
+
+
+def _listed_twice(rows: list[_Row]) -> dict[int, str]:
+    """Reasons by line: copies of a row are left out, rows that contradict each other all are."""
+    reasons: dict[int, str] = {}
+    groups: dict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.number].append(row)
+    for number, (first, *others) in groups.items():
+        if not number or not others:
+            continue
+        if all(replace(row, line=first.line) == first for row in others):
+            reasons.update({row.line: "file number listed twice" for row in others})
+        else:
+            reasons.update({row.line: "file number listed twice with different values" for row in (first, *others)})
+    return reasons
+
+
+def _side_and_view(row: _Row, film: _Film | None, notes: Counter[str]) -> tuple[Laterality | None, View | None]:
+    """What the table says or, where it doesn't, the film's name."""
+    side, view = _SIDES.get(row.side), _VIEWS.get(row.view)
+    if film is None:
+        return side, view
+    if (side or film.side, view or film.view) != (film.side, film.view or view):
+        notes["file_names_against_table"] += 1
+    return side or film.side, view or film.view
+
+
+def _refusal(row: _Row, side: Laterality | None, view: View | None, at_hand: bool) -> str:
+    """Why a row can't be used, or ``""``."""
+    if not _NUMBER.fullmatch(row.number):
+        return f"file number not understood: {row.number!r}"
+    if row.birads == "3":
+        return "BI-RADS 3"
+    if row.birads not in BIRADS_LABELS:
+        return f"BI-RADS value not understood: {row.birads!r}, allowed are 1, 2, 3, 4a, 4b, 4c, 5, 6"
+    if not at_hand:
+        return "film not on disk"
+    if side is None:
+        return f"side neither L nor R: {row.side!r}"
+    return "" if view else f"view neither CC nor MLO: {row.view!r}"
+
+
+def _with_suffixes(chosen: list[tuple[str, Mammogram]]) -> list[Mammogram]:
     """Tell several films of one view apart by their file number."""
-    counts = Counter(mammogram.image_id for mammogram in mammograms)
+    counts = Counter(mammogram.image_id for _, mammogram in chosen)
     return [
-        replace(mammogram, suffix=mammogram.path.name.split("_")[0]) if counts[mammogram.image_id] > 1 else mammogram
-        for mammogram in mammograms
+        replace(mammogram, suffix=number) if counts[mammogram.image_id] > 1 else mammogram
+        for number, mammogram in chosen
     ]
 
 
-def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=";")
-            header = [column.strip().lower() for column in next(reader, [])]
-            rows = [(number, line) for number, line in enumerate(reader, start=2) if any(map(str.strip, line))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table}: not readable as a table ({error}); unpack the INbreast release again") from error
-    missing = [column for column in NEEDED_COLUMNS if column not in header]
-    if missing:
-        raise UserError(
-            f"{table}: column {', '.join(map(repr, missing))} is missing; found: {', '.join(header)}. "
-            f"Columns are separated by ';': unpack the INbreast release again"
-        )
-    # Short lines are filled up: an empty BI-RADS is then an exclusion like any other.
-    return [
-        (number, {key: (line[i].strip() if i < len(line) else "") for i, key in enumerate(header)})
-        for number, line in rows
-    ]
-
-
-def _read_outlines(path: Path, catalogue: Catalogue, notes: Counter[str]) -> tuple[Lesion, ...]:
+def _read_outlines(path: Path | None, catalogue: Catalogue, notes: Counter[str]) -> tuple[Lesion, ...]:
     """Outlines of one film; films without findings have no file."""
-    if not path.is_file():
+    if path is None:
         return ()
     try:
         with path.open("rb") as file:
             rois = [roi for image in plistlib.load(file)["Images"] for roi in image["ROIs"]]
-        named = [(str(roi.get("Name", "")).lower(), _points(roi["Point_px"])) for roi in rois]
-    except (
-        OSError,
-        ExpatError,
-        plistlib.InvalidFileException,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
+    except _OUTLINE_ERRORS as error:
         reason = f"outlines not readable: film kept without lesions ({type(error).__name__})"
         catalogue.excluded.append(Excluded(str(path), reason))
         return ()
     lesions: list[Lesion] = []
-    for name, points in named:
+    for place, roi in enumerate(rois, start=1):
+        try:
+            name = " ".join(str(roi.get("Name", "")).lower().split())
+            points = _points(roi["Point_px"])
+        except _OUTLINE_ERRORS as error:
+            reason = f"outline not readable: film kept without this lesion ({type(error).__name__})"
+            catalogue.excluded.append(Excluded(f"{path}, outline {place}", reason))
+            continue
         kind = next((kind for word, kind in ROI_WORDS.items() if word in name), None)
         if kind is None:
-            notes["outlines_neither_mass_nor_calcification"] += 1
+            notes[f"outlines_other: {name or 'unnamed'}"] += 1
         elif not points:
             notes["outlines_without_points"] += 1
         else:
             notes[f"outlines_{kind.value}"] += 1
+            notes["outlines_points"] += not _has_area(points)
+            # Beyond the other two edges only the film itself tells; the preparation looks at that.
+            notes["outlines_beyond_first_row_or_column"] += min(map(min, points)) < 0
             lesions.append(Lesion(kind, None, len(lesions) + 1, outline=points))
     return tuple(lesions)
 
 
-def _points(texts: list[str]) -> tuple[tuple[float, float], ...]:
+def _points(texts: Any) -> tuple[tuple[float, float], ...]:
     """OsiriX's ``"(x, y)"`` → ``(row, column)``."""
     matches = [_POINT.fullmatch(text.strip()) for text in texts]
     if not all(matches):
         raise ValueError("a point isn't '(x, y)'")
     return tuple((float(match.group(2)), float(match.group(1))) for match in matches if match)
+
+
+def _has_area(points: tuple[tuple[float, float], ...]) -> bool:
+    """Whether a polygon encloses any of a pixel (shoelace formula)."""
+    following = points[1:] + points[:1]
+    return abs(sum(a[0] * b[1] - a[1] * b[0] for a, b in zip(points, following, strict=True))) > 1e-6

@@ -26,8 +26,9 @@ import numpy as np
 
 from monai_e2e.data.datalist import load_datalist
 from monai_e2e.data.dicom import read_mask, read_pixels
+from monai_e2e.data.films import save_grey16
 from monai_e2e.data.parallel import run_parallel
-from monai_e2e.data.prepare import save_grey16, temporary_sibling
+from monai_e2e.data.prepare import temporary_sibling
 from monai_e2e.data.records import PATCH_CLASSES, Lesion, LesionType, Pathology
 from monai_e2e.errors import UserError
 
@@ -121,6 +122,7 @@ def cut_patches(
     image_size: Sequence[int] | None = None,
     patches_dir: str | Path | None = None,
     workers: int | None = None,
+    fold: int | None = None,
 ) -> list[dict[str, Any]]:
     """Cut the patches of one partition, or find those that an earlier call with the same arguments cut.
 
@@ -139,6 +141,7 @@ def cut_patches(
         image_size: rows and columns that the caller expects of the prepared films; None: any.
         patches_dir: where to store; None: ``<prepared_dir>/patches``.
         workers: processes; None: one per core, at most 8.
+        fold: the fold that is tested, in a folder prepared for cross-validation; None: as the data list says.
 
     Returns:
         One dict per patch: ``image`` (absolute path), ``label`` (index into
@@ -149,17 +152,18 @@ def cut_patches(
             folder can't be read or written.
     """
     settings = _Settings(patch_size, per_roi, min_overlap, max_background_overlap, seed)
-    samples = load_datalist(prepared_dir, partition, image_size)
+    samples = load_datalist(prepared_dir, partition, image_size, fold)
     lesions = [lesion for sample in samples for lesion in sample["lesions"]]
     if not lesions:
         raise UserError(f"{prepared_dir}: no lesions in partition {partition}, so no patches; prepare the masks too")
-    if any(lesion["pathology"] is None for lesion in lesions):
+    if any(lesion["pathology"] is None or lesion["type"] is None for lesion in lesions):
         raise UserError(
-            f"{prepared_dir}: lesions without pathology, so without patch class (INbreast has no lesion pathology); "
+            f"{prepared_dir}: lesions without type or pathology, so without patch class (INbreast has no pathology); "
             f"train patches on CBIS-DDSM and fine-tune on this data set"
         )
     store = Path(patches_dir) if patches_dir is not None else Path(prepared_dir) / "patches"
-    folder = store.resolve() / f"{partition}-{_fingerprint(prepared_dir, settings)}"
+    name = partition if fold is None else f"{partition}-fold{fold}"
+    folder = store.resolve() / f"{name}-{_fingerprint(prepared_dir, settings)}"
     if not (folder / _INDEX).is_file():
         _cut_all(samples, settings, folder, workers, partition)
     index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))

@@ -46,24 +46,27 @@ class Lesion:
     """One annotated lesion of a mammogram.
 
     Args:
-        type: mass or calcification.
+        type: mass or calcification, None where the data set doesn't say (a hospital's own).
         pathology: biopsy result, or None where the data set has none (INbreast).
         number: the data set's own number of the lesion within the image, from 1.
         mask_paths: image files one of which is the mask (CBIS-DDSM stores mask and crop side by side).
         outline: polygon of ``(row, column)`` points in pixels of the original mammogram (INbreast).
+        rows: rows of the data set's tables that stand for this lesion alone and are lost with its mask: 1 in
+            CBIS-DDSM, 0 in data sets whose tables list films.
     """
 
-    type: LesionType
+    type: LesionType | None
     pathology: Pathology | None
     number: int
     mask_paths: tuple[Path, ...] = ()
     outline: tuple[tuple[float, float], ...] = ()
+    rows: int = 0
 
     @property
     def patch_class(self) -> int:
         """Index into :data:`PATCH_CLASSES`; raises ``ValueError`` where the pathology is unknown."""
-        if self.pathology is None:
-            raise ValueError(f"lesion {self.number} has no pathology, so no patch class")
+        if self.pathology is None or self.type is None:
+            raise ValueError(f"lesion {self.number} has no pathology or no type, so no patch class")
         return PATCH_CLASSES.index(f"{self.type.value}-{self.pathology.value}")
 
 
@@ -72,31 +75,35 @@ class Mammogram:
     """One film: where its pixels are, whose breast it shows, what was found and what it is labelled.
 
     Args:
-        path: file with the full mammogram.
+        path: file with the full mammogram; None where the tables alone are at hand.
         patient_id: identifier that the split is made by.
-        laterality: side of the breast.
-        view: projection.
+        laterality: side of the breast, None where unknown.
+        view: projection, None where unknown.
         label: 1 malignant (or BI-RADS 4a–6), 0 not.
         lesions: annotated lesions, possibly none.
-        partition: the data set's own partition (``"training"`` or ``"test"``), None where it has none.
+        partition: the data set's own partition (``"training"``, ``"validation"`` or ``"test"``), None where it has
+            none.
         density: ACR breast density 1–4, None where unknown.
-        suffix: set where one patient–side–view has several films.
+        suffix: set where patient, side and view don't tell the film from another one.
+        rows: rows of the data set's tables that this film stands for and that aren't excluded already.
     """
 
-    path: Path
+    path: Path | None
     patient_id: str
-    laterality: Laterality
-    view: View
+    laterality: Laterality | None
+    view: View | None
     label: int
     lesions: tuple[Lesion, ...] = ()
     partition: str | None = None
     density: int | None = None
     suffix: str = ""
+    rows: int = 1
 
     @property
     def image_id(self) -> str:
-        name = f"{self.patient_id}_{self.laterality.value}_{self.view.value}"
-        return f"{name}_{self.suffix}" if self.suffix else name
+        """Name of the film's files in the prepared folder: patient, side, view and suffix, as far as there are any."""
+        side, view = (part.value if part else "" for part in (self.laterality, self.view))
+        return "_".join(filter(None, (self.patient_id, side, view, self.suffix)))
 
 
 @dataclass(frozen=True)
@@ -106,10 +113,12 @@ class Excluded:
     Args:
         path: the file, or the table and its row.
         reason: ``"kind"`` or ``"kind: detail"``; reports count the kinds.
+        rows: rows of the data set's tables that are lost by it; 0 for what no row of a table stands for alone.
     """
 
     path: str
     reason: str
+    rows: int = 0
 
 
 @dataclass
@@ -121,9 +130,13 @@ class Catalogue:
         mammograms: one per film that can be used.
         excluded: one per film, lesion or table row that can't.
         notes: counts worth reporting.
+        tables: what the tables say before anything is left out: ``rows``, ``patients`` (None where the tables don't
+            tell), ``files`` and ``views``. Every row is either excluded or belongs to a mammogram, so ``rows`` is the
+            sum of both's ``rows``.
     """
 
     name: str
     mammograms: list[Mammogram] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, int | None] = field(default_factory=dict)

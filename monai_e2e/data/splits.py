@@ -1,30 +1,37 @@
 """Partitions: by patient, stratified by the patient's cancer status (paper §3.1.1 and §3.2.1).
 
-Two protocols for CBIS-DDSM, since figures from the one don't compare with figures from the other:
+Three protocols for CBIS-DDSM, since figures from the one don't compare with figures from the other:
 
 - ``paper``: TCIA's training half alone, 85 % of its patients against 15 % for testing, then 10 % of the training
   patients for validation. The paper's counts come from that half; its patient lists were never published.
 - ``official``: TCIA's test half for testing and 10 % of the training half's patients for validation. Patients in
   both halves are dropped from training.
+- ``kfold``: cross-validation over all patients of both halves.
 
 INbreast: 70 % against 30 % of the patients. The paper selects its models on those 30 %; here a further 15 % of the
-training patients become the validation partition, so that model selection never looks at the test partition.
+training patients become the validation partition, so that model selection never looks at the test partition. Own
+films: 70 : 15 : 15. Either can be divided into folds too.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from monai_e2e.data.records import Catalogue, Excluded, Mammogram
 from monai_e2e.errors import UserError
 
-CBIS_PROTOCOLS = ("paper", "official")
-INBREAST_PROTOCOL = "paper-70-30"
+CBIS_PROTOCOLS = ("paper", "official", "kfold")
+INBREAST_PROTOCOLS = ("paper-70-30", "kfold")
+OWN_PROTOCOLS = ("patients-70-15-15", "kfold")
+#: One fold for testing, one for validation, one for training at least.
+MIN_FOLDS = 3
 #: 85 % of the patients, of which 10 % for validation.
 _PAPER = {"training": 0.85 * 0.9, "validation": 0.85 * 0.1, "test": 0.15}
 _OFFICIAL = {"training": 0.9, "validation": 0.1}
 _INBREAST = {"training": 0.7 * 0.85, "validation": 0.7 * 0.15, "test": 0.3}
+_OWN = {"training": 0.7, "validation": 0.15, "test": 0.15}
 
 Partitions = dict[str, list[Mammogram]]
 
@@ -80,22 +87,78 @@ def split_patients(mammograms: Iterable[Mammogram], fractions: Mapping[str, floa
     }
 
 
-def check_protocol(protocol: str) -> None:
-    """Raise :class:`UserError` unless ``protocol`` is one of :data:`CBIS_PROTOCOLS`."""
-    if protocol not in CBIS_PROTOCOLS:
-        raise UserError(f"protocol {protocol!r}: choose one of {', '.join(CBIS_PROTOCOLS)}")
+@dataclass(frozen=True)
+class Split:
+    """A division of a data set's films.
+
+    Args:
+        partitions: films by partition; with folds, those of fold 0.
+        left_out: what the protocol leaves out, with the reason.
+        folds: number of folds, None without cross-validation.
+        fold_of: fold of each patient, empty without cross-validation.
+    """
+
+    partitions: Partitions
+    left_out: list[Excluded] = field(default_factory=list)
+    folds: int | None = None
+    fold_of: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert_disjoint(self.partitions)
 
 
-def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int) -> tuple[Partitions, list[Excluded]]:
-    """Apply one of CBIS-DDSM's two protocols (see the module's docstring).
+def check_protocol(protocol: str, known: Sequence[str], folds: int | None) -> None:
+    """Raise :class:`UserError` unless ``protocol`` is one of ``known`` and ``folds`` goes with it."""
+    if protocol not in known:
+        raise UserError(f"protocol {protocol!r}: choose one of {', '.join(known)}")
+    if protocol == "kfold" and (folds is None or folds < MIN_FOLDS):
+        raise UserError(f"protocol 'kfold' needs --folds {MIN_FOLDS} or more, got {folds}")
+    if protocol != "kfold" and folds is not None:
+        raise UserError(f"folds {folds} go with protocol 'kfold', not with {protocol!r}")
 
-    Returns:
-        The partitions, and the mammograms that the protocol leaves out.
+
+def partition_of_fold(fold: int, tested: int, folds: int) -> str:
+    """Partition of the patients of one fold when fold ``tested`` is tested: the next fold is for validation."""
+    return {0: "test", 1: "validation"}.get((fold - tested) % folds, "training")
+
+
+def split_kfold(mammograms: Iterable[Mammogram], folds: int, seed: int) -> Split:
+    """Divide patients into folds of the same share of positive ones, for cross-validation.
+
+    With fold *k* tested, fold *k* + 1 is for validation and all others are for training.
+
+    Raises:
+        UserError: when there are fewer patients of a kind than folds.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    films = list(mammograms)
+    positive: dict[str, int] = {}
+    for film in sorted(films, key=lambda film: film.patient_id):
+        positive[film.patient_id] = max(film.label, positive.get(film.patient_id, 0))
+    patients, labels = list(positive), list(positive.values())
+    rarest = min(labels.count(0), labels.count(1))
+    if rarest < folds:
+        raise UserError(f"{folds} folds need as many patients with and without a positive mammogram, found {rarest}")
+    fold_of: dict[str, int] = {}
+    division = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, labels)
+    for fold, (_, members) in enumerate(division):
+        fold_of |= {patients[index]: fold for index in members}
+    partitions: Partitions = {"training": [], "validation": [], "test": []}
+    for film in sorted(films, key=lambda film: film.image_id):
+        partitions[partition_of_fold(fold_of[film.patient_id], 0, folds)].append(film)
+    return Split(partitions, folds=folds, fold_of=fold_of)
+
+
+def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
+    """Apply one of CBIS-DDSM's protocols (see the module's docstring).
 
     Raises:
         UserError: when the protocol is unknown, a half is missing or has too few patients.
     """
-    check_protocol(protocol)
+    check_protocol(protocol, CBIS_PROTOCOLS, folds)
+    if folds is not None:
+        return split_kfold(catalogue.mammograms, folds, seed)
     halves: Partitions = {"training": [], "test": []}
     for mammogram in catalogue.mammograms:
         halves[mammogram.partition or "training"].append(mammogram)
@@ -103,27 +166,45 @@ def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int) -> tuple[Par
         if not halves[half]:
             raise UserError(f"protocol {protocol!r} needs TCIA's {half} half, whose films or tables aren't there")
     if protocol == "paper":
-        left_out = [Excluded(film.image_id, "TCIA's test half: not used by protocol paper") for film in halves["test"]]
-        partitions = split_patients(halves["training"], _PAPER, seed)
-    else:
-        tested = {film.patient_id for film in halves["test"]}
-        left_out = [
-            Excluded(film.image_id, "patient in both of TCIA's halves: kept for testing only")
-            for film in halves["training"]
-            if film.patient_id in tested
-        ]
-        kept = [film for film in halves["training"] if film.patient_id not in tested]
-        partitions = split_patients(kept, _OFFICIAL, seed)
-        partitions["test"] = sorted(halves["test"], key=lambda film: film.image_id)
-    assert_disjoint(partitions)
-    return partitions, left_out
+        reason = "TCIA's test half: not used by protocol paper"
+        left_out = [Excluded(film.image_id, reason, film.rows) for film in halves["test"]]
+        return Split(split_patients(halves["training"], _PAPER, seed), left_out)
+    tested = {film.patient_id for film in halves["test"]}
+    reason = "patient in both of TCIA's halves: kept for testing only"
+    both = [film for film in halves["training"] if film.patient_id in tested]
+    left_out = [Excluded(film.image_id, reason, film.rows) for film in both]
+    kept = [film for film in halves["training"] if film.patient_id not in tested]
+    partitions = split_patients(kept, _OFFICIAL, seed)
+    partitions["test"] = sorted(halves["test"], key=lambda film: film.image_id)
+    return Split(partitions, left_out)
 
 
-def split_inbreast(catalogue: Catalogue, seed: int) -> tuple[Partitions, list[Excluded]]:
+def split_inbreast(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
     """Divide INbreast 70:30 by patient and set validation patients aside (see the module's docstring)."""
-    partitions = split_patients(catalogue.mammograms, _INBREAST, seed)
-    assert_disjoint(partitions)
-    return partitions, []
+    check_protocol(protocol, INBREAST_PROTOCOLS, folds)
+    if folds is not None:
+        return split_kfold(catalogue.mammograms, folds, seed)
+    return Split(split_patients(catalogue.mammograms, _INBREAST, seed))
+
+
+def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
+    """Divide a hospital's own films: as its table says, else 70:15:15 by patient.
+
+    Raises:
+        UserError: when the table names partitions and folds are asked for, or a patient is in two partitions.
+    """
+    check_protocol(protocol, OWN_PROTOCOLS, folds)
+    given = any(film.partition for film in catalogue.mammograms)
+    if given and folds is not None:
+        raise UserError("the labels have a column 'partition' and folds are asked for: leave out one of them")
+    if folds is not None:
+        return split_kfold(catalogue.mammograms, folds, seed)
+    if not given:
+        return Split(split_patients(catalogue.mammograms, _OWN, seed))
+    partitions: Partitions = {"training": [], "validation": [], "test": []}
+    for film in sorted(catalogue.mammograms, key=lambda film: film.image_id):
+        partitions[film.partition or "training"].append(film)
+    return Split(partitions)
 
 
 def assert_disjoint(partitions: Mapping[str, Iterable[Mammogram]]) -> None:

@@ -119,3 +119,30 @@ def test_absent_file_and_incomplete_sample_are_refused(write, datalist):
     del datalist["validation"][1]["label"]
     with pytest.raises(UserError, match="lacks 'label'"):
         load_datalist(write(datalist), "validation")
+
+
+class TestFolds:
+    @pytest.fixture
+    def folder(self, write, datalist, tmp_path):
+        """Six folds of one patient each; the data list is that of fold 0."""
+        everything = datalist["training"] + datalist["validation"] + datalist["test"]
+        for fold, entry in enumerate(everything):
+            entry |= {"fold": fold // 2, "mean": 10.0 * fold, "label": fold % 2}
+        datalist |= {"folds": 3, "test": everything[:2], "validation": everything[2:4], "training": everything[4:]}
+        return write(datalist)
+
+    def test_the_tested_fold_turns_the_partitions(self, folder):
+        for fold, patients in enumerate(["ab cd ef", "cd ef ab", "ef ab cd"]):
+            for name, expected in zip(("test", "validation", "training"), patients.split(), strict=True):
+                assert "".join(s["patient_id"] for s in load_datalist(folder, name, fold=fold)) == expected
+        assert load_datalist(folder, "test", fold=0) == load_datalist(folder, "test")
+
+    def test_each_fold_has_the_mean_of_its_own_training_images(self, folder):
+        assert [pixel_mean(folder, fold) for fold in range(3)] == [45.0, 5.0, 25.0]
+
+    def test_folds_that_are_not_there_are_refused(self, folder, write, datalist):
+        with pytest.raises(UserError, match=r"fold 3: .* has folds 0 to 2"):
+            load_datalist(folder, "test", fold=3)
+        del datalist["folds"]
+        with pytest.raises(UserError, match="not divided into folds; prepare it with --protocol kfold"):
+            pixel_mean(write(datalist), fold=0)

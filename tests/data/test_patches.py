@@ -188,7 +188,7 @@ def test_no_background_from_films_whose_masks_are_incomplete(prepared):
 
 def test_lesions_without_pathology_are_refused(prepared):
     rewrite(prepared, lambda training: training[0]["lesions"][0].update(pathology=None))
-    with pytest.raises(UserError, match="INbreast has no lesion pathology"):
+    with pytest.raises(UserError, match="INbreast has no pathology"):
         cut_patches(prepared, "training", PATCH)
 
 

@@ -3,14 +3,17 @@
 import csv
 import plistlib
 import re
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
+from monai_e2e.data.phantom.cbis_defects import DEFECTS
 from monai_e2e.data.phantom.inbreast import BI_RADS_SHARES, bi_rads_of
 from monai_e2e.data.phantom.lesions import draw_lesion, random_finding
 from monai_e2e.data.phantom.storage import PHANTOM_NOTE
@@ -93,8 +96,8 @@ class TestBoth:
         assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
     def test_unknown_layout_is_refused(self, tmp_path):
-        with pytest.raises(UserError, match="descriptive, classic"):
-            write_cbis_ddsm(tmp_path / "out", patients=1, layout="jpeg")
+        with pytest.raises(UserError, match="descriptive, classic, jpeg, not 'png'"):
+            write_cbis_ddsm(tmp_path / "out", patients=1, layout="png")
 
 
 class TestCbisDdsm:
@@ -194,6 +197,121 @@ class TestCbisDdsm:
         assert twins
         for first, second in twins:
             np.testing.assert_array_equal(first, second)
+
+
+@pytest.fixture(scope="module")
+def jpeg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("jpeg")
+    assert set(write_cbis_ddsm(out, patients=20, seed=1, rows=ROWS, layout="jpeg", workers=1).values()) == {0}
+    return out
+
+
+class TestCbisDdsmAsJpeg:
+    def test_tables_are_those_of_the_other_layouts(self, cbis, jpeg):
+        for name in TABLES:
+            assert (jpeg / "csv" / name).read_bytes() == (cbis / name).read_bytes()
+
+    def test_every_file_is_in_its_series_folder_and_in_the_table(self, jpeg):
+        info = _table(jpeg / "csv" / "dicom_info.csv")
+        pattern = re.compile(r"CBIS-DDSM/(jpeg/([\d.]+)/\d-\d{3}\.jpg)")
+        matches = [pattern.fullmatch(row["image_path"]) for row in info]
+        assert all(match and match[2] == row["SeriesInstanceUID"] for match, row in zip(matches, info, strict=True))
+        assert {match[1] for match in matches if match} == {
+            str(path.relative_to(jpeg)) for path in jpeg.rglob("*") if path.is_file() and path.suffix != ".csv"
+        }
+        kinds = Counter(row["SeriesDescription"] for row in info)
+        assert set(kinds) == {"full mammogram images", "cropped images", "ROI mask images", ""}
+        for row in info:
+            if not row["SeriesDescription"]:  # the older tags: P_00001_LEFT_CC_1.dcm, P_00001^P_00001
+                assert re.fullmatch(r"P_\d{5}_(LEFT|RIGHT)_(CC|MLO)(_\d)?\.dcm", row["PatientID"])
+                assert row["PatientName"] == "^".join([row["PatientID"][:7]] * 2)
+
+    def test_pictures_are_the_films_in_eight_bits_and_masks_are_blurred(self, cbis, jpeg):
+        films = {film.SeriesInstanceUID: film for film in map(pydicom.dcmread, cbis.rglob("*.dcm"))}
+        for row in _table(jpeg / "csv" / "dicom_info.csv"):
+            with Image.open(jpeg / row["image_path"].removeprefix("CBIS-DDSM/")) as image:
+                assert (image.format, image.mode) == ("JPEG", "L")
+                assert image.info["comment"] == PHANTOM_NOTE.encode()
+                pixels = np.array(image)
+            assert pixels.shape == (int(row["Rows"]), int(row["Columns"]))
+            if row["SeriesDescription"] == "full mammogram images":
+                film = films[row["SeriesInstanceUID"]].pixel_array
+                assert np.abs(pixels - film / 257).mean() < 3
+            elif row["SeriesDescription"] == "ROI mask images":
+                assert len(np.unique(pixels)) > 2  # lossy, so not two-valued any more
+                assert ((pixels > 64) & (pixels < 192)).mean() < 0.001
+
+
+@pytest.fixture(scope="module")
+def defective(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("defects")
+    planted = write_cbis_ddsm(out, patients=20, seed=1, rows=ROWS, layout="classic", workers=1, defects=True)
+    assert planted == {**dict.fromkeys(DEFECTS, 1), "info_leaves_source": 0}
+    return out
+
+
+class TestCbisDdsmDefects:
+    @staticmethod
+    def _read(folder: Path, row: dict[str, str], column: str) -> pydicom.Dataset | None:
+        path = folder / "CBIS-DDSM" / row[column].strip()
+        return pydicom.dcmread(path, force=True) if path.is_file() else None
+
+    def test_bytes_depend_on_nothing_but_the_arguments(self, tmp_path):
+        for name, seed, workers in (("one", 5, 1), ("two", 5, 2), ("other", 6, 1)):
+            write_cbis_ddsm(tmp_path / name, 3, seed, ROWS, "jpeg", workers, defects=True)
+        assert _digest(tmp_path / "one") == _digest(tmp_path / "two")
+        assert _digest(tmp_path / "one") != _digest(tmp_path / "other")
+
+    @pytest.mark.parametrize(("patients", "each"), [(3, {0, 1}), (40, {2, 0})])
+    def test_number_grows_with_the_patients(self, tmp_path, patients, each, monkeypatch):
+        monkeypatch.setattr("monai_e2e.data.phantom.cbis_ddsm.run_parallel", lambda *args, **kwargs: [])
+        planted = write_cbis_ddsm(tmp_path / "out", patients, layout="jpeg", defects=True)
+        assert set(planted.values()) == each
+
+    def test_masks_of_another_size(self, defective):
+        scales = []
+        for row in _rows(defective):
+            film = self._read(defective, row, "image file path")
+            regions = [self._read(defective, row, f"{kind} file path") for kind in ("cropped image", "ROI mask")]
+            for mask in regions:
+                if mask and mask.BitsStored == 8 and film and "Rows" in film:
+                    assert set(np.unique(mask.pixel_array)) == {0, 255}
+                    scales.append((mask.Rows / film.Rows, mask.Columns / film.Columns))
+        larger = sorted(scale for scale in scales if scale != (1, 1))
+        np.testing.assert_allclose(larger, [(1, 1.2), (1.25, 1.25)], rtol=0.004)
+
+    def test_tables_and_files_disagree_where_they_should(self, defective):
+        rows = _rows(defective)
+        assert sum(row["pathology"] == "UNPROVEN" for row in rows) == 1
+        assert sum(row["image file path"].startswith("../../") for row in rows) == 1
+        patients = {half: set() for half in ("train", "test")}
+        for name in TABLES:
+            half = "train" if "train" in name else "test"
+            patients[half] |= {row["patient_id"] for row in _table(defective / name)}
+        assert len(patients["train"] & patients["test"]) == 1
+        ends = [{row[f"{kind} file path"].strip()[-10:] for kind in ("cropped image", "ROI mask")} for row in rows]
+        assert {"000000.dcm"} in ends  # both of a lesion's paths
+        assert all(len(each) == 2 for each in ends if each != {"000000.dcm"})
+
+    def test_files_are_lost_broken_doubled_and_inverted(self, defective):
+        root = defective / "CBIS-DDSM"
+        copies = list(root.rglob("* (1).dcm"))
+        assert [path.read_bytes() == (path.parent / "000000.dcm").read_bytes() for path in copies] == [True]
+        broken = [path for path in root.rglob("*.dcm") if path.read_bytes()[128:132] != b"DICM"]
+        assert len(broken) == 1
+        missing = Counter(
+            key
+            for row in _rows(defective)
+            for key in row
+            if key.endswith("file path") and self._read(defective, row, key) is None
+            if not row[key].startswith("..")
+        )
+        assert missing["image file path"] == 1
+        assert sum(missing.values()) == 1 + 2 + 1  # film; mask and crop; mask
+        readable = [pydicom.dcmread(path) for path in root.rglob("*.dcm") if path not in broken]
+        (inverted,) = [film for film in readable if film.PhotometricInterpretation == "MONOCHROME1"]
+        assert inverted.SeriesDescription == "full mammogram images"
+        assert np.median(inverted.pixel_array) > 32768  # mostly air, which is bright here
 
 
 class TestInbreast:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from test_cbis_ddsm import CbisFolder, film_pixels, mask_pixels
 from test_inbreast import write_inbreast
 
-from monai_e2e.data.dicom import read_mammogram, read_mask
+from monai_e2e.data.dicom import read_film, read_mammogram, read_mask
 from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast
 from monai_e2e.errors import UserError
 
@@ -72,11 +73,15 @@ def test_folder_has_what_the_design_says(prepared):
         "lesions": [{"mask": "masks/P_00000_LEFT_CC_1.png", "type": "mass", "pathology": "malignant"}],
         "lesions_excluded": 0,
         "density": 2,
+        "mean": sample["mean"],
+        "film_size": [64, 48],
     }
     with Image.open(out / sample["image"]) as image, Image.open(out / sample["lesions"][0]["mask"]) as mask:
         assert (image.mode, image.size) == ("I;16", SIZE[::-1])
         assert (mask.mode, mask.size) == ("L", SIZE[::-1])
         assert set(np.unique(np.array(mask))) == {0, 255}
+    with Image.open(out / sample["image"]) as image:
+        assert sample["mean"] == pytest.approx(np.array(image).mean() * 255 / 65535, abs=1e-6)
     assert report == json.loads((out / "report.json").read_text())
     assert sum(counts["images"] for counts in report["partitions"].values()) == 9
     assert "| training |" in (out / "report.md").read_text()
@@ -107,7 +112,7 @@ def test_image_is_the_resized_film_and_pixel_mean_the_training_mean(prepared):
 def test_no_header_text_reaches_the_output(prepared):
     out = prepared[0] / "out"
     files = [path for path in out.rglob("*") if path.is_file()]
-    assert len(files) == 9 + 9 + 4
+    assert len(files) == 3 * 9 + 4  # images, masks, records; lists and reports
     for path in files:
         content = path.read_bytes()
         assert b"Doe" not in content
@@ -144,8 +149,14 @@ def test_bad_files_end_in_excluded_csv(tmp_path):
     assert rows["Mass-Training_P_00101_LEFT_CC_1"] == "mask empty"
     assert rows["junk.dcm"] == "not readable as DICOM"
     assert "P_00003_LEFT_CC" not in samples(tmp_path / "out")
-    assert sum(report["excluded"].values()) == 4
-    assert report["excluded"]["film not usable"] == 1
+    assert report["tables"]["rows"] == 12
+    assert report["excluded_by_reason"] == {
+        "film not usable": 1,
+        "no mask among the lesion's files": 1,
+        "mask empty": 1,
+    }
+    assert (report["rows_used"], report["rows_excluded"]) == (9, 3)
+    assert report["also_excluded"] == {"not readable as DICOM": 1}
 
 
 def test_result_is_the_same_whatever_the_workers_and_on_every_run(prepared, tmp_path):
@@ -154,7 +165,8 @@ def test_result_is_the_same_whatever_the_workers_and_on_every_run(prepared, tmp_
     files = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(root / "out") for path in (root / "out").rglob("*") if path.is_file())
     for path in files:
-        assert (tmp_path / "out" / path).read_bytes() == (root / "out" / path).read_bytes()
+        if path.name not in ("report.json", "report.md"):  # they tell the time
+            assert (tmp_path / "out" / path).read_bytes() == (root / "out" / path).read_bytes()
 
 
 def test_preparing_again_replaces_the_folder(tmp_path):
@@ -168,7 +180,7 @@ def test_preparing_again_replaces_the_folder(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
 
 
-def test_failure_leaves_the_old_folder_and_no_rest(tmp_path):
+def test_failure_leaves_the_old_folder(tmp_path):
     src, out = cbis_source(tmp_path / "src").write(), tmp_path / "out"
     prepare(src, out)
     before = (out / "datalist.json").read_bytes()
@@ -177,7 +189,7 @@ def test_failure_leaves_the_old_folder_and_no_rest(tmp_path):
     with pytest.raises(UserError, match=r"partition \w+ has \d+ image\(s\) and not both classes"):
         prepare(src, out)
     assert (out / "datalist.json").read_bytes() == before
-    assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
+    assert len(samples(out)) == 9
 
 
 def test_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
@@ -186,7 +198,7 @@ def test_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, 
     rename = Path.rename
 
     def fail_for_the_new_folder(self, target):
-        if (self / "datalist.json").is_file() and self.name.startswith(".out.partial-"):
+        if (self / "datalist.json").is_file() and self.name == ".out.partial":
             raise OSError(16, "Device or resource busy")
         return rename(self, target)
 
@@ -194,7 +206,7 @@ def test_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, 
     with pytest.raises(UserError, match="can't be replaced"):
         prepare(src, out)
     assert len(samples(out)) == 9
-    assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
+    assert {path.name for path in tmp_path.iterdir()} == {"src", "out", ".out.partial"}
 
 
 def test_folders_of_others_are_refused(tmp_path):
@@ -208,7 +220,7 @@ def test_folders_of_others_are_refused(tmp_path):
         prepare(src, tmp_path / "mine")
     with pytest.raises(UserError, match="holds the source"):
         prepare(src, src)
-    with pytest.raises(UserError, match="choose one of paper, official"):
+    with pytest.raises(UserError, match="choose one of paper, official, kfold"):
         prepare(src, tmp_path / "out", protocol="other")
     with pytest.raises(UserError, match="image size"):
         prepare(src, tmp_path / "out", image_size=(0, 5))
@@ -230,6 +242,130 @@ def test_inbreast_outlines_become_masks(tmp_path):
     assert not mask[:4].any()
     assert not mask[12:].any()
     assert found["p03_RIGHT_CC"]["lesions_excluded"] == 1
-    assert report["excluded"] == {"outline outside the film": 1}
+    assert report["also_excluded"] == {"outline outside the film": 1}
+    assert report["rows_used"] == report["tables"]["rows"] == 12
     assert report["protocol"] == "paper-70-30"
     assert sum(counts["lesions"].get("mass", 0) for counts in report["partitions"].values()) == 4
+
+
+class TestResuming:
+    @pytest.fixture
+    def source(self, tmp_path):
+        return cbis_source(tmp_path / "src").write()
+
+    @pytest.fixture
+    def read(self, monkeypatch):
+        """Names of the films that are read, in order."""
+        names: list[str] = []
+
+        def read(path, *arguments):
+            names.append(Path(path).parts[-4])
+            return read_film(path, *arguments)
+
+        monkeypatch.setattr("monai_e2e.data.films.read_film", read)
+        return names
+
+    def test_a_second_run_reads_no_film_again(self, source, tmp_path, read):
+        first = prepare(source, tmp_path / "out")
+        assert len(read) == 9
+        second = prepare(source, tmp_path / "out")
+        assert len(read) == 9
+        assert {**second, "seconds": 0} == {**first, "seconds": 0}
+        assert len(samples(tmp_path / "out")) == 9
+        for sample in samples(tmp_path / "out").values():
+            read_mammogram(tmp_path / "out" / sample["image"])
+
+    def test_another_division_takes_the_same_images(self, source, tmp_path, read):
+        prepare(source, tmp_path / "out")
+        prepare(source, tmp_path / "out", protocol="kfold", folds=3)
+        assert len(read) == 9
+        assert json.loads((tmp_path / "out" / "datalist.json").read_text())["folds"] == 3
+        assert {sample["fold"] for sample in samples(tmp_path / "out").values()} == {0, 1, 2}
+
+    @pytest.mark.parametrize("settings", [{"image_size": (16, 12)}, {"voi_lut": True}])
+    def test_other_settings_prepare_anew(self, settings, source, tmp_path, read):
+        prepare(source, tmp_path / "out")
+        prepare(source, tmp_path / "out", **settings)
+        assert len(read) == 18
+
+    def test_a_changed_film_alone_is_prepared_anew(self, source, tmp_path, read):
+        prepare(source, tmp_path / "out")
+        film = next(source.glob("*P_00003_LEFT_CC/*/*/*.dcm"))
+        film.touch()
+        prepare(source, tmp_path / "out")
+        assert read[9:] == [film.parts[-4]]
+
+    def test_a_stopped_run_is_taken_up_and_its_half_written_files_are_not_trusted(self, source, tmp_path, monkeypatch):
+        class Stopped(Exception):
+            pass
+
+        done: list[str] = []
+
+        def stop(path, *arguments):
+            if len(done) == 4:
+                raise Stopped
+            done.append(str(path))
+            return read_film(path, *arguments)
+
+        monkeypatch.setattr("monai_e2e.data.films.read_film", stop)
+        with pytest.raises(Stopped):
+            prepare(source, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        partial = tmp_path / ".out.partial"
+        finished = sorted(path.stem for path in (partial / ".finished").iterdir())
+        assert len(finished) == 4
+        # As if it had been killed while it wrote the next film, and a record had been lost.
+        (partial / "images" / ".P_00008_LEFT_CC.1.png").write_bytes(b"half")
+        (partial / "images" / "P_00008_LEFT_CC.png").write_bytes(b"half")
+        (partial / ".finished" / f"{finished[0]}.json").write_text('{"fingerprint": "')
+        monkeypatch.setattr("monai_e2e.data.films.read_film", lambda *a: done.append(str(a[0])) or read_film(*a))
+        prepare(source, tmp_path / "out")
+        assert len(done) == 4 + 9 - 3
+        assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
+        assert len(list((tmp_path / "out" / "images").iterdir())) == 9
+        for sample in samples(tmp_path / "out").values():
+            assert read_mammogram(tmp_path / "out" / sample["image"]).shape == SIZE
+
+    def test_a_film_that_could_not_be_read_is_tried_again(self, source, tmp_path, read):
+        film = next(source.glob("*P_00003_LEFT_CC/*/*/*.dcm"))
+        whole = film.read_bytes()
+        film.write_bytes(whole[:-1000])
+        assert prepare(source, tmp_path / "out")["rows_excluded"] == 1
+        film.write_bytes(whole)
+        assert prepare(source, tmp_path / "out")["rows_excluded"] == 0
+        assert len(read) == 10
+
+    def test_films_that_are_gone_from_the_source_are_gone_from_the_folder(self, source, tmp_path):
+        prepare(source, tmp_path / "out")
+        next(source.glob("*P_00003_LEFT_CC/*/*/*.dcm")).unlink()
+        prepare(source, tmp_path / "out")
+        assert not list((tmp_path / "out").rglob("*P_00003*"))
+
+
+class TestDryRun:
+    def test_it_reports_what_a_run_does_and_writes_no_image(self, tmp_path):
+        source = cbis_source(tmp_path / "src").write()
+        dry = prepare(source, tmp_path / "dry", dry_run=True)
+        assert {path.name for path in (tmp_path / "dry").iterdir()} == {"report.json", "report.md", "excluded.csv"}
+        real = prepare(source, tmp_path / "dry")
+        for key in ("tables", "rows_used", "rows_excluded", "excluded_by_reason", "partitions"):
+            assert dry[key] == real[key]
+        assert (dry["dry_run"], dry["pixel_mean"], real["dry_run"]) == (True, None, False)
+
+    def test_it_works_with_the_tables_alone(self, tmp_path):
+        source = cbis_source(tmp_path / "src").write()
+        complete = prepare(source, tmp_path / "complete", dry_run=True)
+        for folder in source.iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        tables = prepare(source, tmp_path / "tables", dry_run=True)
+        assert {**tables, "seconds": 0, "notes": 0} == {**complete, "seconds": 0, "notes": 0}
+        assert "**Dry run**" in (tmp_path / "tables" / "report.md").read_text()
+
+    def test_it_does_not_touch_a_prepared_folder(self, tmp_path):
+        source = cbis_source(tmp_path / "src").write()
+        prepare(source, tmp_path / "out")
+        before = (tmp_path / "out" / "report.json").read_bytes()
+        with pytest.raises(UserError, match="is a prepared folder, whose report a dry run would replace"):
+            prepare(source, tmp_path / "out", dry_run=True)
+        assert (tmp_path / "out" / "report.json").read_bytes() == before

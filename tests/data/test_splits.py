@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from monai_e2e.data.records import Catalogue, Laterality, Mammogram, View
-from monai_e2e.data.splits import assert_disjoint, split_cbis_ddsm, split_inbreast, split_patients
+from monai_e2e.data.splits import (
+    assert_disjoint,
+    partition_of_fold,
+    split_cbis_ddsm,
+    split_inbreast,
+    split_kfold,
+    split_own,
+    split_patients,
+)
 from monai_e2e.errors import UserError
 
 FRACTIONS = {"training": 0.765, "validation": 0.085, "test": 0.15}
@@ -76,31 +84,82 @@ def test_shared_patient_is_detected():
 
 def test_paper_protocol_uses_the_training_half_only():
     catalogue = Catalogue("cbis", films(40, partition="training") + films(10, partition="test", prefix="T"))
-    partitions, left_out = split_cbis_ddsm(catalogue, "paper", seed=0)
-    assert all(film.partition == "training" for group in partitions.values() for film in group)
-    assert len(left_out) == 20
-    assert {item.reason for item in left_out} == {"TCIA's test half: not used by protocol paper"}
+    split = split_cbis_ddsm(catalogue, "paper", seed=0)
+    assert all(film.partition == "training" for group in split.partitions.values() for film in group)
+    assert sum(item.rows for item in split.left_out) == 20
+    assert {item.reason for item in split.left_out} == {"TCIA's test half: not used by protocol paper"}
 
 
 def test_official_protocol_tests_on_tcia_s_half_and_drops_shared_patients_from_training():
     training = films(40, partition="training")
     test = films(3, partition="test") + films(10, partition="test", prefix="T")
-    partitions, left_out = split_cbis_ddsm(Catalogue("cbis", training + test), "official", seed=0)
+    split = split_cbis_ddsm(Catalogue("cbis", training + test), "official", seed=0)
+    partitions = split.partitions
     assert {film.image_id for film in partitions["test"]} == {film.image_id for film in test}
-    assert len(left_out) == 6
+    assert sum(item.rows for item in split.left_out) == 6
     assert len(partitions["training"]) + len(partitions["validation"]) == 80 - 6
     assert not patients_of(partitions["test"]) & patients_of(partitions["training"] + partitions["validation"])
 
 
 def test_protocol_errors_name_the_choices():
-    with pytest.raises(UserError, match="choose one of paper, official"):
+    with pytest.raises(UserError, match="choose one of paper, official, kfold"):
         split_cbis_ddsm(Catalogue("cbis", films(40, partition="training")), "other", seed=0)
     with pytest.raises(UserError, match="needs TCIA's test half"):
         split_cbis_ddsm(Catalogue("cbis", films(40, partition="training")), "official", seed=0)
 
 
 def test_inbreast_keeps_thirty_percent_for_testing():
-    partitions, left_out = split_inbreast(Catalogue("inbreast", films(100)), seed=0)
-    counts = {name: len(patients_of(group)) for name, group in partitions.items()}
+    split = split_inbreast(Catalogue("inbreast", films(100)), "paper-70-30", seed=0)
+    counts = {name: len(patients_of(group)) for name, group in split.partitions.items()}
     assert counts == {"training": 59, "validation": 11, "test": 30}
-    assert left_out == []
+    assert split.left_out == []
+
+
+def test_own_films_are_divided_as_their_table_says_or_else_by_patient():
+    split = split_own(Catalogue("own", films(100)), "patients-70-15-15", seed=0)
+    counts = {name: len(patients_of(group)) for name, group in split.partitions.items()}
+    assert counts == {"training": 70, "validation": 15, "test": 15}
+    named = films(4, 2, "training") + films(4, 2, "validation", "V") + films(4, 2, "test", "T")
+    split = split_own(Catalogue("own", named), "patients-70-15-15", seed=0)
+    assert {film.patient_id[0] for film in split.partitions["validation"]} == {"V"}
+    assert {film.patient_id[0] for film in split.partitions["test"]} == {"T"}
+    with pytest.raises(UserError, match="patient P0000 is in both training and test"):
+        split_own(Catalogue("own", films(4, 2, "training") + films(1, 2, "test")), "patients-70-15-15", seed=0)
+    with pytest.raises(UserError, match="leave out one of them"):
+        split_own(Catalogue("own", named), "kfold", seed=0, folds=3)
+
+
+@pytest.mark.parametrize("folds", [3, 5])
+def test_folds_hold_every_patient_once_with_the_same_share_of_positive_ones(folds):
+    everything = films(60)
+    split = split_kfold(everything, folds, seed=1)
+    assert set(split.fold_of) == patients_of(everything)
+    for fold in range(folds):
+        members = {patient for patient, own in split.fold_of.items() if own == fold}
+        positive = {film.patient_id for film in everything if film.label and film.patient_id in members}
+        assert len(members) == 60 // folds
+        assert len(positive) in (20 // folds, 20 // folds + 1)
+    assert patients_of(split.partitions["test"]) == {p for p, fold in split.fold_of.items() if fold == 0}
+    assert patients_of(split.partitions["validation"]) == {p for p, fold in split.fold_of.items() if fold == 1}
+    assert split_kfold(everything[::-1], folds, seed=1).fold_of == split.fold_of
+    assert split_kfold(everything, folds, seed=2).fold_of != split.fold_of
+
+
+def test_each_fold_is_tested_once_and_validates_once():
+    for fold in range(4):
+        roles = [partition_of_fold(fold, tested, 4) for tested in range(4)]
+        assert sorted(roles) == ["test", "training", "training", "validation"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "folds", "message"),
+    [
+        ("kfold", None, "needs --folds 3 or more, got None"),
+        ("kfold", 2, "needs --folds 3 or more, got 2"),
+        ("paper", 5, "go with protocol 'kfold', not with 'paper'"),
+        ("kfold", 9, "9 folds need as many patients with and without a positive mammogram, found 4"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(protocol, folds, message):
+    with pytest.raises(UserError, match=message):
+        split_cbis_ddsm(Catalogue("cbis", films(12, partition="training")), protocol, 0, folds)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydicom.uid import UID, SecondaryCaptureImageStorage
+from PIL import Image
 
 from monai_e2e.data.parallel import run_parallel
+from monai_e2e.data.phantom.cbis_defects import count_defects, plan_defects
+from monai_e2e.data.phantom.cbis_layouts import CROP, DICOM_INFO_COLUMNS, FULL, LAYOUTS, MASK, Series
 from monai_e2e.data.phantom.film import expose_film
 from monai_e2e.data.phantom.lesions import Finding, random_finding
 from monai_e2e.data.phantom.scene import PlacedFinding, draw_scene, mixed_density, pick_type
-from monai_e2e.data.phantom.storage import PHANTOM_NOTE, new_dataset, prepare_out, random_uid, save
+from monai_e2e.data.phantom.storage import prepare_out
 from monai_e2e.data.records import Laterality, LesionType, Pathology, View
 from monai_e2e.errors import UserError
-
-#: TCIA's root for CBIS-DDSM; phantoms keep its form, their random digits and :data:`PHANTOM_NOTE` tell them apart.
-UID_ROOT = "1.3.6.1.4.1.9590.100.1.2."
-
-LAYOUTS = ("descriptive", "classic")
-
-_FULL, _MASK, _CROP = "full mammogram images", "ROI mask images", "cropped images"
 
 _COLUMNS_BEFORE = ["left or right breast", "image view", "abnormality id", "abnormality type"]
 _COLUMNS_AFTER = [
@@ -70,7 +66,12 @@ _WORDS = {
 }
 _ASSESSMENTS = {Pathology.BENIGN: (0, 2, 3, 4), Pathology.MALIGNANT: (3, 4, 4, 5, 5)}
 
+#: Rows and columns of a mask that doesn't fit its film, as a multiple of the film's.
+_MASK_SCALES = {"mask_other_size": (1.25, 1.25), "mask_other_aspect": (1.0, 1.2)}
+
 _Row = dict[str, str]
+#: A table row with the table that it belongs to: kind of lesion and whether in the test half.
+_Line = tuple[LesionType, bool, _Row]
 
 
 def write_cbis_ddsm(
@@ -80,20 +81,27 @@ def write_cbis_ddsm(
     rows: int = 768,
     layout: str = "descriptive",
     workers: int | None = None,
-) -> None:
-    """Write a made-up CBIS-DDSM: ``out/CBIS-DDSM/…`` and the four case tables in ``out``.
+    defects: bool = False,
+) -> dict[str, int]:
+    """Write a made-up CBIS-DDSM: films and the four case tables.
 
     Four patients in five are in the training tables, one in five in the test tables; masses and calcifications,
-    benign and malignant come in turn. The same arguments give the same bytes on any number of workers.
+    benign and malignant come in turn. The same arguments give the same bytes on any number of workers; patients,
+    lesions and tables are the same in all layouts.
 
     Args:
         out: new or empty folder.
         patients: number of patients; about two mammograms each.
         seed: changes every patient.
         rows: height of the films in pixels, ± 8 %; their width is 0.6–0.75 of it.
-        layout: ``"descriptive"`` (folders named by date and description, as TCIA's present downloader makes them) or
-            ``"classic"`` (folders named by UIDs, as the tables write paths).
+        layout: ``"descriptive"`` (folders named by date and description, as TCIA's present downloader makes them),
+            ``"classic"`` (folders named by UIDs, as the tables write paths), or ``"jpeg"`` (the JPEG re-release: 8
+            bits and lossy, ``csv`` and ``jpeg`` folders, ``dicom_info.csv``).
         workers: processes; one per core when None.
+        defects: plant the real data set's defects, each once per 20 patients, in patients of the training half.
+
+    Returns:
+        How many of each of :data:`.cbis_defects.DEFECTS` were planted; nothing in the folder tells.
 
     Raises:
         UserError: when an argument is out of range or ``out`` isn't empty.
@@ -102,19 +110,32 @@ def write_cbis_ddsm(
     if layout not in LAYOUTS:
         raise UserError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
     prepare_out(out, patients, rows)
+    training = (index for index in range(patients) if not _in_test_half(index))
+    plan = plan_defects(training, patients, seed) if defects else {}
     tables: dict[tuple[LesionType, bool], list[_Row]] = {
         (kind, test): [] for kind in LesionType for test in (False, True)
     }
-    draw = partial(_write_patient, out / "CBIS-DDSM", seed=seed, rows=rows, layout=layout)
-    for index, lines in enumerate(run_parallel(draw, range(patients), workers, "CBIS-DDSM phantoms", unit="patient")):
-        for kind, line in lines:
-            tables[kind, _in_test_half(index)].append(line)
+    info: list[_Row] = []
+    draw = partial(_write_patient, out, seed=seed, rows=rows, layout=layout, plan=plan)
+    for lines, described in run_parallel(draw, range(patients), workers, "CBIS-DDSM phantoms", unit="patient"):
+        info += described
+        for kind, test, line in lines:
+            tables[kind, test].append(line)
+    folder = out / "csv" if layout == "jpeg" else out
     for (kind, test), table in tables.items():
         name = f"{_TABLE_PREFIX[kind]}_case_description_{'test' if test else 'train'}_set.csv"
-        with open(out / name, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, TABLE_COLUMNS[kind], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        _write_table(folder / name, TABLE_COLUMNS[kind], table)
+    if layout == "jpeg":
+        _write_table(folder / "dicom_info.csv", DICOM_INFO_COLUMNS, info)
+    return count_defects(plan, layout)
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[_Row]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _in_test_half(index: int) -> bool:
@@ -145,17 +166,39 @@ def _lesions(rng: np.random.Generator, kind: LesionType, pathology: Pathology) -
     return lesions
 
 
-def _write_patient(folder: Path, index: int, seed: int, rows: int, layout: str) -> list[tuple[LesionType, _Row]]:
-    """Draw and save one patient's films; return the table rows with the table that each belongs to."""
+def _defective(
+    rng: np.random.Generator, breasts: list[tuple[Laterality, list[Finding]]], defect: str
+) -> list[tuple[Laterality, list[Finding]]]:
+    """One breast with one lesion, so that a defect spoils one row; or with the second lesion that is the defect."""
+    laterality, (lesion, *_) = breasts[0]
+    kind, pathology = lesion.type, lesion.pathology
+    if defect == "benign_and_malignant":
+        pathology = next(each for each in Pathology if each is not pathology)
+    elif defect == "mass_and_calc":
+        kind = next(each for each in LesionType if each is not kind)
+    else:
+        return [(laterality, [lesion])]
+    return [(laterality, [lesion, random_finding(rng, kind, pathology)])]
+
+
+def _write_patient(
+    folder: Path, index: int, seed: int, rows: int, layout: str, plan: Mapping[int, str]
+) -> tuple[list[_Line], list[_Row]]:
+    """Draw and save one patient's films; return the table rows and what ``dicom_info.csv`` says of the files."""
     rng = np.random.default_rng([seed, index])
-    lines = []
+    defect = plan.get(index, "")
+    lines: list[_Line] = []
+    info: list[_Row] = []
     density = mixed_density(rng)
-    half = "Test" if _in_test_half(index) else "Training"
-    for laterality, findings in _breasts(rng, index):
+    breasts = _breasts(rng, index)
+    if defect:
+        breasts = _defective(rng, breasts, defect)
+    for laterality, findings in breasts:
         views = [View.CC, View.MLO]
-        if rng.random() < 0.06:
+        if rng.random() < 0.06 and not defect:
             views = [views[int(rng.integers(2))]]
         for view in views:
+            test = _in_test_half(index) or (defect == "both_halves" and view is View.MLO)
             height = round(rng.uniform(0.92, 1.08) * rows)
             width = round(rng.uniform(0.60, 0.75) * height)
             scene = draw_scene(rng, height, width, laterality, view, density, findings)
@@ -164,10 +207,12 @@ def _write_patient(folder: Path, index: int, seed: int, rows: int, layout: str) 
             for kind in LesionType:
                 listed = [item for item in scene.findings if item.finding.type is kind]
                 if listed:
-                    name = f"{_TABLE_PREFIX[kind].title()}-{half}_P_{index + 1:05d}_{laterality.value}_{view.value}"
-                    film = _Film(folder, name, laterality, view, layout, rng)
-                    lines += [(kind, row) for row in film.write(pixels, listed, f"P_{index + 1:05d}", density)]
-    return lines
+                    half, patient = "Test" if test else "Training", f"P_{index + 1:05d}"
+                    name = f"{_TABLE_PREFIX[kind].title()}-{half}_{patient}_{laterality.value}_{view.value}"
+                    film = _Film(folder, name, laterality, view, layout, rng, defect if view is views[0] else "")
+                    lines += [(kind, test, row) for row in film.write(pixels, listed, patient, density)]
+                    info += film.series.info
+    return lines, info
 
 
 @dataclass
@@ -180,14 +225,18 @@ class _Film:
     view: View
     layout: str
     rng: np.random.Generator
-    day: date = field(init=False)
+    defect: str
+    series: Series = field(init=False)
 
     def __post_init__(self) -> None:
-        self.day = date(2016, 7, 1) + timedelta(days=int(self.rng.integers(0, 450)))
+        day = date(2016, 7, 1) + timedelta(days=int(self.rng.integers(0, 450)))
+        self.series = Series(self.folder, self.layout, self.laterality, self.view, day, self.rng, self.defect)
 
     def write(self, pixels: np.ndarray, findings: list[PlacedFinding], patient: str, density: int) -> list[_Row]:
         """Save the film and its regions; one table row per region."""
-        film_path = self._series(self.name, [(_FULL, pixels)])[0]
+        film_path = self.series.write(self.name, [(FULL, pixels)])[0]
+        if self.defect == "leaves_source":
+            film_path = f"../../{film_path}"
         rows = []
         for number, placed in enumerate(findings, start=1):
             crop_path, mask_path = self._regions(f"{self.name}_{number}", pixels, placed)
@@ -196,6 +245,8 @@ class _Film:
             pathology = finding.pathology.value.upper()
             if finding.pathology is Pathology.BENIGN and self.rng.random() < 0.3:
                 pathology = "BENIGN_WITHOUT_CALLBACK"
+            if self.defect == "unknown_pathology":
+                pathology = "UNPROVEN"
             # The end of line inside these paths is the original tables' own.
             if finding.type is LesionType.CALCIFICATION:
                 crop_path += "\n"
@@ -224,48 +275,15 @@ class _Film:
         row, column = np.nonzero(placed.roi)
         crop = pixels[row.min() : row.max() + 1, column.min() : column.max() + 1]
         mask = placed.roi.astype(np.uint8) * 255
-        if self.rng.random() < 0.1:  # a few are in studies of their own
-            return self._series(name, [(_CROP, crop)])[0], self._series(name, [(_MASK, mask)])[0]
-        files = [(_MASK, mask), (_CROP, crop)]
-        if self.rng.random() < 0.5:
+        if self.defect in _MASK_SCALES:
+            height, width = (round(n * scale) for n, scale in zip(mask.shape, _MASK_SCALES[self.defect], strict=True))
+            mask = np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+        alone = self.rng.random() < 0.1  # a few are in studies of their own
+        if self.defect == "same_names" or (alone and self.defect != "crop_first"):
+            return self.series.write(name, [(CROP, crop)])[0], self.series.write(name, [(MASK, mask)])[0]
+        files = [(MASK, mask), (CROP, crop)]
+        if self.rng.random() < 0.5 or self.defect == "crop_first":
             files.reverse()
-        paths = self._series(name, files)
+        paths = self.series.write(name, files)
         # The tables number crop and mask by a rule of their own, whatever the files hold.
         return (paths[1], paths[0]) if name.startswith("Calc") else (paths[0], paths[1])
-
-    def _series(self, name: str, files: list[tuple[str, np.ndarray]]) -> list[str]:
-        """Save one series in a study of its own; return the files' paths in the classic form."""
-        study, series = random_uid(self.rng, UID_ROOT), random_uid(self.rng, UID_ROOT)
-        classic = [f"{name}/{study}/{series}/{number:06d}.dcm" for number in range(len(files))]
-        # A series with crop and mask goes by the mask's description.
-        title = _MASK if len(files) > 1 else files[0][0]
-        described = f"{name}/{self.day:%m-%d-%Y}-DDSM-NA-{study[-5:]}/1.000000-{title}-{series[-5:]}"
-        for number, (description, pixels) in enumerate(files):
-            path = classic[number] if self.layout == "classic" else f"{described}/1-{number + 1}.dcm"
-            self._save(self.folder / path, pixels, name, description, study, series, number + 1)
-        return classic
-
-    def _save(
-        self, path: Path, pixels: np.ndarray, name: str, description: str, study: UID, series: UID, number: int
-    ) -> None:
-        instance = random_uid(self.rng, UID_ROOT)
-        dataset = new_dataset(SecondaryCaptureImageStorage, instance, pixels, bits=8 * pixels.dtype.itemsize)
-        dataset.StudyDate = dataset.ContentDate = f"{self.day:%Y%m%d}"
-        dataset.StudyTime = dataset.ContentTime = f"{int(self.rng.integers(8, 18)):02d}0000"
-        dataset.AccessionNumber = ""
-        dataset.Modality = "MG"
-        dataset.ConversionType = "WSD"
-        dataset.ReferringPhysicianName = ""
-        dataset.StudyDescription = f"DDSM ({PHANTOM_NOTE})"
-        dataset.SeriesDescription = description
-        dataset.PatientName = dataset.PatientID = name
-        dataset.PatientBirthDate = dataset.PatientSex = ""
-        dataset.BodyPartExamined = "BREAST"
-        dataset.StudyInstanceUID = study
-        dataset.SeriesInstanceUID = series
-        dataset.StudyID = "DDSM"
-        dataset.SeriesNumber = 1
-        dataset.InstanceNumber = number
-        dataset.PatientOrientation = self.view.value
-        dataset.Laterality = self.laterality.value[0]
-        save(dataset, path)

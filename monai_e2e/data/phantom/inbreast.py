@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import plistlib
+import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
 from monai_e2e.data.parallel import run_parallel
@@ -30,9 +34,12 @@ _DETECTORS = ((3328, 2560), (4084, 3328))
 _SPACING = 0.07
 
 _COLUMNS = ["Patient ID", "Patient age", "Laterality", "View", "Acquisition date", "File Name", "ACR", "Bi-Rads"]
+_VIEW, _FILE, _BI_RADS = 3, 5, 7
 
 
-def write_inbreast(out: Path, patients: int, seed: int = 0, rows: int = 768, workers: int | None = None) -> None:
+def write_inbreast(
+    out: Path, patients: int, seed: int = 0, rows: int = 768, workers: int | None = None, defects: bool = False
+) -> dict[str, int]:
     """Write a made-up INbreast: ``out/AllDICOMs``, ``out/AllXML`` and ``out/INbreast.csv``.
 
     The same arguments give the same bytes on any number of workers.
@@ -43,6 +50,10 @@ def write_inbreast(out: Path, patients: int, seed: int = 0, rows: int = 768, wor
         seed: changes every patient.
         rows: height of the images in pixels.
         workers: processes; one per core when None.
+        defects: plant each of :data:`DEFECTS` in a film of its own, as far as there are films with BI-RADS 1 or 2.
+
+    Returns:
+        How many of each of :data:`DEFECTS` were planted; nothing in the folder tells.
 
     Raises:
         UserError: when an argument is out of range or ``out`` isn't empty.
@@ -52,11 +63,14 @@ def write_inbreast(out: Path, patients: int, seed: int = 0, rows: int = 768, wor
     (out / "AllDICOMs").mkdir()
     (out / "AllXML").mkdir()
     draw = partial(_write_patient, out, seed=seed, rows=rows)
+    drawn = run_parallel(draw, range(patients), workers, "INbreast phantoms", unit="patient")
+    lines = [line for patient in drawn for line in patient]
+    planted = _plant_defects(out, lines) if defects else {}
     with open(out / "INbreast.csv", "w", newline="", encoding="ascii") as file:
         writer = csv.writer(file, delimiter=";", lineterminator="\r\n")
         writer.writerow(_COLUMNS)
-        for lines in run_parallel(draw, range(patients), workers, "INbreast phantoms", unit="patient"):
-            writer.writerows(lines)
+        writer.writerows(lines)
+    return planted
 
 
 def bi_rads_of(breast: int, seed: int) -> str:
@@ -212,3 +226,98 @@ def _roi(name: str, points: np.ndarray, index: int, spacing: float) -> dict:
         "Total": 0.0,
         "Type": 19 if len(points) == 1 else 15,  # OsiriX: 19 a point, 15 a pencil line
     }
+
+
+def _plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
+    """Spoil one film, or its row, per defect; films with BI-RADS 1 or 2, since there are few of the others."""
+    negative = [line for line in lines if line[_BI_RADS] in ("1", "2")]
+    planted = dict.fromkeys(DEFECTS, 0)
+    for name, plant in DEFECTS.items():
+        line = next((line for line in negative if name != "view_fb" or line[_VIEW] == "CC"), None)
+        if line is not None:
+            negative.remove(line)
+            path = next((out / "AllDICOMs").glob(f"{line[_FILE]}_*"))
+            plant(path, out / "AllXML" / f"{line[_FILE]}.xml", line, lines)
+            planted[name] += 1
+    return planted
+
+
+def _film_missing(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    film.unlink()
+
+
+def _film_without_row(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    shutil.copyfile(film, film.with_name(film.name.replace(line[_FILE], f"9{line[_FILE]}")))
+
+
+def _bi_rads_3(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    line[_BI_RADS] = "3"
+
+
+def _row_twice(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    lines.append(list(line))
+
+
+def _view_fb(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    line[_VIEW] = "FB"
+    film.rename(film.with_name(film.name.replace("_CC_", "_FB_")))
+
+
+def _monochrome1(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    """The same picture, stored the other way round."""
+    dataset = pydicom.dcmread(film)
+    pixels = (1 << dataset.BitsStored) - 1 - dataset.pixel_array
+    dataset.PixelData = pixels.tobytes()
+    dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = int(pixels.min()), int(pixels.max())
+    dataset.PhotometricInterpretation, dataset.PresentationLUTShape = "MONOCHROME1", "INVERSE"
+    save(dataset, film)
+
+
+def _outline_point(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(film, outlines, "Calcification", np.array([[0.5, 0.5]]))
+
+
+def _outline_outside(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(film, outlines, "Mass", np.array([[1.2, 1.2], [1.2, 1.3], [1.3, 1.3]]))
+
+
+def _outline_other(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(film, outlines, "Assymetry", np.array([[0.4, 0.4], [0.4, 0.6], [0.6, 0.6]]))
+
+
+def _outlines_broken(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    outlines.write_bytes(b'<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0"><dict>')
+
+
+def _outlines_without_film(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    outlines.with_name(f"9{outlines.name}").write_bytes(plistlib.dumps({"Images": []}))
+
+
+def _add_roi(film: Path, outlines: Path, name: str, points: np.ndarray) -> None:
+    """Append a region; ``points`` are ``(row, column)`` in parts of the film's height and width."""
+    header = pydicom.dcmread(film, stop_before_pixels=True)
+    plist: dict[str, Any] = {"Images": [{"ImageIndex": 0, "ROIs": []}]}
+    if outlines.is_file():
+        plist = plistlib.loads(outlines.read_bytes())
+    rois = plist["Images"][0]["ROIs"]
+    size = np.array([header.Rows, header.Columns])
+    rois.append(_roi(name, points * size, len(rois), float(header.PixelSpacing[0])))
+    plist["Images"][0]["NumberOfROIs"] = len(rois)
+    outlines.write_bytes(plistlib.dumps(plist))
+
+
+#: What can be wrong with a film, its outlines or its row. Films read the other way round (``monochrome1``) or taken
+#: from below (``view_fb``), points and other findings aren't faults, but readers trip over them.
+DEFECTS: dict[str, Callable[[Path, Path, list[str], list[list[str]]], None]] = {
+    "film_missing": _film_missing,
+    "film_without_row": _film_without_row,
+    "bi_rads_3": _bi_rads_3,
+    "row_twice": _row_twice,
+    "view_fb": _view_fb,
+    "monochrome1": _monochrome1,
+    "outline_point": _outline_point,
+    "outline_outside": _outline_outside,
+    "outline_other": _outline_other,
+    "outlines_broken": _outlines_broken,
+    "outlines_without_film": _outlines_without_film,
+}

@@ -1,0 +1,347 @@
+"""A hospital's own mammograms: any folder of images and one table that says what they show.
+
+The table, CSV or a spreadsheet, has a row per image::
+
+    image,label,patient_id,laterality,view,mask
+    2021/0001_rcc.dcm,benign,K-0001,R,CC,
+    2021/0002_lmlo.dcm,malignant,K-0002,L,MLO,masks/0002_mass.png|masks/0002_calc.png
+
+========== ====== ====================================================================================================
+column     needed values
+========== ====== ====================================================================================================
+image      yes    path within the folder, with ``/`` or ``\\``; the ending may be left out where one file fits
+label      yes    of the image, not of a lesion: ``0``, ``negative``, ``benign`` or ``1``, ``positive``, ``malignant``
+patient_id yes    whatever is the same for all images of a person; use pseudonyms, they are written into the data list
+laterality no     ``L``, ``LEFT``, ``R``, ``RIGHT`` or empty
+view       no     ``CC``, ``MLO`` or empty; ``ML`` is read as MLO; images of other views are left out
+mask       no     one file per lesion, separated by ``;`` or ``|``
+partition  no     ``training``, ``validation``, ``test`` (or ``train``, ``val``) in all rows or in none
+density    no     ACR ``1``–``4`` or ``A``–``D``
+========== ====== ====================================================================================================
+
+Nothing is read from DICOM headers here, least of all names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from monai_e2e.data.dicom import is_dicom
+from monai_e2e.data.records import Catalogue, Excluded, Laterality, Lesion, Mammogram, View
+from monai_e2e.data.tables import read_table, whole_number
+from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+NEEDED_COLUMNS = ("image", "label", "patient_id")
+OPTIONAL_COLUMNS = ("laterality", "view", "mask", "partition", "density")
+LABELS = {"0": 0, "negative": 0, "benign": 0, "1": 1, "positive": 1, "malignant": 1}
+PARTITION_NAMES = {
+    "training": "training",
+    "train": "training",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+}
+#: Endings of images; DICOM files without one are recognised by their content.
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
+_SIDES = {"": None, "L": Laterality.LEFT, "LEFT": Laterality.LEFT, "R": Laterality.RIGHT, "RIGHT": Laterality.RIGHT}
+_VIEWS = {"": None, "CC": View.CC, "MLO": View.MLO, "ML": View.MLO}
+_DENSITIES = {"1": 1, "2": 2, "3": 3, "4": 4, "A": 1, "B": 2, "C": 3, "D": 4}
+#: Identifiers that may be file names as they are. Those with our own mark of a changed one aren't, so that no
+#: identifier can be taken for another's changed form.
+_SAFE_ID = re.compile(r"(?!.*--[0-9a-f]{12}$)[A-Za-z0-9_-]{1,64}")
+#: Images without a row are listed one by one up to this many.
+_LISTED = 20
+_EXAMPLE = "write one row per image, for example `image,label,patient_id` and `2021/0001_rcc.dcm,benign,K-0001`"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the table, its words understood; ``line`` is its number there."""
+
+    line: int
+    path: Path
+    label: int
+    patient_id: str
+    laterality: Laterality | None
+    view: View | None
+    partition: str | None
+    density: int | None
+    masks: tuple[str, ...]
+
+
+_Value = TypeVar("_Value")
+
+
+class _Refused(Exception):
+    """A row or a path that can't be used; the message is the reason."""
+
+
+def read_own(src: str | Path, labels: str | Path) -> Catalogue:
+    """Join a folder of mammograms with the table that labels them.
+
+    Args:
+        src: folder with DICOM, PNG, TIFF or JPEG files, in any subfolders.
+        labels: CSV, XLS or XLSX file, see the module's docstring. Several rows of one image add up their masks.
+
+    Returns:
+        Catalogue of one mammogram per image. ``patient_id`` is the table's own where it has letters, digits, ``_``
+        and ``-`` only; otherwise other characters are replaced and a hash is appended. Lesions have masks but
+        neither type nor pathology. ``excluded`` has the rows that can't be used, masks that aren't there, and up to
+        20 images that no row names, which ``notes`` counts as ``images_without_row``.
+
+    Raises:
+        UserError: when the folder, the table or a needed column is missing, a partition isn't known or stands in
+            some rows only, no row can be used, or all usable rows have the same label.
+    """
+    src, labels = Path(src), Path(labels)
+    if not src.is_dir():
+        raise UserError(f"{src}: no such folder; name the one that holds the mammograms")
+    if not labels.is_file():
+        hint = f"; did you mean {src / labels}?" if (src / labels).is_file() else f"; {_EXAMPLE}"
+        raise UserError(f"{labels}: no such table{hint}")
+    table = read_table(labels, NEEDED_COLUMNS, OPTIONAL_COLUMNS, advice=_EXAMPLE[0].upper() + _EXAMPLE[1:])
+    files = _Files(src)
+    catalogue = Catalogue(name="folder")
+    notes: Counter[str] = Counter()
+    _check_partitions(labels, [(line, values["partition"]) for line, values in table.rows])
+
+    rows: dict[Path, list[_Row]] = defaultdict(list)
+    for line, values in table.rows:
+        try:
+            row = _parse(line, values, files, notes)
+        except _Refused as reason:
+            place = f"{labels.name}, row {line}: {values['image'] or 'no image'}"
+            catalogue.excluded.append(Excluded(place, str(reason), rows=1))
+        else:
+            rows[row.path].append(row)
+    chosen = []
+    for path, same in rows.items():
+        contradiction = _contradiction(same)
+        if contradiction:
+            places = [f"{labels.name}, row {row.line}: {path.relative_to(files.root)}" for row in same]
+            catalogue.excluded.extend(Excluded(place, contradiction, rows=1) for place in places)
+        else:
+            notes["rows_of_an_image_listed_before"] += len(same) - 1
+            chosen.append(_mammogram(same, files, catalogue))
+    _check_labels(labels, chosen, catalogue.excluded)
+    catalogue.mammograms = _with_suffixes(chosen, files.root)
+    _report_unnamed(files, catalogue, notes)
+    catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
+    catalogue.tables = _counts([values for _, values in table.rows])
+    logger.info("%s: %d mammograms, %d exclusions", src, len(catalogue.mammograms), len(catalogue.excluded))
+    return catalogue
+
+
+def safe_id(identifier: str) -> str:
+    """An identifier that may be part of a file name, a different one for each different identifier.
+
+    Example::
+
+        safe_id("K-0001")   # "K-0001"
+        safe_id("Müller/1") # "M-ller-1--" and twelve hexadecimal digits
+    """
+    if _SAFE_ID.fullmatch(identifier):
+        return identifier
+    digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{_replaced(identifier)}--{digest[:12]}"
+
+
+class _Files:
+    """The images under a folder, and the way from a table's words to them that never leaves the folder."""
+
+    def __init__(self, src: Path) -> None:
+        self.root = _real(src)
+        self.images: list[Path] = []
+        self.named: set[Path] = set()
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        for folder, subfolders, names in os.walk(self.root):
+            if "datalist.json" in names and Path(folder) != self.root:  # a prepared folder
+                subfolders.clear()
+                continue
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            for path in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
+                if _real(path).is_relative_to(self.root) and _is_image(path):
+                    self.images.append(path)
+                    self._by_stem[path.relative_to(self.root).with_suffix("").as_posix()].append(path)
+
+    def find(self, text: str) -> Path:
+        """The file that a table means; raises :class:`_Refused`."""
+        relative = text.replace("\\", "/")
+        if relative.startswith("/") or re.match(r"[A-Za-z]:", relative):
+            raise _Refused("path leaves the folder: it is absolute, write it relative to the folder")
+        try:
+            path = _real(self.root / relative)
+        except (OSError, ValueError) as error:  # a zero byte, say
+            raise _Refused(f"path not usable: {type(error).__name__}") from error
+        if not path.is_relative_to(self.root):
+            raise _Refused("path leaves the folder: by '..' or by a link, copy the file into the folder")
+        if not os.path.isfile(path):
+            fitting = self._by_stem.get(PurePosixPath(relative).as_posix(), [])
+            if not fitting:
+                raise _Refused("file not on disk")
+            if len(fitting) > 1:
+                raise _Refused(f"several files fit: {', '.join(path.name for path in fitting)}, add the ending")
+            path = _real(fitting[0])
+        self.named.add(path)
+        return path
+
+
+def _real(path: Path) -> Path:
+    """The path without links; ``Path.resolve`` raises on circles of them."""
+    return Path(os.path.realpath(path))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES or (path.is_file() and is_dicom(path))
+
+
+def _parse(line: int, values: dict[str, str], files: _Files, notes: Counter[str]) -> _Row:
+    """Understand one row; raises :class:`_Refused`."""
+    if not values["image"]:
+        raise _Refused("no image named")
+    path = files.find(values["image"])
+    view, density = values["view"].upper(), whole_number(values["density"].upper())
+    if view not in _VIEWS:
+        raise _Refused(f"view neither CC nor MLO: {view!r}")
+    row = _Row(
+        line=line,
+        path=path,
+        label=_choose("label", whole_number(values["label"].lower()), LABELS),
+        patient_id=_patient(values["patient_id"]),
+        laterality=_choose("laterality", values["laterality"].upper(), _SIDES),
+        view=_VIEWS[view],
+        partition=PARTITION_NAMES.get(values["partition"].lower()),
+        density=_DENSITIES.get(density),
+        masks=tuple(filter(None, map(str.strip, re.split(r"[;|]", values["mask"])))),
+    )
+    if not row.patient_id:
+        raise _Refused("no patient_id: images can't be divided by patient without it")
+    notes["views_ml_read_as_mlo"] += view == "ML"
+    notes["densities_not_understood"] += bool(density) and row.density is None
+    return row
+
+
+def _patient(text: str) -> str:
+    """The identifier; letters with accents have several encodings that look the same."""
+    return safe_id(unicodedata.normalize("NFC", text)) if text else ""
+
+
+def _choose(column: str, word: str, allowed: Mapping[str, _Value]) -> _Value:
+    if word not in allowed:
+        names = ", ".join(name or "empty" for name in allowed)
+        raise _Refused(f"{column} not understood: {word!r}, allowed are {names}")
+    return allowed[word]
+
+
+def _check_partitions(labels: Path, cells: list[tuple[int, str]]) -> None:
+    allowed = ", ".join(PARTITION_NAMES)
+    for line, word in cells:
+        if word and word.lower() not in PARTITION_NAMES:
+            raise UserError(f"{labels}, row {line}: partition {word!r}; allowed are {allowed}, or empty in all rows")
+    empty = [line for line, word in cells if not word]
+    if empty and len(empty) < len(cells):
+        raise UserError(
+            f"{labels}: {len(empty)} of {len(cells)} rows have no partition, the first is row {empty[0]}; fill in "
+            f"{allowed} everywhere, or empty the column and let the patients be divided"
+        )
+
+
+def _check_labels(labels: Path, mammograms: list[Mammogram], excluded: list[Excluded]) -> None:
+    found = {mammogram.label for mammogram in mammograms}
+    if len(found) == 2:
+        return
+    reasons = Counter(item.reason for item in excluded).most_common(3)
+    why = "; ".join(f"{count} × {reason}" for reason, count in reasons)
+    if not found:
+        raise UserError(f"{labels}: no usable row ({why or 'the table is empty'}); correct the table")
+    raise UserError(
+        f"{labels}: all {len(mammograms)} usable images have label {found.pop()}, but 0 and 1 are both needed"
+        f"{f' (left out: {why})' if why else ''}; add images of the other class"
+    )
+
+
+def _contradiction(rows: list[_Row]) -> str:
+    """Why rows that name the same image can't be one mammogram, or ``""``."""
+    columns = ("label", "patient_id", "laterality", "view", "partition", "density")
+    different = [column for column in columns if len({getattr(row, column) for row in rows}) > 1]
+    return f"image listed twice with different values: {', '.join(different)}" if different else ""
+
+
+def _mammogram(rows: list[_Row], files: _Files, catalogue: Catalogue) -> Mammogram:
+    lesions = []
+    for number, text in enumerate(dict.fromkeys(mask for row in rows for mask in row.masks), start=1):
+        paths: tuple[Path, ...] = ()  # a lesion without mask still counts as one that is left out
+        try:
+            paths = (files.find(text),)
+        except _Refused as reason:
+            catalogue.excluded.append(Excluded(text, f"mask not usable: {reason}"))
+        lesions.append(Lesion(type=None, pathology=None, number=number, mask_paths=paths))
+    row = rows[0]
+    return Mammogram(
+        path=row.path,
+        patient_id=row.patient_id,
+        laterality=row.laterality,
+        view=row.view,
+        label=row.label,
+        lesions=tuple(lesions),
+        partition=row.partition,
+        density=row.density,
+        rows=len(rows),
+    )
+
+
+def _with_suffixes(mammograms: list[Mammogram], root: Path) -> list[Mammogram]:
+    """Tell images of the same name apart by their file's name and, where that isn't enough, by a hash of its path.
+
+    Names that differ in case only are the same file on some systems.
+    """
+    while True:
+        names = Counter(mammogram.image_id.lower() for mammogram in mammograms)
+        if max(names.values(), default=1) == 1:
+            return mammograms
+        mammograms = [
+            replace(film, suffix=_longer_suffix(film, root)) if names[film.image_id.lower()] > 1 else film
+            for film in mammograms
+        ]
+
+
+def _longer_suffix(mammogram: Mammogram, root: Path) -> str:
+    relative = Path(str(mammogram.path)).relative_to(root)
+    stem, digest = _replaced(relative.stem), hashlib.sha256(os.fsencode(relative.as_posix())).hexdigest()
+    suffixes = ["", stem, f"{stem}-{digest[:12]}", f"{stem}-{digest}"]
+    return suffixes[suffixes.index(mammogram.suffix) + 1]
+
+
+def _replaced(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:40]
+
+
+def _counts(rows: list[dict[str, str]]) -> dict[str, int | None]:
+    views = {
+        (_patient(row["patient_id"]), row["laterality"].upper()[:1], re.sub("^ML$", "MLO", row["view"].upper()))
+        for row in rows
+    }
+    return {
+        "rows": len(rows),
+        "patients": len({_patient(row["patient_id"]) for row in rows if row["patient_id"]}),
+        "files": len({row["image"].replace("\\", "/") for row in rows}),
+        "views": len(views) if all(map(all, views)) else None,
+    }
+
+
+def _report_unnamed(files: _Files, catalogue: Catalogue, notes: Counter[str]) -> None:
+    unnamed = [path for path in files.images if _real(path) not in files.named]
+    notes["images_without_row"] = len(unnamed)
+    if len(unnamed) <= _LISTED:
+        catalogue.excluded.extend(Excluded(str(path), "image without row") for path in unnamed)

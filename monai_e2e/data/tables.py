@@ -1,0 +1,202 @@
+"""Tables as people keep them: CSV from any program, or a spreadsheet, as rows of stripped text.
+
+What a file is, its content decides and not its name: spreadsheets have a signature, everything else is text
+separated by semicolons, commas or tabs.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+#: Endings that tables have on disk.
+TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx")
+#: First bytes of zip files (xlsx) and of OLE2 files (xls).
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_DELIMITERS = (";", ",", "\t")
+#: Titles above the header are no more rows than this.
+_HEADER_ROWS = 20
+
+_Grid = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's wanted columns.
+
+    Args:
+        path: the file.
+        columns: those of the wanted columns that the table has, under the names that the caller gave.
+        rows: number of the row in the file (from 1, as spreadsheet programs show it) and its values by column, ``""``
+            where a cell or an optional column is absent. Blank rows are dropped.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+
+
+def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] = (), advice: str = "") -> Table:
+    """Read a CSV, XLS or XLSX file.
+
+    The header is the first row that has all needed columns, so titles may stand above it; case, blanks, hyphens and
+    underscores in it don't matter. Of a spreadsheet's sheets the first that has the columns is read, whole numbers
+    lose their ``.0`` and dates become ``2010-01-31``. Text is UTF-8, UTF-16 with its byte order mark or, failing
+    that, Windows-1252.
+
+    Args:
+        path: the file.
+        needed: columns without which the table is useless.
+        optional: columns that are read where they are.
+        advice: what to do about an unusable table, the end of error messages.
+
+    Raises:
+        UserError: when the file is missing, can't be read, lacks a needed column or has a wanted one twice, or is a
+            spreadsheet and the library for it isn't installed.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); {advice or 'check the path'}") from error
+    read = _sheets if content.startswith(_SPREADSHEETS) else _texts
+    found: list[tuple[int, int, _Grid]] = []
+    for grid in read(path, content, advice):
+        index, count = _header(grid, needed)
+        found.append((count, len(grid[index]) if grid else 0, grid))
+        if count == len(needed):
+            break
+    # Without all columns: the way of reading that found most of them, for the message.
+    best = max(found, key=lambda item: item[:2], default=(0, 0, []))[2]
+    return _table(path, best, needed, optional, advice)
+
+
+def can_read_spreadsheets() -> bool:
+    """Whether the library that reads XLS and XLSX is installed."""
+    try:
+        import python_calamine  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def whole_number(text: str) -> str:
+    """``"22678622.0"``, as programs write numbers that were read as decimals, becomes ``"22678622"``."""
+    return re.sub(r"^(\d+)\.0+$", r"\1", text)
+
+
+def _key(column: str) -> str:
+    return re.sub(r"[\s_-]+", "", column).lower()
+
+
+def _header(grid: _Grid, needed: Sequence[str]) -> tuple[int, int]:
+    """Index of the row that has most of the needed columns, the first such row, and how many it has."""
+    wanted = {_key(column) for column in needed}
+    counts = [len(wanted & set(map(_key, row))) for row in grid[:_HEADER_ROWS]]
+    count = max(counts, default=0)
+    if count:
+        return counts.index(count), count
+    return next((index for index, row in enumerate(grid) if any(row)), 0), 0
+
+
+def _table(path: Path, grid: _Grid, needed: Sequence[str], optional: Sequence[str], advice: str) -> Table:
+    index, _ = _header(grid, needed)
+    header = grid[index] if grid else []
+    keys = [_key(column) for column in header]
+    missing = [column for column in needed if _key(column) not in keys]
+    if missing:
+        found = ", ".join(filter(None, header)) or "nothing"
+        raise UserError(
+            f"{path}: column {', '.join(map(repr, missing))} is missing; needed: {', '.join(needed)}; "
+            f"found: {found[:300]}. {advice or 'Correct the header'}"
+        )
+    wanted = [*needed, *optional]
+    twice = [column for column in wanted if keys.count(_key(column)) > 1]
+    if twice:
+        raise UserError(f"{path}: column {', '.join(map(repr, twice))} occurs twice; remove one of the two")
+    places = {column: keys.index(_key(column)) for column in wanted if _key(column) in keys}
+    rows = []
+    for number, row in enumerate(grid[index + 1 :], start=index + 2):
+        if any(row):
+            values = dict.fromkeys(wanted, "")
+            values.update({column: row[place] for column, place in places.items() if place < len(row)})
+            rows.append((number, values))
+    return Table(path, tuple(places), tuple(rows))
+
+
+def _texts(path: Path, content: bytes, advice: str) -> list[_Grid]:
+    """The text's cells by each delimiter that it may have been written with."""
+    text = _decoded(path, content, advice)
+    grids = []
+    for delimiter in _DELIMITERS:
+        try:
+            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        except csv.Error as error:
+            logger.debug("%s: not separated by %r (%s)", path, delimiter, error)
+            continue
+        grids.append([[cell.strip() for cell in row] for row in rows])
+    return grids
+
+
+def _decoded(path: Path, content: bytes, advice: str) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ["utf-16"]
+    else:
+        encodings = ["utf-8-sig", "cp1252"]
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        if encoding == "cp1252":
+            logger.warning("%s: not UTF-8, read as Windows-1252; check names with accents", path)
+        return text
+    raise UserError(f"{path}: not readable as a table; {advice or 'save it as CSV with UTF-8'}")
+
+
+def _sheets(path: Path, content: bytes, advice: str) -> list[_Grid]:
+    """The cells of each sheet of a workbook."""
+    try:
+        from python_calamine import CalamineError, CalamineWorkbook
+    except ImportError as error:
+        raise UserError(
+            f'{path}: a spreadsheet, which needs a further package: run `pip install "monai-e2e[excel]"`, '
+            f"or save it as CSV"
+        ) from error
+    try:
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
+        sheets = [workbook.get_sheet_by_name(name) for name in workbook.sheet_names]
+        # The empty area above and beside the cells is kept, so that row numbers are the file's.
+        return [[[_text(cell) for cell in row] for row in sheet.to_python(skip_empty_area=False)] for sheet in sheets]
+    except BaseException as error:
+        # Cut-off XLS files make the library panic, which is no Exception, and its class can't be imported.
+        if not isinstance(error, (CalamineError, OSError, ValueError)) and type(error).__name__ != "PanicException":
+            raise
+        raise UserError(
+            f"{path}: not readable as a spreadsheet; {advice or 'open it in a spreadsheet program and save it as CSV'}"
+        ) from error
+
+
+def _text(cell: Any) -> str:
+    """A spreadsheet's cell as a person reads it."""
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, datetime) and cell.time() == time():
+        return cell.date().isoformat()
+    return "" if cell is None else str(cell).strip()
