@@ -23,6 +23,59 @@ def test_example_by_hand():
     assert loss(logits, target).item() == pytest.approx(by_hand)
 
 
+def test_three_classes_by_hand():
+    # Probabilities of the rows: (0.5, 0.25, 0.25), (0.2, 0.6, 0.2), (0.1, 0.1, 0.8), (0.3, 0.3, 0.4), (0.6, 0.3, 0.1).
+    # Labels 0, 2, 2, 2, 1: weights 5/1, 5/3, 5/3, 5/3 and 5/1, then the mean over five samples.
+    rows = [[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4], [0.6, 0.3, 0.1]]
+    by_hand = -(5 * math.log(0.5) + 5 / 3 * (math.log(0.2) + math.log(0.8) + math.log(0.4)) + 5 * math.log(0.3)) / 5
+    assert loss(torch.tensor(rows).log(), torch.tensor([0, 2, 2, 2, 1])).item() == pytest.approx(by_hand)
+
+
+def test_class_that_is_absent_from_the_batch_adds_nothing():
+    # Labels 0, 0, 2 of three classes: the mean of the first two and the third, not renormalised to three classes.
+    rows = [[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]
+    by_hand = -((math.log(0.5) + math.log(0.2)) / 2 + math.log(0.8))
+    assert loss(torch.tensor(rows).log(), torch.tensor([0, 0, 2])).item() == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_batch_of_one_class_by_hand(label):
+    # The paper's batch of two images: both of one class have the weight 2/2, so this is the plain mean.
+    logits = log_odds(0.1, 0.25)
+    by_hand = -(math.log(0.1) + math.log(0.25)) / 2 if label else -(math.log(0.9) + math.log(0.75)) / 2
+    assert loss(logits, torch.tensor([label, label])).item() == pytest.approx(by_hand)
+
+
+def test_batch_of_one_sample_is_its_cross_entropy():
+    assert loss(log_odds(0.25), torch.tensor([1])).item() == pytest.approx(-math.log(0.25))
+
+
+def test_weights_are_those_of_the_authors_code():
+    # There a sample's weight is one over the share of its class in the batch, and the loss is the mean over samples.
+    torch.manual_seed(0)
+    logits, target = torch.randn(32, 5), torch.randint(5, (32,))
+    weights = [1 / (sum(other == label for other in target.tolist()) / 32) for label in target.tolist()]
+    log_probability = logits - logits.exp().sum(dim=1, keepdim=True).log()
+    cross_entropy = [-log_probability[row, label].item() for row, label in enumerate(target.tolist())]
+    by_hand = sum(w * ce for w, ce in zip(weights, cross_entropy, strict=True)) / 32
+    assert loss(logits, target).item() == pytest.approx(by_hand)
+
+
+def test_gradient_by_hand():
+    # Of a sample's logits it is (probability − 1 at the label) / number of the label's class in the batch.
+    rows = [[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]]
+    logits = torch.tensor(rows).log().requires_grad_()
+    loss(logits, torch.tensor([0, 2, 2, 2])).backward()
+    by_hand = [[-0.5, 0.25, 0.25], [0.2 / 3, 0.6 / 3, -0.8 / 3], [0.1 / 3, 0.1 / 3, -0.2 / 3], [0.1, 0.1, -0.2]]
+    torch.testing.assert_close(logits.grad, torch.tensor(by_hand))
+
+
+def test_gradient_is_that_of_the_loss():
+    torch.manual_seed(0)
+    logits = torch.randn(6, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: loss(x, torch.tensor([0, 0, 0, 1, 1, 2])), logits)
+
+
 def test_batch_of_one_class_is_its_mean_cross_entropy():
     logits, target = torch.randn(5, 3), torch.full((5,), 2)
     torch.testing.assert_close(loss(logits, target), F.cross_entropy(logits, target))

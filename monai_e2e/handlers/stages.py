@@ -3,49 +3,86 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
 from ignite.engine import Engine, Events
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_STAGE_KEYS = {"name": str, "trainable": list, "lr": float, "epochs": int, "weight_decay": float}
-_OPTIONAL_KEYS = ("weight_decay",)
+_REQUIRED_KEYS = {"name": str, "trainable": list, "lr": float, "epochs": int}
+_OPTIONAL_KEYS = {"weight_decay": float, "dropout": float, "reset_optimizer": bool, "patience": int}
+_STAGE_KEYS = {**_REQUIRED_KEYS, **_OPTIONAL_KEYS}
+_DEFAULTS = {"weight_decay": 0.0, "dropout": None, "reset_optimizer": True, "patience": None}
+
+
+@dataclass
+class _Progress:
+    """Where a run stands in its plan: plain numbers, so that a checkpoint without pickled objects can hold them."""
+
+    best: float  # score over all
+    stage_best: float  # score of the stage
+    stage: int = -1  # index in the plan, -1 before the first epoch
+    first_epoch: int = 1  # of the stage
+    lr: float = 0.0  # with which the stage began
+    epoch: int = 0  # last one completed
+    validated: int = 0  # last epoch with a score
+    best_epoch: int = 0
+    stage_best_epoch: int = 0
 
 
 class StagedTraining:
     """Ignite handler that sets, at the start of each epoch, what is trained in it and how fast.
 
-    The stage is derived from the epoch number, so one trainer runs all stages and a resumed one finds its own;
-    ``engine.state.stage`` (from 1) and ``engine.state.learning_rate`` tell other handlers.
-    At a change of stage the optimizer's moments are dropped, as in the author's code, which compiled anew.
+    One trainer runs all stages. A stage has its number of epochs, or fewer: with a ``patience`` it ends early when the
+    watched metric has not improved for so many epochs, and the next one begins with the next epoch. When the last
+    stage ends, training does. ``engine.state.stage`` (from 1) and ``engine.state.learning_rate`` tell other handlers.
+
+    ``requires_grad`` is set before the first forward pass of an epoch, so frozen layers in front run without autograd
+    and keep no activations. For :class:`~torch.nn.parallel.DistributedDataParallel` wrap the network while all of it
+    is trainable, with ``find_unused_parameters=True``, and let this handler freeze it.
+
+    To resume, restore the network, the optimizer, the trainer and this handler's :meth:`state_dict` from the same
+    checkpoint, one that was written after the epoch's validation. A stage under way then goes on with the restored
+    optimizer, learning rate included unless the plan's has been changed since.
 
     Args:
         network: network with an attribute ``stages``, a mapping of names to module names, in which order it is
             only for messages. Without it the names of its direct children are used.
         optimizer: optimizer over all parameters of the network. A group named ``"decay"`` (or all groups, where none
             has that name) receives a stage's ``weight_decay``.
-        stages: list of dicts ``{"name", "trainable", "lr", "epochs"[, "weight_decay"]}``; ``trainable`` holds
-            shell-style patterns of the network's stage names, such as ``["top.*", "head"]`` or ``["*"]``.
-        frozen_batchnorm: ``"eval"``: a frozen batch normalisation uses and keeps its running statistics, so that
-            what was learned on patches stays as it is (default); ``"batch"``: it goes on using and averaging the
-            batch's statistics, as in the author's version of Keras.
+        stages: list of dicts ``{"name", "trainable", "lr", "epochs"}``; ``trainable`` holds shell-style patterns of
+            the network's stage names, such as ``["top.*", "head"]`` or ``["*"]``. Optional keys: ``weight_decay``
+            (default 0); ``dropout``, the probability of all dropout layers (default: as it is); ``reset_optimizer``,
+            whether the moments are dropped at the start of the stage, as in the author's code, which compiled anew
+            (default true); ``patience``, epochs without improvement after which the stage ends (default: never).
+        frozen_batchnorm: ``"eval"`` (default): a frozen batch normalisation uses and keeps its running statistics,
+            since those of a whole-image batch, two images, would distort features learned on patches and overwrite
+            their averages; ``"batch"``: it goes on using and averaging the batch's, as in the author's Keras.
+        validator: evaluator whose metrics are watched each time it completes; needed for any ``patience``.
+        monitor: name of the watched metric.
+        mode: ``"min"`` or ``"max"``, whether lower or higher is better. NaN is no improvement.
+        patience: epochs without improvement over all stages after which training ends; None for never.
 
     Raises:
-        UserError: when a stage has unknown, missing or ill-typed keys or a pattern matches nothing.
+        UserError: when a stage has unknown, missing or ill-typed keys, a pattern matches nothing, a patience has no
+            validator, or, while training, the validator lacks the watched metric.
 
     Example::
 
         StagedTraining(net, optimizer, [
             {"name": "top layers", "trainable": ["top.*", "head"], "lr": 1e-4, "epochs": 30},
-            {"name": "all layers", "trainable": ["*"], "lr": 1e-5, "epochs": 20},
-        ]).attach(trainer)
+            {"name": "all layers", "trainable": ["*"], "lr": 1e-5, "epochs": 20, "patience": 10},
+        ], validator=evaluator).attach(trainer)
     """
 
     def __init__(
@@ -54,82 +91,200 @@ class StagedTraining:
         optimizer: Optimizer,
         stages: Sequence[Mapping],
         frozen_batchnorm: str = "eval",
+        validator: Engine | None = None,
+        monitor: str = "val_loss",
+        mode: str = "min",
+        patience: int | None = None,
     ) -> None:
         if frozen_batchnorm not in ("eval", "batch"):
             raise UserError(f"frozen_batchnorm must be 'eval' or 'batch', got '{frozen_batchnorm}'")
-        self.network = network
+        if mode not in ("min", "max"):
+            raise UserError(f"mode must be 'min' or 'max', got '{mode}'")
+        if patience is not None and (type(patience) is not int or patience < 1):
+            raise UserError(f"patience must be a whole number of epochs from 1 on, or null for none, got {patience!r}")
+        self.network = network.module if isinstance(network, DistributedDataParallel) else network
         self.optimizer = optimizer
         self.stages = [_checked(stage, index) for index, stage in enumerate(stages, start=1)]
         if not self.stages:
             raise UserError("the list of training stages is empty: give at least one")
         self.frozen_batchnorm = frozen_batchnorm
-        self.current: int | None = None
+        self.validator, self.monitor, self.mode, self.patience = validator, monitor, mode, patience
+        self._watching = patience is not None or any(stage["patience"] is not None for stage in self.stages)
+        if self._watching and validator is None:
+            raise UserError("patience needs a validator whose metrics can be watched: give one, or leave patience out")
+        self._trainer: Engine | None = None
+        self._worst = math.inf if mode == "min" else -math.inf
+        self._progress = _Progress(best=self._worst, stage_best=self._worst)
+        self._applied = False
         self._frozen_norms: list[nn.Module] = []
-        self._groups: Mapping[str, Sequence[str]] = getattr(network, "stages", None) or {
-            name: (name,) for name, _ in network.named_children()
+        self._groups: Mapping[str, Sequence[str]] = getattr(self.network, "stages", None) or {
+            name: (name,) for name, _ in self.network.named_children()
         }
-        for stage in self.stages:
-            self._matching(stage)
+        self._warn_of_never_trained()
+        self._inherit_dropout()
 
     @staticmethod
     def total_epochs(stages: Sequence[Mapping]) -> int:
         """Number of epochs of all stages together, the trainer's ``max_epochs``."""
         return sum(_checked(stage, index)["epochs"] for index, stage in enumerate(stages, start=1))
 
-    def stage_of(self, epoch: int) -> int:
-        """Index of the stage that epoch ``epoch`` (from 1) belongs to; epochs past the plan belong to the last."""
-        last = 0
-        for index, stage in enumerate(self.stages):
-            last += stage["epochs"]
-            if epoch <= last:
-                return index
-        return len(self.stages) - 1
+    @property
+    def over(self) -> bool:
+        """Whether nothing of the plan is left to train."""
+        now, last = self._progress, len(self.stages) - 1
+        at_end = now.stage == last and now.epoch >= now.first_epoch + self.stages[last]["epochs"] - 1
+        return at_end or self._stalled(self.patience, now.best_epoch) or (now.stage == last and self._stage_stalled())
 
     def attach(self, engine: Engine) -> None:
-        """Attach to the trainer."""
+        """Attach to the trainer, and to the validator if its metrics are watched."""
+        self._trainer = engine
+        engine.add_event_handler(Events.STARTED, self._end_if_over)
         engine.add_event_handler(Events.EPOCH_STARTED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._complete_epoch)
+        if self._watching and self.validator is not None:
+            self.validator.add_event_handler(Events.COMPLETED, self._watch)
         # MONAI's trainer puts the whole network into training mode before every forward pass.
         self.network.register_forward_pre_hook(self._keep_frozen_norms_in_eval)
 
-    def __call__(self, engine: Engine) -> None:
-        index = self.stage_of(engine.state.epoch)
-        if index != self.current:
-            self._enter(index, engine.state.epoch)
-        engine.state.stage = index + 1
-        engine.state.learning_rate = self.stages[index]["lr"]
+    def state_dict(self) -> dict[str, int | float]:
+        """Where the run stands, in plain numbers."""
+        return asdict(self._progress)
 
-    def _enter(self, index: int, epoch: int) -> None:
-        stage = self.stages[index]
-        chosen = {id(p) for name in self._matching(stage) for p in self.network.get_submodule(name).parameters()}
+    def load_state_dict(self, state: Mapping[str, int | float]) -> None:
+        """Go on where a run stood whose :meth:`state_dict` this is.
+
+        Raises:
+            UserError: when the state is not of this handler, or its stage is not in the plan.
+        """
+        fields = asdict(self._progress)
+        if not isinstance(state, Mapping) or set(state) != set(fields):
+            raise UserError(
+                f"the checkpoint's training stages must hold {sorted(fields)}, got {state!r}: "
+                "resume from a checkpoint of this version, or start anew"
+            )
+        if not -1 <= state["stage"] < len(self.stages):
+            raise UserError(
+                f"the checkpoint is in stage {state['stage'] + 1} of training, but the plan has {len(self.stages)}: "
+                "resume with the plan that the run was started with"
+            )
+        self._progress = _Progress(**{key: type(fields[key])(value) for key, value in state.items()})
+        self._applied = False
+
+    def __call__(self, engine: Engine) -> None:
+        if not self.over:
+            index, first_epoch = self._stage_at(engine.state.epoch)
+            if index != self._progress.stage or not self._applied:
+                self._apply(index, first_epoch, engine.state.epoch)
+            self._progress.epoch = engine.state.epoch - 1
+            engine.state.stage = index + 1
+            engine.state.learning_rate = self.optimizer.param_groups[0]["lr"]
+        self._end_if_over(engine)
+
+    def _stage_at(self, epoch: int) -> tuple[int, int]:
+        """Index of the stage that the coming epoch belongs to, and that stage's first epoch."""
+        index, first_epoch = max(self._progress.stage, 0), self._progress.first_epoch
+        if self._stage_stalled() and index < len(self.stages) - 1:
+            return index + 1, epoch
+        while index < len(self.stages) - 1 and epoch >= first_epoch + self.stages[index]["epochs"]:
+            first_epoch += self.stages[index]["epochs"]
+            index += 1
+        return index, first_epoch
+
+    def _apply(self, index: int, first_epoch: int, epoch: int) -> None:
+        stage, now = self.stages[index], self._progress
+        modules = [self.network.get_submodule(name) for name in self._matching(stage)]
+        chosen = {id(parameter) for module in modules for parameter in module.parameters()}
         for parameter in self.network.parameters():
             parameter.requires_grad_(id(parameter) in chosen)
             parameter.grad = None  # Adam would go on moving a frozen layer by its last gradient
+        trained = {id(part) for module in modules for part in module.modules()}
         self._frozen_norms = [
-            module
-            for module in self.network.modules()
-            if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters())
+            module for module in self.network.modules() if isinstance(module, _BatchNorm) and id(module) not in trained
         ]
-        if self.current is not None:  # the first stage's optimizer is new, or has just been resumed
+        if stage["dropout"] is not None:
+            for module in self.network.modules():
+                if isinstance(module, _DropoutNd):
+                    module.p = stage["dropout"]
+        entered = index != now.stage
+        if entered and now.stage >= 0 and stage["reset_optimizer"]:  # the first stage's optimizer is new
             self.optimizer.state.clear()
-        decaying = [group for group in self.optimizer.param_groups if group.get("name") == "decay"]
-        for group in self.optimizer.param_groups:
-            group["lr"] = stage["lr"]
-        for group in decaying or self.optimizer.param_groups:
+        groups = self.optimizer.param_groups
+        if entered or stage["lr"] != now.lr:  # else a scheduler may have changed it since the stage began
+            for group in groups:
+                group["lr"] = stage["lr"]
+        for group in [group for group in groups if group.get("name") == "decay"] or groups:
             group["weight_decay"] = stage["weight_decay"]
-        self.current = index
-        trained = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
-        total = sum(p.numel() for p in self.network.parameters())
+        now.lr = stage["lr"]
+        if entered:
+            now.stage, now.first_epoch = index, first_epoch
+            now.stage_best, now.stage_best_epoch = self._worst, first_epoch - 1
+        self._applied = True
         logger.info(
             "Stage %d of %d, '%s', from epoch %d for %d epochs: learning rate %g, %.2f of %.2f million parameters.",
             index + 1,
             len(self.stages),
             stage["name"],
             epoch,
-            stage["epochs"],
-            stage["lr"],
-            trained / 1e6,
-            total / 1e6,
+            first_epoch + stage["epochs"] - epoch,
+            groups[0]["lr"],
+            sum(p.numel() for p in self.network.parameters() if p.requires_grad) / 1e6,
+            sum(p.numel() for p in self.network.parameters()) / 1e6,
         )
+
+    def _complete_epoch(self, engine: Engine) -> None:
+        self._progress.epoch = engine.state.epoch
+        self._end_if_over(engine)
+
+    def _watch(self, validator: Engine) -> None:
+        """Note the score of the epoch under way; a stage that has stalled ends with it."""
+        now, metrics = self._progress, validator.state.metrics
+        if now.stage < 0 or self._trainer is None:  # a validation before training is no epoch
+            return
+        if self.monitor not in metrics:
+            raise UserError(
+                f"the metric '{self.monitor}' that early stopping watches is not among the validator's: "
+                f"set monitor to one of {', '.join(map(str, metrics)) or '(it has none)'}"
+            )
+        score, now.validated = float(metrics[self.monitor]), self._trainer.state.epoch
+        sign = -1 if self.mode == "min" else 1
+        if sign * score > sign * now.best:
+            now.best, now.best_epoch = score, now.validated
+        if sign * score > sign * now.stage_best:
+            now.stage_best, now.stage_best_epoch = score, now.validated
+        if self._stage_stalled() or self._stalled(self.patience, now.best_epoch):
+            best = (now.stage_best, now.stage_best_epoch) if self._stage_stalled() else (now.best, now.best_epoch)
+            logger.info("%s has not improved on %g of epoch %d: stage %d ends.", self.monitor, *best, now.stage + 1)
+        self._end_if_over(self._trainer)
+
+    def _end_if_over(self, engine: Engine) -> None:
+        if self.over and not engine.should_terminate and engine.state.epoch != engine.state.max_epochs:
+            logger.info("The plan of training stages is over with epoch %d.", self._progress.epoch)
+            engine.terminate()
+
+    def _stage_stalled(self) -> bool:
+        now = self._progress
+        return now.stage >= 0 and self._stalled(self.stages[now.stage]["patience"], now.stage_best_epoch)
+
+    def _stalled(self, patience: int | None, best_epoch: int) -> bool:
+        return patience is not None and self._progress.validated - best_epoch >= patience
+
+    def _inherit_dropout(self) -> None:
+        """Give a stage without a dropout the one before its own, so that a resumed run has it too."""
+        dropout = None
+        for stage in self.stages:
+            dropout = stage["dropout"] if stage["dropout"] is not None else dropout
+            stage["dropout"] = dropout
+        if dropout is not None and not any(isinstance(module, _DropoutNd) for module in self.network.modules()):
+            raise UserError(f"a training stage sets dropout {dropout:g}, but the network has no dropout: leave it out")
+
+    def _warn_of_never_trained(self) -> None:
+        names = [name for stage in self.stages for name in self._matching(stage)]
+        trained = {id(p) for name in names for p in self.network.get_submodule(name).parameters()}
+        never = [name for name, p in self.network.named_parameters() if id(p) not in trained]
+        parts = [(f"{module}.", part) for part, modules in self._groups.items() for module in modules]
+        if never:
+            found = dict.fromkeys(next((part for start, part in parts if n.startswith(start)), n) for n in never)
+            logger.warning("No training stage ever trains: %s.", ", ".join(found))
 
     def _matching(self, stage: Mapping) -> list[str]:
         modules: list[str] = []
@@ -155,16 +310,26 @@ def _checked(stage: Mapping, index: int) -> dict:
     where = f"training stage {index} ('{stage.get('name', 'unnamed')}')"
     if unknown := set(stage) - set(_STAGE_KEYS):
         raise UserError(f"{where} has unknown keys {sorted(unknown)}; allowed are: {', '.join(_STAGE_KEYS)}")
-    if missing := set(_STAGE_KEYS) - set(stage) - set(_OPTIONAL_KEYS):
+    if missing := set(_REQUIRED_KEYS) - set(stage):
         raise UserError(f"{where} lacks {sorted(missing)}")
-    checked = {"weight_decay": 0.0, **stage}
+    checked = {**_DEFAULTS, **stage}
     for key, kind in _STAGE_KEYS.items():
         value = checked[key]
+        if value is None and key in _DEFAULTS and _DEFAULTS[key] is None:
+            continue
         allowed = (int, float) if kind is float else kind
-        if not isinstance(value, allowed) or isinstance(value, bool):
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
             raise UserError(f"'{key}' of {where} must be of type {kind.__name__}, got {value!r}")
-    if not checked["trainable"]:
-        raise UserError(f"{where} trains nothing: name at least one part under 'trainable', or '*' for all")
-    if checked["epochs"] < 1 or checked["lr"] <= 0 or checked["weight_decay"] < 0:
-        raise UserError(f"{where} needs epochs ≥ 1, lr > 0 and weight_decay ≥ 0, got {dict(stage)}")
+    if not checked["trainable"] or not all(isinstance(pattern, str) for pattern in checked["trainable"]):
+        raise UserError(
+            f"{where} must name at least one part under 'trainable', or '*' for all, got {checked['trainable']!r}"
+        )
+    dropout = 0.0 if checked["dropout"] is None else checked["dropout"]
+    patience = 1 if checked["patience"] is None else checked["patience"]
+    speeds = 0 < checked["lr"] < math.inf and 0 <= checked["weight_decay"] < math.inf
+    if not (speeds and 0 <= dropout < 1 and checked["epochs"] >= 1 and patience >= 1):
+        raise UserError(
+            f"{where} needs epochs ≥ 1, lr > 0, weight_decay ≥ 0, dropout from 0 to below 1 and patience ≥ 1, "
+            f"got {dict(stage)}"
+        )
     return checked
