@@ -45,6 +45,8 @@ def encode_architecture(arguments: Mapping[str, Any]) -> torch.Tensor:
 
 def decode_architecture(buffer: torch.Tensor) -> dict[str, Any]:
     """Reverse of :func:`encode_architecture`. Raises a ValueError when the tensor holds no JSON object."""
+    if buffer.dtype != torch.uint8 or buffer.ndim != 1:
+        raise ValueError(f"'architecture' must be bytes, got {buffer.dtype} of shape {list(buffer.shape)}")
     content = json.loads(bytes(buffer.tolist()).decode())
     if not isinstance(content, dict):
         raise ValueError(f"'architecture' must hold a JSON object, got {content!r}")

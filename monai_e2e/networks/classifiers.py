@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import architecture, encode_architecture
 from monai_e2e.networks.backbones import Backbone, check_options, make_backbone
 from monai_e2e.networks.top import PatchHeatmap, classify_windows, make_fully_connected, make_top, split_blocks
@@ -32,7 +33,7 @@ class PatchClassifier(nn.Module):
     ``[B, num_classes]``.
 
     Raises:
-        ValueError: when ``backbone`` or one of its options is unknown.
+        UserError: when ``backbone`` or one of its options is unknown.
     """
 
     if TYPE_CHECKING:  # TorchScript can't read this annotation
@@ -84,12 +85,12 @@ class PatchClassifier(nn.Module):
             Logits ``[B, num_classes, h, w]``, one position per stride of the backbone.
 
         Raises:
-            ValueError: when ``window`` is not a multiple of the backbone's stride.
+            UserError: when ``window`` is not a multiple of the backbone's stride.
         """
         stride = self.backbone.stride
         if window < stride or window % stride:
-            raise ValueError(f"the window must be a multiple of the backbone's stride {stride}, got {window}")
-        return classify_windows(self.backbone(x), self.head, window // stride)
+            raise UserError(f"the window must be a multiple of the backbone's stride {stride}, got {window}")
+        return classify_windows(self.backbone(x), self.head.weight, self.head.bias, window // stride)
 
 
 class WholeImageClassifier(nn.Module):
@@ -115,7 +116,7 @@ class WholeImageClassifier(nn.Module):
     about ``stride × 2^len(top_blocks)`` on; output logits ``[B, num_classes]``.
 
     Raises:
-        ValueError: when a block is not in the paper's notation, or the choices don't go together.
+        UserError: when a block is not in the paper's notation, or the choices don't go together.
     """
 
     if TYPE_CHECKING:  # TorchScript can't read this annotation
@@ -136,7 +137,7 @@ class WholeImageClassifier(nn.Module):
         super().__init__()
         blocks, units = split_blocks(top_blocks)
         if shortcut and not units:
-            raise ValueError(f"a shortcut leads past fully connected layers: top_blocks {list(top_blocks)} has none")
+            raise UserError(f"a shortcut leads past fully connected layers: top_blocks {list(top_blocks)} has none")
         self.backbone = patch_net.backbone
         channels = self.backbone.out_channels
         self.heatmap: nn.Module = nn.Identity()
@@ -148,7 +149,7 @@ class WholeImageClassifier(nn.Module):
         self.pool = nn.Identity() if units else nn.AdaptiveAvgPool2d(1)
         self.in_channels = architecture(patch_net)["in_channels"]
         if units and image_size is None:
-            raise ValueError("fully connected layers need image_size, since they fix the size of the images")
+            raise UserError("fully connected layers need image_size, since they fix the size of the images")
         if units and image_size is not None:
             channels = self.map_size(image_size).numel()
         self.shortcut = nn.Linear(channels, num_classes) if shortcut else None
@@ -195,14 +196,14 @@ class WholeImageClassifier(nn.Module):
         """Channels, rows and columns of the last feature map for images of the given rows and columns.
 
         Raises:
-            ValueError: when the images are too small for the layers.
+            UserError: when the images are too small for the layers.
         """
         # The size depends on every layer's padding: on the meta device the layers tell it without computing.
         layers = copy.deepcopy(nn.Sequential(self.backbone, self.heatmap, self.top)).to("meta").eval()
         try:
             return layers(torch.empty(1, self.in_channels, *image_size, device="meta")).shape[1:]
         except RuntimeError as error:
-            raise ValueError(f"images of {list(image_size)} pixels are too small for these layers: {error}") from error
+            raise UserError(f"images of {list(image_size)} pixels are too small for these layers: {error}") from error
 
     def _stages(self) -> dict[str, tuple[str, ...]]:
         stages = _backbone_stages(self.backbone)

@@ -15,17 +15,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from monai_e2e.errors import UserError
+
 _RESIDUAL = re.compile(r"\[(\d+)-(\d+)-(\d+)\]x(\d+)")
 _VGG = re.compile(r"(\d+)x(\d+)")
-_FC = re.compile(r"FC(\d+)")
+_FC = re.compile(r"FC([1-9]\d*)")
 
 
-def classify_windows(features: torch.Tensor, classifier: nn.Linear, pool_size: int, stride: int = 1) -> torch.Tensor:
+def classify_windows(
+    features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, pool_size: int, stride: int = 1
+) -> torch.Tensor:
     """Logits of the patch classifier's linear layer for every window of a feature map (paper §2.1).
 
     Args:
         features: feature map ``[B, C, H, W]``.
-        classifier: linear layer from C features to the patch classes.
+        weight: the layer's weights ``[classes, C]`` (tensors, since TorchScript takes no layers as arguments).
+        bias: its biases ``[classes]``.
         pool_size: side of the windows, in positions of the feature map.
         stride: step from window to window.
 
@@ -33,7 +38,7 @@ def classify_windows(features: torch.Tensor, classifier: nn.Linear, pool_size: i
         ``[B, classes, (H - pool_size) // stride + 1, (W - pool_size) // stride + 1]``.
     """
     pooled = F.avg_pool2d(features, pool_size, stride)
-    return F.conv2d(pooled, classifier.weight[:, :, None, None], classifier.bias)
+    return F.conv2d(pooled, weight[:, :, None, None], bias)
 
 
 class PatchHeatmap(nn.Module):
@@ -49,7 +54,7 @@ class PatchHeatmap(nn.Module):
     Shape: feature map ``[B, C, H, W]`` → ``[B, classes, h, w]``.
 
     Raises:
-        ValueError: when ``activation`` is neither of the two.
+        UserError: when ``activation`` is neither of the two.
     """
 
     def __init__(
@@ -62,7 +67,7 @@ class PatchHeatmap(nn.Module):
     ) -> None:
         super().__init__()
         if activation not in ("relu", "softmax"):
-            raise ValueError(f"the heatmap's activation must be 'relu' or 'softmax', got '{activation}'")
+            raise UserError(f"the heatmap's activation must be 'relu' or 'softmax', got '{activation}'")
         self.classifier = classifier
         self.pool_size = pool_size
         self.stride = stride
@@ -70,7 +75,7 @@ class PatchHeatmap(nn.Module):
         self.max_pool = nn.Identity() if max_pool is None else nn.MaxPool2d(max_pool)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = classify_windows(x, self.classifier, self.pool_size, self.stride)
+        x = classify_windows(x, self.classifier.weight, self.classifier.bias, self.pool_size, self.stride)
         return self.max_pool(self.activation(x))
 
 
@@ -91,14 +96,14 @@ class BottleneckUnit(nn.Module):
         norm_eps: epsilon of the batch normalisation.
 
     Raises:
-        ValueError: when a unit of stride 1 would change the number of channels.
+        UserError: when a unit of stride 1 would change the number of channels.
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, int, int], stride: int, norm_eps: float = 1e-5) -> None:
         super().__init__()
         first, second, third = channels
         if stride == 1 and in_channels != third:
-            raise ValueError(f"a unit of stride 1 keeps its channels, got {in_channels} in and {third} out")
+            raise UserError(f"a unit of stride 1 keeps its channels, got {in_channels} in and {third} out")
         self.residual = nn.Sequential(
             *_conv_bn(in_channels, first, 1, norm_eps, stride),
             nn.ReLU(inplace=True),
@@ -128,7 +133,7 @@ def make_top_block(in_channels: int, block: str, norm_eps: float = 1e-5) -> tupl
         The block, which maps ``[B, in_channels, H, W]`` to half the height and width, and its output channels.
 
     Raises:
-        ValueError: when ``block`` is not in the notation.
+        UserError: when ``block`` is not in the notation.
     """
     text = block.replace(" ", "")
     if match := _RESIDUAL.fullmatch(text):
@@ -146,7 +151,7 @@ def make_top_block(in_channels: int, block: str, norm_eps: float = 1e-5) -> tupl
                 layers += _conv_bn(in_channels if index == 0 else width, width, 3, norm_eps)
                 layers.append(nn.ReLU(inplace=True))
             return nn.Sequential(*layers, nn.MaxPool2d(2)), width
-    raise ValueError(
+    raise UserError(
         f"cannot read top block '{block}': write '[512-512-1024]x2' (residual), '512x1' (VGG) or, "
         "after all of these, 'FC64' (fully connected)"
     )

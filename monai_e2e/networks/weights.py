@@ -91,7 +91,8 @@ def choose_architecture(
     if weights not in _FROM_CHECKPOINT or checkpoint is None or not Path(checkpoint).is_file():
         return chosen
     found = read_architecture(checkpoint)
-    differing = [key for key in chosen if key in settings and key in found and found[key] != chosen[key]]
+    # None for in_channels means the backbone's own, which the checkpoint has as a number.
+    differing = [key for key, value in chosen.items() if found.get(key, value) != value and key != "in_channels"]
     if differing:
         logger.info(
             "The network is made as %s says: %s.", checkpoint, ", ".join(f"{key} {found[key]}" for key in differing)
@@ -168,7 +169,10 @@ def _both_architectures(network: nn.Module, state: Mapping[str, torch.Tensor]) -
     hint = "; it comes from another backbone or recipe (see the keys 'recipe', 'backbone', 'width')"
     if "architecture" not in state or "architecture" not in network.state_dict():
         return hint
-    there, here = decode_architecture(state["architecture"]), architecture(network)
+    try:
+        there, here = decode_architecture(state["architecture"]), architecture(network)
+    except ValueError:
+        return hint
     differing = [key for key in here if key in there and here[key] != there[key]]
     differences = "; ".join(f"{key} is {there[key]} in the file and {here[key]} in the network" for key in differing)
     return f": {differences}" if differences else hint

@@ -404,7 +404,7 @@ class TestFullyConnected:
         "block",
         [
             *("FC", "fc64", "FC6.4", "FC-6", "FC6x2"),
-            pytest.param("FC0", marks=pytest.mark.xfail(strict=True, reason="split_blocks takes no units for some")),
+            "FC0",
         ],
     )
     @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from monai_e2e.errors import UserError
 from monai_e2e.networks.backbones.base import Backbone
 from monai_e2e.networks.backbones.densenet import DenseNet121
 from monai_e2e.networks.backbones.resnet import ResNet50, ResNet50Keras
@@ -52,19 +53,19 @@ def make_backbone(
         options: what this backbone alone takes, see its class.
 
     Raises:
-        ValueError: when ``name`` is not in :data:`BACKBONES`, it has no such option, or ``width`` does not suit it.
+        UserError: when ``name`` is not in :data:`BACKBONES`, it has no such option, or ``width`` does not suit it.
     """
     if name not in BACKBONES:
-        raise ValueError(f"unknown backbone '{name}', choose one of: {', '.join(BACKBONES)}")
+        raise UserError(f"unknown backbone '{name}', choose one of: {', '.join(BACKBONES)}")
     make = BACKBONES[name]
     check_options(name, make, options)
     return make(make.image_channels if in_channels is None else in_channels, width, **options)
 
 
 def check_options(name: str, make: type, options: Mapping[str, object]) -> None:
-    """Raise a ValueError that names the known options when one of ``options`` is none of ``make``'s arguments."""
+    """Raise a UserError that names the known options when one of ``options`` is none of ``make``'s arguments."""
     from_elsewhere = ("in_channels", "width", "block", "classifier")
     known = [option for option in inspect.signature(make).parameters if option not in from_elsewhere]
     for option in options:
         if option not in known:
-            raise ValueError(f"unknown option '{option}' of {name}, known: {', '.join(known) or 'none'}")
+            raise UserError(f"unknown option '{option}' of {name}, known: {', '.join(known) or 'none'}")

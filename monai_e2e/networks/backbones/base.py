@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from monai_e2e.errors import UserError
+
 #: Keras's batch normalisation, with which the author trained; its momentum 0.99 is 0.01 as PyTorch counts.
 KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.01
 
@@ -44,12 +46,12 @@ def stage_channels(published: Sequence[int], width: float | Sequence[int]) -> li
     """Channels of each stage: the published ones times a factor, or those given.
 
     Raises:
-        ValueError: when ``width`` is no positive factor and not one positive number for each stage.
+        UserError: when ``width`` is no positive factor and not one positive number for each stage.
     """
     if isinstance(width, Sequence):
         if len(width) != len(published) or min(width) < 1:
-            raise ValueError(f"width must be a factor or {len(published)} numbers of channels, got {list(width)}")
+            raise UserError(f"width must be a factor or {len(published)} numbers of channels, got {list(width)}")
         return [int(channels) for channels in width]
     if width <= 0:
-        raise ValueError(f"width must be positive, got {width}")
+        raise UserError(f"width must be positive, got {width}")
     return [max(1, int(channels * width)) for channels in published]

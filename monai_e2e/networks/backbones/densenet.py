@@ -9,6 +9,7 @@ import torch
 from monai.networks.nets import DenseNet
 from torch.nn import functional as F
 
+from monai_e2e.errors import UserError
 from monai_e2e.networks.backbones.base import Backbone, stage_channels
 
 
@@ -22,7 +23,7 @@ class DenseNet121(DenseNet, Backbone):
     Shape: ``[B, in_channels, H, W]`` → ``[B, 1024 * width, H / 32, W / 32]``.
 
     Raises:
-        ValueError: when ``width`` is no number.
+        UserError: when ``width`` is no number.
     """
 
     imagenet_url = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
@@ -37,7 +38,7 @@ class DenseNet121(DenseNet, Backbone):
 
     def __init__(self, in_channels: int = 3, width: float = 1.0) -> None:
         if isinstance(width, Sequence):
-            raise ValueError(f"the width of densenet121 is one factor, not {list(width)}")
+            raise UserError(f"the width of densenet121 is one factor, not {list(width)}")
         first, growth = stage_channels((64, 32), width)
         super().__init__(2, in_channels, out_channels=1, init_features=first, growth_rate=growth)
         del self.class_layers

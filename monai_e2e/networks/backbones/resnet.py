@@ -11,6 +11,7 @@ from monai.networks.nets.resnet import ResNetBottleneck
 from torch import nn
 from torch.nn import functional as F
 
+from monai_e2e.errors import UserError
 from monai_e2e.networks.backbones.base import KERAS_EPS, KERAS_MOMENTUM, Backbone, stage_channels
 
 
@@ -94,7 +95,7 @@ class ResNet50Keras(ResNet50):
     Shape: ``[B, in_channels, H, W]`` → ``[B, 2048 * width, H / 32, W / 32]``; up to one less where it isn't even.
 
     Raises:
-        ValueError: when ``stem_padding`` is neither of the two.
+        UserError: when ``stem_padding`` is neither of the two.
     """
 
     imagenet_url = None
@@ -107,7 +108,7 @@ class ResNet50Keras(ResNet50):
         last_layer: bool = True,
     ) -> None:
         if stem_padding not in ("zeros", "same"):
-            raise ValueError(f"stem_padding must be 'zeros' or 'same', got '{stem_padding}'")
+            raise UserError(f"stem_padding must be 'zeros' or 'same', got '{stem_padding}'")
         super().__init__(in_channels, width, _StrideFirstBottleneck)
         self.stem_padding = stem_padding
         self.conv1.padding = (0, 0)
@@ -127,4 +128,6 @@ class ResNet50Keras(ResNet50):
             x = F.pad(x, [left, 3, top, 3])
         else:
             x = F.pad(x, [3, 3, 3, 3])
-        return super().forward(x)
+        # Not by super().forward, which TorchScript doesn't know.
+        x = self.maxpool(self.act(self.bn1(self.conv1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
