@@ -17,36 +17,13 @@ from pydicom import uid
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 
-from monai_e2e.data.pictures import (
-    apply_window,
-    draw_outline,
-    exact_mask,
-    is_two_valued,
-    jpeg_mask,
-    look_up,
-    read_picture,
-    resize_mammogram,
-    resize_mask,
-    same_aspect,
-    without_unused_bits,
-)
+from monai_e2e.data.pictures import apply_window, exact_mask, jpeg_mask, look_up, read_picture, without_unused_bits
+from monai_e2e.data.pictures import draw_outline as draw_outline
+from monai_e2e.data.pictures import is_two_valued as is_two_valued
+from monai_e2e.data.pictures import resize_mammogram as resize_mammogram
+from monai_e2e.data.pictures import resize_mask as resize_mask
+from monai_e2e.data.pictures import same_aspect as same_aspect
 from monai_e2e.errors import UserError
-
-__all__ = [
-    "DICOM_ERRORS",
-    "Film",
-    "draw_outline",
-    "find_mask",
-    "is_dicom",
-    "is_two_valued",
-    "read_film",
-    "read_mammogram",
-    "read_mask",
-    "read_pixels",
-    "resize_mammogram",
-    "resize_mask",
-    "same_aspect",
-]
 
 _DICOM_PREFIX_OFFSET = 128
 #: What pydicom raises on broken files (it has no common base class).
