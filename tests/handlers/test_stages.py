@@ -497,10 +497,16 @@ def test_end_of_a_stage_early_changes_what_is_trained():
     assert int(optimizer.state[network.head.weight]["step"]) == 1
 
 
-def test_stalled_last_stage_ends_training():
+def test_stalled_last_stage_ends_training(caplog):
     trainer = make_watched_trainer([3, 2, 2, 2], [stage(HEAD, 1), stage(ALL, 9, patience=2)])
-    assert stages_by_epoch(trainer) == [1, 2, 2, 2]
+    with caplog.at_level(logging.INFO, logger=LOGGER):
+        assert stages_by_epoch(trainer) == [1, 2, 2, 2]
     assert trainer.stages.over
+    assert trainer.state.epoch == 4
+    assert caplog.messages[-2:] == [
+        "val_loss has not improved on 2 of epoch 2: stage 2 ends.",
+        "The plan of training stages is over with epoch 4.",
+    ]
 
 
 def test_patience_over_all_stages_ends_training_within_any():
@@ -672,6 +678,23 @@ def test_finished_run_that_is_resumed_trains_nothing():
     assert other.stages.over
     assert stages_by_epoch(other) == []
     assert not moved(Toy().state_dict(), fresh.state_dict())
+
+
+def test_trainer_that_resumes_past_the_plan_trains_nothing():
+    network = Toy()
+    trainer = make_trainer(network, adam(network), [stage(HEAD, 2), stage(ALL, 1)])
+    trainer.load_state_dict({"epoch": 3, "epoch_length": 2, "max_epochs": 5})
+    assert stages_by_epoch(trainer) == []
+
+
+def test_state_may_be_loaded_into_a_handler_that_has_run():
+    network = Toy()
+    handler = StagedTraining(network, adam(network), [stage(HEAD, 3)])
+    handler(SimpleNamespace(state=SimpleNamespace(epoch=1)))
+    network.requires_grad_(True)
+    handler.load_state_dict(handler.state_dict())
+    handler(SimpleNamespace(state=SimpleNamespace(epoch=2)))
+    assert [name for name, p in network.named_parameters() if p.requires_grad] == ["head.weight", "head.bias"]
 
 
 def test_longer_plan_or_patience_lets_a_finished_run_go_on():
