@@ -163,13 +163,14 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _convert_keras(arguments: argparse.Namespace) -> None:
+    from monai_e2e.checkpoint_files import save_atomically
     from monai_e2e.networks import PatchClassifier
-    from monai_e2e.networks.keras_convert import convert_keras, install_in_bundle, save_checkpoint, summarize
+    from monai_e2e.networks.keras_convert import convert_keras, install_in_bundle, summarize
 
     network = convert_keras(arguments.model, arguments.pixel_mean)
     if arguments.bundle is not None:
         installed = install_in_bundle(network, arguments.bundle)
-    save_checkpoint(network, arguments.out)
+    save_atomically(network.state_dict(), arguments.out)
     print(f"{arguments.out}: {summarize(network)}")
     print("The weights stay under their author's licence (CC BY-NC-SA). For research, not for diagnosis.")
     if arguments.bundle is not None:

@@ -28,8 +28,8 @@ _IMAGE_ERRORS = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image
 _JPEG_NOISE = 32
 _JPEG_GREY_SHARE = 0.005
 _JPEG_GREY_PER_WHITE = 0.1
-#: Rows of a film that are looked up at a time.
-_BAND = 64
+#: Rows of a film that are worked on at a time: small enough for the processor's cache.
+_BAND = 128
 #: Masks may differ from their film in size, but hardly in shape.
 _ASPECT_TOLERANCE = 0.01
 
@@ -165,8 +165,12 @@ def resize_mammogram(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray
         float32 ``[*image_size]``, 0…1 (bicubic overshoot is clipped).
     """
     rows, columns = image_size
-    resized = Image.fromarray(image.astype(np.float32, copy=False)).resize((columns, rows), Image.Resampling.BICUBIC)
-    return np.clip(np.asarray(resized), 0.0, 1.0)
+    # Along the rows first, in bands: the numbers of one go, in less time since no copy of the whole film is made.
+    narrow = np.empty((len(image), columns), dtype=np.float32)
+    for first in range(0, len(image), _BAND):
+        band = image[first : first + _BAND]
+        narrow[first : first + _BAND] = _bicubic(band, (len(band), columns))
+    return np.clip(_bicubic(narrow, (rows, columns)), 0.0, 1.0)
 
 
 def resize_mask(mask: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
@@ -210,3 +214,8 @@ def draw_outline(
         draw.point(points, fill=1)
     mask = np.array(canvas)
     return mask if mask.any() else None
+
+
+def _bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    picture = Image.fromarray(image.astype(np.float32, copy=False))
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BICUBIC))

@@ -1,6 +1,23 @@
 """Ignite handlers that MONAI lacks."""
 
+from monai_e2e.handlers.checkpoints import BestModel, TrainingCheckpoint
+from monai_e2e.handlers.checks import Progress, StopOnBadLoss
+from monai_e2e.handlers.pictures import TrainingPictures
 from monai_e2e.handlers.predictions import PredictionWriter, binary_scores, logit_of_positive
+from monai_e2e.handlers.reproducible import SeedEpochs
+from monai_e2e.handlers.run_record import RunRecord
 from monai_e2e.handlers.stages import StagedTraining
 
-__all__ = ["PredictionWriter", "StagedTraining", "binary_scores", "logit_of_positive"]
+__all__ = [
+    "BestModel",
+    "PredictionWriter",
+    "Progress",
+    "RunRecord",
+    "SeedEpochs",
+    "StagedTraining",
+    "StopOnBadLoss",
+    "TrainingCheckpoint",
+    "TrainingPictures",
+    "binary_scores",
+    "logit_of_positive",
+]

@@ -13,6 +13,7 @@ from monai_e2e.networks.backbones import (
     make_backbone,
 )
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
+from monai_e2e.networks.memory import checkpoint_activations
 from monai_e2e.networks.top import BottleneckUnit, PatchHeatmap, make_top, make_top_block
 from monai_e2e.networks.weights import (
     choose_architecture,
@@ -39,6 +40,7 @@ __all__ = [
     "WholeImageClassifier",
     "YaroslavNet",
     "architecture",
+    "checkpoint_activations",
     "choose_architecture",
     "initialize",
     "load_imagenet",

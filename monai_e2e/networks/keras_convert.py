@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from monai_e2e.checkpoint_files import save_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import architecture
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
@@ -82,15 +82,6 @@ def summarize(network: nn.Module) -> str:
     return f"{kind} classifier {' + '.join(parts)}, {parameters:,} parameters, pixel mean {mean:.2f}"
 
 
-def save_checkpoint(network: nn.Module, out: str | Path) -> None:
-    """Write a network's state dict, whole or not at all."""
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    torch.save(network.state_dict(), unfinished)
-    unfinished.replace(out)
-
-
 def install_in_bundle(network: nn.Module, bundle: str | Path) -> Path:
     """Write a converted network where a bundle looks for its model, so that its configs evaluate and run it.
 
@@ -110,7 +101,7 @@ def install_in_bundle(network: nn.Module, bundle: str | Path) -> Path:
         raise UserError(f"{bundle} is for a {wanted} and this model is a {type(network).__name__}: take {which}")
     if target.exists():
         raise UserError(f"{target} exists: move it away, or give a copy of the bundle")
-    save_checkpoint(network, target)
+    save_atomically(network.state_dict(), target)
     return target
 
 

@@ -195,6 +195,14 @@ def test_resized_film_keeps_orientation_mean_and_range():
     assert abs(resized.mean() - image.mean()) < 0.01
 
 
+@pytest.mark.parametrize("film_size", [(1000, 700), (130, 40), (128, 90), (20, 300), (96, 64)])
+@pytest.mark.parametrize("image_size", [(96, 64), (300, 10)])
+def test_resizing_is_pillows_antialiased_bicubic(film_size, image_size):
+    image = np.random.default_rng(0).random(film_size, np.float32)
+    expected = np.asarray(Image.fromarray(image).resize(image_size[::-1], Image.Resampling.BICUBIC))
+    np.testing.assert_allclose(resize_mammogram(image, image_size), np.clip(expected, 0, 1), atol=2e-7)
+
+
 def test_resizing_averages_over_the_area_of_a_pixel():
     stripes = np.tile(np.array([0, 1], np.float32), (64, 32))
     np.testing.assert_allclose(resize_mammogram(stripes, (8, 8))[2:-2, 2:-2], 0.5, atol=0.05)

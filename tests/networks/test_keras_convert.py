@@ -7,6 +7,7 @@ import pytest
 import torch
 from keras_models import Graph, genuine, patch_model, run_keras, whole_model, write_keras_h5
 
+from monai_e2e.checkpoint_files import save_atomically
 from monai_e2e.cli import main
 from monai_e2e.errors import UserError
 from monai_e2e.networks import (
@@ -18,7 +19,7 @@ from monai_e2e.networks import (
     read_architecture,
     read_state,
 )
-from monai_e2e.networks.keras_convert import convert_keras, save_checkpoint
+from monai_e2e.networks.keras_convert import convert_keras
 
 GENUINE = sorted(
     path.stem.removeprefix("k208_") for path in (Path(__file__).parents[1] / "data" / "keras").glob("*.h5")
@@ -132,7 +133,7 @@ def test_widths_that_are_no_multiple_of_the_published_ones_are_kept(tmp_path):
 def test_the_checkpoint_is_plain_tensors_and_says_what_it_is(tmp_path):
     path, _, x = written(tmp_path, MODELS["VGG-16 hybrid"])
     converted = convert_keras(path)
-    save_checkpoint(converted, tmp_path / "new folder" / "model.pt")
+    save_atomically(converted.state_dict(), tmp_path / "new folder" / "model.pt")
     assert [file.name for file in (tmp_path / "new folder").iterdir()] == ["model.pt"]
     checkpoint = tmp_path / "new folder" / "model.pt"
     again = load_weights(make_classifier(**read_architecture(checkpoint)), checkpoint).eval()

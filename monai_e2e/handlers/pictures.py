@@ -1,0 +1,341 @@
+"""Pictures of a training for TensorBoard: what the network is fed, how it separates the classes, where it looks."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from monai.networks.utils import eval_mode
+from monai.utils import evenly_divisible_all_gather
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from monai_e2e.data import read_mask
+from monai_e2e.errors import UserError
+from monai_e2e.handlers.predictions import logit_of_positive
+from monai_e2e.metrics import plot_roc, score_classes
+from monai_e2e.networks import WholeImageClassifier
+
+logger = logging.getLogger(__name__)
+
+_MAX_BYTES = 200_000
+_DPI = 130
+#: Width of a film, so small that titles are legible in TensorBoard's cards, which are a quarter of a screen wide.
+_INCHES = 1.45
+#: Films are drawn from at most this many rows, which is what the picture shows of them.
+_ROWS = 400
+
+
+class TrainingPictures:
+    """Write pictures and the hyper-parameters of a training to TensorBoard.
+
+    - ``training_images``: the first augmented images, once, with their classes;
+    - ``validation/roc`` of two classes or ``validation/confusion`` of more, after each validation;
+    - ``validation/where_it_looks``: the :func:`grad_cam` over some positive films, the same ones each time,
+      with their lesions' outlines, if the network is a :class:`~monai_e2e.networks.WholeImageClassifier`;
+    - ``hyper-parameters`` as a text, and in the table HPARAMS beside ``validation/best_<key metric>``, the best so far.
+
+    Expects batches with ``image`` (0–255 less ``pixel_mean``), ``label`` and ``image_path``, and an output with
+    ``pred`` and ``label``, not decollated. In a distributed run name it on all ranks; the first one writes.
+
+    Args:
+        network: the network that is trained, for the maps; None for none.
+        validator: the evaluator whose outputs are drawn.
+        summary_writer: where to write. Share one with all handlers of a run.
+        log_dir: folder for a new writer, without ``summary_writer``.
+        pixel_mean: what was subtracted from the images.
+        classes: names of the classes.
+        samples: the validation samples, whose ``lesions`` have the masks to outline.
+        hyper_parameters: values to write, of any kind that JSON has.
+        interval: epochs from map to map.
+        images: number of training images.
+        films: number of films with a map, each of another patient.
+
+    Raises:
+        UserError: without ``summary_writer`` and ``log_dir``, on the rank that writes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module | None = None,
+        validator: Engine | None = None,
+        summary_writer: SummaryWriter | None = None,
+        log_dir: str | Path | None = None,
+        pixel_mean: float = 0.0,
+        classes: Sequence[str] | None = None,
+        samples: Sequence[Mapping[str, Any]] = (),
+        hyper_parameters: Mapping[str, Any] | None = None,
+        interval: int = 1,
+        images: int = 8,
+        films: int = 4,
+    ) -> None:
+        self.rank = idist.get_rank()  # its first call is collective, so no rank may skip it
+        if self.rank == 0:
+            if summary_writer is None and log_dir is None:
+                raise UserError("TrainingPictures needs a place to write: give summary_writer or log_dir")
+            self._writer = summary_writer or SummaryWriter(str(log_dir))
+        self.network = network
+        self.validator = validator
+        self.pixel_mean = float(pixel_mean)
+        self.classes = None if classes is None else tuple(classes)
+        self.lesions = {str(sample["image"]): sample.get("lesions", []) for sample in samples}
+        self.hyper_parameters = dict(hyper_parameters or {})
+        self.interval = interval
+        self.images = images
+        self.films = films
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer, and to the validator."""
+        if self.rank == 0:
+            engine.add_event_handler(Events.STARTED, self._start)
+            engine.add_event_handler(Events.ITERATION_STARTED, self._collect_training_images)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw_training_images)
+        if self.validator is not None:  # all ranks, for each has a part of the validation
+            self._films: dict[str, dict[str, Any]] = {}
+            self.validator.add_event_handler(Events.EPOCH_STARTED, self._start_validation)
+            self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._collect_validation)
+            self.validator.add_event_handler(Events.EPOCH_COMPLETED, self._draw_validation)
+
+    def _start(self, _engine: Engine) -> None:
+        self._training_images: list[tuple[np.ndarray, str, str]] | None = []
+        if self.hyper_parameters:
+            rows = [row for key, value in self.hyper_parameters.items() for row in _table_rows(key, value)]
+            self._writer.add_text("hyper-parameters", "\n".join(["| key | value |", "|---|---|", *rows]), 0)
+            values = {key: _scalar(value) for key, value in self.hyper_parameters.items()}
+            for summary in hparams(values, {} if self.validator is None else {_best_tag(self.validator): 0.0})[:2]:
+                self._writer._get_file_writer().add_summary(summary)
+            self._writer.flush()
+
+    def _collect_training_images(self, engine: Engine) -> None:
+        if self._training_images is None:
+            return
+        batch = engine.state.batch
+        for image, label, path in zip(batch["image"], batch["label"], batch["image_path"], strict=True):
+            if len(self._training_images) < self.images:
+                name = self.classes[int(label)] if self.classes else f"label {int(label)}"
+                self._training_images.append((self._grey(image), name, Path(str(path)).stem))
+        if len(self._training_images) == self.images:
+            self._draw_training_images(engine)
+
+    def _draw_training_images(self, engine: Engine) -> None:
+        if self._training_images:
+            self._add("training_images", _pixels(draw_images(self._training_images)), engine.state.iteration)
+        self._training_images = None
+
+    def _start_validation(self, _engine: Engine) -> None:
+        self._logits: list[torch.Tensor] = []
+        self._labels: list[torch.Tensor] = []
+
+    def _collect_validation(self, engine: Engine) -> None:
+        batch, output = engine.state.batch, engine.state.output
+        self._logits.append(output["pred"].detach().float())
+        self._labels.append(torch.as_tensor(output["label"], device=output["pred"].device))
+        if self.rank > 0 or not isinstance(_unwrapped(self.network), WholeImageClassifier):
+            return
+        for index, (path, label) in enumerate(zip(batch["image_path"], batch["label"], strict=True)):
+            patient = batch["patient_id"][index] if "patient_id" in batch else path
+            if int(label) == 1 and len(self._films) < self.films and patient not in self._films:
+                self._films[patient] = {"path": str(path), "image": batch["image"][index].detach().cpu().clone()}
+
+    def _draw_validation(self, engine: Engine) -> None:
+        logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True).cpu()
+        labels = evenly_divisible_all_gather(torch.cat(self._labels), concat=True).cpu().tolist()
+        if self.rank > 0:
+            return
+        epoch, names = engine.state.epoch, self._class_names(logits.shape[1])
+        if len(names) == 2:
+            try:
+                self._add("validation/roc", _roc(labels, logit_of_positive(logits).tolist()), epoch)
+            except UserError as error:  # a picture less is no reason to end a training
+                logger.warning("No ROC curve of epoch %d: %s", epoch, error)
+        else:
+            score = score_classes(labels, logits.argmax(dim=1).tolist(), names)
+            self._add("validation/confusion", _pixels(draw_confusion(score)), epoch)
+        if self._films and epoch % self.interval == 0:
+            self._draw_maps(epoch)
+        if np.isfinite(best := getattr(engine.state, "best_metric", np.nan)):
+            self._writer.add_scalar(_best_tag(engine), best, epoch)
+            self._writer.flush()
+
+    def _draw_maps(self, epoch: int) -> None:
+        network = _unwrapped(self.network)
+        device = next(network.parameters()).device
+        rows = []
+        for film in self._films.values():
+            heat, log_odds = grad_cam(network, film["image"][None].to(device))
+            if not np.isfinite(heat).all():
+                logger.warning("No maps of epoch %d: the network's features are no finite numbers.", epoch)
+                return
+            masks = [read_mask(lesion["mask"]) for lesion in self.lesions.get(film["path"], [])]
+            title = f"{Path(film['path']).stem}\np({self._class_names(2)[1]}) = {torch.tensor(log_odds).sigmoid():.2f}"
+            rows.append((self._grey(film["image"]), heat, masks, title))
+        self._add("validation/where_it_looks", _pixels(draw_maps(rows)), epoch)
+
+    def _class_names(self, count: int) -> tuple[str, ...]:
+        if self.classes is not None and len(self.classes) == count:
+            return self.classes
+        return ("negative", "positive") if count == 2 else tuple(f"class {index}" for index in range(count))
+
+    def _grey(self, image: torch.Tensor) -> np.ndarray:
+        """A network's input ``[C, H, W]`` as the film that it was, ``[H, W]`` of 0–255."""
+        return (torch.as_tensor(image)[0].detach().float().cpu() + self.pixel_mean).clamp(0, 255).numpy()
+
+    def _add(self, tag: str, pixels: np.ndarray, step: int) -> None:
+        self._writer.add_image(tag, pixels, step, dataformats="HWC")
+        self._writer.flush()
+
+
+def grad_cam(network: WholeImageClassifier, image: torch.Tensor) -> tuple[np.ndarray, float]:
+    """Where in an image the backbone's features speak for the positive class (Grad-CAM, Selvaraju et al., ICCV 2017).
+
+    The map is that of the backbone's output, one value per stride: the top blocks' own is four times coarser, and
+    their strides skip every other position. MONAI's ``GradCAM`` gives the same values, but its hooks stay on the
+    network and keep every later step's activations, and it needs the memory of a whole backward pass.
+
+    Args:
+        network: in any mode, which it keeps; its parameters' gradients are left alone.
+        image: one image ``[1, C, H, W]``, prepared as for training, on the network's device.
+
+    Returns:
+        Map ``[h, w]``, 0 where nothing speaks for the class, and the image's log-odds.
+    """
+    with eval_mode(network):  # and without autograd: only the layers after the backbone need it
+        features = network.backbone(image).float().requires_grad_()
+        with torch.enable_grad():
+            pooled = network.pool(network.top(network.heatmap(features))).flatten(1)
+            logits = network.head(network.fully_connected(network.dropout(pooled)))
+            if network.shortcut is not None:
+                logits = logits + network.shortcut(pooled)
+            log_odds = logit_of_positive(logits).sum()
+            (gradient,) = torch.autograd.grad(log_odds, features)
+        heat = (features * gradient.mean(dim=(2, 3), keepdim=True)).sum(dim=1)[0].relu()
+        return heat.cpu().numpy(), float(log_odds.detach())
+
+
+def draw_images(images: Sequence[tuple[np.ndarray, str, str]]) -> Figure:
+    """A grid of grey images ``[H, W]`` of 0–255, each with its class and its name above."""
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
+    aspect = images[0][0].shape[0] / images[0][0].shape[1]
+    figure = Figure(figsize=(_INCHES * columns, (_INCHES * aspect + 0.4) * rows), layout="constrained")
+    for index, (image, label, name) in enumerate(images, start=1):
+        axes = figure.add_subplot(rows, columns, index)
+        axes.imshow(_thumbnail(image), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(f"{label}\n", fontsize=8, fontweight="bold")
+        axes.text(0.5, 1.02, name, fontsize=5.5, color="0.35", ha="center", va="bottom", transform=axes.transAxes)
+        axes.set_axis_off()
+    return figure
+
+
+def draw_confusion(score: Mapping[str, Any]) -> Figure:
+    """The confusion matrix of :func:`~monai_e2e.metrics.score_classes`; shades are shares of the true class."""
+    counts = np.array(score["confusion"])
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    size = 1.9 + 0.62 * len(counts)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        text = f"{count}\n{shares[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    ticks = range(len(counts))
+    axes.set_xticks(ticks, score["classes"], rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, score["classes"])
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {score['accuracy']:.3f} of {score['n']}")
+    return figure
+
+
+def draw_maps(films: Sequence[tuple[np.ndarray, np.ndarray, Sequence[np.ndarray], str]]) -> Figure:
+    """Films with their lesions outlined, and below them with their maps, bright where most speaks for the class.
+
+    Args:
+        films: film ``[H, W]`` of 0–255, map ``[h, w]``, masks ``[H, W]`` to outline, title.
+    """
+    aspect = films[0][0].shape[0] / films[0][0].shape[1]
+    figure = Figure(figsize=(_INCHES * len(films), 2 * _INCHES * aspect + 0.5), layout="constrained")
+    grid = figure.subplots(2, len(films), squeeze=False)
+    for column, (film, heat, masks, title) in enumerate(films):
+        film = _thumbnail(film)
+        scaled = torch.as_tensor(heat / max(float(heat.max()), 1e-12))[None, None]
+        share = F.interpolate(scaled, film.shape, mode="bilinear")[0, 0].numpy()
+        for axes in grid[:, column]:
+            axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+            axes.set_axis_off()
+            for mask in masks:
+                axes.contour(_thumbnail(mask), levels=[0.5], colors="lime", linewidths=0.7)
+        grid[1, column].imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.clip(2 * share, 0, 1))
+        grid[0, column].set_title(title, fontsize=7)
+    figure.supxlabel("below: Grad-CAM, scaled to each film's own maximum", fontsize=7)
+    return figure
+
+
+def _roc(labels: Sequence[int], scores: Sequence[float]) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "roc.png"
+        plot_roc({"validation": (labels, scores)}, path)
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """The figure as ``[H, W, 3]``, coarser where its PNG would be too large; the figure is emptied."""
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(_DPI)
+    while True:
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, format="PNG")
+        if png.tell() <= _MAX_BYTES:
+            figure.clear()
+            return pixels
+        figure.set_dpi(figure.get_dpi() * 0.94 * min(0.96, (_MAX_BYTES / png.tell()) ** 0.5))
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    step = -(-image.shape[0] // _ROWS)
+    return F.avg_pool2d(torch.as_tensor(image, dtype=torch.float32)[None], step)[0].numpy()
+
+
+def _unwrapped(network: Any) -> Any:
+    """The network in PyTorch's wrappers: run on one rank alone, a distributed one would wait for the others."""
+    for name in ("module", "_orig_mod"):
+        network = getattr(network, name, network)
+    return network
+
+
+def _best_tag(validator: Engine) -> str:
+    return f"validation/best_{getattr(validator.state, 'key_metric_name', None)}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _scalar(value: Any) -> int | float | str:
+    """A value as the table HPARAMS takes it, which would show False as 0.000."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
+
+
+def _table_rows(key: str, value: Any) -> list[str]:
+    """Lines of a Markdown table; of a list of dicts, as the stages are, one for each."""
+    texts = [_text(value)]
+    if isinstance(value, Sequence) and value and all(isinstance(item, Mapping) for item in value):
+        texts = [", ".join(f"{name} {_text(entry)}" for name, entry in item.items()) for item in value]
+    names = [key] if len(texts) == 1 else [f"{key} {number}" for number in range(1, len(texts) + 1)]
+    return [f"| {name} | `{text}` |" for name, text in zip(names, texts, strict=True)]

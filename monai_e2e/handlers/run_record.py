@@ -1,0 +1,240 @@
+"""What a run's folder holds beside its model: ``run.json``, what was run on what; ``metrics.jsonl``, how it went."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+from monai_e2e import bundle
+from monai_e2e.errors import UserError
+
+_GIT_SECONDS = 10
+
+
+class RunRecord:
+    """Write what was run to ``run.json``, and one line for each epoch to ``metrics.jsonl``.
+
+    ``run.json`` has the bundle's merged config with the command line's overrides (expressions stay text), the command,
+    versions, device, git revision, seed and the data set's fingerprint. A resumed run's record has those of the starts
+    before it under ``earlier``. A line of ``metrics.jsonl`` has ``epoch``, ``iteration``, the state attributes, the
+    metrics of trainer and validator, and ``seconds``; what JSON has no number for, such as NaN, is null. Epochs that
+    are done again lose their earlier lines.
+
+    Name it after MONAI's ``ValidationHandler``, whose result it writes, and before what saves a checkpoint to resume
+    from: a run that is killed between the two then does an epoch again, rather than lack its line. In a distributed
+    run name it on all ranks; the first one writes.
+
+    Args:
+        output_dir: folder of the run.
+        prepared_dir: prepared folder of the data, to be fingerprinted.
+        validator: the evaluator whose metrics are written too.
+        seed: the run's seed.
+        state_attributes: what is written of the trainer's state.
+
+    Raises:
+        UserError: at the start, when the folder can't be written.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        prepared_dir: str | Path | None = None,
+        validator: Engine | None = None,
+        seed: int | None = None,
+        state_attributes: Sequence[str] = ("stage", "learning_rate"),
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.prepared_dir = None if prepared_dir is None else Path(prepared_dir)
+        self.validator = validator
+        self.seed = seed
+        self.state_attributes = tuple(state_attributes)
+        self._record: dict[str, Any] | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        if idist.get_rank() == 0:  # its first call is collective, so no rank may skip it
+            engine.add_event_handler(Events.STARTED, self._forget)
+            engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+            engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _forget(self, _engine: Engine) -> None:
+        self._record = None
+
+    def _start_epoch(self, engine: Engine) -> None:
+        self._start = time.monotonic()
+        if self._record is None:  # not before: only now is it certain from which epoch a resumed run goes on
+            self._record = self._describe(engine)
+            try:
+                self.output_dir.mkdir(parents=True, exist_ok=True)
+                self._write_record()
+                self._drop_lines_from(engine.state.epoch)
+            except OSError as error:
+                raise UserError(f"{self.output_dir}: can't write there ({error.strerror}); pass another one") from error
+
+    def _end_epoch(self, engine: Engine) -> None:
+        line = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        line |= {name: getattr(engine.state, name, None) for name in self.state_attributes}
+        line |= engine.state.metrics
+        if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
+            for name, value in self.validator.state.metrics.items():
+                line[f"val_{name}" if name in line else name] = value
+        line["seconds"] = round(time.monotonic() - self._start, 3)
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_plain(line)) + "\n")
+
+    def _finish(self, engine: Engine) -> None:
+        if self._record is None:  # a resumed run that had ended already
+            return
+        state = engine.state if self.validator is None else self.validator.state
+        self._record["ended"] = _now()
+        self._record["epochs"] = engine.state.epoch
+        names = ("key_metric_name", "best_metric", "best_metric_epoch")
+        self._record["best"] = {name: _plain(getattr(state, name, None)) for name in names}
+        self._write_record()
+
+    @property
+    def _lines(self) -> Path:
+        return self.output_dir / "metrics.jsonl"
+
+    def _write_record(self) -> None:
+        _replace_text(self.output_dir / "run.json", json.dumps(self._record, indent=4, ensure_ascii=False) + "\n")
+
+    def _drop_lines_from(self, epoch: int) -> None:
+        text = self._lines.read_text(encoding="utf-8") if self._lines.is_file() else ""
+        kept = "".join(f"{line}\n" for line in text.splitlines() if 0 < _epoch_of(line) < epoch)
+        if kept != text:
+            _replace_text(self._lines, kept)
+
+    def _describe(self, engine: Engine) -> dict[str, Any]:
+        workflow = bundle._running_workflow()
+        config = {} if workflow is None else dict(workflow.parser.get())
+        metadata = config.pop("_meta_", None) or {}
+        record = {
+            "started": _now(),
+            "from_epoch": engine.state.epoch,
+            "command": shlex.join(sys.orig_argv),
+            "bundle": {key: metadata.get(key) for key in ("name", "version")},
+            "seed": self.seed,
+            "dataset": None if self.prepared_dir is None else _fingerprint(self.prepared_dir),
+            "git": _git_state(Path(__file__).parents[1]),
+            "versions": _versions(),
+            "device": _device_name(getattr(engine.state, "device", None)),
+            "processes": idist.get_world_size(),
+            "system": platform.platform(),
+            "config": _plain(config),
+        }
+        earlier = self._earlier() if engine.state.epoch > 1 else []
+        record["earlier"] = [
+            {key: value for key, value in start.items() if key != "config" or value != record["config"]}
+            for start in earlier
+        ]
+        return record
+
+    def _earlier(self) -> list[dict[str, Any]]:
+        try:
+            last = json.loads((self.output_dir / "run.json").read_text(encoding="utf-8"))
+            return [*last.pop("earlier"), last]
+        except (OSError, ValueError, KeyError):
+            return []
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Write a file so that no reader finds half of it."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """Any value as JSON has it: what is no finite number becomes null, what is no value of JSON its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _epoch_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return 0  # cut off when the run was killed
+
+
+def _fingerprint(prepared_dir: Path) -> dict[str, Any]:
+    try:
+        data = (prepared_dir / "datalist.json").read_bytes()
+        datalist = json.loads(data)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{prepared_dir}: no readable datalist.json ({error}); name a prepared folder") from error
+    settings = {key: datalist.get(key) for key in ("name", "protocol", "seed", "image_size")}
+    return {"path": str(prepared_dir.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python, of this package and of all that it declares to need."""
+    return {"python": platform.python_version(), **dict(_package_versions())}
+
+
+def _package_versions() -> Iterator[tuple[str, str]]:
+    try:
+        needed = [text for text in requires("monai-e2e") or [] if "extra ==" not in text]
+    except PackageNotFoundError:  # run from a checkout that isn't installed
+        needed = ["monai", "torch", "pytorch-ignite", "numpy"]
+    for name in ["monai-e2e", *(re.split(r"[^\w.-]", text)[0] for text in needed)]:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            yield name, "unknown"
+
+
+def _device_name(device: torch.device | None) -> str:
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        names = []
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores"
+
+
+def _git_state(folder: Path) -> dict[str, Any]:
+    """Revision of the checkout that this package is run from, and whether the package differs from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # else installed inside somebody else's checkout
+        return {"revision": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return {"revision": "unknown", "modified": None}
