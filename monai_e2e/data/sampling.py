@@ -56,6 +56,8 @@ def make_sampler(
 ) -> Sampler | None:
     """Sampler for a training loader: a :class:`BalancedSampler`, or None where the loader is to shuffle by itself.
 
+    With several processes that don't balance it is torch's ``DistributedSampler``, which gives each its share.
+
     Example::
 
         sampler = make_sampler(samples, balanced, seed)
@@ -64,7 +66,11 @@ def make_sampler(
     Raises:
         UserError: when there is no data to balance or a sample has no integer label.
     """
-    return BalancedSampler(data, seed, num_replicas, rank) if balanced else None
+    if balanced:
+        return BalancedSampler(data, seed, num_replicas, rank)
+    if num_replicas > 1:
+        return DistributedSampler(range(len(data)), num_replicas, rank, seed=seed)  # type: ignore[arg-type]
+    return None
 
 
 def _label(sample: Mapping[str, Any], index: int) -> int:

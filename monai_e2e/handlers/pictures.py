@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,30 +12,20 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from monai.networks.utils import eval_mode
 from monai.utils import evenly_divisible_all_gather
-from PIL import Image
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from monai_e2e.data import read_mask
 from monai_e2e.errors import UserError
+from monai_e2e.handlers.figures import as_pixels, draw_confusion, draw_images, draw_maps, draw_roc
 from monai_e2e.handlers.predictions import logit_of_positive
-from monai_e2e.metrics import plot_roc, score_classes
+from monai_e2e.metrics import score_classes
 from monai_e2e.networks import WholeImageClassifier
 
 logger = logging.getLogger(__name__)
-
-_MAX_BYTES = 200_000
-_DPI = 130
-#: Width of a film, so small that titles are legible in TensorBoard's cards, which are a quarter of a screen wide.
-_INCHES = 1.45
-#: Films are drawn from at most this many rows, which is what the picture shows of them.
-_ROWS = 400
 
 
 class TrainingPictures:
@@ -133,7 +121,7 @@ class TrainingPictures:
 
     def _draw_training_images(self, engine: Engine) -> None:
         if self._training_images:
-            self._add("training_images", _pixels(draw_images(self._training_images)), engine.state.iteration)
+            self._add("training_images", as_pixels(draw_images(self._training_images)), engine.state.iteration)
         self._training_images = None
 
     def _start_validation(self, _engine: Engine) -> None:
@@ -159,12 +147,12 @@ class TrainingPictures:
         epoch, names = engine.state.epoch, self._class_names(logits.shape[1])
         if len(names) == 2:
             try:
-                self._add("validation/roc", _roc(labels, logit_of_positive(logits).tolist()), epoch)
+                self._add("validation/roc", draw_roc(labels, logit_of_positive(logits).tolist()), epoch)
             except UserError as error:  # a picture less is no reason to end a training
                 logger.warning("No ROC curve of epoch %d: %s", epoch, error)
         else:
             score = score_classes(labels, logits.argmax(dim=1).tolist(), names)
-            self._add("validation/confusion", _pixels(draw_confusion(score)), epoch)
+            self._add("validation/confusion", as_pixels(draw_confusion(score)), epoch)
         if self._films and epoch % self.interval == 0:
             self._draw_maps(epoch)
         if np.isfinite(best := getattr(engine.state, "best_metric", np.nan)):
@@ -183,7 +171,7 @@ class TrainingPictures:
             masks = [read_mask(lesion["mask"]) for lesion in self.lesions.get(film["path"], [])]
             title = f"{Path(film['path']).stem}\np({self._class_names(2)[1]}) = {torch.tensor(log_odds).sigmoid():.2f}"
             rows.append((self._grey(film["image"]), heat, masks, title))
-        self._add("validation/where_it_looks", _pixels(draw_maps(rows)), epoch)
+        self._add("validation/where_it_looks", as_pixels(draw_maps(rows)), epoch)
 
     def _class_names(self, count: int) -> tuple[str, ...]:
         if self.classes is not None and len(self.classes) == count:
@@ -224,92 +212,6 @@ def grad_cam(network: WholeImageClassifier, image: torch.Tensor) -> tuple[np.nda
             (gradient,) = torch.autograd.grad(log_odds, features)
         heat = (features * gradient.mean(dim=(2, 3), keepdim=True)).sum(dim=1)[0].relu()
         return heat.cpu().numpy(), float(log_odds.detach())
-
-
-def draw_images(images: Sequence[tuple[np.ndarray, str, str]]) -> Figure:
-    """A grid of grey images ``[H, W]`` of 0–255, each with its class and its name above."""
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
-    aspect = images[0][0].shape[0] / images[0][0].shape[1]
-    figure = Figure(figsize=(_INCHES * columns, (_INCHES * aspect + 0.4) * rows), layout="constrained")
-    for index, (image, label, name) in enumerate(images, start=1):
-        axes = figure.add_subplot(rows, columns, index)
-        axes.imshow(_thumbnail(image), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{label}\n", fontsize=8, fontweight="bold")
-        axes.text(0.5, 1.02, name, fontsize=5.5, color="0.35", ha="center", va="bottom", transform=axes.transAxes)
-        axes.set_axis_off()
-    return figure
-
-
-def draw_confusion(score: Mapping[str, Any]) -> Figure:
-    """The confusion matrix of :func:`~monai_e2e.metrics.score_classes`; shades are shares of the true class."""
-    counts = np.array(score["confusion"])
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    size = 1.9 + 0.62 * len(counts)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > 0.5 else "black"
-        text = f"{count}\n{shares[row, column]:.0%}"
-        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
-    ticks = range(len(counts))
-    axes.set_xticks(ticks, score["classes"], rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, score["classes"])
-    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {score['accuracy']:.3f} of {score['n']}")
-    return figure
-
-
-def draw_maps(films: Sequence[tuple[np.ndarray, np.ndarray, Sequence[np.ndarray], str]]) -> Figure:
-    """Films with their lesions outlined, and below them with their maps, bright where most speaks for the class.
-
-    Args:
-        films: film ``[H, W]`` of 0–255, map ``[h, w]``, masks ``[H, W]`` to outline, title.
-    """
-    aspect = films[0][0].shape[0] / films[0][0].shape[1]
-    figure = Figure(figsize=(_INCHES * len(films), 2 * _INCHES * aspect + 0.5), layout="constrained")
-    grid = figure.subplots(2, len(films), squeeze=False)
-    for column, (film, heat, masks, title) in enumerate(films):
-        film = _thumbnail(film)
-        scaled = torch.as_tensor(heat / max(float(heat.max()), 1e-12))[None, None]
-        share = F.interpolate(scaled, film.shape, mode="bilinear")[0, 0].numpy()
-        for axes in grid[:, column]:
-            axes.imshow(film, cmap="gray", vmin=0, vmax=255)
-            axes.set_axis_off()
-            for mask in masks:
-                axes.contour(_thumbnail(mask), levels=[0.5], colors="lime", linewidths=0.7)
-        grid[1, column].imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.clip(2 * share, 0, 1))
-        grid[0, column].set_title(title, fontsize=7)
-    figure.supxlabel("below: Grad-CAM, scaled to each film's own maximum", fontsize=7)
-    return figure
-
-
-def _roc(labels: Sequence[int], scores: Sequence[float]) -> np.ndarray:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "roc.png"
-        plot_roc({"validation": (labels, scores)}, path)
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    """The figure as ``[H, W, 3]``, coarser where its PNG would be too large; the figure is emptied."""
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(_DPI)
-    while True:
-        canvas.draw()
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        png = io.BytesIO()
-        Image.fromarray(pixels).save(png, format="PNG")
-        if png.tell() <= _MAX_BYTES:
-            figure.clear()
-            return pixels
-        figure.set_dpi(figure.get_dpi() * 0.94 * min(0.96, (_MAX_BYTES / png.tell()) ** 0.5))
-
-
-def _thumbnail(image: np.ndarray) -> np.ndarray:
-    step = -(-image.shape[0] // _ROWS)
-    return F.avg_pool2d(torch.as_tensor(image, dtype=torch.float32)[None], step)[0].numpy()
 
 
 def _unwrapped(network: Any) -> Any:

@@ -16,7 +16,7 @@ from monai_e2e.data import phantom_dataset
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 TRAIN = BUNDLES / "ddsm_whole/configs/train.json"
-CONFIGS = [TRAIN, Path(__file__).with_name("resume.json")]
+CONFIGS = [TRAIN]
 STAGES = [
     {"name": "top layers", "trainable": ["top.*", "head"], "lr": 0.003, "epochs": 3, "weight_decay": 0.002},
     {"name": "all layers", "trainable": ["*"], "lr": 0.001, "epochs": 3, "weight_decay": 0.002},

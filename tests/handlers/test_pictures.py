@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from monai_e2e.errors import UserError
-from monai_e2e.handlers import binary_scores, logit_of_positive, pictures
+from monai_e2e.handlers import binary_scores, figures, logit_of_positive, pictures
 from monai_e2e.handlers.pictures import TrainingPictures, grad_cam
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 
@@ -235,9 +235,9 @@ class TestWhatIsDrawn:
 
     def test_a_picture_of_many_details_is_made_coarser_until_it_is_small(self, tmp_path):
         noise = [(np.random.default_rng(0).uniform(0, 255, (288, 224)), "malignant", "film") for _ in range(8)]
-        figure = pictures.draw_images(noise)
-        full = figure.get_size_inches()[0] * pictures._DPI
-        pixels = pictures._pixels(figure)
+        figure = figures.draw_images(noise)
+        full = figure.get_size_inches()[0] * figures._DPI
+        pixels = figures.as_pixels(figure)
         assert pixels.shape[1] < 0.8 * full
         Image.fromarray(pixels).save(tmp_path / "noise.png")
         assert (tmp_path / "noise.png").stat().st_size <= 200_000

@@ -1,0 +1,111 @@
+"""Figures for TensorBoard: training images, ROC curve, confusion matrix, where a network looks."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch.nn import functional as F
+
+from monai_e2e.metrics import plot_roc
+
+_MAX_BYTES = 200_000
+_DPI = 130
+#: Width of a film, so small that titles are legible in TensorBoard's cards, which are a quarter of a screen wide.
+_INCHES = 1.45
+#: Films are drawn from at most this many rows, which is what the picture shows of them.
+_ROWS = 400
+
+
+def draw_images(images: Sequence[tuple[np.ndarray, str, str]]) -> Figure:
+    """A grid of grey images ``[H, W]`` of 0–255, each with its class and its name above."""
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
+    aspect = images[0][0].shape[0] / images[0][0].shape[1]
+    figure = Figure(figsize=(_INCHES * columns, (_INCHES * aspect + 0.4) * rows), layout="constrained")
+    for index, (image, label, name) in enumerate(images, start=1):
+        axes = figure.add_subplot(rows, columns, index)
+        axes.imshow(thumbnail(image), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(f"{label}\n", fontsize=8, fontweight="bold")
+        axes.text(0.5, 1.02, name, fontsize=5.5, color="0.35", ha="center", va="bottom", transform=axes.transAxes)
+        axes.set_axis_off()
+    return figure
+
+
+def draw_confusion(score: Mapping[str, Any]) -> Figure:
+    """The confusion matrix of :func:`~monai_e2e.metrics.score_classes`; shades are shares of the true class."""
+    counts = np.array(score["confusion"])
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    size = 1.9 + 0.62 * len(counts)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        text = f"{count}\n{shares[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    ticks = range(len(counts))
+    axes.set_xticks(ticks, score["classes"], rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, score["classes"])
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {score['accuracy']:.3f} of {score['n']}")
+    return figure
+
+
+def draw_maps(films: Sequence[tuple[np.ndarray, np.ndarray, Sequence[np.ndarray], str]]) -> Figure:
+    """Films with their lesions outlined, and below them with their maps, bright where most speaks for the class.
+
+    Args:
+        films: film ``[H, W]`` of 0–255, map ``[h, w]``, masks ``[H, W]`` to outline, title.
+    """
+    aspect = films[0][0].shape[0] / films[0][0].shape[1]
+    figure = Figure(figsize=(_INCHES * len(films), 2 * _INCHES * aspect + 0.5), layout="constrained")
+    grid = figure.subplots(2, len(films), squeeze=False)
+    for column, (film, heat, masks, title) in enumerate(films):
+        film = thumbnail(film)
+        scaled = torch.as_tensor(heat / max(float(heat.max()), 1e-12))[None, None]
+        share = F.interpolate(scaled, film.shape, mode="bilinear")[0, 0].numpy()
+        for axes in grid[:, column]:
+            axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+            axes.set_axis_off()
+            for mask in masks:
+                axes.contour(thumbnail(mask), levels=[0.5], colors="lime", linewidths=0.7)
+        grid[1, column].imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.clip(2 * share, 0, 1))
+        grid[0, column].set_title(title, fontsize=7)
+    figure.supxlabel("below: Grad-CAM, scaled to each film's own maximum", fontsize=7)
+    return figure
+
+
+def draw_roc(labels: Sequence[int], scores: Sequence[float]) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "roc.png"
+        plot_roc({"validation": (labels, scores)}, path)
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+def as_pixels(figure: Figure) -> np.ndarray:
+    """The figure as ``[H, W, 3]``, coarser where its PNG would be too large; the figure is emptied."""
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(_DPI)
+    while True:
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, format="PNG")
+        if png.tell() <= _MAX_BYTES:
+            figure.clear()
+            return pixels
+        figure.set_dpi(figure.get_dpi() * 0.94 * min(0.96, (_MAX_BYTES / png.tell()) ** 0.5))
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    step = -(-image.shape[0] // _ROWS)
+    return F.avg_pool2d(torch.as_tensor(image, dtype=torch.float32)[None], step)[0].numpy()
