@@ -25,7 +25,7 @@ demo: install
 	$(BIN)/monai-e2e demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -17,12 +17,12 @@ from pydicom import uid
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 
-from monai_e2e.data.pictures import apply_window, exact_mask, jpeg_mask, look_up, read_picture, without_unused_bits
-from monai_e2e.data.pictures import draw_outline as draw_outline
-from monai_e2e.data.pictures import is_two_valued as is_two_valued
-from monai_e2e.data.pictures import resize_mammogram as resize_mammogram
-from monai_e2e.data.pictures import resize_mask as resize_mask
-from monai_e2e.data.pictures import same_aspect as same_aspect
+from monai_e2e.data.pixels import apply_window, exact_mask, jpeg_mask, look_up, read_picture, without_unused_bits
+from monai_e2e.data.pixels import draw_outline as draw_outline
+from monai_e2e.data.pixels import is_two_valued as is_two_valued
+from monai_e2e.data.pixels import resize_mammogram as resize_mammogram
+from monai_e2e.data.pixels import resize_mask as resize_mask
+from monai_e2e.data.pixels import same_aspect as same_aspect
 from monai_e2e.errors import UserError
 
 _DICOM_PREFIX_OFFSET = 128

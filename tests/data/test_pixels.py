@@ -16,7 +16,7 @@ from monai_e2e.data.dicom import (
     resize_mask,
     same_aspect,
 )
-from monai_e2e.data.pictures import apply_window, read_picture
+from monai_e2e.data.pixels import apply_window, read_picture
 from monai_e2e.errors import UserError
 
 RNG = np.random.default_rng(0)
