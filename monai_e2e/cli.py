@@ -186,6 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status, 2 for a user's mistake."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # It logs a traceback for each damaged file, which here is a line of excluded.csv.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         _run(arguments)
     except UserError as error:

@@ -8,7 +8,7 @@ from monai_e2e.data.datalist import load_datalist
 from monai_e2e.data.dicom import is_dicom
 from monai_e2e.errors import UserError
 
-_PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
+_PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _ID_KEYS = ("image", "label", "patient_id", "laterality", "view")
 
 
@@ -17,7 +17,7 @@ def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
 
     Args:
         folder: a prepared folder, of which one partition is listed with its labels, or any folder, of which
-            every DICOM, PNG and TIFF file in it and below it is listed.
+            every DICOM, PNG, TIFF and JPEG file in it and below it is listed.
         partition: partition of a prepared folder.
 
     Returns:
@@ -29,13 +29,13 @@ def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: name one with DICOM, PNG or TIFF mammograms")
+        raise UserError(f"{folder} is not a folder: name one with DICOM, PNG, TIFF or JPEG mammograms")
     if (folder / "datalist.json").is_file():
         return [{key: sample[key] for key in _ID_KEYS} for sample in load_datalist(folder, partition)]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     images = [path for path in files if path.suffix.lower() in _PICTURE_SUFFIXES or is_dicom(path)]
     if not images:
-        raise UserError(f"{folder} holds no DICOM, PNG or TIFF file ({len(files)} other files): name another folder")
+        raise UserError(f"{folder} holds no DICOM, PNG, TIFF or JPEG file ({len(files)} others): name another folder")
     root = folder.resolve()
     return [
         {"image": str(root / path.relative_to(folder)), "image_id": path.relative_to(folder).with_suffix("").as_posix()}

@@ -14,7 +14,7 @@ from monai_e2e.data.dicom import read_mammogram, resize_mammogram
 
 
 class LoadMammogram(Transform):
-    """Read a mammogram from DICOM, PNG or TIFF with air dark and tissue bright, whatever its polarity and bit depth.
+    """Read a mammogram from DICOM, PNG, TIFF or JPEG: air dark, tissue bright, whatever its polarity and bit depth.
 
     One reader for all files: MONAI's ``LoadImage`` picks another one depending on what is installed, and they
     differ in shape and polarity.

@@ -20,6 +20,12 @@ def test_films_of_one_name_in_several_folders_have_ids_of_their_own(tmp_path):
     assert [sample["image_id"] for sample in list_mammograms(tmp_path)] == ["case_a/1-1", "case_b/1-1"]
 
 
+@pytest.mark.parametrize("suffix", [".png", ".TIF", ".tiff", ".jpg", ".JPEG"])
+def test_pictures_are_found_by_their_suffix(suffix, tmp_path):
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / f"film{suffix}")
+    assert [sample["image_id"] for sample in list_mammograms(tmp_path)] == ["film"]
+
+
 def test_dicom_is_found_by_content_and_other_files_are_left_aside(tmp_path):
     write_inbreast(tmp_path / "download", patients=1, rows=256, workers=1)
     films = sorted((tmp_path / "download" / "AllDICOMs").iterdir())
