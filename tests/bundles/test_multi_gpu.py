@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,9 @@ def _process(rank: int, folder: str) -> None:
     torch.distributed.all_reduce(losses)
     if rank == 0:
         torch.save(losses / 2, f"{folder}/losses.pt")
+    # Gloo may wait for ever when one process takes the group down while the other or its reducer still has it.
+    del network
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
@@ -128,6 +132,12 @@ def test_two_processes_with_batch_1_have_the_losses_of_one_with_batch_2(tmp_path
     images = torch.randn(5, 2, 3, 64, 64)
     labels = torch.tensor([[0, 1], [1, 1], [1, 0], [0, 0], [0, 1]])
     torch.save((images, labels), tmp_path / "data.pt")
-    torch.multiprocessing.spawn(_process, args=(str(tmp_path),), nprocs=2)
+    processes = torch.multiprocessing.spawn(_process, args=(str(tmp_path),), nprocs=2, join=False)
+    deadline = time.monotonic() + 120
+    while not processes.join(timeout=5):
+        if time.monotonic() > deadline:
+            for process in processes.processes:
+                process.kill()
+            pytest.fail("the processes did not end")
     together = torch.load(tmp_path / "losses.pt", weights_only=True)
     torch.testing.assert_close(together, torch.tensor(_steps(_network(), images, labels)), rtol=1e-4, atol=1e-5)
