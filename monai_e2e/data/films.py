@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,10 @@ def prepare_film(task: FilmTask) -> PreparedFilm:
     sample["film_size"] = list(film.pixels.shape)
     if film.pixel_spacing is not None:
         sample["pixel_spacing"] = list(film.pixel_spacing)
-    record = {"fingerprint": fingerprint, "sample": sample, "excluded": [astuple(problem) for problem in excluded]}
-    _write(_record(task.folder, name), lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
+    # What failed is tried again by the next run, which may have the decoder that this one lacked.
+    if not excluded:
+        record = {"fingerprint": fingerprint, "sample": sample}
+        _write(_record(task.folder, name), lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
     return PreparedFilm(sample, excluded)
 
 
@@ -172,7 +174,6 @@ def _find_finished(folder: Path, task: FilmTask, fingerprint: str) -> PreparedFi
             return None
         sample = record["sample"]
         files = [sample["image"], *(lesion["mask"] for lesion in sample["lesions"])]
-        excluded = [Excluded(*problem) for problem in record["excluded"]]
     except (OSError, ValueError, LookupError, TypeError):
         return None  # absent or of another version: the film is done again
     if not all((folder / file).is_file() for file in files):
@@ -180,7 +181,7 @@ def _find_finished(folder: Path, task: FilmTask, fingerprint: str) -> PreparedFi
     if folder != task.folder:
         for file in [*files, str(_record(folder, task.mammogram.image_id).relative_to(folder))]:
             _write(task.folder / file, partial(_link, folder / file))
-    return PreparedFilm(sample, excluded)
+    return PreparedFilm(sample, [])
 
 
 def _record(folder: Path, name: str) -> Path:

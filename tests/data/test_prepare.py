@@ -335,6 +335,17 @@ class TestResuming:
         assert prepare(source, tmp_path / "out")["rows_excluded"] == 0
         assert len(read) == 10
 
+    def test_a_film_whose_mask_failed_is_tried_again_and_leaves_no_path_in_its_record(self, tmp_path, read):
+        folder = cbis_source(tmp_path / "src", 8)
+        folder.add("P_00101", pathology="MALIGNANT", mask=mask_pixels(64, 56))
+        source = folder.write()
+        for runs in (1, 2):
+            assert prepare(source, tmp_path / "out")["rows_excluded"] == 1
+            assert len([name for name in read if "P_00101" in name]) == runs
+        assert len(read) == 8 + 2
+        for path in (tmp_path / "out").rglob("*.json"):
+            assert str(tmp_path) not in path.read_text()
+
     def test_films_that_are_gone_from_the_source_are_gone_from_the_folder(self, source, tmp_path):
         prepare(source, tmp_path / "out")
         next(source.glob("*P_00003_LEFT_CC/*/*/*.dcm")).unlink()
