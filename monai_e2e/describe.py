@@ -49,7 +49,7 @@ _AUTHORS_LAYOUT = {"resnet50": "resnet50_keras"}
 _NOTHING_TO_READ = {"recipe": "paper", "pixel_mean": 0.0, "weights": "scratch", "checkpoint": None}
 #: Branches beside the deepest path, which the receptive field leaves out.
 _SHORTCUTS = {"downsample", "shortcut"}
-_NOT_COUNTED = ("num_batches_tracked", "pixel_mean", "architecture")
+_NOT_COUNTED = ("num_batches_tracked", "pixel_mean", "threshold", "architecture")
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,11 @@ def from_checkpoint(path: str | Path, image_size: Sequence[int] | None = None) -
         raise UserError(
             f"{path} does not say which network it belongs to{reason}: describe the config that it was trained with"
         ) from error
-    size = (224, 224) if isinstance(network, PatchClassifier) else arguments.get("image_size") or IMAGE_SIZE
+    prepared = network.preparation
+    if isinstance(network, PatchClassifier):
+        size = [prepared["patch_size"]] * 2
+    else:
+        size = arguments.get("image_size") or prepared["image_size"]
     return describe(network, image_size or size, str(path))
 
 

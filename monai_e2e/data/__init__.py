@@ -5,7 +5,7 @@ Importing this package loads neither torch nor MONAI, which keeps the start of w
 
 from monai_e2e.data.builtin import data_directory, phantom_dataset
 from monai_e2e.data.cbis_ddsm import read_cbis_ddsm
-from monai_e2e.data.datalist import load_datalist, pixel_mean, read_datalist
+from monai_e2e.data.datalist import load_datalist, pixel_mean, preparation, read_datalist
 from monai_e2e.data.dicom import is_dicom, read_mammogram, read_mask, resize_mammogram
 from monai_e2e.data.folder import list_mammograms
 from monai_e2e.data.inbreast import read_inbreast
@@ -43,6 +43,7 @@ __all__ = [
     "load_datalist",
     "phantom_dataset",
     "pixel_mean",
+    "preparation",
     "prepare_cbis_ddsm",
     "prepare_inbreast",
     "prepare_own",

@@ -54,6 +54,16 @@ def pixel_mean(prepared_dir: str | Path, fold: int | None = None) -> float:
     return round(sum(means) / len(means), 4)
 
 
+def preparation(prepared_dir: str | Path) -> dict[str, Any]:
+    """How the films became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
+
+    Raises:
+        UserError: when the folder isn't a prepared one.
+    """
+    datalist = read_datalist(prepared_dir)
+    return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False)}
+
+
 def load_datalist(
     prepared_dir: str | Path, partition: str, image_size: Sequence[int] | None = None, fold: int | None = None
 ) -> list[dict[str, Any]]:

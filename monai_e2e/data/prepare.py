@@ -198,6 +198,7 @@ def _prepare(
         "protocol": settings.protocol,
         "seed": settings.seed,
         "image_size": list(settings.image_size),
+        "voi_lut": settings.voi_lut,
         "pixel_mean": None,
         "classes": list(classes),
     }

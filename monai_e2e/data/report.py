@@ -42,7 +42,8 @@ def make_report(
             rows[kind] += exclusion.rows
         else:
             others[kind] += 1
-    settings = {key: datalist[key] for key in ("name", "protocol", "seed", "image_size", "pixel_mean", "classes")}
+    keys = ("name", "protocol", "seed", "image_size", "voi_lut", "pixel_mean", "classes")
+    settings = {key: datalist[key] for key in keys}
     samples = [sample for name in PARTITIONS for sample in datalist[name]]
     labels = Counter(film.label for film in catalogue.mammograms)
     packages = ("monai-e2e", "numpy", "pillow", "pydicom", "scikit-learn")

@@ -1,6 +1,6 @@
 """Networks of the paper: backbones, the patch classifier, the whole-image classifier, and their weights."""
 
-from monai_e2e.networks.architecture import ARCHITECTURE, architecture
+from monai_e2e.networks.architecture import ARCHITECTURE, PREPARATION, architecture
 from monai_e2e.networks.backbones import (
     BACKBONES,
     VGG16,
@@ -17,7 +17,9 @@ from monai_e2e.networks.memory import checkpoint_activations
 from monai_e2e.networks.top import BottleneckUnit, PatchHeatmap, make_top, make_top_block
 from monai_e2e.networks.weights import (
     choose_architecture,
+    choose_preparation,
     initialize,
+    load_classifier,
     load_imagenet,
     load_weights,
     read_architecture,
@@ -28,6 +30,7 @@ from monai_e2e.networks.weights import (
 __all__ = [
     "ARCHITECTURE",
     "BACKBONES",
+    "PREPARATION",
     "VGG16",
     "VGG19",
     "Backbone",
@@ -42,7 +45,9 @@ __all__ = [
     "architecture",
     "checkpoint_activations",
     "choose_architecture",
+    "choose_preparation",
     "initialize",
+    "load_classifier",
     "load_imagenet",
     "load_weights",
     "make_backbone",

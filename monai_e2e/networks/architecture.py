@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from monai_e2e.errors import UserError
+
 #: Keys of recipes and of ``configs/models/*.json`` that make a network, and what stands for those that are left out.
 ARCHITECTURE: Mapping[str, Any] = MappingProxyType(
     {
@@ -30,6 +32,25 @@ ARCHITECTURE: Mapping[str, Any] = MappingProxyType(
         "norm_eps": 1e-5,
     }
 )
+
+
+#: How films became the images that a network was trained on, as far as nothing else is said: the paper's size, the
+#: film's own range of values, and patches of the paper's size.
+PREPARATION: Mapping[str, Any] = MappingProxyType(
+    {"image_size": [1152, 896], "voi_lut": False, "patch_size": 224},
+)
+
+
+def complete_preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A preparation with what it leaves out.
+
+    Raises:
+        UserError: when it has a key that is none of :data:`PREPARATION`.
+    """
+    given = dict(preparation or {})
+    if unknown := set(given) - set(PREPARATION):
+        raise UserError(f"preparation has unknown keys {sorted(unknown)}; allowed are: {', '.join(PREPARATION)}")
+    return {**PREPARATION, **given}
 
 
 def architecture(network: nn.Module) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import architecture, encode_architecture
+from monai_e2e.networks.architecture import architecture, complete_preparation, encode_architecture
 from monai_e2e.networks.backbones import Backbone, check_options, make_backbone
 from monai_e2e.networks.top import PatchHeatmap, classify_windows, make_fully_connected, make_top, split_blocks
 
@@ -28,6 +28,8 @@ class PatchClassifier(nn.Module):
         backbone_options: what this backbone alone takes, see its class.
         pool_size: side of a pooling before the global one, as in the author's ResNet-50 (7), where it changes nothing
             for patches of 224 pixels; None for none.
+        preparation: how films became the images that it is trained on, keys of :data:`monai_e2e.networks.PREPARATION`;
+            it travels in ``architecture``, so that films are prepared the same way later.
 
     Shape: input ``[B, in_channels, H, W]`` float32, 0–255 intensities less ``pixel_mean``; output logits
     ``[B, num_classes]``.
@@ -49,6 +51,7 @@ class PatchClassifier(nn.Module):
         pixel_mean: float = 0.0,
         backbone_options: Mapping[str, Any] | None = None,
         pool_size: int | None = None,
+        preparation: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         options = dict(backbone_options or {})
@@ -59,6 +62,7 @@ class PatchClassifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.backbone.out_channels, num_classes)
         self.register_buffer("pixel_mean", torch.tensor(float(pixel_mean)))
+        self.preparation = complete_preparation(preparation)
         arguments = {
             "backbone": backbone,
             "backbone_options": options,
@@ -66,6 +70,7 @@ class PatchClassifier(nn.Module):
             "width": width if isinstance(width, Sequence) else float(width),
             "pool_size": pool_size,
             "patch_classes": num_classes,
+            "preparation": self.preparation,
         }
         self.register_buffer("architecture", encode_architecture(arguments))
         self.stages = {**_backbone_stages(self.backbone), "head": ("head",)}
@@ -111,6 +116,10 @@ class WholeImageClassifier(nn.Module):
         shortcut: whether a linear layer leads past the fully connected layers to the logits.
         norm_eps: epsilon of the batch normalisation in the top blocks; the author's is 1e-3.
         image_size: rows and columns of the images, needed by fully connected layers only.
+        preparation: how films became the images that it is trained on, see :class:`PatchClassifier`.
+
+    Its buffer ``threshold`` is the operating point, as log-odds of malignant, that was chosen on validation images when
+    the network was saved; 0, a probability of one half, until then.
 
     Shape: input ``[B, C, H, W]`` float32, 0–255 intensities less ``pixel_mean``, of any height and width from
     about ``stride × 2^len(top_blocks)`` on; output logits ``[B, num_classes]``.
@@ -133,6 +142,7 @@ class WholeImageClassifier(nn.Module):
         shortcut: bool = False,
         norm_eps: float = 1e-5,
         image_size: Sequence[int] | None = None,
+        preparation: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         blocks, units = split_blocks(top_blocks)
@@ -159,6 +169,8 @@ class WholeImageClassifier(nn.Module):
         nn.init.kaiming_normal_(self.head.weight, nonlinearity="relu")
         nn.init.zeros_(self.head.bias)
         self.register_buffer("pixel_mean", torch.tensor(float(pixel_mean)))
+        self.register_buffer("threshold", torch.tensor(0.0))
+        self.preparation = complete_preparation(preparation)
         arguments = {
             **architecture(patch_net),
             "top_blocks": list(top_blocks),
@@ -167,6 +179,7 @@ class WholeImageClassifier(nn.Module):
             "shortcut": shortcut,
             "norm_eps": norm_eps,
             "image_size": list(image_size) if units and image_size else None,
+            "preparation": self.preparation,
         }
         self.register_buffer("architecture", encode_architecture(arguments))
         self.stages = self._stages()
@@ -224,6 +237,7 @@ def make_classifier(
     backbone_options: Mapping[str, Any] | None = None,
     pool_size: int | None = None,
     top_blocks: Sequence[str] | None = None,
+    preparation: Mapping[str, Any] | None = None,
     **whole_image: Any,
 ) -> PatchClassifier | WholeImageClassifier:
     """Build the classifier that a checkpoint's architecture describes: of whole images if it has top blocks."""
@@ -234,10 +248,11 @@ def make_classifier(
         width,
         backbone_options=backbone_options,
         pool_size=pool_size,
+        preparation=preparation,
     )
     if top_blocks is None:
         return patch_net
-    return WholeImageClassifier(patch_net, top_blocks, **whole_image)
+    return WholeImageClassifier(patch_net, top_blocks, preparation=preparation, **whole_image)
 
 
 def _backbone_stages(backbone: Backbone) -> dict[str, tuple[str, ...]]:

@@ -53,6 +53,8 @@ def convert_keras(path: str | Path, pixel_mean: float | None = None) -> nn.Modul
         except ValueError as error:
             raise UserError(f"{path}: {error}") from error
     state = {"pixel_mean": torch.tensor(pixel_mean), "architecture": network.get_buffer("architecture")}
+    if isinstance(network, WholeImageClassifier):
+        state["threshold"] = torch.tensor(0.0)
     for key, layer in graph.layers.items():
         state |= _tensors(key, layer)
     if isinstance(network, WholeImageClassifier) and "fully_connected.fc1.0.weight" in state:

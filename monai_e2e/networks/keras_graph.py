@@ -52,6 +52,8 @@ class GraphReader:
         except (LookupError, TypeError) as error:
             raise self.refusal(self.at, f"is followed by something else ({type(error).__name__}: {error})") from error
         self._check_complete()
+        if "top_blocks" in self.arguments and None not in self.image_size:
+            self.arguments["preparation"] = {"image_size": self.image_size}
         return self.arguments
 
     # Moving along the graph

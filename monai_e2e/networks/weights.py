@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import ARCHITECTURE, architecture, decode_architecture
+from monai_e2e.networks.architecture import ARCHITECTURE, architecture, complete_preparation, decode_architecture
 from monai_e2e.networks.backbones import BACKBONES, Backbone
+from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,44 @@ def choose_architecture(
             "The network is made as %s says: %s.", checkpoint, ", ".join(f"{key} {found[key]}" for key in differing)
         )
     return {key: found.get(key, value) for key, value in chosen.items()}
+
+
+def choose_preparation(settings: Mapping[str, Any], checkpoint: str | Path | None = None) -> dict[str, Any]:
+    """How films are made into a network's images: what its checkpoint says, else what the recipe says.
+
+    Args:
+        settings: the recipe, which may have ``image_size`` and ``patch_size``.
+        checkpoint: file of the network's weights; it may be absent.
+
+    Returns:
+        Every key of :data:`monai_e2e.networks.PREPARATION`.
+
+    Raises:
+        UserError: when the file is there and cannot be read.
+    """
+    if checkpoint is not None and Path(checkpoint).is_file():
+        found = read_architecture(checkpoint).get("preparation")
+        if found is not None:
+            return complete_preparation(found)
+    return complete_preparation({key: settings[key] for key in ("image_size", "patch_size") if key in settings})
+
+
+def load_classifier(path: str | Path) -> PatchClassifier | WholeImageClassifier:
+    """Build the classifier that a checkpoint says it belongs to, with its weights, in evaluation mode.
+
+    Raises:
+        UserError: when the file cannot be read, does not say which network it belongs to, or does not fit it.
+    """
+    found = read_architecture(path)
+    try:
+        network = make_classifier(**found)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} does not say which network it belongs to ({error}): it was not written by this version's bundles; "
+            "train it again, or evaluate it by the bundle that it comes from"
+        ) from error
+    load_weights(network, path)
+    return network.eval()
 
 
 def read_architecture(path: str | Path) -> dict[str, Any]:
@@ -253,7 +292,8 @@ def initialize(
 ) -> nn.Module:
     """Give a network the weights that its training starts from.
 
-    Its ``pixel_mean`` stays, since it belongs to the images that it is trained on now, not to those of the checkpoint.
+    Its ``pixel_mean`` and ``threshold`` stay, since they belong to the images that it is trained on now, not to those
+    of the checkpoint.
 
     Args:
         network: the network, changed in place and returned.
@@ -281,9 +321,10 @@ def initialize(
             "No checkpoint at %s: training from scratch. To start from it, first run `%s`.", checkpoint, first
         )
     elif weights in _FROM_CHECKPOINT:
-        pixel_mean = network.get_buffer("pixel_mean").clone()
+        kept = {name: value.clone() for name, value in network.named_buffers() if name in ("pixel_mean", "threshold")}
         load_weights(network, str(checkpoint), parts)
-        network.get_buffer("pixel_mean").copy_(pixel_mean)
+        for name, value in kept.items():
+            network.get_buffer(name).copy_(value)
         logger.info("Starting from %s.", checkpoint)
     elif weights == "scratch":
         logger.info("Training from scratch, as asked.")

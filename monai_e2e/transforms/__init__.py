@@ -6,9 +6,16 @@ from monai_e2e.transforms.intensity import (
     RandShiftIntensityWithinRanged,
     RandShiftIntensityWithinRangeDict,
 )
-from monai_e2e.transforms.mammogram import LoadMammogram, LoadMammogramD, LoadMammogramd, LoadMammogramDict
+from monai_e2e.transforms.mammogram import (
+    FilmFile,
+    LoadMammogram,
+    LoadMammogramD,
+    LoadMammogramd,
+    LoadMammogramDict,
+)
 
 __all__ = [
+    "FilmFile",
     "LoadMammogram",
     "LoadMammogramD",
     "LoadMammogramDict",

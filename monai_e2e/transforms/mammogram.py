@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from monai_e2e.data.dicom import read_mammogram, resize_mammogram
+
+
+class FilmFile(os.PathLike[str]):
+    """A film that several pipelines read, such as those of an ensemble's models, and that is decoded once for all.
+
+    It stands wherever a path is expected; :class:`LoadMammogram` takes the pixels from it.
+
+    Args:
+        path: DICOM, PNG, TIFF or JPEG file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._pixels: dict[bool, np.ndarray] = {}
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+    def read(self, voi_lut: bool = False) -> np.ndarray:
+        """What :func:`~monai_e2e.data.dicom.read_mammogram` returns and raises."""
+        if voi_lut not in self._pixels:
+            self._pixels[voi_lut] = read_mammogram(self.path, voi_lut)
+        return self._pixels[voi_lut]
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The film as it was read first, float32 ``[rows, columns]``, 0…1."""
+        return next(iter(self._pixels.values())) if self._pixels else self.read()
 
 
 class LoadMammogram(Transform):
@@ -21,6 +53,8 @@ class LoadMammogram(Transform):
 
     Args:
         image_size: rows and columns to resize to, as preparation does; None keeps the file's size.
+        voi_lut: whether to apply the window that a DICOM file carries, see :func:`monai_e2e.data.dicom.read_film`; as the
+            network's training images had it.
 
     Returns:
         ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255 and the path under ``filename_or_obj``.
@@ -29,11 +63,12 @@ class LoadMammogram(Transform):
         UserError: when the file is no readable mammogram; the message names it.
     """
 
-    def __init__(self, image_size: Sequence[int] | None = None) -> None:
+    def __init__(self, image_size: Sequence[int] | None = None, voi_lut: bool = False) -> None:
         self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+        self.voi_lut = voi_lut
 
     def __call__(self, path: str | Path) -> MetaTensor:
-        image = read_mammogram(path)
+        image = read_mammogram(path, self.voi_lut)
         if self.image_size is not None and image.shape != self.image_size:
             image = resize_mammogram(image, self.image_size)
         return MetaTensor(torch.from_numpy(image)[None] * 255.0, meta={"filename_or_obj": str(path)})
@@ -45,21 +80,26 @@ class LoadMammogramd(MapTransform):
     Args:
         keys: keys whose paths are read.
         image_size: see :class:`LoadMammogram`.
+        voi_lut: see :class:`LoadMammogram`.
         allow_missing_keys: don't raise if a key is missing.
     """
 
     def __init__(
-        self, keys: KeysCollection, image_size: Sequence[int] | None = None, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        image_size: Sequence[int] | None = None,
+        allow_missing_keys: bool = False,
+        voi_lut: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.loader = LoadMammogram(image_size)
+        self.loader = LoadMammogram(image_size, voi_lut)
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         d = dict(data)
         for key in self.key_iterator(d):
-            path = str(d[key])
+            path = d[key]
             d[key] = self.loader(path)
-            d[f"{key}_path"] = path
+            d[f"{key}_path"] = str(path)
         return d
 
 

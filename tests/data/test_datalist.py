@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_e2e.data.datalist import load_datalist, pixel_mean
+from monai_e2e.data.datalist import load_datalist, pixel_mean, preparation
 from monai_e2e.errors import UserError
 
 
@@ -146,3 +146,8 @@ class TestFolds:
         del datalist["folds"]
         with pytest.raises(UserError, match="not divided into folds; prepare it with --protocol kfold"):
             pixel_mean(write(datalist), fold=0)
+
+
+def test_preparation_is_what_later_films_need_too(write, datalist):
+    assert preparation(write({**datalist, "voi_lut": True})) == {"image_size": [288, 224], "voi_lut": True}
+    assert preparation(write(datalist))["voi_lut"] is False  # as in folders of the versions that did not record it

@@ -55,6 +55,7 @@ def test_folder_has_what_the_design_says(prepared):
         "protocol",
         "seed",
         "image_size",
+        "voi_lut",
         "pixel_mean",
         "classes",
         "training",

@@ -185,7 +185,7 @@ class TestDefaults:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_key_that_makes_a_network_is_known_to_the_recipes(self, kind):
-        not_in_recipes = {"num_classes", "image_size"}  # two classes, and the size is the recipe's own
+        not_in_recipes = {"num_classes", "image_size", "preparation"}  # two classes, and the data's own
         assert set(architecture(make(kind))) - not_in_recipes <= set(ARCHITECTURE)
 
 

@@ -148,7 +148,7 @@ def test_table_2_has_as_many_parameters_as_the_authors_networks(row):
     with torch.device("meta"):
         patch_net = PatchClassifier("resnet50_keras" if backbone == "resnet50" else backbone)
         network = WholeImageClassifier(patch_net, blocks, image_size=(1152, 896), **choices)
-    extra = ("architecture", "pixel_mean", "num_batches_tracked")
+    extra = ("architecture", "pixel_mean", "threshold", "num_batches_tracked")
     assert sum(t.numel() for key, t in network.state_dict().items() if not key.endswith(extra)) == total
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from torch import nn
 from monai_e2e.networks import architecture, make_classifier
 from monai_e2e.networks.architecture import decode_architecture
 
-BUNDLE = Path(__file__).parents[2] / "bundles" / "ddsm_whole" / "configs"
+BUNDLES = Path(__file__).parents[2] / "bundles"
+BUNDLE = BUNDLES / "ddsm_whole" / "configs"
 ROWS = {path.stem: json.loads(path.read_text()) for path in sorted((BUNDLE / "models").glob("*.json"))}
 KERAS = {"backbone": "resnet50_keras", "top_blocks": ["128x1"]}
 OTHERS: dict[str, dict[str, Any]] = {
@@ -273,3 +275,40 @@ class TestBundleCommands:
             torch.testing.assert_close(
                 torch.from_numpy(session.run(["pred"], {"image": image.numpy()})[0]), expected, rtol=1e-4, atol=1e-5
             )
+
+
+@quiet
+class TestBundlesExportFiles:
+    """``python -m monai.bundle onnx_export --args_file configs/onnx_export.json``, as the documentation says it."""
+
+    @pytest.fixture(params=["ddsm_patch", "ddsm_whole", "inbreast_transfer"])
+    def bundle(self, request, tmp_path, monkeypatch) -> nn.Module:
+        """A narrow network as a bundle's model, and the bundle's folder as the current one."""
+        shutil.copytree(BUNDLES / request.param / "configs", tmp_path / "configs")
+        (tmp_path / "models").mkdir()
+        monkeypatch.chdir(tmp_path)
+        torch.manual_seed(0)
+        top = {} if request.param == "ddsm_patch" else {"top_blocks": ["[4-4-8]x1"]}
+        network = randomized(make_classifier(backbone="resnet50", width=WIDTH, **top))
+        torch.save(network.state_dict(), "models/model.pt")
+        return network
+
+    def check(self, network: nn.Module, run: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        for batch in (1, 3):
+            image = 50 * torch.randn(batch, 3, 1152, 896)
+            with torch.no_grad():
+                expected = network(image).softmax(dim=1)
+            torch.testing.assert_close(run(image).softmax(dim=1), expected, rtol=0, atol=1e-4)
+
+    def test_torchscript_gives_the_same_scores(self, bundle):
+        ckpt_export(args_file="configs/ckpt_export.json")
+        self.check(bundle, torch.jit.load("models/model.ts"))
+
+    @pytest.mark.slow
+    def test_onnx_gives_the_same_scores_for_any_batch(self, bundle):
+        needs_onnx()
+        import onnxruntime
+
+        onnx_export(args_file="configs/onnx_export.json")
+        session = onnxruntime.InferenceSession("models/model.onnx", providers=["CPUExecutionProvider"])
+        self.check(bundle, lambda image: torch.from_numpy(session.run(["pred"], {"image": image.numpy()})[0]))

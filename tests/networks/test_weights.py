@@ -17,7 +17,9 @@ from monai_e2e.networks import (
     BACKBONES,
     PatchClassifier,
     WholeImageClassifier,
+    choose_preparation,
     initialize,
+    load_classifier,
     load_imagenet,
     load_weights,
     make_backbone,
@@ -117,6 +119,47 @@ class TestReading:
         assert read_pixel_mean(checkpoint) == 52.0
         with pytest.raises(UserError, match="pixel_mean"):
             read_pixel_mean(saved({"weight": torch.zeros(2)}, tmp_path / "other.pt"))
+
+
+class TestWholeClassifier:
+    """A checkpoint alone is enough to classify: it says which network it is and how films are prepared for it."""
+
+    PREPARATION = {"image_size": [288, 224], "voi_lut": True, "patch_size": 64}  # noqa: RUF012 (never written to)
+
+    @pytest.mark.parametrize("make", [patch_net, whole_net])
+    def test_network_and_preparation_come_from_the_file(self, make, tmp_path):
+        trained = make(1, preparation=self.PREPARATION, pixel_mean=52.0).eval()
+        if make is whole_net:
+            trained.threshold.fill_(-1.5)
+        path = saved(trained.state_dict(), tmp_path / "model.pt")
+        loaded = load_classifier(path)
+        assert type(loaded) is type(trained)
+        assert not loaded.training
+        assert same(snapshot(loaded), snapshot(trained))
+        assert loaded.preparation == choose_preparation({"image_size": [9, 9]}, path) == self.PREPARATION
+
+    def test_preparation_is_the_papers_where_nothing_says_another(self, tmp_path):
+        paper = {"image_size": [1152, 896], "voi_lut": False, "patch_size": 224}
+        assert patch_net(1).preparation == choose_preparation({}) == paper
+        assert choose_preparation({"image_size": [288, 224]}, tmp_path / "absent.pt")["image_size"] == [288, 224]
+        with pytest.raises(UserError, match=r"unknown keys \['size'\]; allowed are: image_size, voi_lut, patch_size"):
+            patch_net(1, preparation={"size": 3})
+
+    def test_whole_image_network_has_its_own_preparation_and_not_the_patch_networks(self):
+        network = WholeImageClassifier(patch_net(1, preparation=self.PREPARATION), ["8x1"])
+        assert network.preparation["image_size"] == [1152, 896]
+
+    def test_file_that_does_not_say_its_network_is_refused_with_its_name(self, tmp_path):
+        state = patch_net(1).state_dict()
+        del state["architecture"]
+        with pytest.raises(UserError, match=r"model\.pt does not say which network it belongs to"):
+            load_classifier(saved(state, tmp_path / "model.pt"))
+
+    def test_training_that_starts_from_another_data_set_keeps_its_own_threshold(self, tmp_path):
+        trained = whole_net(1)
+        trained.threshold.fill_(2.0)
+        path = saved(trained.state_dict(), tmp_path / "whole.pt")
+        assert initialize(whole_net(2), "checkpoint", path, None, COMMAND).threshold == 0
 
 
 class TestLoading:

@@ -1,11 +1,14 @@
 """Reading a film into MONAI: rows × columns, 0–255, and the path that later names the prediction."""
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from PIL import Image
 
+from monai_e2e.data import read_mammogram
+from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
 from monai_e2e.transforms import LoadMammogram, LoadMammogramd
 
@@ -76,3 +79,15 @@ def test_batches_hold_images_and_a_list_of_paths(film):
     batch = next(iter(DataLoader(Dataset([{"image": str(path)}] * 2, LoadMammogramd("image")), batch_size=2)))
     assert batch["image"].shape == (2, 1, 4, 6)
     assert batch["image_path"] == [str(path)] * 2
+
+
+@pytest.mark.parametrize("voi_lut", [False, True])
+def test_window_of_the_file_is_applied_as_preparation_would(voi_lut, tmp_path):
+    write_inbreast(tmp_path / "inbreast", 2, workers=1)
+    path = next((tmp_path / "inbreast" / "AllDICOMs").rglob("*.dcm"))
+    dataset = pydicom.dcmread(path)
+    dataset.WindowCenter, dataset.WindowWidth = int(dataset.pixel_array.mean()), 50
+    dataset.save_as(path)
+    expected = torch.from_numpy(255 * read_mammogram(path, voi_lut))[None]
+    torch.testing.assert_close(LoadMammogramd(keys="image", voi_lut=voi_lut)({"image": path})["image"], expected)
+    assert ((expected > 0) & (expected < 255)).float().mean() < (0.3 if voi_lut else 1.0)
