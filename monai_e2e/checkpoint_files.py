@@ -91,6 +91,32 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_state(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read a state dict of plain tensors.
+
+    Args:
+        path: a file written by ``torch.save``; either the state dict or a dict that holds it under ``"model"``.
+
+    Raises:
+        UserError: when the file is absent, is not a checkpoint or holds anything but plain tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}: train the model first, or name another file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, OSError, EOFError, *UNFIT) as error:
+        # Torch's own message advises weights_only=False, which would run whatever code the file carries.
+        raise UserError(
+            f"{path} can't be read as plain tensors: it is damaged, no checkpoint, or holds Python objects, which may "
+            "carry code; fetch it again, or save the network's state_dict() with torch.save"
+        ) from error
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no state dict of tensors: save network.state_dict()")
+    return state
+
+
 def as_plain(value: Any, where: str) -> Any:
     """A value made of what ``torch.load(weights_only=True)`` reads; NumPy's scalars become Python's numbers."""
     if isinstance(value, np.generic):

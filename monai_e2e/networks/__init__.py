@@ -1,5 +1,6 @@
 """Networks of the paper: backbones, the patch classifier, the whole-image classifier, and their weights."""
 
+from monai_e2e.checkpoint_files import read_state
 from monai_e2e.networks.architecture import ARCHITECTURE, PREPARATION, architecture
 from monai_e2e.networks.backbones import (
     BACKBONES,
@@ -13,18 +14,18 @@ from monai_e2e.networks.backbones import (
     make_backbone,
 )
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
+from monai_e2e.networks.imagenet import load_imagenet
 from monai_e2e.networks.memory import checkpoint_activations
 from monai_e2e.networks.top import BottleneckUnit, PatchHeatmap, make_top, make_top_block
 from monai_e2e.networks.weights import (
+    check_preparation,
     choose_architecture,
     choose_preparation,
     initialize,
     load_classifier,
-    load_imagenet,
     load_weights,
     read_architecture,
     read_pixel_mean,
-    read_state,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "WholeImageClassifier",
     "YaroslavNet",
     "architecture",
+    "check_preparation",
     "checkpoint_activations",
     "choose_architecture",
     "choose_preparation",

@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import pickle
 from collections.abc import Mapping
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import nn
 
+from monai_e2e.checkpoint_files import read_state
 from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import ARCHITECTURE, architecture, complete_preparation, decode_architecture
-from monai_e2e.networks.backbones import BACKBONES, Backbone
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
+from monai_e2e.networks.imagenet import is_url, load_imagenet
 
 logger = logging.getLogger(__name__)
 
-#: What ``torch.load`` raises on files that aren't checkpoints (it has no common base class).
-_LOAD_ERRORS = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-)
 _FROM_CHECKPOINT = ("checkpoint", "checkpoint_or_scratch")
 _STARTS = (*_FROM_CHECKPOINT, "scratch", "imagenet")
-
-
-def read_state(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a state dict of plain tensors.
-
-    Args:
-        path: a file written by ``torch.save``; either the state dict or a dict that holds it under ``"model"``.
-
-    Raises:
-        UserError: when the file is absent, is not a checkpoint or holds anything but plain tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: train the model first, or name another file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except _LOAD_ERRORS as error:
-        # Torch's own message advises weights_only=False, which would run whatever code the file carries.
-        raise UserError(
-            f"{path} can't be read as plain tensors: it is damaged, no checkpoint, or holds Python objects, which may "
-            "carry code; fetch it again, or save the network's state_dict() with torch.save"
-        ) from error
-    state = content.get("model", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no state dict of tensors: save network.state_dict()")
-    return state
 
 
 def read_pixel_mean(path: str | Path) -> float:
@@ -119,6 +79,26 @@ def choose_preparation(settings: Mapping[str, Any], checkpoint: str | Path | Non
         if found is not None:
             return complete_preparation(found)
     return complete_preparation({key: settings[key] for key in ("image_size", "patch_size") if key in settings})
+
+
+def check_preparation(preparation: Mapping[str, Any], checkpoint: str | Path) -> dict[str, Any]:
+    """Refuse images that were made otherwise than those that a network was trained on; else return ``preparation``.
+
+    Args:
+        preparation: how the images were made, as :func:`monai_e2e.data.preparation` says it.
+        checkpoint: file of the network's weights.
+
+    Raises:
+        UserError: when the file cannot be read, or says that its images were made otherwise.
+    """
+    wanted = choose_preparation(preparation, checkpoint)
+    for key, value in preparation.items():
+        if value != wanted[key]:
+            raise UserError(
+                f"{checkpoint} was trained on images with {key} {wanted[key]}, these have {value}: prepare the films "
+                "with the same settings, or train on these"
+            )
+    return dict(preparation)
 
 
 def load_classifier(path: str | Path) -> PatchClassifier | WholeImageClassifier:
@@ -217,72 +197,6 @@ def _both_architectures(network: nn.Module, state: Mapping[str, torch.Tensor]) -
     return f": {differences}" if differences else hint
 
 
-def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
-    """Load torchvision's ImageNet weights into a backbone, leaving its classifier aside.
-
-    Args:
-        backbone: a backbone of :data:`monai_e2e.networks.BACKBONES` at width 1.0 with three input channels.
-        source: ``"imagenet"``, an URL whose file name carries its SHA-256 as torchvision's do, or a local file.
-
-    Raises:
-        UserError: when the download fails, the hash differs or the weights don't fit.
-    """
-    if source == "imagenet":
-        url = getattr(backbone, "imagenet_url", None)
-        if url is None:
-            known = ", ".join(name for name, known in BACKBONES.items() if known.imagenet_url)
-            raise UserError(f"no ImageNet weights known for '{type(backbone).__name__}', only for: {known}")
-        source = url
-    path = _download(source) if _is_url(source) else source
-    state = read_state(path)
-    if isinstance(backbone, Backbone):
-        state = backbone.from_torchvision(state)
-    wanted = backbone.state_dict()
-    for key, value in wanted.items():
-        if key.endswith("num_batches_tracked") and key not in state:
-            continue  # older files lack these counters, which nothing here reads
-        if key not in state or state[key].shape != value.shape:
-            found = list(state[key].shape) if key in state else "absent"
-            raise UserError(f"{path} does not fit: '{key}' is {found}, not {list(value.shape)}")
-    backbone.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
-    logger.info("Backbone starts from %s.", path)
-    return backbone
-
-
-def _is_url(source: str) -> bool:
-    return source.startswith(("http://", "https://"))
-
-
-def _download(url: str) -> str:
-    name = url.rsplit("/", 1)[-1]
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    target = folder / name
-    match = torch.hub.HASH_REGEX.search(name)
-    digest = match.group(1) if match else None
-    if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest)
-        except (URLError, HTTPException, OSError, RuntimeError) as error:
-            raise UserError(
-                f"cannot download {url} ({error}): fetch it elsewhere and put it at {target}, or pass --weights FILE"
-            ) from error
-    elif digest and not _sha256(target).startswith(digest):
-        raise UserError(
-            f"{target} is damaged or another file: its SHA-256 begins with {_sha256(target)[:8]}, not with {digest}; "
-            f"delete it and run again, or fetch {url} elsewhere and put it there"
-        )
-    return str(target)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def initialize(
     network: nn.Module,
     weights: str,
@@ -306,7 +220,7 @@ def initialize(
     Raises:
         UserError: when the checkpoint is required and absent, or does not fit.
     """
-    if weights not in _STARTS and not _is_url(weights) and not Path(weights).is_file():
+    if weights not in _STARTS and not is_url(weights) and not Path(weights).is_file():
         raise UserError(f"weights '{weights}': no such file; give a file, an URL or one of: {', '.join(_STARTS)}")
     if weights in _FROM_CHECKPOINT and checkpoint is None:
         raise UserError(f"weights '{weights}' needs a checkpoint: this training has none before it")

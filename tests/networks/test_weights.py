@@ -17,6 +17,7 @@ from monai_e2e.networks import (
     BACKBONES,
     PatchClassifier,
     WholeImageClassifier,
+    check_preparation,
     choose_preparation,
     initialize,
     load_classifier,
@@ -144,6 +145,13 @@ class TestWholeClassifier:
         assert choose_preparation({"image_size": [288, 224]}, tmp_path / "absent.pt")["image_size"] == [288, 224]
         with pytest.raises(UserError, match=r"unknown keys \['size'\]; allowed are: image_size, voi_lut, patch_size"):
             patch_net(1, preparation={"size": 3})
+
+    def test_images_made_otherwise_than_the_networks_own_are_refused(self, tmp_path):
+        path = saved(whole_net(1, preparation=self.PREPARATION).state_dict(), tmp_path / "model.pt")
+        same = {"image_size": [288, 224], "voi_lut": True}
+        assert check_preparation(same, path) == same
+        with pytest.raises(UserError, match=r"model\.pt was trained on images with voi_lut True, these have False"):
+            check_preparation({**same, "voi_lut": False}, path)
 
     def test_whole_image_network_has_its_own_preparation_and_not_the_patch_networks(self):
         network = WholeImageClassifier(patch_net(1, preparation=self.PREPARATION), ["8x1"])
@@ -275,7 +283,7 @@ class TestDownload:
             torchvision_file(name, Path(target))
 
         monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
-        monkeypatch.setattr("monai_e2e.networks.weights._sha256", lambda path: digest)
+        monkeypatch.setattr("monai_e2e.networks.imagenet._sha256", lambda path: digest)
         for _ in range(2):  # the second time from the cache
             load_imagenet(make_backbone(name, width=0.0625), "imagenet")
         url = BACKBONES[name].imagenet_url
