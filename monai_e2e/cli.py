@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_e2e import __version__
+from monai_e2e.cli_results import add_parsers
 from monai_e2e.errors import UserError
 
 
@@ -95,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         help="mean (0-255) subtracted from the images (default: 44.33 where MODEL's name has 'inbreast', else 52.18)",
     )
 
+    add_parsers(commands)
+
     demo = commands.add_parser("demo", help="the whole pipeline on phantoms, with a report")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
     demo.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)")
@@ -102,8 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     # Imported here, since each command needs a part only and torch takes seconds to load.
+    if hasattr(arguments, "run"):
+        return arguments.run(arguments)
     if arguments.command == "phantom":
         from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 
@@ -128,6 +133,7 @@ def _run(arguments: argparse.Namespace) -> None:
         from monai_e2e.demo import format_summary, run_demo
 
         print(format_summary(run_demo(arguments.out, arguments.bundles, arguments.seed)))
+    return 0
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -183,14 +189,13 @@ def _convert_keras(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 2 for a user's mistake."""
+    """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some films failed."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
-        _run(arguments)
+        return _run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0

@@ -225,7 +225,7 @@ def _summary(demo: Demo, seeds: list[int], seconds: float) -> dict:
         chosen = score(f"{kind}/seed{seeds[0]}")
         return {
             "auc": chosen["auc"],
-            "auc_ci": chosen["auc_ci"],
+            "auc_ci": chosen["auc_ci_delong"],
             "auc_mean": mean(aucs[kind]),
             "auc_by_seed": aucs[kind],
         }

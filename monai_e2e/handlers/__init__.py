@@ -1,5 +1,6 @@
 """Ignite handlers that MONAI lacks."""
 
+from monai_e2e.handlers.auc import AucInterval
 from monai_e2e.handlers.checkpoints import BestModel, TrainingCheckpoint
 from monai_e2e.handlers.checks import Progress, StopOnBadLoss
 from monai_e2e.handlers.pictures import TrainingPictures
@@ -9,6 +10,7 @@ from monai_e2e.handlers.run_record import RunRecord
 from monai_e2e.handlers.stages import StagedTraining
 
 __all__ = [
+    "AucInterval",
     "BestModel",
     "PredictionWriter",
     "Progress",

@@ -5,11 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from torch import nn
 
-from monai_e2e.metrics import plot_roc, score_binary, score_classes, write_predictions, write_score
+from monai_e2e.metrics import (
+    MODEL_THRESHOLD,
+    lesion_words,
+    read_predictions,
+    score_classes,
+    score_rows,
+    write_predictions,
+    write_results,
+    write_score,
+    write_table,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +40,24 @@ def binary_scores(output: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, tor
 
 
 class PredictionWriter:
-    """Collect an evaluator's logits and write ``predictions.csv``, and with labels ``score.json`` and ``roc.png``.
+    """Collect an evaluator's logits and write ``predictions.csv``, and with labels what the command ``score`` writes.
+
+    With two logits, negative and positive, the rows have the columns of
+    :data:`~monai_e2e.metrics.PREDICTION_COLUMNS`, and the results are those of
+    :func:`~monai_e2e.metrics.write_results`: ``score.json``, curves and ``report.html``. With more they are the classes
+    named by ``classes``, and ``score.json`` holds the accuracy and the confusion matrix.
 
     Expects ``engine.state.output`` with ``pred`` (logits ``[B, C]``) and ``engine.state.batch`` with lists under
     ``image_path``, ``image_id`` (else the path's stem names the row), ``label`` (where known) and the id keys (not
-    decollated). Two logits are negative and positive;
-    more are the classes named by ``classes``.
+    decollated).
 
     Args:
         output_dir: folder for the files.
         classes: names of the logits where there are more than two.
         id_keys: further keys of a sample that become columns.
+        samples: the samples of the data list, looked up by the path under ``image`` for ``density`` and ``lesions``.
+        network: network whose buffer ``threshold`` (log-odds, 0 where no validation chose one) is the operating point.
+        model: name of the model, for the column of that name.
     """
 
     def __init__(
@@ -46,10 +65,16 @@ class PredictionWriter:
         output_dir: str | Path,
         classes: Sequence[str] = ("negative", "positive"),
         id_keys: Sequence[str] = ("patient_id", "laterality", "view"),
+        samples: Sequence[Mapping[str, Any]] = (),
+        network: nn.Module | None = None,
+        model: str = "",
     ) -> None:
         self.output_dir = Path(output_dir)
         self.classes = tuple(classes)
         self.id_keys = tuple(id_keys)
+        self.samples = {str(sample["image"]): sample for sample in samples}
+        self.network = network
+        self.model = model
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator."""
@@ -58,51 +83,66 @@ class PredictionWriter:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _start(self, engine: Engine) -> None:
-        self._rows: list[dict] = []
-        self._labels: list[int] = []
+        self._rows: list[dict[str, Any]] = []
         self._logits: list[torch.Tensor] = []
 
     def _collect(self, engine: Engine) -> None:
         batch = engine.state.batch
+        labels = torch.as_tensor(batch["label"]).tolist() if "label" in batch else None
         for index, path in enumerate(batch["image_path"]):
-            ids = {key: batch[key][index] for key in self.id_keys if key in batch}
-            name = batch["image_id"][index] if "image_id" in batch else Path(path).stem
-            self._rows.append({"image": name, **ids})
+            row = {"image": batch["image_id"][index] if "image_id" in batch else Path(path).stem}
+            row |= {key: batch[key][index] for key in self.id_keys if key in batch}
+            if labels is not None:
+                row["label"] = labels[index]
+            if str(path) in self.samples:
+                sample = self.samples[str(path)]
+                row |= {"density": sample.get("density"), "lesion_type": lesion_words(sample.get("lesions", []))}
+            self._rows.append(row)
         self._logits.append(engine.state.output["pred"].detach().float().cpu())
-        if "label" in batch:
-            self._labels += torch.as_tensor(batch["label"]).tolist()
 
     def _write(self, engine: Engine) -> None:
-        logits = torch.cat(self._logits)
-        scores = logit_of_positive(logits).tolist()
-        probabilities = logits.softmax(dim=1)
-        predicted = logits.argmax(dim=1).tolist()
-        for index, row in enumerate(self._rows):
-            if self._labels:
-                row["label"] = self._labels[index]
-            if len(self.classes) == 2:
-                row |= {"p_malignant": f"{probabilities[index, 1]:.6f}", "logit": f"{scores[index]:.6f}"}
-            else:
-                row["predicted"] = predicted[index]
-                row |= {f"p_{name}": f"{p:.6f}" for name, p in zip(self.classes, probabilities[index], strict=True)}
-        write_predictions(self.output_dir / "predictions.csv", self._rows)
-        logger.info("%d predictions: %s", len(self._rows), self.output_dir / "predictions.csv")
-        if self._labels:
-            self._score(self._labels, scores, predicted)
-
-    def _score(self, labels: list[int], scores: list[float], predicted: list[int]) -> None:
+        path, logits = self.output_dir / "predictions.csv", torch.cat(self._logits)
         if len(self.classes) == 2:
-            score = {"image": score_binary(labels, scores)}
-            plot_roc({"per image": (labels, scores)}, self.output_dir / "roc.png")
-            image = score["image"]
-            logger.info(
-                "AUC %.3f (95 %% interval %.3f–%.3f) on %d images, %d of them positive.",
-                image["auc"],
-                *image["auc_ci"],
-                image["n"],
-                image["positive"],
-            )
+            self._write_binary(path, logit_of_positive(logits).double())
         else:
-            score = {"patch": score_classes(labels, predicted, self.classes)}
-            logger.info("Accuracy %.3f on %d patches.", score["patch"]["accuracy"], score["patch"]["n"])
-        write_score(self.output_dir / "score.json", score)
+            self._write_classes(path, logits)
+        logger.info("%d predictions: %s", len(self._rows), path)
+
+    def _write_binary(self, path: Path, log_odds: torch.Tensor) -> None:
+        threshold = self._threshold()
+        probability = None if threshold is None else torch.tensor(threshold).double().sigmoid().item()
+        scores = {"logit": log_odds.tolist(), "p_malignant": log_odds.sigmoid().tolist()}
+        for index, row in enumerate(self._rows):
+            row |= {name: values[index] for name, values in scores.items()}
+            row |= {"threshold": probability, "model": self.model}
+        write_predictions(path, self._rows)
+        if "label" not in self._rows[0]:
+            return
+        rows = read_predictions(path)  # rounded as they are there, so that the command finds the same
+        scored = score_rows(rows, threshold, threshold_source=MODEL_THRESHOLD)
+        write_results(self.output_dir, scored, rows)
+        image = scored["image"]
+        logger.info(
+            "AUC %.3f (95 %% interval %.3f–%.3f) on %d images, %d of them positive.",
+            image["auc"],
+            *image["auc_ci_delong"],
+            image["n"],
+            image["positive"],
+        )
+
+    def _write_classes(self, path: Path, logits: torch.Tensor) -> None:
+        predicted = logits.argmax(dim=1).tolist()
+        for row, best, probabilities in zip(self._rows, predicted, logits.softmax(dim=1).tolist(), strict=True):
+            row["predicted"] = best
+            row |= {f"p_{name}": p for name, p in zip(self.classes, probabilities, strict=True)}
+        write_table(path, self._rows)
+        if "label" in self._rows[0]:
+            score = score_classes([row["label"] for row in self._rows], predicted, self.classes)
+            write_score(self.output_dir / "score.json", {"patch": score})
+            logger.info("Accuracy %.3f on %d patches.", score["accuracy"], score["n"])
+
+    def _threshold(self) -> float | None:
+        """The network's operating point in log-odds, None where no validation has chosen one."""
+        network = getattr(self.network, "module", self.network)
+        threshold = float(getattr(network, "threshold", 0.0))
+        return None if threshold == 0.0 else threshold

@@ -1,6 +1,57 @@
-"""Statistics of predictions."""
+"""Statistics of predictions: AUC with intervals, operating points, calibration, breasts and exams, reports."""
 
-from monai_e2e.metrics.auc import roc_auc
-from monai_e2e.metrics.report import plot_roc, score_binary, score_classes, write_predictions, write_score
+from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS, aggregate_breasts, aggregate_exams
+from monai_e2e.metrics.auc import compare_aucs, delong_covariance, roc_auc
+from monai_e2e.metrics.bootstrap import patient_bootstrap, weighted_auc, weighted_average_precision
+from monai_e2e.metrics.calibration import brier_score, reliability
+from monai_e2e.metrics.files import MODEL_THRESHOLD, format_scores, score_file, write_results
+from monai_e2e.metrics.labels import join_labels, lesion_words, read_labels, require_labels
+from monai_e2e.metrics.operating import (
+    choose_threshold,
+    performance_at,
+    sensitivity_at_specificity,
+    specificity_at_sensitivity,
+    wilson_interval,
+)
+from monai_e2e.metrics.plots import plot_calibration, plot_pr, plot_roc
+from monai_e2e.metrics.report import compare_rows, score_classes, score_rows, write_score
+from monai_e2e.metrics.tables import PREDICTION_COLUMNS, read_predictions, write_predictions, write_table
 
-__all__ = ["plot_roc", "roc_auc", "score_binary", "score_classes", "write_predictions", "write_score"]
+__all__ = [
+    "BREAST_COLUMNS",
+    "EXAM_COLUMNS",
+    "MODEL_THRESHOLD",
+    "PREDICTION_COLUMNS",
+    "aggregate_breasts",
+    "aggregate_exams",
+    "brier_score",
+    "choose_threshold",
+    "compare_aucs",
+    "compare_rows",
+    "delong_covariance",
+    "format_scores",
+    "join_labels",
+    "lesion_words",
+    "patient_bootstrap",
+    "performance_at",
+    "plot_calibration",
+    "plot_pr",
+    "plot_roc",
+    "read_labels",
+    "read_predictions",
+    "reliability",
+    "require_labels",
+    "roc_auc",
+    "score_classes",
+    "score_file",
+    "score_rows",
+    "sensitivity_at_specificity",
+    "specificity_at_sensitivity",
+    "weighted_auc",
+    "weighted_average_precision",
+    "wilson_interval",
+    "write_predictions",
+    "write_results",
+    "write_score",
+    "write_table",
+]

@@ -1,4 +1,4 @@
-"""What an evaluator leaves behind: one row for each image, the score where labels are known, the curve."""
+"""What an evaluator leaves behind: one row for each image, and where labels are known what `score` would write."""
 
 import csv
 import json
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from monai_e2e.handlers import PredictionWriter, binary_scores, logit_of_positive
+from monai_e2e.metrics import PREDICTION_COLUMNS, score_file
 
 # Logits of five images; negative 0 and positive 1 of the labelled are separated but for one pair of six.
 LOGITS = [[2.0, -1.0], [0.5, 0.0], [0.0, 1.0], [1.0, 1.2], [-3.0, 4.0]]
@@ -52,7 +53,7 @@ def rows(tmp_path: Path) -> list[dict[str, str]]:
 def test_one_row_for_each_image_in_order(tmp_path):
     evaluate(tmp_path, LOGITS, LABELS)
     table = rows(tmp_path)
-    assert list(table[0]) == ["image", "patient_id", "laterality", "view", "label", "p_malignant", "logit"]
+    assert list(table[0]) == [name for name in PREDICTION_COLUMNS if name not in ("density", "lesion_type")]
     assert [row["image"] for row in table] == [f"film{i}" for i in range(5)]
     assert [row["patient_id"] for row in table] == [f"P{i}" for i in range(5)]
     assert [int(row["label"]) for row in table] == LABELS
@@ -67,7 +68,7 @@ def test_score_and_curve_are_of_all_batches_together(tmp_path):
     assert (score["n"], score["positive"]) == (5, 2)
     assert score["auc"] == pytest.approx(5 / 6)  # film 2 (logit 1.0) stands above film 3 (0.2)
     assert score["auc"] == pytest.approx(evaluator.state.metrics["auc"])
-    assert score["auc_ci"][0] < score["auc"] < score["auc_ci"][1]
+    assert score["auc_ci_delong"][0] < score["auc"] < score["auc_ci_delong"][1]
     with Image.open(tmp_path / "roc.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 300
@@ -75,8 +76,51 @@ def test_score_and_curve_are_of_all_batches_together(tmp_path):
 
 def test_without_labels_there_are_predictions_and_no_score(tmp_path):
     evaluate(tmp_path, LOGITS, None, ids=False)
-    assert list(rows(tmp_path)[0]) == ["image", "p_malignant", "logit"]
+    assert not {"label", "density", "lesion_type"} & set(rows(tmp_path)[0])
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+class WithThreshold(nn.Identity):
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.register_buffer("threshold", torch.tensor(threshold))
+
+
+def test_density_lesions_and_the_models_threshold_become_columns(tmp_path):
+    lesions = [{"type": "mass"}, {"type": "calcification"}]
+    samples = [{"image": "/films/film3.png", "density": 3, "lesions": lesions}]
+    evaluate(tmp_path, LOGITS, LABELS, samples=samples, network=WithThreshold(0.5), model="ours")
+    table = rows(tmp_path)
+    assert list(table[0]) == list(PREDICTION_COLUMNS)
+    assert [row["density"] for row in table] == ["", "", "", "3", ""]
+    assert [row["lesion_type"] for row in table] == ["", "", "", "calcification+mass", ""]
+    assert [float(row["threshold"]) for row in table] == pytest.approx([1 / (1 + math.exp(-0.5))] * 5, abs=1e-11)
+    assert {row["model"] for row in table} == {"ours"}
+    score = json.loads((tmp_path / "score.json").read_text())
+    assert score["image"]["at_threshold"]["threshold_logit"] == 0.5
+    assert score["image"]["at_threshold"]["false_positive"] == 1  # film 2, whose logit is 1
+
+
+def test_threshold_that_no_validation_chose_is_none(tmp_path):
+    evaluate(tmp_path, LOGITS, LABELS, network=WithThreshold(0.0))
+    assert {row["threshold"] for row in rows(tmp_path)} == {""}
+    assert "at_threshold" not in json.loads((tmp_path / "score.json").read_text())["image"]
+
+
+def test_files_are_those_of_the_command(tmp_path):
+    evaluate(tmp_path / "handler", LOGITS, LABELS, network=WithThreshold(0.5))
+    score_file(tmp_path / "handler" / "predictions.csv", out=tmp_path / "command")
+    names = sorted(path.name for path in (tmp_path / "command").iterdir())
+    assert sorted(path.name for path in (tmp_path / "handler").iterdir()) == sorted([*names, "predictions.csv"])
+    scores = [json.loads((tmp_path / by / "score.json").read_text()) for by in ("handler", "command")]
+    for score in scores:  # the file has the threshold as a probability
+        score["settings"].pop("threshold")
+        for level in ("image", "breast", "exam"):
+            values = [score[level]["at_threshold"].pop(name) for name in ("threshold", "threshold_logit")]
+            assert values == pytest.approx([1 / (1 + math.exp(-0.5)), 0.5])
+    assert scores[0] == scores[1]
+    for name in ("roc.csv", "pr.csv", "roc.png", "pr.png", "calibration.png"):
+        assert (tmp_path / "handler" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
 
 
 def test_classes_of_patches_get_a_column_each_and_a_confusion_matrix(tmp_path):

@@ -1,4 +1,4 @@
-"""The AUC against scikit-learn and against DeLong's formulas written out pair by pair."""
+"""The AUC against scikit-learn, against DeLong's formulas written out pair by pair and against a published example."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import roc_auc
+from monai_e2e.metrics import compare_aucs, delong_covariance, roc_auc
 
 
 def sample(seed: int, n: int = 60, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -119,3 +119,88 @@ def test_a_single_positive_sample_still_has_an_interval_around_its_auc(seed):
 def test_impossible_input_is_a_users_mistake(labels, scores, message):
     with pytest.raises(UserError, match=message):
         roc_auc(labels, scores)
+
+
+#: 43 patients with ovarian cancer: albumin, total protein, K-G score, and whether surgery helped. DeLong et al.,
+#: Biometrics 1988, as printed in the SAS/STAT User's Guide, The LOGISTIC Procedure, example "Comparing Receiver
+#: Operating Characteristic Curves", with that example's results below.
+OVARIAN = """
+3.0 5.8 10 0   3.2 6.3 5 1   3.9 6.8 3 1   2.8 4.8 6 0   3.2 5.8 3 1   0.9 4.0 5 0   2.5 5.7 8 0   1.6 5.6 5 1
+3.8 5.7 5 1    3.7 6.7 6 1   3.2 5.4 4 1   3.8 6.6 6 1   4.1 6.6 5 1   3.6 5.7 5 1   4.3 7.0 4 1   3.6 6.7 4 0
+2.3 4.4 6 1    4.2 7.6 4 0   4.0 6.6 6 0   3.5 5.8 6 1   3.8 6.8 7 1   3.0 4.7 8 0   4.5 7.4 5 1   3.7 7.4 5 1
+3.1 6.6 6 1    4.1 8.2 6 1   4.3 7.0 5 1   4.3 6.5 4 1   3.2 5.1 5 1   2.6 4.7 6 1   3.3 6.8 6 0   1.7 4.0 7 0
+3.7 6.1 5 1    3.3 6.3 7 1   4.2 7.7 6 1   3.5 6.2 5 1   2.9 5.7 9 0   2.1 4.8 7 1   2.8 6.2 8 0   4.0 7.0 7 1
+3.3 5.7 6 1    3.7 6.9 5 1   3.6 6.6 5 1
+"""
+
+
+def ovarian() -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    albumin, protein, kg, labels = np.array(OVARIAN.split(), dtype=float).reshape(-1, 4).T
+    return labels.astype(int), {"albumin": albumin, "protein": protein, "kg": -kg}  # a low K-G score is the good one
+
+
+def test_published_example_has_the_printed_areas_and_standard_errors():
+    labels, scores = ovarian()
+    aucs, covariance = delong_covariance(labels, [scores["kg"], scores["protein"], scores["albumin"]])
+    assert aucs == pytest.approx([0.7258, 0.6478, 0.7366], abs=5e-5)
+    assert np.sqrt(np.diag(covariance)) == pytest.approx([0.1028, 0.1000, 0.0927], abs=5e-5)
+    contrast = np.array([[-1, 1, 0], [-1, 0, 1]])
+    difference = contrast @ aucs
+    chi_square = difference @ np.linalg.solve(contrast @ covariance @ contrast.T, difference)
+    assert chi_square == pytest.approx(2.5340, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("test", "difference", "error", "low", "high", "chi_square", "p"),
+    [
+        ("protein", -0.0780, 0.1046, -0.2830, 0.1271, 0.5554, 0.4561),
+        ("albumin", 0.0108, 0.0953, -0.1761, 0.1976, 0.0127, 0.9102),
+    ],
+)
+def test_published_example_has_the_printed_paired_tests(test, difference, error, low, high, chi_square, p):
+    labels, scores = ovarian()
+    result = compare_aucs(labels, scores[test], scores["kg"])
+    assert result["difference"] == pytest.approx(difference, abs=5e-5)
+    assert result["difference"] / result["z"] == pytest.approx(error, abs=5e-5)
+    assert result["difference_ci"] == pytest.approx([low, high], abs=5e-5)
+    assert result["z"] ** 2 == pytest.approx(chi_square, abs=5e-5)
+    assert result["p"] == pytest.approx(p, abs=5e-5)
+
+
+def test_exchanging_the_classifiers_turns_the_difference_round():
+    labels, scores = sample(5)
+    other = scores + np.random.default_rng(1).normal(size=scores.size)
+    one, two = compare_aucs(labels, scores, other), compare_aucs(labels, other, scores)
+    assert one["difference"] == pytest.approx(-two["difference"])
+    assert one["difference_ci"] == pytest.approx([-limit for limit in reversed(two["difference_ci"])])
+    assert one["p"] == pytest.approx(two["p"])
+    assert (one["auc_first"], one["auc_second"]) == (roc_auc(labels, scores)[0], roc_auc(labels, other)[0])
+
+
+def test_classifiers_that_order_the_samples_alike_do_not_differ():
+    labels, scores = sample(6)
+    result = compare_aucs(labels, scores, np.exp(scores))
+    assert (result["difference"], result["difference_ci"], result["z"], result["p"]) == (0, [0, 0], 0, 1)
+
+
+def test_difference_without_any_variance_has_no_test():
+    result = compare_aucs([0, 0, 1, 1], [1, 2, 3, 4], [0, 0, 0, 0])
+    assert result["difference"] == 0.5
+    assert (result["difference_ci"], result["z"], result["p"]) == (None, None, None)
+
+
+def test_paired_test_finds_a_difference_that_is_none_about_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40)
+    found = 0
+    for _ in range(400):
+        shared = random.normal(labels * 1.0)
+        found += compare_aucs(labels, *(shared + random.normal(size=(2, labels.size))))["p"] < 0.05
+    assert 0.025 < found / 400 < 0.08
+
+
+def test_paired_test_refuses_what_the_auc_refuses():
+    with pytest.raises(UserError, match="1 of 2 scores are NaN"):
+        compare_aucs([0, 1], [0.0, 1.0], [0.0, float("nan")])
+    with pytest.raises(UserError, match="one length"):
+        compare_aucs([0, 1], [0.0, 1.0], [0.0, 1.0, 2.0])

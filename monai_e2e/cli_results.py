@@ -1,0 +1,194 @@
+"""The commands that turn models and films into results: ``predict``, ``score``, ``forest``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.errors import UserError
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the commands to ``monai-e2e``'s subparsers."""
+    _add_predict(commands.add_parser("predict", help="classify mammograms by one model or the mean of several"))
+    _add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
+    _add_forest(commands.add_parser("forest", help="a random forest on heatmaps, the paper's rival design"))
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Classify mammograms by one trained model, or by the mean of several models' probabilities. How films are "
+        "prepared is the models' own. Run the same command again to go on with a run that was stopped. "
+        "For research, not for diagnosis."
+    )
+    parser.add_argument(
+        "models", nargs="+", type=Path, metavar="MODEL", help="a trained bundle's folder, or a checkpoint (model.pt)"
+    )
+    parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG, or prepared folder")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results: new, empty or to be taken up")
+    parser.add_argument(
+        "--partition",
+        choices=["training", "validation", "test"],
+        default="test",
+        help="of a prepared folder (default: test)",
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help="of your own films: image,patient_id[,exam_id,laterality,view,label,density]; image is the path in SRC",
+    )
+    parser.add_argument("--tta", choices=["flips"], help="average over the four flips of each film, as in the paper")
+    parser.add_argument(
+        "--heatmap",
+        action="store_true",
+        help="write heatmaps of the patch classes and overlays; by a patch classifier among the models, else by the "
+        "bundle ddsm_patch beside the first",
+    )
+    parser.add_argument("--heatmap-format", choices=["npy", "nifti"], default="npy", help="default: npy")
+    parser.add_argument(
+        "--dicom", action="store_true", help="write a Secondary Capture and a Structured Report for each DICOM film"
+    )
+    parser.add_argument(
+        "--keep-identity", action="store_true", help="with --dicom: copy patient and study from the film, for a PACS"
+    )
+    parser.add_argument(
+        "--aggregate", choices=["mean", "max"], default="mean", help="of a breast's views (default: mean)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
+    parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
+    parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
+    parser.add_argument(
+        "--workers", type=int, default=None, help="processes that read films (default: one for each core, at most 4)"
+    )
+    parser.set_defaults(run=_predict)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from monai_e2e.predict import Options, predict
+
+    if arguments.keep_identity and not arguments.dicom:
+        raise UserError("--keep-identity is about DICOM results: add --dicom, or leave it out")
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size {arguments.batch_size}: give 1 or more")
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it logs each module that it copies
+    names = [field.name for field in fields(Options)]
+    options = Options(**{name: getattr(arguments, name) for name in names})
+    outcome = predict(arguments.models, arguments.src, arguments.out, options)
+    again = f", {outcome.earlier} of them before" if outcome.earlier else ""
+    print(f"{outcome.predicted} films predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
+    if outcome.failed:
+        print(f"{outcome.failed} films failed: {arguments.out}/failures.csv; the same command tries them again")
+    print(f"Next: monai-e2e score {arguments.out}/predictions.csv")
+    return 1 if outcome.failed else 0
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_score)
+    parser.description = (
+        "AUC with intervals, operating points, calibration and subgroups, per image, breast and exam: score.json, "
+        "report.html, and roc, pr and calibration as PNG and CSV. For research, not for diagnosis."
+    )
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="predictions.csv, or the meta-repository's CSV with image_index,malignant_pred,malignant_label",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="CSV|PREPARED",
+        help="labels, where the predictions have none: image,label[,patient_id,exam_id,laterality,view,density,"
+        "lesion_type], or a prepared folder",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="OTHER.csv",
+        help="predictions of other models on the same images, for DeLong's paired test",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: the predictions')")
+    parser.add_argument(
+        "--aggregate", choices=["mean", "max"], default="mean", help="views of a breast to its score (default: mean)"
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="probability from which on an image counts as positive"
+    )
+    parser.add_argument(
+        "--threshold-from",
+        type=Path,
+        metavar="VALIDATION.csv",
+        help="choose it on these labelled predictions of other patients, by Youden's index (default: the model's own, "
+        "from the predictions' column threshold)",
+    )
+    parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from monai_e2e.metrics import format_scores, score_file
+
+    scored = score_file(
+        arguments.predictions,
+        labels=arguments.labels,
+        compare=arguments.compare,
+        out=arguments.out,
+        how=arguments.aggregate,
+        threshold=arguments.threshold,
+        threshold_from=arguments.threshold_from,
+        drop_unlabelled=arguments.drop_unlabelled,
+        seed=arguments.seed,
+        resamples=arguments.resamples,
+    )
+    print(format_scores(scored))
+    print(f"Report: {(arguments.out or arguments.predictions.parent) / 'report.html'}")
+    return 0
+
+
+def _add_forest(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Fit a random forest to features of the patch classifier's heatmaps: the regions above several cut-offs, "
+        "counted and measured (paper, Appendix 1). It learns from the training partition; the validation partition "
+        "chooses the size of its leaves and the threshold; the test partition is scored. Writes features.csv, "
+        "forest.json, predictions.csv, score.json and report.html."
+    )
+    parser.add_argument("patch_model", metavar="PATCH_MODEL", help="bundle of a patch classifier, or its checkpoint")
+    parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that it was trained on")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
+    parser.add_argument("--trees", type=int, default=500, help="number of trees (default: 500)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the trees (default: 0)")
+    parser.add_argument(
+        "--cutoffs",
+        type=float,
+        nargs="+",
+        default=[0.3, 0.5, 0.7, 0.9],
+        metavar="P",
+        help="probabilities at which heatmaps are cut (default: 0.3 0.5 0.7 0.9)",
+    )
+    parser.add_argument("--device", help="where the network runs, such as cuda or cpu (default: a GPU if there is one)")
+    parser.set_defaults(run=_forest)
+
+
+def _forest(arguments: argparse.Namespace) -> int:
+    from monai_e2e.forest import run_forest
+    from monai_e2e.metrics import format_scores
+
+    scored = run_forest(
+        arguments.patch_model,
+        arguments.prepared,
+        arguments.out,
+        trees=arguments.trees,
+        seed=arguments.seed,
+        cutoffs=arguments.cutoffs,
+        device=arguments.device,
+    )
+    print(format_scores(scored))
+    print(f"Report: {arguments.out / 'report.html'}")
+    return 0

@@ -1,0 +1,83 @@
+"""The AUC with its interval each epoch, and the operating point that a validation chooses."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.utils import evenly_divisible_all_gather
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from monai_e2e.errors import UserError
+from monai_e2e.handlers.predictions import logit_of_positive
+from monai_e2e.handlers.reproducible import rank
+from monai_e2e.metrics import choose_threshold, roc_auc
+
+logger = logging.getLogger(__name__)
+
+
+class AucInterval:
+    """Log an evaluator's AUC with DeLong's 95 % interval, and give the network the threshold that suits it.
+
+    After each epoch ``engine.state.metrics`` has ``val_auc``, ``val_auc_low`` and ``val_auc_high``, and the network's
+    buffer ``threshold`` the log-odds with the largest Youden index, so that a best model that is saved then carries an
+    operating point chosen on validation data. With one class or scores that are no numbers there is a warning and a
+    NaN instead, and the threshold stays.
+
+    It is a handler, to be listed before those that log metrics or save the network; or one of the evaluator's metrics,
+    whose key then goes before ``_low`` and ``_high``, which MONAI always computes before it runs handlers.
+
+    Expects outputs with ``pred`` (logits ``[B, 2]``) and ``label`` (``[B]``, 0 or 1), not decollated. In a distributed
+    run name it on all ranks: the images of all of them are scored together.
+
+    Args:
+        network: network whose buffer ``threshold`` is to be set; None: of none.
+    """
+
+    def __init__(self, network: nn.Module | None = None) -> None:
+        self.network = network.module if isinstance(network, DistributedDataParallel) else network
+        if self.network is not None and not isinstance(getattr(self.network, "threshold", None), torch.Tensor):
+            raise UserError(
+                f"{type(self.network).__name__} has no buffer 'threshold' to set: leave out network, or give it one"
+            )
+
+    def attach(self, engine: Engine, name: str = "val_auc") -> None:
+        """Attach to the evaluator; the names of the metrics begin with ``name``."""
+        self.name = name
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._complete)
+
+    def _start(self, engine: Engine) -> None:
+        self._logits: list[torch.Tensor] = []
+        self._labels: list[torch.Tensor] = []
+        # An epoch without AUC, or a handler listed too early, would else log the last one's.
+        for end in ("low", "high"):
+            engine.state.metrics.pop(f"{self.name}_{end}", None)
+
+    def _collect(self, engine: Engine) -> None:
+        output: dict[str, Any] = engine.state.output
+        self._logits.append(logit_of_positive(output["pred"].detach()))
+        self._labels.append(torch.as_tensor(output["label"], device=output["pred"].device))
+
+    def _complete(self, engine: Engine) -> None:
+        logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True).cpu().tolist()
+        labels = evenly_divisible_all_gather(torch.cat(self._labels), concat=True).cpu().tolist()
+        metrics = engine.state.metrics
+        try:
+            auc, low, high = roc_auc(labels, logits)
+            threshold = choose_threshold(labels, logits)
+        except UserError as error:  # a validation that says nothing is no reason to end a training
+            if rank() == 0:
+                logger.warning("No AUC of epoch %d: %s", engine.state.epoch, error)
+            metrics[self.name] = math.nan
+            return
+        metrics |= {self.name: auc, f"{self.name}_low": low, f"{self.name}_high": high}
+        if rank() == 0:
+            logger.info("AUC %.3f (95 %% %.2f–%.2f)", auc, low, high)
+        if self.network is not None:
+            self.network.get_buffer("threshold").fill_(threshold)

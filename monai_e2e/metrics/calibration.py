@@ -1,0 +1,59 @@
+"""Do probabilities mean what they say?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.metrics import brier_score_loss
+
+from monai_e2e.metrics.auc import check_scores
+from monai_e2e.metrics.operating import wilson_interval
+
+
+def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean squared difference of probability and label (Brier, Mon. Weather Rev. 1950), 0 the best.
+
+    Raises:
+        UserError: when lengths differ, a probability is not finite or only one class is present.
+    """
+    y, p = check_scores(labels, probabilities)
+    return float(brier_score_loss(y, p))
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> dict[str, Any]:
+    """The reliability curve, and its mean distance from the diagonal.
+
+    Args:
+        labels: 0 or 1 for each sample.
+        probabilities: of 1, within 0–1.
+        bins: number of bins, all of the same width.
+
+    Returns:
+        ``bins``: for each bin that holds samples ``low``, ``high``, ``n``, ``mean_predicted``, ``observed`` (share of
+        positives) and its Wilson interval ``observed_ci``; ``expected_calibration_error``: the bins' absolute
+        differences of predicted and observed, weighted by n (Naeini et al., AAAI 2015).
+
+    Raises:
+        UserError: when lengths differ, a probability is not finite or only one class is present.
+    """
+    y, p = check_scores(labels, probabilities)
+    edges = np.linspace(0, 1, bins + 1)
+    index = np.searchsorted(edges[1:-1], p)  # as sklearn's calibration_curve, which gives no counts
+    table: list[dict[str, Any]] = []
+    for number in np.unique(index):
+        inside = index == number
+        n, positive = int(inside.sum()), int(y[inside].sum())
+        table.append(
+            {
+                "low": round(float(edges[number]), 6),
+                "high": round(float(edges[number + 1]), 6),
+                "n": n,
+                "mean_predicted": float(p[inside].mean()),
+                "observed": positive / n,
+                "observed_ci": wilson_interval(positive, n),
+            }
+        )
+    error = sum(row["n"] * abs(row["mean_predicted"] - row["observed"]) for row in table) / len(y)
+    return {"expected_calibration_error": float(error), "bins": table}

@@ -1,0 +1,195 @@
+"""From files to files: what the command ``score`` and the handler of the bundles do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy.special import logit
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from monai_e2e.errors import UserError
+from monai_e2e.metrics.html_report import write_html
+from monai_e2e.metrics.labels import image_key, join_labels, read_labels, require_labels, some
+from monai_e2e.metrics.operating import choose_threshold
+from monai_e2e.metrics.plots import plot_calibration, plot_pr, plot_roc
+from monai_e2e.metrics.report import LEVELS, columns, compare_rows, level_rows, score_rows, write_score
+from monai_e2e.metrics.tables import read_predictions, write_table
+
+#: Where a threshold comes from that the predictions carry.
+MODEL_THRESHOLD = "the model's, chosen on its validation data"
+_CALIBRATION = ("level", "low", "high", "n", "mean_predicted", "observed", "observed_low", "observed_high")
+
+
+def score_file(
+    predictions: str | Path,
+    labels: str | Path | None = None,
+    compare: Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    how: str = "mean",
+    threshold: float | None = None,
+    threshold_from: str | Path | None = None,
+    drop_unlabelled: bool = False,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> dict[str, Any]:
+    """Score a table of predictions and write the results beside it, see :func:`write_results`.
+
+    The threshold is ``threshold``, else chosen on ``threshold_from`` (for images, breasts and exams each), else the one
+    that the predictions carry, else there is none. It is never chosen on the predictions that are scored.
+
+    Args:
+        predictions: table, see :func:`~monai_e2e.metrics.read_predictions`.
+        labels: CSV or prepared folder, see :func:`~monai_e2e.metrics.read_labels`; None: the table has labels.
+        compare: tables of other models on the same images.
+        out: folder for the results; None: that of the predictions.
+        how: how the views of a breast become one score, ``"mean"`` or ``"max"``.
+        threshold: probability between 0 and 1.
+        threshold_from: labelled predictions of the validation images.
+        drop_unlabelled: leave out images without label, instead of refusing.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+
+    Returns:
+        What ``score.json`` holds.
+
+    Raises:
+        UserError: when a table is unfit, labels are missing, both thresholds are given or the validation's images or
+            patients are among those scored.
+    """
+    path = Path(predictions)
+    everything, notes = _labelled(path, labels)
+    rows, dropped = require_labels(everything, path, drop_unlabelled)
+    limit, source, more = _threshold(rows, threshold, threshold_from, how)
+    scored = score_rows(rows, limit, how, seed, resamples, source)
+    scored["notes"] = notes + dropped + more + scored["notes"]
+    comparisons = []
+    kept = {row["image"] for row in rows}
+    for other in compare:
+        others = read_predictions(other)
+        unlabelled = {row["image"] for row in everything} - kept
+        try:
+            levels = compare_rows(rows, [r for r in others if r["image"] not in unlabelled], how, seed, resamples)
+        except UserError as error:
+            raise UserError(f"{path} and {other}: {error}") from error
+        comparisons.append({"predictions": Path(other).name, **levels})
+    if comparisons:
+        scored["comparisons"] = comparisons
+    write_results(path.parent if out is None else out, scored, rows, path.name)
+    return scored
+
+
+def write_results(
+    out: str | Path, scored: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], title: str = "predictions.csv"
+) -> None:
+    """Write ``score.json``, ``report.html``, and ``roc``, ``pr`` and ``calibration`` as PNG and as CSV of their points.
+
+    Args:
+        out: folder, made if need be.
+        scored: of :func:`~monai_e2e.metrics.score_rows`, possibly with ``comparisons``.
+        rows: the rows that were scored.
+        title: name of the predictions in the report.
+    """
+    out = Path(out)
+    samples = level_rows(rows, scored["settings"]["aggregate"])[0]
+    curves = {f"per {level}": columns(table)[:2] for level, table in samples.items()}
+    points = {
+        f"per {level}": (scored[level]["at_threshold"]["sensitivity"], scored[level]["at_threshold"]["specificity"])
+        for level in samples
+        if "at_threshold" in scored[level]
+    }
+    plot_roc(curves, out / "roc.png", points)
+    plot_pr(curves, out / "pr.png")
+    plot_calibration({f"per {level}": scored[level]["calibration"] for level in samples}, out / "calibration.png")
+    _write_points(out, {level: columns(table)[:2] for level, table in samples.items()}, scored)
+    write_score(out / "score.json", scored)
+    write_html(out / "report.html", scored, title, {name: out / f"{name}.png" for name in ("roc", "pr", "calibration")})
+
+
+def format_scores(scored: Mapping[str, Any]) -> str:
+    """The table that the command prints: AUCs with their intervals, comparisons and notes."""
+    lines = [f"{'per':<7} {'n':>6} {'malignant':>9}  AUC    bootstrap of patients  DeLong"]
+    for level in (level for level in LEVELS if level in scored):
+        score = scored[level]
+        bootstrap, delong = (_interval(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong"))
+        counts = f"{level:<7} {score['n']:>6} {score['positive']:>9}"
+        lines.append(f"{counts}  {score['auc']:.3f}  {bootstrap:<21}  {delong}")
+    for comparison in scored.get("comparisons", []):
+        for level in (level for level in LEVELS if level in comparison):
+            test = comparison[level]
+            p = "no test" if test["p"] is None else f"p {test['p']:.4f}"
+            change = f"{test['difference']:+.3f} {_interval(test['difference_ci'])}"
+            lines.append(f"per {level} against {comparison['predictions']} ({test['auc_second']:.3f}): {change}, {p}")
+    return "\n".join([*lines, *(f"Note: {note}" for note in scored["notes"]), scored["settings"]["notice"]])
+
+
+def _interval(limits: Sequence[float] | None) -> str:
+    return "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
+
+
+def _labelled(path: Path, labels: str | Path | None) -> tuple[list[dict[str, Any]], list[str]]:
+    rows = read_predictions(path)
+    return (rows, []) if labels is None else join_labels(rows, read_labels(labels), labels)
+
+
+def _threshold(
+    rows: Sequence[Mapping[str, Any]], threshold: float | None, threshold_from: str | Path | None, how: str
+) -> tuple[float | dict[str, float] | None, str, list[str]]:
+    """Log-odds (by level), where they come from, and notes."""
+    if threshold is not None and threshold_from is not None:
+        raise UserError("--threshold and --threshold-from exclude each other: give one")
+    if threshold is not None:
+        if not 0 < threshold < 1:
+            raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, such as 0.35")
+        return float(logit(threshold)), "given", []
+    if threshold_from is not None:
+        path = Path(threshold_from)
+        validation = require_labels(read_predictions(path), path)[0]
+        _require_disjoint(rows, validation, path)
+        samples, _ = level_rows(validation, how)
+        chosen = {level: choose_threshold(*columns(table)[:2]) for level, table in samples.items()}
+        return chosen, f"largest Youden index on {path.name}", []
+    found = {row["threshold"] for row in rows if row.get("threshold") is not None}
+    if len(found) > 1:
+        return None, "", [f"The predictions carry {len(found)} thresholds, so none is used; give --threshold."]
+    if not found:
+        return None, "", []
+    (value,) = found
+    if not 0 < value < 1:
+        return None, "", [f"The predictions' threshold is {value:g}, which tells nobody apart, so it isn't used."]
+    return float(logit(value)), MODEL_THRESHOLD, []
+
+
+def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A threshold chosen on the images that are scored would flatter the model."""
+    images = {image_key(row["image"]) for row in rows} & {image_key(row["image"]) for row in validation}
+    patients = {row["patient_id"] for row in rows} & {row["patient_id"] for row in validation} - {""}
+    for what, shared in (("images", images), ("patients", patients)):
+        if shared:
+            raise UserError(
+                f"{path}: {len(shared)} {what} are among those scored too ({some(sorted(shared))}); choose the "
+                "threshold on predictions of the validation patients alone"
+            )
+
+
+def _write_points(out: Path, curves: Mapping[str, tuple[Any, Any]], scored: Mapping[str, Any]) -> None:
+    roc, pr, calibration = [], [], []
+    for level in (level for level in LEVELS if level in curves):
+        labels, logits = curves[level]
+        keys = ("level", "false_positive_rate", "true_positive_rate", "logit")
+        roc += [
+            dict(zip(keys, (level, *map(float, point)), strict=True))
+            for point in zip(*roc_curve(labels, logits), strict=True)
+        ]
+        precision, recall, scores = precision_recall_curve(labels, logits)
+        keys = ("level", "precision", "recall", "logit")
+        # The curve's last point, precision 1 at recall 0, has no score.
+        points = zip(precision, recall, [*scores, float("inf")], strict=True)
+        pr += [dict(zip(keys, (level, *map(float, point)), strict=True)) for point in points]
+        for row in scored[level]["calibration"]["bins"]:
+            low, high = row["observed_ci"]
+            calibration.append({"level": level, **row, "observed_low": low, "observed_high": high})
+    write_table(out / "roc.csv", roc)
+    write_table(out / "pr.csv", pr)
+    write_table(out / "calibration.csv", calibration, _CALIBRATION)

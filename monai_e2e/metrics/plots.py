@@ -1,0 +1,93 @@
+"""Curves as PNG: ROC, precision–recall, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
+
+from monai_e2e.metrics.auc import roc_auc
+
+Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
+
+
+def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float, float]] | None = None) -> None:
+    """Plot ROC curves with their AUCs and DeLong intervals.
+
+    Args:
+        curves: legend → (labels, scores).
+        path: PNG to write.
+        points: legend → (sensitivity, specificity) of a threshold, marked on that curve.
+    """
+    figure, axes = _square("1 − specificity", "sensitivity")
+    axes.plot([0, 1], [0, 1], color="0.75", linestyle="--", linewidth=1)
+    for number, (name, (labels, scores)) in enumerate(curves.items()):
+        auc, low, high = roc_auc(labels, scores)
+        false_positive, true_positive, _ = roc_curve(labels, scores)
+        label = f"{name}: AUC {auc:.3f} ({low:.3f}–{high:.3f})"
+        axes.plot(false_positive, true_positive, linewidth=2, color=f"C{number}", label=label)
+        if points and name in points:
+            sensitivity, specificity = points[name]
+            axes.plot(1 - specificity, sensitivity, "o", markersize=8, color=f"C{number}", markeredgecolor="white")
+    axes.legend(loc="lower right", frameon=False, fontsize=9, title="○ threshold" if points else None)
+    _save(figure, path)
+
+
+def plot_pr(curves: Curves, path: str | Path) -> None:
+    """Plot precision–recall curves with their average precision; dashed: the share of positives, that of chance.
+
+    Args:
+        curves: legend → (labels, scores).
+        path: PNG to write.
+    """
+    figure, axes = _square("recall (sensitivity)", "precision (PPV)")
+    for number, (name, (labels, scores)) in enumerate(curves.items()):
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        area = average_precision_score(labels, scores)
+        color = f"C{number}"
+        axes.step(recall, precision, where="post", linewidth=2, color=color, label=f"{name}: PR-AUC {area:.3f}")
+        axes.axhline(float(np.asarray(labels).mean()), color=color, linestyle="--", linewidth=1, alpha=0.5)
+    axes.legend(loc="lower left", frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def plot_calibration(curves: Mapping[str, Mapping[str, Any]], path: str | Path) -> None:
+    """Plot reliability curves with their Wilson intervals.
+
+    Args:
+        curves: legend → result of :func:`~monai_e2e.metrics.reliability`.
+        path: PNG to write.
+    """
+    figure, axes = _square("mean predicted probability", "share of positives")
+    axes.plot([0, 1], [0, 1], color="0.75", linestyle="--", linewidth=1)
+    for number, (name, curve) in enumerate(curves.items()):
+        bins = curve["bins"]
+        predicted, observed = (np.array([row[key] for row in bins]) for key in ("mean_predicted", "observed"))
+        limits = np.array([row["observed_ci"] for row in bins]).T
+        errors = np.abs(limits - observed)
+        label = f"{name}: error {curve['expected_calibration_error']:.3f}"
+        axes.errorbar(
+            predicted, observed, yerr=errors, marker="o", markersize=4, linewidth=2, elinewidth=1, capsize=2,
+            color=f"C{number}", alpha=0.9, label=label,
+        )  # fmt: skip
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _square(x: str, y: str) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Any, path: str | Path) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,221 @@
+"""Predictions as tables: ``predictions.csv`` written and read, and other groups' tables read."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+
+from monai_e2e.data.own import LABELS
+from monai_e2e.data.records import View
+from monai_e2e.data.tables import Table, read_table, whole_number
+from monai_e2e.errors import UserError
+
+#: Columns of ``predictions.csv``, one row per image.
+PREDICTION_COLUMNS = (
+    "image",
+    "patient_id",
+    "exam_id",
+    "laterality",
+    "view",
+    "label",
+    "density",
+    "lesion_type",
+    "p_malignant",
+    "logit",
+    "threshold",
+    "model",
+    "flags",
+)
+#: Columns that are left out where they are empty throughout.
+OPTIONAL_COLUMNS = ("label", "density", "lesion_type")
+#: Log-odds that stand for a probability of exactly 0 or 1: beyond those of any other double, so ranks stay.
+EXTREME = 750.0
+SIDES = {"": "", "L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
+_VIEWS = {"": "", "ML": "MLO", **{view.value: view.value for view in View}}
+#: Beyond rounding, a probability and log-odds that differ by this are not one prediction.
+_TOLERANCE = 1e-3
+_ADVICE = (
+    "give a predictions.csv of `monai-e2e predict`, a CSV with image and p_malignant or logit, or the meta-repository's"
+    " image_index, malignant_pred, malignant_label"
+)
+#: The meta-repository's images are named after exam, side and view: ``0_L_CC`` or ``0_L-CC``.
+_IMAGE_INDEX = re.compile(r"(.+)_([LR])[_-](CC|MLO)", re.IGNORECASE)
+
+
+def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write rows as CSV; columns are by default the keys of the first row, None is empty and floats have 6 decimals."""
+    path = Path(path)
+    columns = list(columns if columns is not None else rows[0] if rows else [])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\r\n")
+        writer.writerow(columns)
+        writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+
+
+def write_predictions(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``predictions.csv``: rows by :data:`PREDICTION_COLUMNS`, optional columns only where something is known.
+
+    The threshold keeps 12 digits, since a score near it must fall on the same side when it is read back.
+    """
+    known = {column for column in OPTIONAL_COLUMNS if any(row.get(column) not in (None, "") for row in rows)}
+    rows = [{**row, "threshold": _precise(row.get("threshold"))} for row in rows]
+    write_table(path, rows, [name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known])
+
+
+def read_predictions(path: str | Path) -> list[dict[str, Any]]:
+    """Read a table of predictions and check it.
+
+    Understood are
+
+    - ``predictions.csv`` with ``image``, ``logit`` or ``p_malignant``, and any of the other
+      :data:`PREDICTION_COLUMNS`;
+    - the per-image table of NYU's meta-repository of screening mammography classifiers (Stadnick et al.,
+      arXiv:2108.04800): ``image_index,malignant_pred,malignant_label``. Where an index reads ``0_L_CC`` or ``0_L-CC``,
+      as in its documentation, exam, side and view are taken from it; else the image stands alone.
+
+    A log-odds that is absent is computed from the probability. Probabilities of exactly 0 and 1 then get log-odds of
+    ∓750, below and above all others, so ranks stay and those of them are tied. A view other than CC and MLO becomes
+    unknown and is flagged, since such views exist; a side other than left and right is an error.
+
+    Returns:
+        Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density`` and ``threshold`` None where unknown,
+        ``p_malignant`` and ``logit`` float, the others text.
+
+    Raises:
+        UserError: when the file can't be read, is empty, lacks a column, names an image twice, or a value is none.
+    """
+    table = _read(Path(path))
+    rows = [_prediction(table, line, values) for line, values in table.rows]
+    if not rows:
+        raise UserError(f"{path}: the table has no row; {_ADVICE}")
+    lines: dict[str, int] = {}
+    for (line, _), row in zip(table.rows, rows, strict=True):
+        first = lines.setdefault(row["image"], line)
+        if first != line:
+            raise UserError(
+                f"{path}, row {line}: image {row['image']!r} is in row {first} already; one row per image is allowed: "
+                "remove one, or score the files of two models separately with --compare"
+            )
+    return rows
+
+
+def parse_label(where: str, text: str) -> int | None:
+    """0, 1 or None for an empty cell; raises :class:`UserError` that names ``where``."""
+    word = whole_number(text.lower())
+    if word and word not in LABELS:
+        raise UserError(f"{where}: label {text!r}; allowed are {', '.join(LABELS)}, or empty: correct the table")
+    return LABELS[word] if word else None
+
+
+def parse_place(where: str, side: str, view: str) -> tuple[str, str, str]:
+    """Side, view and a flag for a view that is neither CC nor MLO; raises :class:`UserError` that names ``where``."""
+    if side.upper() not in SIDES:
+        allowed = ", ".join(filter(None, SIDES))
+        raise UserError(f"{where}: laterality {side!r}; allowed are {allowed}, or empty: correct the table")
+    known = _VIEWS.get(view.upper())
+    return SIDES[side.upper()], known or "", "" if known is not None else f"view {view[:16]} taken as unknown"
+
+
+def parse_density(where: str, text: str) -> int | None:
+    """Breast density 1–4 or None; raises :class:`UserError` that names ``where``."""
+    word = whole_number(text)
+    if word and word not in ("1", "2", "3", "4"):
+        raise UserError(f"{where}: density {text!r}; allowed are 1 to 4, or empty: correct the table")
+    return int(word) if word else None
+
+
+def _read(path: Path) -> Table:
+    """The table under our columns' names, whichever of the two kinds it is."""
+    try:
+        header = path.read_bytes()[:4096]
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); {_ADVICE}") from error
+    if b"left_malignant" in header:
+        raise UserError(f"{path}: scores per breast; only tables with a row per image can be scored: {_ADVICE}")
+    if b"malignant_pred" not in header:
+        optional = [name for name in PREDICTION_COLUMNS if name != "image"]
+        table = read_table(path, ["image"], optional, _ADVICE)
+        if not {"logit", "p_malignant"} & set(table.columns):
+            raise UserError(f"{path}: neither column 'logit' nor 'p_malignant' is there; {_ADVICE}")
+        return table
+    table = read_table(path, ["image_index", "malignant_pred"], ["malignant_label"], _ADVICE)
+    return Table(path, ("image", "p_malignant", "label"), tuple((line, _of_index(row)) for line, row in table.rows))
+
+
+def _of_index(values: dict[str, str]) -> dict[str, str]:
+    """A row of the meta-repository's table as one of ours."""
+    row = dict.fromkeys(PREDICTION_COLUMNS, "")
+    row |= {"image": values["image_index"], "p_malignant": values["malignant_pred"], "label": values["malignant_label"]}
+    named = _IMAGE_INDEX.fullmatch(values["image_index"])
+    if named:
+        row |= {"patient_id": named[1], "laterality": named[2], "view": named[3], "flags": "exam read off image_index"}
+    return row
+
+
+def _prediction(table: Table, line: int, values: dict[str, str]) -> dict[str, Any]:
+    where = f"{table.path}, row {line}"
+    if not values["image"]:
+        raise UserError(f"{where}: no image named; give each row the image's id")
+    where = f"{where}, image {values['image']!r}"
+    side, view, flag = parse_place(where, values["laterality"], values["view"])
+    threshold = _number(where, "threshold", values["threshold"])
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UserError(f"{where}: threshold {threshold:g}; allowed are probabilities from 0 to 1, or empty")
+    row = dict.fromkeys(PREDICTION_COLUMNS, "") | {key: values[key] for key in values}
+    return row | {
+        "laterality": side,
+        "view": view,
+        "label": parse_label(where, values["label"]),
+        "density": parse_density(where, values["density"]),
+        "threshold": threshold,
+        "flags": ";".join(filter(None, [values["flags"], flag])),
+        **_score(where, values, "logit" in table.columns),
+    }
+
+
+def _score(where: str, values: dict[str, str], has_logits: bool) -> dict[str, float]:
+    """Probability and log-odds, one of which may be absent from the table."""
+    log_odds, p = _number(where, "logit", values["logit"]), _number(where, "p_malignant", values["p_malignant"])
+    if p is not None and not 0 <= p <= 1:
+        raise UserError(f"{where}: p_malignant {p:g}; allowed are 0 to 1: if these are log-odds, call the column logit")
+    if has_logits and log_odds is None:
+        raise UserError(f"{where}: logit is empty; fill it in for all images, or remove the column")
+    if log_odds is None:
+        if p is None:
+            raise UserError(f"{where}: p_malignant is empty; predict the image again, or remove the row")
+        return {"p_malignant": p, "logit": float(np.clip(logit(p), -EXTREME, EXTREME))}
+    if p is not None and abs(float(expit(log_odds)) - p) > _TOLERANCE:
+        raise UserError(
+            f"{where}: p_malignant {p:g} isn't the probability of logit {log_odds:g}, which is {expit(log_odds):.4f}; "
+            "one of the two columns must be removed or corrected"
+        )
+    return {"p_malignant": float(expit(log_odds)), "logit": log_odds}
+
+
+def _number(where: str, column: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"{where}: {column} {text!r} is no number; correct the table") from None
+    if not np.isfinite(value):
+        raise UserError(f"{where}: {column} is {text}; predict the image again, or remove the row")
+    return value
+
+
+def _precise(value: Any) -> Any:
+    return f"{value:.12g}" if isinstance(value, float) else value
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return "" if value is None else value
