@@ -1,0 +1,415 @@
+"""DICOM results: what they say, what they refer to, whose name they keep or leave out, and whether they conform."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom import uid
+from pydicom.datadict import DicomDictionary
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.sr.codedict import codes
+from pydicom.uid import generate_uid
+
+from monai_e2e import __version__
+from monai_e2e.data.dicom import read_film
+from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
+from monai_e2e.dicom_results import DISCLAIMER, write_results
+from monai_e2e.errors import UserError
+
+sr = pytest.importorskip("highdicom.sr")
+
+ROW = {
+    "image": "P_1/L_MLO",
+    "patient_id": "P_1",
+    "exam_id": "",
+    "laterality": "LEFT",
+    "view": "MLO",
+    "p_malignant": "0.731000",
+    "logit": "0.999500",
+    "threshold": "0.400000",
+    "model": "ddsm_whole",
+    "flags": "",
+}
+#: Text that no result may hold by default, by the element it is planted in.
+PLANTED = {
+    "PatientName": "PLANTEDNAME^JANE",
+    "PatientID": "PLANTEDID",
+    "PatientBirthDate": "19510203",
+    "PatientSex": "F",
+    "PatientAge": "072Y",
+    "StudyDate": "20030405",
+    "StudyTime": "060708",
+    "StudyID": "PLANTEDSTUDY",
+    "StudyDescription": "PLANTEDDESCRIPTION",
+    "AccessionNumber": "PLANTEDNUMBER",
+    "ReferringPhysicianName": "PLANTEDDOCTOR^A",
+}
+
+
+def write_film(path: Path, syntax: uid.UID = uid.ExplicitVRLittleEndian, **attributes: object) -> Path:
+    """A digital mammogram for presentation with a hospital's header; ``attributes`` override (None deletes)."""
+    pixels = np.arange(24 * 16, dtype=np.int16).reshape(24, 16)
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.SOPClassUID = uid.DigitalMammographyXRayImageStorageForPresentation
+    dataset.SOPInstanceUID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (generate_uid() for _ in range(3))
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    for name, value in PLANTED.items():
+        setattr(dataset, name, value)
+    dataset.IssuerOfPatientID = "PLANTEDISSUER"
+    dataset.InstitutionName = "PLANTEDHOSPITAL"
+    dataset.Manufacturer, dataset.ManufacturerModelName = "PLANTEDMAKER", "PLANTEDMODEL"
+    dataset.PatientOrientation = ["A", "FR"]
+    dataset.InstanceNumber = 3
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = 1
+    dataset.PixelData = encapsulate([pixels.tobytes()]) if syntax.is_encapsulated else pixels.tobytes()
+    dataset["PixelData"].VR = "OB" if syntax.is_encapsulated else "OW"
+    for name, value in attributes.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def picture(rows: int = 12, columns: int = 8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+
+
+def results(folder: Path, source: Path, keep_identity: bool = False, **row: object) -> tuple[Dataset, Dataset]:
+    paths = write_results(folder, "film", ROW | row, picture(), source, keep_identity)
+    return tuple(pydicom.dcmread(path) for path in paths)
+
+
+def conforms(path: Path) -> str:
+    """What dciodvfy says; fails on errors."""
+    said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False).stderr
+    assert "Error" not in said, f"{path}:\n{said}"
+    assert re.search(r"^(SCImage|ComprehensiveSR)$", said, re.MULTILINE), said
+    return said
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory) -> dict[str, Path]:
+    """One film of each data set: CBIS-DDSM's is a Secondary Capture, INbreast's a digital mammogram."""
+    root = tmp_path_factory.mktemp("phantoms")
+    write_cbis_ddsm(root / "cbis", patients=1, rows=256)
+    write_inbreast(root / "inbreast", patients=1, rows=256)
+    films = {}
+    for name in ("cbis", "inbreast"):
+        paths = sorted((root / name).rglob("*.dcm"))
+        films[name] = max(paths, key=lambda path: pydicom.dcmread(path, specific_tags=["Rows"]).Rows)
+    return films
+
+
+def test_overlay_is_a_picture_derived_from_the_film(tmp_path):
+    source = write_film(tmp_path / "film.dcm")
+    film = pydicom.dcmread(source)
+    overlay, _ = results(tmp_path / "out", source)
+    np.testing.assert_array_equal(overlay.pixel_array, picture())
+    assert overlay.SOPClassUID == uid.SecondaryCaptureImageStorage
+    assert overlay.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
+    assert (overlay.PhotometricInterpretation, overlay.ImageType[0]) == ("RGB", "DERIVED")
+    assert overlay.Modality == "OT"
+    assert overlay.StudyInstanceUID == film.StudyInstanceUID
+    assert overlay.SeriesInstanceUID != film.SeriesInstanceUID
+    (reference,) = overlay.SourceImageSequence
+    assert reference.ReferencedSOPClassUID == film.SOPClassUID
+    assert reference.ReferencedSOPInstanceUID == film.SOPInstanceUID
+    assert (overlay.ImageLaterality, overlay.PatientOrientation) == ("L", ["A", "FR"])
+    assert overlay.ImageComments == f"{DISCLAIMER}. LEFT MLO."
+    assert DISCLAIMER in overlay.SeriesDescription
+    assert overlay.ContentQualification == "RESEARCH"
+
+
+def test_report_gives_the_films_probability_of_cancer_and_who_computed_it(tmp_path):
+    source = write_film(tmp_path / "film.dcm")
+    film = pydicom.dcmread(source)
+    _, report = results(tmp_path / "out", source)
+    assert (report.CompletionFlag, report.PreliminaryFlag, report.VerificationFlag) == (
+        "COMPLETE",
+        "PRELIMINARY",
+        "UNVERIFIED",
+    )
+    document = sr.ComprehensiveSR.from_dataset(report)
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    (evidence,) = document.get_evidence()
+    assert evidence == (film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID, film.SOPClassUID)
+    (group,) = document.content.get_image_measurement_groups(referenced_sop_instance_uid=film.SOPInstanceUID)
+    (measurement,) = group.get_measurements(codes.DCM.ProbabilityOfCancer)
+    assert (measurement.value, measurement.unit) == (73.1, codes.UCUM.Percent)
+    (site,) = group.finding_sites
+    assert (site.value, site.laterality) == (codes.SCT.Breast, codes.SCT.Left)
+    texts = [item.TextValue for item in group[0].ContentSequence if item.ValueType == "TEXT"]
+    assert texts[1:] == [
+        "monai-e2e",
+        __version__,
+        "model: ddsm_whole",
+        "threshold: 0.400000",
+        f"{DISCLAIMER}. LEFT MLO.",
+    ]
+
+
+def test_what_is_not_known_of_a_film_is_left_out(tmp_path):
+    source = write_film(tmp_path / "film.dcm", PatientOrientation="CC", InstanceNumber=0, Rows=None)
+    overlay, report = results(tmp_path / "out", source, laterality="", view="", threshold="", p_malignant=1e-9)
+    assert not overlay.PatientOrientation
+    assert "ImageLaterality" not in overlay
+    assert overlay["Laterality"].is_empty
+    assert "PixelAspectRatio" not in overlay
+    assert "BurnedInAnnotation" not in overlay
+    assert overlay.ImageComments == f"{DISCLAIMER}."
+    assert (overlay.InstanceNumber, report.InstanceNumber) == (1, 1)
+    (group,) = sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
+    assert group.finding_sites[0].laterality is None
+    assert "threshold" not in str(report)
+
+
+@pytest.mark.parametrize("value", ["YES", "NO"])
+def test_what_the_films_pixels_show_or_lost_is_said_of_the_overlays(tmp_path, value):
+    source = write_film(tmp_path / "film.dcm", BurnedInAnnotation=value, LossyImageCompression="01")
+    overlay, _ = results(tmp_path / "out", source)
+    assert (overlay.BurnedInAnnotation, overlay.LossyImageCompression) == (value, "01")
+
+
+def test_overlay_of_another_shape_says_how_to_show_it_undistorted(tmp_path):
+    source = write_film(tmp_path / "film.dcm")  # 24 rows, 16 columns
+    for shape, ratio, preserved in (((12, 8), None, "NO"), ((24, 16), None, "YES"), ((12, 16), ["2", "1"], "NO")):
+        path, _ = write_results(tmp_path / "out", "film", ROW, picture(*shape), source)
+        overlay = pydicom.dcmread(path)
+        assert overlay.get("PixelAspectRatio") == ratio
+        assert overlay.SourceImageSequence[0].SpatialLocationsPreserved == preserved
+
+
+def test_by_default_no_text_of_the_header_is_in_a_result(tmp_path):
+    source = write_film(tmp_path / "film.dcm")
+    film = pydicom.dcmread(source)
+    references = ("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    texts = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
+    fixed = {"AS": "072Y", "DA": "19510203", "DT": "19510203060708", "TM": "060708", "UI": "1.2.999.666"}
+    for tag, (vr, *_, keyword) in DicomDictionary.items():
+        if tag >> 16 < 8 or not keyword or keyword in (*references, "PhotometricInterpretation"):
+            continue
+        if vr in texts:
+            film.add_new(tag, vr, "PLANTED")
+        elif vr in fixed:
+            film.add_new(tag, vr, fixed[vr])
+    film.PatientAddress = "PLANTED STREET 1"
+    private = film.private_block(0x0011, "PLANTEDCREATOR", create=True)
+    private.add_new(1, "LO", "PLANTEDPRIVATE")
+    private.add_new(2, "UN", b"PLANTEDUNKNOWN")
+    item = Dataset()
+    item.PatientID, item.IssuerOfPatientID = "PLANTEDOTHER", "PLANTEDISSUER"
+    film.OtherPatientIDsSequence = [item]
+    film.save_as(source)
+    assert source.read_bytes().count(b"PLANTED") > 1000
+    for path in write_results(tmp_path / "out", "film", ROW, picture(), source):
+        content = path.read_bytes()
+        for planted in (b"PLANTED", *(value.encode() for value in fixed.values())):
+            assert planted not in content
+        result = pydicom.dcmread(path)
+        assert result.PatientID == "P_1"
+        for name in ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"):
+            assert result[name].is_empty
+
+
+def test_identity_that_is_kept_is_patient_and_study_and_nothing_else(tmp_path):
+    source = write_film(tmp_path / "film.dcm", PatientAddress="PLANTEDSTREET")
+    paths = write_results(tmp_path / "out", "film", ROW, picture(), source, keep_identity=True)
+    for path in paths:
+        result = pydicom.dcmread(path)
+        assert {name: str(result[name].value) for name in PLANTED} == PLANTED
+        assert result.IssuerOfPatientID == "PLANTEDISSUER"
+        for planted in (b"PLANTEDHOSPITAL", b"PLANTEDMAKER", b"PLANTEDMODEL", b"PLANTEDSTREET", b"P_1"):
+            assert planted not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [("ISO_IR 100", "Müller^Änne"), ("ISO_IR 192", "Łoś^Ewa"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎")],
+)
+def test_names_of_any_alphabet_are_kept(tmp_path, characters, name):
+    source = write_film(tmp_path / "film.dcm", SpecificCharacterSet=characters, PatientName=name)
+    for result in results(tmp_path / "out", source, keep_identity=True):
+        assert result.PatientName == name
+
+
+def test_a_repeated_run_gives_the_same_uids_and_another_score_model_or_patient_others(tmp_path):
+    source = write_film(tmp_path / "film.dcm")
+
+    def uids(**changes) -> tuple[list[str], list[str]]:
+        both = results(tmp_path / "out", source, **changes)
+        return [result.SOPInstanceUID for result in both], [result.SeriesInstanceUID for result in both]
+
+    first = uids()
+    assert first == uids()
+    assert len({*first[0], *first[1]}) == 4
+    assert uids(p_malignant="0.731001")[1] == first[1]
+    for change in ({"p_malignant": "0.731001"}, {"model": "b"}, {"patient_id": "P_2"}, {"keep_identity": True}):
+        assert not set(uids(**change)[0]) & set(first[0])
+    for change in ({"model": "b"}, {"patient_id": "P_2"}):
+        assert not set(uids(**change)[1]) & set(first[1])
+    path, _ = write_results(tmp_path / "out", "film", ROW, 255 - picture(), source)
+    assert pydicom.dcmread(path).SOPInstanceUID not in first[0]
+
+
+def test_films_of_one_series_have_their_results_in_one_series_under_their_numbers(tmp_path):
+    series, study = generate_uid(), generate_uid()
+    both = [
+        results(
+            tmp_path / "out",
+            write_film(
+                tmp_path / f"{number}.dcm", SeriesInstanceUID=series, StudyInstanceUID=study, InstanceNumber=number
+            ),
+        )
+        for number in (1, 2)
+    ]
+    for first, second in zip(*both, strict=True):
+        assert first.SeriesInstanceUID == second.SeriesInstanceUID
+        assert first.SOPInstanceUID != second.SOPInstanceUID
+        assert (first.InstanceNumber, second.InstanceNumber) == (1, 2)
+    assert both[0][0].SeriesInstanceUID != both[0][1].SeriesInstanceUID
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
+@pytest.mark.parametrize("keep_identity", [False, True])
+@pytest.mark.parametrize("name", ["cbis", "inbreast"])
+def test_results_of_the_data_sets_conform_to_the_standard(tmp_path, phantoms, name, keep_identity):
+    pixels = np.round(read_film(phantoms[name]).pixels * 255).astype(np.uint8)
+    overlay = np.stack([pixels, pixels // 2, 255 - pixels], axis=-1)
+    for path in write_results(tmp_path, "a/film", ROW, overlay, phantoms[name], keep_identity):
+        conforms(path)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
+@pytest.mark.parametrize(
+    "film",
+    [
+        {},
+        {"PatientOrientation": "CC", "InstanceNumber": None},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"SOPClassUID": uid.ComputedRadiographyImageStorage},
+        {"syntax": uid.JPEGLosslessSV1},
+        {"BurnedInAnnotation": "YES", "LossyImageCompression": "01"},
+        {"StudyID": None, "AccessionNumber": None, "ReferringPhysicianName": None, "PatientBirthDate": ""},
+    ],
+)
+@pytest.mark.parametrize("row", [{}, {"laterality": "", "view": "", "threshold": "", "patient_id": ""}])
+def test_results_of_any_film_conform_to_the_standard(tmp_path, film, row):
+    source = write_film(tmp_path / "film.dcm", **film)
+    odd = picture(5, 3)  # 45 bytes, to be padded
+    for keep_identity in (False, True):
+        for path in write_results(tmp_path, f"film_{keep_identity}", ROW | row, odd, source, keep_identity):
+            said = conforms(path)
+            # What is left empty on purpose, or because nobody knows it.
+            expected = r"would be needed to build DICOMDIR|only permitted to be empty when actually unknown"
+            assert not [line for line in said.splitlines() if "Warning" in line and not re.search(expected, line)]
+
+
+def test_results_lie_below_the_folder_under_the_films_id(tmp_path):
+    source = write_film(tmp_path / "film.dcm")
+    overlay, report = write_results(tmp_path / "out", "P_1/L_MLO.1", ROW, picture(), source)
+    assert overlay == tmp_path / "out/P_1/L_MLO.1_overlay.dcm"
+    assert report == tmp_path / "out/P_1/L_MLO.1_report.dcm"
+    assert sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file()) == [overlay, report]
+
+
+@pytest.mark.parametrize("image_id", ["../film", "a/../../film", "/tmp/film"])
+def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path, image_id):
+    source = write_film(tmp_path / "film.dcm")
+    with pytest.raises(UserError, match="leads out of"):
+        write_results(tmp_path / "out", image_id, ROW, picture(), source)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("film", "message"),
+    [
+        ({"StudyInstanceUID": None}, "Study Instance UID is missing, .*mend the header"),
+        ({"SeriesInstanceUID": None}, "Series Instance UID is missing"),
+        ({"SOPInstanceUID": None}, "SOP Instance UID is missing"),
+        ({"SOPClassUID": None}, "SOP Class UID is missing"),
+        ({"StudyInstanceUID": ""}, "Study Instance UID is missing"),
+        ({"StudyInstanceUID": "DOE.JANE"}, "Study Instance UID is invalid"),
+        ({"SOPClassUID": "1.2.840.113619.4.26"}, "a report can't refer to the SOP class 1.2.840.113619.4.26"),
+    ],
+)
+def test_a_film_that_can_not_be_referred_to_is_a_users_mistake(tmp_path, film, message):
+    source = write_film(tmp_path / "film.dcm", **film)
+    with pytest.raises(UserError, match=f"film.dcm: {message}"):
+        results(tmp_path / "out", source)
+    assert not list(tmp_path.glob("out/**/*.dcm"))
+
+
+def test_identity_can_not_be_kept_where_the_film_has_no_patient_id(tmp_path):
+    source = write_film(tmp_path / "film.dcm", PatientID=None)
+    with pytest.raises(UserError, match=r"film.dcm: no Patient ID"):
+        results(tmp_path / "out", source, keep_identity=True)
+    assert results(tmp_path / "out", source)[0].PatientID == "P_1"
+
+
+def test_sources_that_are_no_dicom_are_a_users_mistake(tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "film.png")
+    with pytest.raises(UserError, match=r"film.png: no DICOM file, .*give the films as DICOM"):
+        results(tmp_path / "out", tmp_path / "film.png")
+    with pytest.raises(UserError, match=r"absent.dcm: no DICOM file"):
+        results(tmp_path / "out", tmp_path / "absent.dcm")
+
+
+def test_a_file_that_is_cut_off_is_a_users_mistake(tmp_path):
+    source = write_film(tmp_path / "film.dcm")
+    source.write_bytes(source.read_bytes()[:400])
+    with pytest.raises(UserError, match=r"film.dcm"):
+        results(tmp_path / "out", source)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"p_malignant": "nan"}, "p_malignant must be from 0 to 1, got 'nan'"),
+        ({"p_malignant": 1.5}, "p_malignant must be from 0 to 1, got 1.5"),
+        ({"p_malignant": ""}, "p_malignant must be from 0 to 1, got ''"),
+        ({"p_malignant": None}, "p_malignant must be from 0 to 1, got None"),
+        ({"patient_id": "x" * 65}, "can't be a DICOM Patient ID"),
+        ({"patient_id": "a\\b"}, "can't be a DICOM Patient ID"),
+        ({"patient_id": "a\nb"}, "can't be a DICOM Patient ID"),
+    ],
+)
+def test_a_row_that_can_not_be_written_is_a_users_mistake(tmp_path, row, message):
+    source = write_film(tmp_path / "film.dcm")
+    with pytest.raises(UserError, match=f"film.dcm: .*{message}"):
+        results(tmp_path / "out", source, **row)
+
+
+@pytest.mark.parametrize("overlay", [picture()[..., 0], picture()[..., :2], picture().astype(np.float32)])
+def test_an_overlay_of_another_form_is_refused(tmp_path, overlay):
+    source = write_film(tmp_path / "film.dcm")
+    with pytest.raises(UserError, match=r"\[rows, columns, 3\] of uint8"):
+        write_results(tmp_path / "out", "film", ROW, overlay, source)
+
+
+def test_without_highdicom_the_message_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(UserError, match=r'pip install "monai-e2e\[dicom\]"'):
+        results(tmp_path / "out", write_film(tmp_path / "film.dcm"))
+
+
+def test_highdicom_is_not_loaded_before_it_is_needed():
+    code = "import sys, monai_e2e.dicom_results; sys.exit('highdicom' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
