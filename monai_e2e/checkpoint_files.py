@@ -1,4 +1,4 @@
-"""Files of plain tensors and numbers: written whole or not at all, read without running what they may carry."""
+"""Files written whole or not at all; those of tensors read without running what they may carry."""
 
 from __future__ import annotations
 
@@ -51,6 +51,13 @@ def save_atomically(content: Any, path: Path) -> None:
             partial.unlink()
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"{path} can't be written ({reason}): free some space, or name another folder") from error
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a file so that no reader finds half of it."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

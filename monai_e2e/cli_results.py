@@ -62,7 +62,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
     parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
     parser.add_argument(
-        "--workers", type=int, default=None, help="processes that read films (default: one for each core, at most 4)"
+        "--workers", type=int, default=None, help="processes that read films (default: up to 4)"
     )
     parser.set_defaults(run=_predict)
 
@@ -82,7 +82,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     print(f"{outcome.predicted} films predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
     if outcome.failed:
         print(f"{outcome.failed} films failed: {arguments.out}/failures.csv; the same command tries them again")
-    print(f"Next: monai-e2e score {arguments.out}/predictions.csv")
+    if outcome.predicted:
+        labels = "" if outcome.labelled else " --labels CSV"
+        print(f"Next: monai-e2e score {arguments.out}/predictions.csv{labels}")
     return 1 if outcome.failed else 0
 
 

@@ -9,14 +9,12 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from matplotlib.figure import Figure
 
-from monai_e2e.data import PATCH_CLASSES, load_datalist, read_mammogram, read_mask
-from monai_e2e.inferers import upsample_heatmap
-
-_MALIGNANT = [index for index, name in enumerate(PATCH_CLASSES) if name.endswith("malignant")]
+from monai_e2e.data import load_datalist, read_mammogram, read_mask
+from monai_e2e.predict.heatmaps import read_heatmap
+from monai_e2e.predict.overlays import draw_film
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>monai-e2e demo</title><style>
@@ -34,9 +32,11 @@ pre {{ background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .75rem;
 works, and say nothing of how it does on patients. For research, not for diagnosis.</p>
 <h2>Results on the held-out test patients</h2>
 <table><tr><th>Network</th><th>Measure</th><th>Value</th><th>Data</th></tr>{rows}</table>
-<p>Intervals: 95 %, DeLong. Whole-image networks were trained with {seeds} seeds; the row from scratch had the same
-images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC; no choice within
-the run looks at the test patients. The whole run took {minutes:.1f} minutes.</p>
+<p>Intervals: 95 %, bootstrap of patients. Whole-image networks were trained with {seeds} seeds; the row from scratch
+had the same images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC; no choice
+within the run looks at the test patients. The random forest on heatmaps is the rival of the paper's Appendix 1.
+The whole run took {minutes:.1f} minutes. More of the first whole-image network: <a href="{report}">its report</a>,
+<a href="flips/overlays">a picture of each test film</a>.</p>
 <h2>ROC curve of the whole-image classifier</h2><img alt="ROC curve" style="max-width: 28rem" src="{roc}">
 <h2>Three test images</h2>
 <p>Left: the film, with its annotated lesion outlined (red malignant, green benign). Right: what the patch classifier,
@@ -47,28 +47,25 @@ run over the whole film at once, takes for malignant. Above: the whole-image cla
 """
 
 
-def write_page(
-    out: Path, summary: Mapping, commands: Sequence[tuple[str, float]], window: int, stride: int = 32
-) -> None:
+def write_page(out: Path, summary: Mapping, commands: Sequence[tuple[str, float]]) -> None:
     """Write ``index.html`` from a finished demo in ``out``.
 
     Args:
         out: folder of the demo.
         summary: what ``summary.json`` holds.
         commands: what was run, and the seconds that it took.
-        window: side of the patch classifier's patches, in pixels.
-        stride: distance of the heatmap's windows, in pixels.
     """
     first = out / "whole" / f"seed{summary['seeds'][0]}"
     with (first / "predictions.csv").open(newline="", encoding="utf-8") as file:
         predictions = list(csv.DictReader(file))
     samples = {Path(s["image"]).stem: s for s in load_datalist(out / "data" / "cbis-ddsm" / "prepared", "test")}
-    examples = _figure(_examples(predictions), samples, out / "patch" / "heatmaps" / "images", window, stride)
+    examples = _figure(_examples(predictions), samples, out / "flips" / "heatmaps")
     (out / "examples.png").write_bytes(examples)
     page = _PAGE.format(
         rows=_rows(summary),
         seeds=len(summary["seeds"]),
         minutes=summary["seconds"] / 60,
+        report=(first / "report.html").relative_to(out).as_posix(),
         roc=_embed((first / "roc.png").read_bytes()),
         examples=_embed(examples),
         commands="\n".join(f"# {seconds:.0f} s\n{html.escape(command)}" for command, seconds in commands),
@@ -100,6 +97,8 @@ def _rows(summary: Mapping) -> str:
             f"{whole['auc_from_scratch']:.3f}",
             "CBIS-DDSM phantoms",
         ),
+        ("Whole image, four flips averaged", "AUC, first seed", interval(summary["flips"]), "CBIS-DDSM phantoms"),
+        ("Random forest on heatmaps", "AUC", interval(summary["forest"]), "CBIS-DDSM phantoms"),
         ("Transferred, image labels alone", "AUC, first seed", interval(transfer), "INbreast phantoms"),
         (
             "Transferred, image labels alone",
@@ -127,21 +126,19 @@ def _examples(predictions: Sequence[Mapping[str, str]]) -> list[tuple[str, str, 
 
 
 def _figure(
-    examples: Sequence[tuple[str, str, float]], samples: Mapping[str, Mapping], heatmaps: Path, window: int, stride: int
+    examples: Sequence[tuple[str, str, float]], samples: Mapping[str, Mapping], heatmaps: Path
 ) -> bytes:
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     for column, (title, name, score) in enumerate(examples):
         film = read_mammogram(samples[name]["image"])
-        heat = nibabel.Nifti1Image.from_filename(heatmaps / f"{name}_heatmap.nii.gz").get_fdata().squeeze()
-        malignant = upsample_heatmap(heat[..., _MALIGNANT].sum(axis=-1), film.shape, window, stride)
+        grey = np.rint(film * 255).astype(np.uint8)
         left, right = figure.add_subplot(1, 6, 2 * column + 1), figure.add_subplot(1, 6, 2 * column + 2)
-        for axes in (left, right):
-            axes.imshow(film, cmap="gray", vmin=0, vmax=1)
+        for axes, heatmap in ((left, None), (right, read_heatmap(heatmaps, name))):
+            axes.imshow(draw_film(grey, heatmap))
             axes.set_axis_off()
         for lesion in samples[name]["lesions"]:
             color = "red" if lesion["pathology"] == "malignant" else "lime"
             left.contour(read_mask(lesion["mask"]), levels=[0.5], colors=color, linewidths=1)
-        right.imshow(malignant, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.clip(2 * malignant, 0, 1))
         left.set_title(f"{title}\np(malignant) = {score:.2f}", fontsize=10, loc="left")
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, bbox_inches="tight")

@@ -62,12 +62,16 @@ def test_the_table_shows_both_rows_of_the_claim():
         "patch": {"accuracy": 0.9},
         "whole": {**score, "auc_from_scratch": 0.6, "auc_from_scratch_by_seed": [0.6, 0.6]},
         "transfer": score,
+        "flips": {"auc": 0.97, "auc_ci": [0.9, 0.99]},
+        "forest": {"auc": 0.8, "auc_ci": [0.7, 0.9]},
         "seeds": [0, 1],
         "paths": {"report": "runs/demo/index.html"},
     }
     table = format_summary(summary)
     assert re.search(r"0\.940 +from the patch classifier", table)
     assert re.search(r"0\.600 +from scratch", table)
+    assert re.search(r"flips averaged +0\.970 \(0\.900–0\.990\)", table)
+    assert re.search(r"random forest.* +0\.800 \(0\.700–0\.900\)", table)
     assert "runs/demo/index.html" in table
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from monai_e2e.data.dicom import draw_outline, find_mask, read_film, resize_mammogram, resize_mask, same_aspect
+from monai_e2e.data.headers import without_header_text
 from monai_e2e.data.records import Excluded, Lesion, Mammogram
 from monai_e2e.errors import UserError
 
@@ -148,8 +149,9 @@ def _lesion_mask(
 
 
 def _as_reason(kind: str, error: UserError, path: Path | None) -> str:
-    """A reader's message without the path that the table of exclusions has already."""
-    return f"{kind}: {str(error).removeprefix(f'{path}: ')}"
+    """A reader's message without the path that the table of exclusions has already, and without text of the header."""
+    reason = str(error).removeprefix(f"{path}: ")
+    return f"{kind}: {reason if path is None else without_header_text(reason, path)}"
 
 
 def _fingerprint(task: FilmTask) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from monai_e2e.data.datalist import load_datalist
 from monai_e2e.data.dicom import is_dicom
+from monai_e2e.data.own import IMAGE_SUFFIXES
 from monai_e2e.errors import UserError
 
-_PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _ID_KEYS = ("image", "label", "patient_id", "laterality", "view")
 
 
@@ -21,8 +24,36 @@ def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
         partition: partition of a prepared folder.
 
     Returns:
-        Dicts with ``image`` (absolute path) and ``image_id`` (path within the folder, since all of CBIS-DDSM's films
-        are called ``1-1.dcm``) or, from a prepared folder, ``label``, ``patient_id``, ``laterality`` and ``view``.
+        Dicts with ``image`` (absolute path) and ``image_id`` (see :func:`find_images`) or, from a prepared folder,
+        ``label``, ``patient_id``, ``laterality`` and ``view``.
+
+    Raises:
+        UserError: when the folder is absent or holds no image.
+    """
+    if is_prepared(folder):
+        return [{key: sample[key] for key in _ID_KEYS} for sample in load_datalist(folder, partition)]
+    return [{"image": str(path), "image_id": image_id} for image_id, path in find_images(folder).items()]
+
+
+def is_prepared(folder: str | Path) -> bool:
+    """Whether ``monai-e2e prepare`` wrote the folder."""
+    return (Path(folder) / "datalist.json").is_file()
+
+
+def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str, Path]:
+    """Every DICOM, PNG, TIFF and JPEG file in and under a folder, by an id.
+
+    DICOM files are known by their ending or their content, the others by their ending. Hidden files are left out
+    (macOS leaves a ``._1.dcm`` beside each ``1.dcm``), and ``DICOMDIR``, which is a table of contents. Links are
+    followed, into each folder once.
+
+    Args:
+        folder: the folder.
+        without: folders in it that are left out.
+
+    Returns:
+        The id and the absolute path of each file, in the order of the paths. The id is the path within the folder,
+        since all of CBIS-DDSM's films are called ``1-1.dcm``, without the ending, unless two files then had the same.
 
     Raises:
         UserError: when the folder is absent or holds no image.
@@ -30,14 +61,38 @@ def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: name one with DICOM, PNG, TIFF or JPEG mammograms")
-    if (folder / "datalist.json").is_file():
-        return [{key: sample[key] for key in _ID_KEYS} for sample in load_datalist(folder, partition)]
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    images = [path for path in files if path.suffix.lower() in _PICTURE_SUFFIXES or is_dicom(path)]
+    root = Path(os.path.realpath(folder))
+    left_out = {os.path.realpath(path) for path in without}
+    files = list(_walk(str(root), left_out, set()))
+    images = sorted(path for path in map(Path, files) if path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path))
     if not images:
         raise UserError(f"{folder} holds no DICOM, PNG, TIFF or JPEG file ({len(files)} others): name another folder")
-    root = folder.resolve()
-    return [
-        {"image": str(root / path.relative_to(folder)), "image_id": path.relative_to(folder).with_suffix("").as_posix()}
-        for path in images
+    names = [path.relative_to(root).as_posix() for path in images]
+    # No other ending is dropped: the file 1.2.840.7 is called after a UID.
+    short = [
+        name[: -len(path.suffix)] if path.suffix.lower() in IMAGE_SUFFIXES else name
+        for name, path in zip(names, images, strict=True)
     ]
+    counts = Counter(short)
+    ids = [name if counts[shorter] > 1 else shorter for name, shorter in zip(names, short, strict=True)]
+    return dict(zip(ids if len(set(ids)) == len(ids) else names, images, strict=True))
+
+
+def _walk(folder: str, left_out: Collection[str], seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Files in and under a folder but for hidden ones; ``seen`` are the folders entered, by device and inode."""
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in seen or os.path.realpath(folder) in left_out:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: can't be read ({error.strerror}); change its permissions or move it") from error
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.startswith(".") or name.upper() == "DICOMDIR":
+            continue
+        if os.path.isdir(path):
+            yield from _walk(path, left_out, seen)
+        elif os.path.isfile(path):  # neither is what a link to nothing or in a circle leads to
+            yield path

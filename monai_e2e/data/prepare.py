@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 #: Rows × columns of the paper (§2.3).
 IMAGE_SIZE = (1152, 896)
 _REPORTS = {"report.json", "report.md", "excluded.csv"}
-_OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "datalist.json", FINISHED}
+_OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
 
 
 @dataclass(frozen=True)

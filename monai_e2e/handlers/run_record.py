@@ -5,16 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
-import re
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from importlib.metadata import PackageNotFoundError, requires, version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +19,9 @@ import torch
 from ignite.engine import Engine, Events
 
 from monai_e2e import bundle
+from monai_e2e.checkpoint_files import write_text_atomically
 from monai_e2e.errors import UserError
-
-_GIT_SECONDS = 10
+from monai_e2e.provenance import device_name, git_state, now, versions
 
 
 class RunRecord:
@@ -105,7 +100,7 @@ class RunRecord:
         if self._record is None:  # a resumed run that had ended already
             return
         state = engine.state if self.validator is None else self.validator.state
-        self._record["ended"] = _now()
+        self._record["ended"] = now()
         self._record["epochs"] = engine.state.epoch
         names = ("key_metric_name", "best_metric", "best_metric_epoch")
         self._record["best"] = {name: _plain(getattr(state, name, None)) for name in names}
@@ -116,28 +111,30 @@ class RunRecord:
         return self.output_dir / "metrics.jsonl"
 
     def _write_record(self) -> None:
-        _replace_text(self.output_dir / "run.json", json.dumps(self._record, indent=4, ensure_ascii=False) + "\n")
+        write_text_atomically(
+            self.output_dir / "run.json", json.dumps(self._record, indent=4, ensure_ascii=False) + "\n"
+        )
 
     def _drop_lines_from(self, epoch: int) -> None:
         text = self._lines.read_text(encoding="utf-8") if self._lines.is_file() else ""
         kept = "".join(f"{line}\n" for line in text.splitlines() if 0 < _epoch_of(line) < epoch)
         if kept != text:
-            _replace_text(self._lines, kept)
+            write_text_atomically(self._lines, kept)
 
     def _describe(self, engine: Engine) -> dict[str, Any]:
         workflow = bundle._running_workflow()
         config = {} if workflow is None else dict(workflow.parser.get())
         metadata = config.pop("_meta_", None) or {}
         record = {
-            "started": _now(),
+            "started": now(),
             "from_epoch": engine.state.epoch,
             "command": shlex.join(sys.orig_argv),
             "bundle": {key: metadata.get(key) for key in ("name", "version")},
             "seed": self.seed,
             "dataset": None if self.prepared_dir is None else _fingerprint(self.prepared_dir),
-            "git": _git_state(Path(__file__).parents[1]),
-            "versions": _versions(),
-            "device": _device_name(getattr(engine.state, "device", None)),
+            "git": git_state(Path(__file__).parents[1]),
+            "versions": versions(),
+            "device": device_name(getattr(engine.state, "device", None)),
             "processes": idist.get_world_size(),
             "system": platform.platform(),
             "config": _plain(config),
@@ -155,17 +152,6 @@ class RunRecord:
             return [*last.pop("earlier"), last]
         except (OSError, ValueError, KeyError):
             return []
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Write a file so that no reader finds half of it."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _plain(value: Any) -> Any:
@@ -196,45 +182,3 @@ def _fingerprint(prepared_dir: Path) -> dict[str, Any]:
         raise UserError(f"{prepared_dir}: no readable datalist.json ({error}); name a prepared folder") from error
     settings = {key: datalist.get(key) for key in ("name", "protocol", "seed", "image_size")}
     return {"path": str(prepared_dir.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
-
-
-def _versions() -> dict[str, str]:
-    """Versions of Python, of this package and of all that it declares to need."""
-    return {"python": platform.python_version(), **dict(_package_versions())}
-
-
-def _package_versions() -> Iterator[tuple[str, str]]:
-    try:
-        needed = [text for text in requires("monai-e2e") or [] if "extra ==" not in text]
-    except PackageNotFoundError:  # run from a checkout that isn't installed
-        needed = ["monai", "torch", "pytorch-ignite", "numpy"]
-    for name in ["monai-e2e", *(re.split(r"[^\w.-]", text)[0] for text in needed)]:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            yield name, "unknown"
-
-
-def _device_name(device: torch.device | None) -> str:
-    if device is not None and device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        names = []
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores"
-
-
-def _git_state(folder: Path) -> dict[str, Any]:
-    """Revision of the checkout that this package is run from, and whether the package differs from it."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # else installed inside somebody else's checkout
-        return {"revision": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain", "--", "."))}
-    except (OSError, subprocess.SubprocessError):
-        return {"revision": "unknown", "modified": None}

@@ -1,4 +1,11 @@
-"""Heatmaps: what the patch classifier says of every window of a whole image (paper §2.1)."""
+"""Heatmaps: what the patch classifier says of every window of a whole image (paper §2.1).
+
+Position (i, j) of a heatmap belongs to the window whose first row is ``stride * i`` and whose first column is
+``stride * j``, see :func:`window_boxes`. Its score is exactly what the classifier says of that window within its
+surroundings: of a crop of the image that reaches the network's receptive field beyond the window and starts at a
+multiple of the stride. A window cut out alone, as in training, scores a little differently, since each convolution
+then finds zeros at the window's edge where the image has pixels; ``benchmarks/heatmap.py`` measures by how much.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,7 @@ import torch
 from monai.inferers import Inferer
 from scipy.ndimage import map_coordinates
 
+from monai_e2e.errors import UserError
 from monai_e2e.networks import PatchClassifier
 
 
@@ -24,7 +32,7 @@ class HeatmapInferer(Inferer):
 
     Raises:
         TypeError: when the network is not a patch classifier.
-        ValueError: when the window is not a multiple of the backbone's stride or larger than the image.
+        UserError: when the window is not a multiple of the backbone's stride or larger than the image.
     """
 
     def __init__(self, window: int) -> None:
@@ -33,12 +41,29 @@ class HeatmapInferer(Inferer):
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         if min(inputs.shape[-2:]) < self.window:
-            raise ValueError(
-                f"images of {tuple(inputs.shape[-2:])} pixels are smaller than the window of {self.window}"
+            raise UserError(
+                f"images of {tuple(inputs.shape[-2:])} pixels are smaller than the window of {self.window}: prepare "
+                "them at the size that the classifier was trained on"
             )
         if not isinstance(network, PatchClassifier):
             raise TypeError(f"heatmaps are made by a PatchClassifier, got {type(network).__name__}")
         return network.forward_windows(inputs, self.window)
+
+
+def window_boxes(heatmap_size: Sequence[int], window: int, stride: int) -> np.ndarray:
+    """Which pixels of the image each position of a heatmap stands for.
+
+    Args:
+        heatmap_size: rows and columns of the heatmap.
+        window: side of the windows, in pixels.
+        stride: distance of neighbouring windows, in pixels: the backbone's ``stride``.
+
+    Returns:
+        int ``[h, w, 4]``: first row, first column, and one past the last row and column. Where a side of the image is
+        no multiple of the stride, ResNet's last windows reach beyond the image, and VGG's leave its last pixels out.
+    """
+    first = stride * np.moveaxis(np.indices(tuple(heatmap_size)), 0, -1)
+    return np.concatenate([first, first + window], axis=-1)
 
 
 def upsample_heatmap(heatmap: np.ndarray, image_size: Sequence[int], window: int, stride: int) -> np.ndarray:

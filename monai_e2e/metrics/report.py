@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
-from monai_e2e import __version__
+from monai_e2e import NOTICE, __version__
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.aggregate import aggregate_breasts, aggregate_exams
 from monai_e2e.metrics.auc import compare_aucs, roc_auc
@@ -24,7 +24,6 @@ from monai_e2e.metrics.tables import EXTREME
 
 LEVELS = ("image", "breast", "exam")
 SUBGROUPS = ("view", "density", "lesion_type")
-NOTICE = "For research, not for diagnosis."
 
 Row = Mapping[str, Any]
 Thresholds = float | Mapping[str, float] | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,8 +54,8 @@ class LoadMammogram(Transform):
 
     Args:
         image_size: rows and columns to resize to, as preparation does; None keeps the file's size.
-        voi_lut: whether to apply the window that a DICOM file carries, see :func:`monai_e2e.data.dicom.read_film`; as the
-            network's training images had it.
+        voi_lut: whether to apply the window that a DICOM file carries, see :func:`monai_e2e.data.dicom.read_film`; as
+            the network's training images had it.
 
     Returns:
         ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255 and the path under ``filename_or_obj``.
@@ -67,8 +68,8 @@ class LoadMammogram(Transform):
         self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
         self.voi_lut = voi_lut
 
-    def __call__(self, path: str | Path) -> MetaTensor:
-        image = read_mammogram(path, self.voi_lut)
+    def __call__(self, path: str | os.PathLike[str]) -> MetaTensor:
+        image = (path if isinstance(path, FilmFile) else FilmFile(path)).read(self.voi_lut)
         if self.image_size is not None and image.shape != self.image_size:
             image = resize_mammogram(image, self.image_size)
         return MetaTensor(torch.from_numpy(image)[None] * 255.0, meta={"filename_or_obj": str(path)})
@@ -94,7 +95,7 @@ class LoadMammogramd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.loader = LoadMammogram(image_size, voi_lut)
 
-    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             path = d[key]

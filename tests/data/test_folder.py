@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from monai_e2e.data import list_mammograms
+from monai_e2e.data.folder import find_images
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
 
@@ -42,3 +43,41 @@ def test_a_folder_without_images_is_a_users_mistake(tmp_path, make):
         folder.mkdir()
     with pytest.raises(UserError, match="empty"):
         list_mammograms(folder)
+
+
+def test_films_named_by_uids_keep_the_whole_name(tmp_path):
+    write_inbreast(tmp_path / "download", patients=1, rows=256, workers=1)
+    films = sorted((tmp_path / "download" / "AllDICOMs").iterdir())[:2]
+    (tmp_path / "films").mkdir()
+    for number, film in enumerate(films):
+        film.rename(tmp_path / "films" / f"1.2.840.{number}")
+    assert list(find_images(tmp_path / "films")) == ["1.2.840.0", "1.2.840.1"]
+
+
+def test_two_files_of_one_name_keep_their_endings(tmp_path):
+    picture(tmp_path / "a" / "film.png")
+    picture(tmp_path / "a" / "film.tif")
+    picture(tmp_path / "b" / "film.png")
+    assert list(find_images(tmp_path)) == ["a/film.png", "a/film.tif", "b/film"]
+
+
+def test_links_in_a_circle_end_and_linked_folders_are_read_once(tmp_path):
+    picture(tmp_path / "elsewhere" / "film.png")
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "again").symlink_to(tmp_path / "films", target_is_directory=True)
+    (tmp_path / "films" / "loop").symlink_to(tmp_path / "films" / "loop")
+    (tmp_path / "films" / "one").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "films" / "two").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert list(find_images(tmp_path / "films")) == ["one/film"]
+
+
+def test_hidden_files_tables_of_contents_and_the_results_are_left_out(tmp_path):
+    for name in ("film.png", "._film.png", "results/overlays/film.png", ".cache/film.png"):
+        picture(tmp_path / name)
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    assert list(find_images(tmp_path, [tmp_path / "results"])) == ["film"]
+
+
+def test_a_damaged_dicom_file_is_listed_for_its_ending_so_that_it_is_not_lost_silently(tmp_path):
+    (tmp_path / "empty.dcm").write_bytes(b"")
+    assert list(find_images(tmp_path)) == ["empty"]

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from test_cbis_ddsm import CbisFolder, film_pixels, mask_pixels
@@ -121,6 +122,20 @@ def test_no_header_text_reaches_the_output(prepared):
         assert str(out.parent).encode() not in content
 
 
+@pytest.mark.parametrize("element", ["PhotometricInterpretation", "RescaleSlope"])
+def test_reason_of_an_exclusion_repeats_no_text_of_the_header(element, tmp_path):
+    folder = cbis_source(tmp_path / "src", 8)
+    src = folder.write()
+    film = next(src.glob("*P_00003_LEFT_CC/*/*/*.dcm"))
+    dataset = pydicom.dcmread(film)
+    dataset[element] = pydicom.DataElement(element, "LO", "DOE JANE")
+    dataset.save_as(film)
+    prepare(src, tmp_path / "out")
+    (row,) = exclusions(tmp_path / "out")
+    assert row["reason"].startswith("film not usable: ")
+    assert "DOE" not in row["reason"]
+
+
 def test_mask_sizes_that_differ_from_the_film(tmp_path):
     folder = cbis_source(tmp_path / "src", 8)
     folder.add("P_00100", pathology="MALIGNANT", mask=mask_pixels(128, 96))
@@ -173,10 +188,12 @@ def test_result_is_the_same_whatever_the_workers_and_on_every_run(prepared, tmp_
 def test_preparing_again_replaces_the_folder(tmp_path):
     src, out = cbis_source(tmp_path / "src").write(), tmp_path / "out"
     prepare(src, out)
-    (out / "patches").mkdir()
-    (out / "patches" / "stale.png").touch()
+    for folder in ("patches", "cache"):
+        (out / folder).mkdir()
+        (out / folder / "stale").touch()
     prepare(src, out, image_size=(16, 12))
     assert not (out / "patches").exists()
+    assert not (out / "cache").exists()
     assert json.loads((out / "datalist.json").read_text())["image_size"] == [16, 12]
     assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
 

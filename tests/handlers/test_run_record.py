@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
 from monai_e2e.errors import UserError
-from monai_e2e.handlers import run_record
 from monai_e2e.handlers.run_record import RunRecord
 
 BATCHES = [0, 1]
@@ -205,34 +203,6 @@ class TestRecord:
         with pytest.raises(KeyboardInterrupt):
             trainer(RunRecord(tmp_path)).run(BATCHES, max_epochs=1)
         assert (tmp_path / "run.json").read_bytes() == before
-
-
-class TestGit:
-    def test_revision_and_whether_the_package_was_changed(self, tmp_path):
-        def git(*arguments: str) -> str:
-            who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-            command = ["git", "-C", str(tmp_path), *who, *arguments]
-            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-        package = tmp_path / "package"
-        package.mkdir()
-        (package / "__init__.py").write_text("")
-        git("init", "--quiet")
-        assert run_record._git_state(package) == {"revision": "unknown", "modified": None}
-        git("add", "package")
-        git("commit", "--quiet", "--message", "first")
-        (tmp_path / "beside the package.txt").write_text("")
-        assert run_record._git_state(package) == {"revision": git("rev-parse", "HEAD"), "modified": False}
-        (package / "new.py").write_text("")
-        assert run_record._git_state(package)["modified"] is True
-
-    @pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 10)])
-    def test_without_git_or_its_answer_the_revision_is_unknown(self, error, monkeypatch):
-        def run(*_arguments, **_keywords) -> None:
-            raise error
-
-        monkeypatch.setattr(run_record.subprocess, "run", run)
-        assert run_record._git_state(Path(__file__).parent) == {"revision": "unknown", "modified": None}
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):

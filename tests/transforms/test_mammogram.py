@@ -10,7 +10,7 @@ from PIL import Image
 from monai_e2e.data import read_mammogram
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
-from monai_e2e.transforms import LoadMammogram, LoadMammogramd
+from monai_e2e.transforms import FilmFile, LoadMammogram, LoadMammogramd, mammogram
 
 
 @pytest.fixture
@@ -91,3 +91,18 @@ def test_window_of_the_file_is_applied_as_preparation_would(voi_lut, tmp_path):
     expected = torch.from_numpy(255 * read_mammogram(path, voi_lut))[None]
     torch.testing.assert_close(LoadMammogramd(keys="image", voi_lut=voi_lut)({"image": path})["image"], expected)
     assert ((expected > 0) & (expected < 255)).float().mean() < (0.3 if voi_lut else 1.0)
+
+
+def test_a_film_that_several_pipelines_read_is_decoded_once_and_left_as_it_is(film, monkeypatch):
+    path, pixels = film
+    read = []
+    monkeypatch.setattr(mammogram, "read_mammogram", lambda *given: read.append(given) or read_mammogram(*given))
+    shared = FilmFile(path)
+    first = LoadMammogramd("image")({"image": shared})
+    first["image"] -= 50
+    second = LoadMammogramd("image", image_size=(8, 3))({"image": shared})
+    assert read == [(str(path), False)]
+    assert second["image"].shape == (1, 8, 3)
+    assert first["image_path"] == second["image_path"] == str(path)
+    np.testing.assert_allclose(LoadMammogram()(shared)[0].numpy(), pixels * (255 / 65535), rtol=1e-5)
+    assert shared.pixels.shape == (4, 6)

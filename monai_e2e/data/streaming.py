@@ -1,0 +1,100 @@
+"""Work on one file after the other in processes, a few files ahead of who wants the results."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+#: Tasks that are worked on or finished and not yet fetched, for each worker.
+_AHEAD = 2
+
+
+def stream_parallel(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+) -> Iterator[tuple[Task, Result | None]]:
+    """Apply a function to each task in worker processes; memory doesn't grow with the number of tasks.
+
+    Decoders of damaged files may end the process that they run in. Such a task's result is None, all others are as if
+    it hadn't been there.
+
+    Args:
+        function: picklable; it must not rely on the state of this process.
+        tasks: picklable.
+        workers: processes; 0: this one, which a task may then end.
+
+    Returns:
+        Each task and its result, in the order of the tasks.
+    """
+    if workers < 1:
+        yield from ((task, function(task)) for task in tasks)
+        return
+    remaining = iter(tasks)
+    pending: deque[tuple[Task, Future[Result]]] = deque()
+    pool = _start(workers)
+    try:
+        while True:
+            pending.extend(
+                (task, _submit(pool, function, task)) for task in islice(remaining, _AHEAD * workers - len(pending))
+            )
+            if not pending:
+                return
+            task, future = pending[0]
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                pool.shutdown(kill_workers=True)
+                yield from _one_by_one(function, pending)
+                pending.clear()
+                pool = _start(workers)
+            else:
+                pending.popleft()
+                yield task, result
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    try:
+        return pool.submit(function, task)
+    except BrokenProcessPool as error:  # found before any result was asked for
+        future: Future[Result] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _one_by_one(
+    function: Callable[[Task], Result], pending: Iterable[tuple[Task, Future[Result]]]
+) -> Iterator[tuple[Task, Result | None]]:
+    """The results of tasks one of which ended a process; which one shows when each has a process to itself."""
+    pool = _start(1)
+    try:
+        for task, future in pending:
+            finished = future.done() and not future.cancelled() and future.exception() is None
+            try:
+                result = future.result() if finished else pool.submit(function, task).result()
+            except BrokenProcessPool:
+                yield task, None
+                pool = _start(1)
+            else:
+                yield task, result
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def _start(workers: int) -> ProcessPoolExecutor:
+    # As in run_parallel, workers start afresh: forks of a process that has used torch's threads or CUDA may hang.
+    return ProcessPoolExecutor(workers, initializer=_prepare_worker, env={"OMP_NUM_THREADS": "1"})
+
+
+def _prepare_worker() -> None:
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs a traceback for each damaged file

@@ -1,0 +1,298 @@
+"""The paper's rival design: a random forest on features of the patch classifier's heatmaps (Appendix 1).
+
+A film's heatmap is cut at several probabilities. The regions that rise above a cut are counted and the largest is
+measured; a forest learns from these numbers and the image labels which films have cancer. Such features were used by
+the winners of Camelyon16 (Wang et al. 2016, arXiv:1606.05718) and by the paper's author in the DREAM challenge.
+
+The forest learns from the training partition. The validation partition chooses the size of its leaves and the
+operating point. The test partition is scored and nothing else. One weakness is the design's own: the patch classifier
+has seen the lesions of the training films, so its heatmaps of these are surer than those of new films.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from scipy.special import expit, logit
+from sklearn.ensemble import RandomForestClassifier
+from tqdm import tqdm
+
+from monai_e2e.data import PATCH_CLASSES, load_datalist, preparation
+from monai_e2e.data.datalist import PARTITIONS
+from monai_e2e.errors import UserError
+from monai_e2e.metrics import choose_threshold, lesion_words, roc_auc, score_file, write_predictions, write_table
+from monai_e2e.networks import check_preparation
+from monai_e2e.predict.heatmaps import make_heatmap
+from monai_e2e.predict.models import Model, choose_device, load_model
+
+logger = logging.getLogger(__name__)
+
+#: Where heatmaps are cut, unless something else is asked for.
+CUTOFFS = (0.3, 0.5, 0.7, 0.9)
+#: What is measured: each class of lesion, and benign and malignant lesions of either kind → classes that are summed.
+MAPS: Mapping[str, tuple[int, ...]] = {
+    **{name: (index,) for index, name in enumerate(PATCH_CLASSES) if index > 0},
+    **{
+        group: tuple(index for index, name in enumerate(PATCH_CLASSES) if name.endswith(f"-{group}"))
+        for group in ("benign", "malignant")
+    },
+}
+#: Smallest number of films in a leaf: the validation partition chooses among these.
+LEAF_SIZES = (1, 3, 10, 30)
+#: What ``predictions.csv`` calls it.
+MODEL = "heatmap forest"
+_NEIGHBORS = np.ones((3, 3))  # positions that touch at a corner are one region
+#: Columns of ``features.csv`` before the features.
+_FACTS = ("partition", "image", "patient_id", "laterality", "view", "label", "density", "lesion_type")
+
+
+def heatmap_features(probabilities: np.ndarray, cutoffs: Sequence[float] = CUTOFFS) -> dict[str, float]:
+    """Describe one film's heatmap by numbers.
+
+    Args:
+        probabilities: ``[classes, h, w]``, in the order of :data:`~monai_e2e.data.PATCH_CLASSES`, 0–1.
+        cutoffs: probabilities at which the maps are cut.
+
+    Returns:
+        For each map of :data:`MAPS`, such as ``malignant``: its ``malignant max`` and ``malignant mean``, and for each
+        cut-off, such as 0.5, ``malignant>=0.5 regions`` (how many), ``… area`` (of all), and of the largest region
+        ``… largest area``, ``… largest mean`` and ``… largest max`` (probability), ``… largest major axis``,
+        ``… largest minor axis`` and ``… largest eccentricity`` (of the ellipse with the same second moments),
+        ``… largest extent`` (share of its bounding box). Lengths and areas are in positions of the heatmap; without a
+        region all are 0.
+    """
+    features: dict[str, float] = {}
+    for name, classes in MAPS.items():
+        heatmap = probabilities[list(classes)].sum(axis=0, dtype=np.float64)
+        features |= {f"{name} max": float(heatmap.max()), f"{name} mean": float(heatmap.mean())}
+        for cutoff in cutoffs:
+            features |= {f"{name}>={cutoff} {key}": value for key, value in _regions(heatmap, cutoff).items()}
+    return features
+
+
+def _regions(heatmap: np.ndarray, cutoff: float) -> dict[str, float]:
+    """Number and area of the regions above a cut-off, and the measures of the largest."""
+    labels, count = ndimage.label(heatmap >= cutoff, _NEIGHBORS)
+    areas, sums = (np.bincount(labels.ravel(), weights)[1:] for weights in (None, heatmap.ravel()))
+    # Of two of the same area the surer one, whichever way the film is turned.
+    largest = max(range(count), key=lambda index: (areas[index], sums[index]), default=-1) + 1
+    region = (labels == largest) & (labels > 0)
+    return {"regions": float(count), "area": float(areas.sum()), **_measures(heatmap, region)}
+
+
+def _measures(heatmap: np.ndarray, region: np.ndarray) -> dict[str, float]:
+    """Measures of one region, all 0 where it is empty."""
+    names = ("area", "mean", "max", "major axis", "minor axis", "eccentricity", "extent")
+    places = np.argwhere(region)
+    if len(places) == 0:
+        return {f"largest {name}": 0.0 for name in names}
+    # Positions are squares and not points, which adds 1/12 to each variance, so that a single one has an axis too.
+    variances = np.cov(places.T, bias=True).reshape(2, 2) + np.eye(2) / 12
+    minor, major = np.linalg.eigvalsh(variances)
+    inside = heatmap[region]
+    values = (
+        len(places),
+        inside.mean(),
+        inside.max(),
+        4 * np.sqrt(major),
+        4 * np.sqrt(minor),
+        np.sqrt(max(0.0, 1 - minor / major)),
+        len(places) / np.prod(np.ptp(places, axis=0) + 1),
+    )
+    return {f"largest {name}": float(value) for name, value in zip(names, values, strict=True)}
+
+
+def film_features(
+    model: Model, samples: Sequence[Mapping[str, Any]], device: torch.device, cutoffs: Sequence[float] = CUTOFFS
+) -> Iterator[dict[str, float]]:
+    """Features of each film's heatmap, one film in memory at a time.
+
+    They have six decimals, as in ``features.csv``, so that a forest fitted to the file is the same.
+
+    Args:
+        model: a patch classifier.
+        samples: with ``image``, the film's path.
+        device: of the model.
+        cutoffs: see :func:`heatmap_features`.
+
+    Raises:
+        UserError: when the model is no patch classifier of the five classes, or a probability is not finite.
+    """
+    for sample in samples:
+        image = np.asarray(model.preprocessing({"image": sample["image"]})["image"])
+        probabilities = make_heatmap(model, image, device).probabilities
+        if not np.isfinite(probabilities).all():
+            raise UserError(f"{sample['image']}: {model.name} gives no number for it; train the patch classifier again")
+        features = heatmap_features(probabilities, cutoffs)
+        yield {name: round(value, 6) for name, value in features.items()}
+
+
+@dataclass(frozen=True)
+class FittedForest:
+    """A forest, and what was chosen on the validation partition.
+
+    Args:
+        forest: the trees.
+        min_samples_leaf: the size of leaves that had the highest AUC on the validation films.
+        validation_auc: AUC on the validation films by size of leaves.
+        threshold: operating point, as log-odds: Youden's on the validation films.
+    """
+
+    forest: RandomForestClassifier
+    min_samples_leaf: int
+    validation_auc: dict[int, float]
+    threshold: float
+
+
+def fit_forest(
+    features: np.ndarray,
+    labels: Sequence[int],
+    validation_features: np.ndarray,
+    validation_labels: Sequence[int],
+    trees: int = 500,
+    seed: int = 0,
+) -> FittedForest:
+    """Fit forests with leaves of several sizes to the training films and keep the best on the validation films.
+
+    Args:
+        features: ``[films, features]`` of the training films.
+        labels: their labels, 0 or 1; both weigh the same, however many films they have.
+        validation_features: ``[films, features]`` of the validation films.
+        validation_labels: their labels.
+        trees: number of trees.
+        seed: of the trees' random choices.
+
+    Raises:
+        UserError: when the validation films have one class only.
+    """
+    forests, aucs = {}, {}
+    for size in LEAF_SIZES:
+        forest = RandomForestClassifier(
+            trees, min_samples_leaf=size, class_weight="balanced", random_state=seed, max_features="sqrt"
+        )
+        forests[size] = forest.fit(features, labels)
+        aucs[size] = roc_auc(validation_labels, log_odds(forest, validation_features))[0]
+    best = max(LEAF_SIZES, key=lambda size: (round(aucs[size], 9), size))
+    threshold = choose_threshold(validation_labels, log_odds(forests[best], validation_features))
+    return FittedForest(forests[best], best, aucs, threshold)
+
+
+def log_odds(forest: RandomForestClassifier, features: np.ndarray) -> list[float]:
+    """Log-odds of malignant for each film.
+
+    A forest's probability is a mean of votes, so films are often tied and it can be exactly 0 or 1. Half a vote is
+    added on either side, which keeps order and ties and makes the log-odds finite.
+    """
+    # Equal votes can differ in the last digits, since they were summed in another order.
+    votes = (forest.predict_proba(features)[:, 1] * forest.n_estimators).round(9)
+    return [float(value) for value in logit((votes + 0.5) / (forest.n_estimators + 1))]
+
+
+def run_forest(
+    patch_model: str | Path,
+    prepared_dir: str | Path,
+    out: str | Path,
+    trees: int = 500,
+    seed: int = 0,
+    cutoffs: Sequence[float] = CUTOFFS,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Make the heatmaps of a prepared folder, fit a forest to their features and score the test partition.
+
+    Writes into ``out``
+
+    - ``features.csv``: every film's partition, label and features. Fitting to it again gives the same forest, so none
+      is stored;
+    - ``forest.json``: settings, what the validation chose, and the features' importances (mean decrease in impurity);
+    - ``predictions.csv`` of the test films, and beside it what :func:`~monai_e2e.metrics.score_file` makes of any
+      model's: ``score.json``, ``report.html``, …
+
+    Args:
+        patch_model: a patch classifier: its bundle's folder or its checkpoint.
+        prepared_dir: prepared folder on whose training partition the patch classifier was trained.
+        out: folder of the results.
+        trees: number of trees.
+        seed: of the trees' random choices.
+        cutoffs: probabilities at which the heatmaps are cut.
+        device: where the patch classifier runs, such as ``"cuda"``; None: on a GPU where there is one.
+
+    Returns:
+        The content of ``score.json``.
+
+    Raises:
+        UserError: when the model is no patch classifier of the five classes, the folder was prepared otherwise than the
+            model's images, or an argument is out of range.
+    """
+    if not cutoffs or not all(0 < cutoff < 1 for cutoff in cutoffs):
+        raise UserError(f"cutoffs {list(cutoffs)}: at least one is needed, and all must be between 0 and 1")
+    if trees < 1 or seed < 0:
+        raise UserError(f"trees {trees}, seed {seed}: at least 1 and at least 0 are allowed")
+    cutoffs = sorted(set(cutoffs))
+    chosen = choose_device(device)
+    model = load_model(patch_model, chosen, prepared_dir)
+    if not model.makes_heatmaps:
+        raise UserError(f"{patch_model} classifies whole images; name a patch classifier, such as bundles/ddsm_patch")
+    check_preparation(preparation(prepared_dir), model.checkpoint)
+    out, films = Path(out), _describe_films(model, prepared_dir, chosen, cutoffs)
+    write_table(out / "features.csv", films)
+    names = [name for name in films[0] if name not in _FACTS]
+    training, validation, test = ([film for film in films if film["partition"] == name] for name in PARTITIONS)
+    fitted = fit_forest(*_arrays(training, names), *_arrays(validation, names), trees, seed)
+    _write_record(out / "forest.json", fitted, names, {"trees": trees, "seed": seed, "cutoffs": cutoffs})
+    threshold = float(expit(fitted.threshold))
+    scores = log_odds(fitted.forest, _arrays(test, names)[0])
+    predictions = [
+        {**film, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, "model": MODEL}
+        for film, score in zip(test, scores, strict=True)
+    ]
+    write_predictions(out / "predictions.csv", predictions)
+    return score_file(out / "predictions.csv")
+
+
+def _describe_films(
+    model: Model, prepared_dir: str | Path, device: torch.device, cutoffs: Sequence[float]
+) -> list[dict[str, Any]]:
+    """What is known of each film of all partitions, and its features: the rows of ``features.csv``."""
+    samples = [(name, sample) for name in PARTITIONS for sample in load_datalist(prepared_dir, name)]
+    described = zip(samples, film_features(model, [sample for _, sample in samples], device, cutoffs), strict=True)
+    return [
+        {
+            "partition": partition,
+            "image": Path(sample["image"]).stem,
+            **{key: sample.get(key) for key in ("patient_id", "laterality", "view", "label", "density")},
+            "lesion_type": lesion_words(sample["lesions"]),
+            **features,
+        }
+        for (partition, sample), features in tqdm(described, "heatmaps", len(samples), unit="film", disable=None)
+    ]
+
+
+def _arrays(films: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[np.ndarray, list[int]]:
+    """Features ``[films, features]`` and labels."""
+    return np.array([[film[name] for name in names] for film in films]), [film["label"] for film in films]
+
+
+def _write_record(path: Path, fitted: FittedForest, names: Sequence[str], settings: Mapping[str, Any]) -> None:
+    importances = zip(names, fitted.forest.feature_importances_.tolist(), strict=True)
+    record = {
+        **settings,
+        "min_samples_leaf": fitted.min_samples_leaf,
+        "validation_auc_by_min_samples_leaf": fitted.validation_auc,
+        "threshold_logit": fitted.threshold,
+        "importances": dict(sorted(importances, key=lambda item: -item[1])),
+    }
+    path.write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")
+    logger.info(
+        "Leaves of at least %d films, by AUC on the validation films (%.3f). Most important: %s.",
+        fitted.min_samples_leaf,
+        fitted.validation_auc[fitted.min_samples_leaf],
+        ", ".join(list(record["importances"])[:5]),
+    )

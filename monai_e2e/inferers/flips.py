@@ -1,0 +1,61 @@
+"""Averages of probabilities: over the flips of an image, and over models (paper §3.1.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, SimpleInferer
+from torch.nn import functional as F
+
+#: Dimensions of ``[B, C, H, W]`` that are flipped: none, horizontal, vertical, both.
+_FLIPS = ((), (3,), (2,), (2, 3))
+
+
+def mean_log_probabilities(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Logarithm of the mean of several predictions' probabilities.
+
+    It is computed from logarithms alone: where softmax rounds a probability to 0 or 1, the log-odds of the result
+    still tell one image from the next.
+
+    Args:
+        logits: one ``[B, C]`` for each prediction, of any scale.
+
+    Returns:
+        float32 ``[B, C]``; these are logits, since their softmax is the mean probability.
+    """
+    logarithms = torch.stack([F.log_softmax(prediction.double(), dim=1) for prediction in logits])
+    return (logarithms.logsumexp(dim=0) - math.log(len(logits))).float()
+
+
+class FlipAveraging(Inferer):
+    """Predict an image and its horizontal, vertical and double flip, and average the four probabilities (§3.1.3).
+
+    The flips go through the network one after the other, so that the memory is that of one prediction. In a bundle it
+    takes the place of another inferer::
+
+        "inferer": {"_target_": "monai_e2e.inferers.FlipAveraging"}
+
+    Args:
+        inferer: what predicts each flip; None: the network itself (MONAI's ``SimpleInferer``).
+
+    Shape: input ``[B, C, H, W]``; output of :func:`mean_log_probabilities`, ``[B, num_classes]``.
+
+    Raises:
+        ValueError: when the predictions aren't one vector of logits for each image.
+    """
+
+    def __init__(self, inferer: Inferer | None = None) -> None:
+        super().__init__()
+        self.inferer = SimpleInferer() if inferer is None else inferer
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        predictions = []
+        for dims in _FLIPS:
+            prediction = self.inferer(torch.flip(inputs, dims), network, *args, **kwargs)
+            if prediction.ndim != 2:
+                raise ValueError(f"flips are averaged for logits [B, C], the network gave {list(prediction.shape)}")
+            predictions.append(prediction)
+        return mean_log_probabilities(predictions)

@@ -1,0 +1,230 @@
+"""Trained models with everything that turns a film's file into their logits, so that no setting of theirs is an option.
+
+A model is a bundle's folder, whose ``configs/inference.json`` says what is done to a film, or a checkpoint alone, which
+carries its architecture, its mean and its preparation; both give the same scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.inferers import Inferer, SimpleInferer
+from monai.transforms import Compose, NormalizeIntensityd, RepeatChanneld
+from torch import nn
+
+from monai_e2e.bundle import user_error
+from monai_e2e.errors import UserError
+from monai_e2e.inferers import FlipAveraging, HeatmapInferer
+from monai_e2e.networks import PatchClassifier, architecture, load_classifier
+from monai_e2e.transforms import LoadMammogramd
+
+#: What a bundle's config raises when it can't be followed (its expressions can raise anything).
+_CONFIG_ERRORS = (RuntimeError, ImportError, LookupError, ValueError, TypeError, AttributeError, OSError)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained model.
+
+    Args:
+        name: what it is called in tables: the bundle's folder, or the checkpoint's file.
+        network: in evaluation mode, on the device.
+        preprocessing: from ``{"image": path}`` to ``{"image": [C, H, W]}``.
+        inferer: from images ``[B, C, H, W]`` and the network to logits.
+        checkpoint: file of its weights.
+        digest: SHA-256 of the checkpoint and, of a bundle, of its config.
+    """
+
+    name: str
+    network: nn.Module
+    preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
+    inferer: Inferer
+    checkpoint: Path
+    digest: dict[str, str]
+
+    @property
+    def makes_heatmaps(self) -> bool:
+        """Whether it classifies patches, so that it gives heatmaps and no scores of images."""
+        return isinstance(self.network, PatchClassifier)
+
+    @property
+    def threshold(self) -> float | None:
+        """Operating point as log-odds of malignant, chosen on validation images; None where there is none."""
+        threshold = getattr(self.network, "threshold", None)
+        return float(threshold) or None if isinstance(threshold, torch.Tensor) else None
+
+    def infer(
+        self, images: Sequence[np.ndarray], device: torch.device, amp: bool = False, flips: bool = False
+    ) -> torch.Tensor:
+        """What the network says of each preprocessed image ``[C, H, W]``; those of one size go through it together.
+
+        Args:
+            images: they may differ in size.
+            device: of the network.
+            amp: whether to compute in float16 on a GPU.
+            flips: whether to average over the image's flips.
+
+        Returns:
+            float32 on the CPU, one logit vector, or map of them, for each image.
+
+        Raises:
+            UserError: when the memory is too small.
+        """
+        inferer = FlipAveraging(self.inferer) if flips else self.inferer
+        found: dict[int, torch.Tensor] = {}
+        for shape in dict.fromkeys(image.shape for image in images):
+            places = [place for place, image in enumerate(images) if image.shape == shape]
+            batch = torch.from_numpy(np.stack([images[place] for place in places])).to(device)
+            try:
+                with torch.inference_mode(), torch.autocast(device.type, enabled=amp):
+                    outputs = inferer(batch, self.network).float().cpu()
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"out of memory for {len(places)} images {list(shape)}: use a smaller --batch-size, --amp or "
+                    "--device cpu"
+                ) from error
+            found |= dict(zip(places, outputs, strict=True))
+        return torch.stack([found[place] for place in range(len(images))])
+
+
+def load_model(path: str | Path, device: torch.device, src: str | Path) -> Model:
+    """Load a bundle or a checkpoint.
+
+    Args:
+        path: folder of a bundle, which has its checkpoint at ``models/model.pt``, or a checkpoint.
+        device: where the network is put.
+        src: folder of the films, the ``dataset_dir`` of a bundle.
+
+    Raises:
+        UserError: when there is no such model, or it can't be built or loaded.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _load_bundle(path, device, src)
+    if path.is_file():
+        return _load_checkpoint(path, device)
+    raise UserError(f"{path}: no such model; name a bundle's folder, such as bundles/ddsm_whole, or a checkpoint (.pt)")
+
+
+def choose_models(
+    paths: Sequence[str | Path], heatmaps: bool, device: torch.device, src: str | Path
+) -> tuple[list[Model], Model | None]:
+    """Load models; sort out those that score films and the one that makes heatmaps.
+
+    Args:
+        paths: bundles or checkpoints. Without a patch classifier among them, heatmaps are made by the trained bundle
+            ``ddsm_patch`` beside the first.
+        heatmaps: whether they are wanted.
+        device: of the networks.
+        src: folder of the films.
+
+    Raises:
+        UserError: as :func:`load_model`, and when there is no model that scores, no patch classifier, or two of these.
+    """
+    models = _load_distinct(paths, device, src)
+    scorers = [model for model in models if not model.makes_heatmaps]
+    makers = [model for model in models if model.makes_heatmaps]
+    if not scorers:
+        raise UserError(f"{paths[0]} is a patch classifier, which scores no films: name a model such as ddsm_whole too")
+    if makers and not heatmaps:
+        raise UserError(f"{makers[0].checkpoint} is a patch classifier: add --heatmap, or leave it out")
+    if len(makers) > 1:
+        raise UserError(f"{makers[1].checkpoint} is the second patch classifier: name one for the heatmaps")
+    if heatmaps and not makers:
+        beside = _patch_bundle_beside(paths[0])
+        if beside is None:
+            raise UserError(
+                f"heatmaps need a patch classifier, and there is no trained bundle ddsm_patch beside {paths[0]}: name "
+                "one after the models, such as bundles/ddsm_patch or its checkpoint"
+            )
+        makers = [load_model(beside, device, src)]
+    return scorers, makers[0] if makers else None
+
+
+def choose_device(name: str | None, amp: bool = False) -> torch.device:
+    """The device of that name, or without one a GPU if there is one.
+
+    Raises:
+        UserError: when it can't be used, or with ``amp`` is no GPU.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{name}' can't be used here: choose cpu, or cuda where there is a GPU") from error
+    if amp and device.type == "cpu":
+        raise UserError("--amp computes in float16, which needs a GPU: leave it out, or choose --device cuda")
+    return device
+
+
+def _load_distinct(paths: Sequence[str | Path], device: torch.device, src: str | Path) -> list[Model]:
+    """Load several models, each under a name of its own."""
+    models: list[Model] = []
+    for path in paths:
+        model = load_model(path, device, src)
+        if any(model.digest == other.digest for other in models):
+            raise UserError(f"{path}: the same model as one named before it; name each once")
+        if any(model.name == other.name for other in models):
+            model = replace(model, name=f"{model.name}-{model.digest['checkpoint'][:8]}")
+        models.append(model)
+    return models
+
+
+def _patch_bundle_beside(path: str | Path) -> Path | None:
+    """The trained bundle ``ddsm_patch`` in the folder that a bundle, or a checkpoint in its ``models``, is in."""
+    resolved = Path(path).resolve()
+    bundle = resolved if resolved.is_dir() else resolved.parents[1]
+    beside = bundle.parent / "ddsm_patch"
+    return beside if (beside / "models" / "model.pt").is_file() else None
+
+
+def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
+    config, checkpoint = folder / "configs" / "inference.json", folder / "models" / "model.pt"
+    if not config.is_file():
+        raise UserError(f"{folder}: no bundle, since it has no configs/inference.json; name one, or a checkpoint (.pt)")
+    if not checkpoint.is_file():
+        raise UserError(f"{folder}: no checkpoint at models/model.pt; train the bundle first, or name a checkpoint")
+    parser = ConfigParser()
+    try:
+        parser.read_config(str(config))
+        if (folder / "configs" / "metadata.json").is_file():
+            parser.read_meta(str(folder / "configs" / "metadata.json"))
+        known = {"bundle_root": str(folder.resolve()), "dataset_dir": str(src), "checkpoint": str(checkpoint)}
+        parser.update({key: value for key, value in {**known, "device": device}.items() if key in parser.get()})
+        network, preprocessing, inferer = (
+            parser.get_parsed_content(key) for key in ("network", "preprocessing", "inferer")
+        )
+    except _CONFIG_ERRORS as error:
+        if mistake := user_error(error):
+            raise mistake from error
+        raise UserError(f"{config}: can't be followed ({type(error).__name__}: {error}); mend the config") from error
+    digest = {"checkpoint": _sha256(checkpoint), "inference.json": _sha256(config)}
+    return Model(folder.resolve().name, network.to(device).eval(), preprocessing, inferer, checkpoint, digest)
+
+
+def _load_checkpoint(path: Path, device: torch.device) -> Model:
+    network = load_classifier(path)
+    preparation, is_patch = network.preparation, isinstance(network, PatchClassifier)
+    preprocessing = Compose(
+        [
+            LoadMammogramd("image", preparation["image_size"], voi_lut=preparation["voi_lut"]),
+            NormalizeIntensityd("image", float(network.get_buffer("pixel_mean")), 1.0),  # type: ignore[arg-type]
+            RepeatChanneld("image", architecture(network)["in_channels"]),
+        ]
+    )
+    inferer = HeatmapInferer(preparation["patch_size"]) if is_patch else SimpleInferer()
+    # Training calls every model model.pt; the folder that it stands in tells more.
+    name = path.parent.parent.name if path.parent.name == "models" else path.parent.name
+    name = name if path.stem == "model" and name else path.stem
+    return Model(name, network.to(device).eval(), preprocessing, inferer, path, {"checkpoint": _sha256(path)})
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

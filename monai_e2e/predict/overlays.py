@@ -1,0 +1,170 @@
+"""Pictures of results: the film, where the patch classifier finds something malignant, its five maps, the score.
+
+Drawn by NumPy and Pillow, a tenth of the time that a plotting library takes for pictures of this size, and pixel by
+pixel: the film is shown at the size that it has here, not at that of a figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import binary_dilation
+
+from monai_e2e import NOTICE
+from monai_e2e.data.records import PATCH_CLASSES
+from monai_e2e.predict.heatmaps import Heatmap
+
+#: Rows of the film in a picture: those of the paper's images.
+FILM_ROWS = 1152
+_OUTLINE = np.array([90, 230, 255], dtype=np.uint8)
+_BACKGROUND, _TEXT, _FAINT = (16, 16, 18), (240, 240, 240), (165, 165, 170)
+#: The colour of a probability of 1 covers this much of the film.
+_OPACITY = 0.55
+_MARGIN, _HEADER, _FOOTER, _LABEL = 24, 116, 52, 30
+_LINE = 2
+
+
+def draw_film(film: np.ndarray, heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """The film alone, with the probability of malignancy in colour and outlines of annotated lesions.
+
+    Args:
+        film: uint8 ``[rows, columns]``.
+        heatmap: None for no colour.
+        masks: bool ``[rows, columns]`` each.
+
+    Returns:
+        uint8 ``[rows, columns, 3]``.
+    """
+    picture = np.repeat(film[..., None], 3, axis=2)
+    if heatmap is not None:
+        picture = _tint(film, heatmap.enlarge(heatmap.malignant, film.shape))
+    for mask in masks:
+        picture[binary_dilation(mask, iterations=_LINE) & ~mask] = _OUTLINE
+    return picture
+
+
+def draw_overlay(
+    film: np.ndarray, prediction: Mapping[str, Any], heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """The picture for people: the film, the same under the map of malignancy, the five classes' maps, score and note.
+
+    Args:
+        film: uint8 ``[rows, columns]``, see :data:`FILM_ROWS`.
+        prediction: the film's row of predictions.csv.
+        heatmap: None: the film and the score alone.
+        masks: bool ``[rows, columns]`` of each annotated lesion.
+
+    Returns:
+        uint8 ``[height, width, 3]``.
+    """
+    rows, columns = film.shape
+    panels = [("Film" + (", annotated lesions outlined" if masks else ""), draw_film(film, None, masks))]
+    if heatmap is not None:
+        panels.append(("Malignant lesion, probability of each window", draw_film(film, heatmap, masks)))
+    thumbnails = [] if heatmap is None else _thumbnails(film, heatmap)
+    width = _MARGIN + sum(max(columns, 420) + _MARGIN for _ in panels)
+    if thumbnails:
+        width += max(300, thumbnails[0][1].shape[1]) + _MARGIN
+    canvas = Image.new("RGB", (width, _HEADER + _LABEL + rows + _FOOTER), _BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    _write(draw, (_MARGIN, 16), str(prediction["image"]), 30, width - 2 * _MARGIN)
+    _write(draw, (_MARGIN, 62), _summary(prediction), 26, width - 2 * _MARGIN)
+    left = _MARGIN
+    for title, panel in panels:
+        _write(draw, (left, _HEADER - 4), title, 20, columns, _FAINT)
+        canvas.paste(Image.fromarray(panel), (left, _HEADER + _LABEL))
+        left += max(columns, 420) + _MARGIN
+    pitch = rows // max(len(thumbnails), 1)
+    for index, (title, panel) in enumerate(thumbnails):
+        top = _HEADER + index * pitch
+        _write(draw, (left, top - 4), title, 18, width - left - _MARGIN, _FAINT)
+        canvas.paste(Image.fromarray(panel), (left, top + _LABEL))
+    bottom = canvas.height - _FOOTER + 14
+    _write(draw, (_MARGIN, bottom), f"{NOTICE} Model: {prediction['model']}", 20, width // 2, _FAINT)
+    if heatmap is not None:
+        _draw_scale(canvas, draw, 2 * _MARGIN + max(columns, 420), bottom + 2)
+    return np.asarray(canvas)
+
+
+def draw_capture(
+    film: np.ndarray, prediction: Mapping[str, Any], heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """The picture for a PACS: the whole film and nothing beside it, with the score and the note in its lowest rows."""
+    canvas = Image.fromarray(draw_film(film, heatmap, masks))
+    draw = ImageDraw.Draw(canvas)
+    size = max(12, canvas.width // 40)
+    for line, text in enumerate((NOTICE, _summary(prediction))):
+        _write(
+            draw, (size, canvas.height - (line + 1) * 3 * size // 2 - size // 2), text, size, canvas.width - 2 * size
+        )
+    return np.asarray(canvas)
+
+
+def _summary(prediction: Mapping[str, Any]) -> str:
+    """Side, view, score and what the threshold makes of it."""
+    parts = [" ".join(filter(None, (str(prediction["laterality"]), str(prediction["view"]))))]
+    score = f"p(malignant) {float(prediction['p_malignant']):.3f}"
+    if prediction.get("threshold") not in (None, ""):
+        above = float(prediction["p_malignant"]) >= float(prediction["threshold"])
+        score += f", {'above' if above else 'below'} the threshold {float(prediction['threshold']):.3f}"
+    return "    ".join(filter(None, [*parts, score]))
+
+
+def _thumbnails(film: np.ndarray, heatmap: Heatmap) -> list[tuple[str, np.ndarray]]:
+    """Title and picture of each class's map, five of them as high as the film."""
+    rows = film.shape[0] // len(PATCH_CLASSES) - _LABEL - 6
+    size = rows, max(1, round(rows * film.shape[1] / film.shape[0]))
+    small = np.asarray(Image.fromarray(film).resize(size[::-1], Image.Resampling.BICUBIC))
+    return [
+        (f"{name}  max {values.max():.2f}", _tint(small, heatmap.enlarge(values, size)))
+        for name, values in zip(PATCH_CLASSES, heatmap.probabilities, strict=True)
+    ]
+
+
+def _tint(film: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Colours over a grey film, the more opaque the higher the probability, so that 0 leaves the film as it is."""
+    opacity = _OPACITY * np.sqrt(probability, dtype=np.float32)[..., None]
+    grey = film[..., None].astype(np.float32)
+    return np.rint(grey + opacity * (_colours()[np.rint(probability * 255).astype(np.uint8)] - grey)).astype(np.uint8)
+
+
+def _draw_scale(canvas: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
+    """The colours from 0 to 1."""
+    strip = np.repeat(_colours()[None].astype(np.uint8), 18, axis=0)
+    _write(draw, (left, top - 2), "0", 20, 40, _FAINT)
+    canvas.paste(Image.fromarray(strip), (left + 24, top + 2))
+    _write(draw, (left + 24 + strip.shape[1] + 12, top - 2), "1", 20, 40, _FAINT)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    size: int,
+    width: int,
+    colour: tuple[int, int, int] = _TEXT,
+) -> None:
+    """One line, smaller or in the end cut where it is too long."""
+    while size > 10 and draw.textlength(text, font=_font(size)) > width:
+        size -= 1
+    while text and draw.textlength(text, font=_font(size)) > width:
+        text = text[:-1]
+    draw.text(place, text, font=_font(size), fill=colour, stroke_width=1, stroke_fill=(0, 0, 0))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # Matplotlib's font has Cyrillic and Greek, which file names may be in; Pillow's own hasn't.
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
+
+
+@cache
+def _colours() -> np.ndarray:
+    """RGB of 256 probabilities, float32 ``[256, 3]``; without the last shades, whose dark red would hide the film."""
+    return (matplotlib.colormaps["YlOrRd"](np.linspace(0, 0.85, 256))[:, :3] * 255).astype(np.float32)

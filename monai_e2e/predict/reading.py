@@ -1,0 +1,73 @@
+"""One film from its file to what the models and the pictures need, in a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.utils import convert_to_numpy
+
+from monai_e2e.bundle import user_error
+from monai_e2e.data.dicom import read_mask, resize_mammogram, resize_mask
+from monai_e2e.data.headers import without_header_text
+from monai_e2e.predict.overlays import FILM_ROWS
+from monai_e2e.predict.worklist import ListedFilm
+from monai_e2e.transforms import FilmFile
+
+#: Films wider than this times their height are drawn narrower than they are.
+_WIDEST = 2
+
+
+@dataclass(frozen=True)
+class ReadFilm:
+    """A film, read.
+
+    Args:
+        images: float32 ``[C, H, W]`` for each model's preprocessing.
+        size: rows and columns of the file's image.
+        film: uint8 ``[FILM_ROWS, columns]`` in its true proportions, for pictures; empty where none are wanted.
+        masks: bool of the same size, for each annotated lesion.
+    """
+
+    images: list[np.ndarray]
+    size: tuple[int, int]
+    film: np.ndarray
+    masks: list[np.ndarray]
+
+
+class FilmReader:
+    """Read films for several models; what can't be read is a reason, not an error.
+
+    Args:
+        preprocessings: of the models, from ``{"image": path}`` to ``{"image": [C, H, W]}``.
+        pictures: whether the film itself and the masks are wanted too.
+    """
+
+    def __init__(self, preprocessings: Sequence[Callable[[dict[str, Any]], dict[str, Any]]], pictures: bool) -> None:
+        self.preprocessings = list(preprocessings)
+        self.pictures = pictures
+
+    def __call__(self, listed: ListedFilm) -> ReadFilm | str:
+        file = FilmFile(listed.path)
+        try:
+            images = [convert_to_numpy(prepare({"image": file})["image"]) for prepare in self.preprocessings]
+            pixels, film, masks = file.pixels, np.empty((0, 0), dtype=np.uint8), []
+            if self.pictures:
+                rows, columns = listed.film_size or pixels.shape
+                size = FILM_ROWS, min(max(1, round(FILM_ROWS * columns / rows)), _WIDEST * FILM_ROWS)
+                film = np.rint(resize_mammogram(pixels, size) * 255).astype(np.uint8)
+                masks = [resize_mask(read_mask(path), size) for path in listed.masks]
+        except (ValueError, RuntimeError, OSError, MemoryError, LookupError, TypeError) as error:
+            return reason_of(error, listed.path)
+        return ReadFilm(images, pixels.shape, film, masks)
+
+
+def reason_of(error: BaseException, path: Path) -> str:
+    """Why a film has no score, without its path on this machine and without any text of its header."""
+    mistake = user_error(error)
+    if mistake is None:  # of a transform that isn't ours; its message may hold anything
+        return f"{type(error.__cause__ or error).__name__} while the film was read; run it alone to see more"
+    return without_header_text(str(mistake).replace(f"{path}: ", "").replace(str(path), path.name), path)

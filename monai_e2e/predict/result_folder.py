@@ -1,0 +1,163 @@
+"""The folder that ``monai-e2e predict`` writes: rows as they come, so that a run that was stopped can be taken up.
+
+A film's other files are written before its row, so a film with a row is finished. A row that was cut off, when the run
+was killed, is dropped, and its film is done again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.errors import UserError
+from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
+from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS
+from monai_e2e.provenance import now, versions
+
+_KIND = "monai-e2e predict"
+
+
+class ResultFolder:
+    """Results of one run, or of several that went on where the one before stopped.
+
+    Args:
+        folder: new, empty, or of an earlier run with the same settings.
+        settings: what makes the results what they are, plain values; kept in ``run.json``.
+
+    Raises:
+        UserError: when the folder holds something else, or results of other settings.
+    """
+
+    def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.record: dict[str, Any] = {"kind": _KIND, "settings": dict(settings), "started": now()}
+        self.failed = 0
+        self._check()
+        #: Columns of the finished rows, and patient and exam of each film that has one.
+        self.columns, self.finished = self._read_rows()
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.csv"
+
+    @property
+    def failures(self) -> Path:
+        return self.folder / "failures.csv"
+
+    def start(self, columns: Sequence[str], facts: Mapping[str, Any]) -> None:
+        """Write ``run.json`` with the settings, versions and further facts, and begin the table of predictions.
+
+        Raises:
+            UserError: when rows of an earlier run have other columns.
+        """
+        if self.columns and self.columns != list(columns):
+            raise UserError(
+                f"{self.predictions} has other columns, since the films are described otherwise now; name a new folder"
+            )
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.failures.unlink(missing_ok=True)  # all of them are tried again
+            self.record |= {**facts, "versions": versions()}
+            self._write_record()
+        if not self.columns:
+            self.columns = list(columns)
+            self._append(self.predictions, columns)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a film's row, at once, to ``predictions.csv``."""
+        self._append(self.predictions, [row.get(column, "") for column in self.columns])
+
+    def fail(self, image: str, reason: str) -> None:
+        """Append a film that has no score to ``failures.csv``."""
+        if not self.failed:
+            self._append(self.failures, ("image", "reason"))
+        self.failed += 1
+        self._append(self.failures, (image, reason))
+
+    def write(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write another file of a film, in a folder that is made if need be."""
+        path = self.folder / name
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+
+    def finish(self, aggregate: str) -> int:
+        """Write ``breast.csv`` and ``exam.csv``, and how it went to ``run.json``; returns the number of rows."""
+        with self.predictions.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        with _writing(self.folder):
+            for name, columns, combine in (
+                ("breast.csv", BREAST_COLUMNS, aggregate_breasts),
+                ("exam.csv", EXAM_COLUMNS, aggregate_exams),
+            ):
+                wanted = [column for column in columns if column != "label" or "label" in self.columns]
+                write_table(self.folder / name, combine(rows, aggregate), wanted)
+            self.record |= {"ended": now(), "predicted": len(rows), "failed": self.failed, "aggregate": aggregate}
+            self._write_record()
+        return len(rows)
+
+    def _check(self) -> None:
+        path = self.folder / "run.json"
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{self.folder} is a file: name a new or empty folder for the results")
+        if not path.is_file():
+            if self.folder.is_dir() and any(self.folder.iterdir()):
+                raise UserError(f"{self.folder} holds other files and no run.json: name a new or empty folder")
+            return
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            kind, earlier = record["kind"], dict(record["settings"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(f"{path}: not written by `monai-e2e predict`; name a new or empty folder") from error
+        settings = json.loads(json.dumps(self.record["settings"]))
+        differing = [key for key in settings if earlier.get(key) != settings[key]]
+        if kind != _KIND or differing:
+            changes = "; ".join(_difference(key, earlier.get(key), settings[key]) for key in differing)
+            raise UserError(
+                f"{self.folder} has results of other settings ({changes}): run the same command again to go on with "
+                "them, or name a new folder"
+            )
+
+    def _read_rows(self) -> tuple[list[str], dict[str, tuple[str, str]]]:
+        """The header and the finished films of an earlier run; what was cut off is cut from the file."""
+        if not self.predictions.is_file():
+            return [], {}
+        with _writing(self.predictions):
+            data = self.predictions.read_bytes()
+            whole = data[: data.rfind(b"\n") + 1]
+            if whole != data:
+                with self.predictions.open("r+b") as file:
+                    file.truncate(len(whole))
+        rows = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
+        finished = {row["image"]: (row["patient_id"], row["exam_id"]) for row in rows}
+        return list(rows.fieldnames or []), finished
+
+    def _append(self, path: Path, row: Sequence[Any]) -> None:
+        with _writing(path), path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\r\n").writerow(row)
+
+    def _write_record(self) -> None:
+        write_text_atomically(self.folder / "run.json", json.dumps(self.record, indent=4, ensure_ascii=False) + "\n")
+
+
+def _difference(key: str, earlier: Any, now: Any) -> str:
+    if isinstance(now, dict) and isinstance(earlier, dict):  # models by name, with long digests
+        return f"{key} {', '.join(now)}: another one, or changed" if list(now) == list(earlier) else f"{key} differ"
+    return f"{key} was {earlier}, now {now}"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: can't be written ({error.strerror or error}); free some space, or name another folder, and run "
+            "the same command again"
+        ) from error

@@ -1,0 +1,289 @@
+"""``monai-e2e predict``: from a folder of mammograms and trained models to tables, heatmaps and pictures.
+
+Films are read in worker processes, a few ahead, and each is written before the next: memory doesn't grow with their
+number, and a run that was stopped goes on where it was. In the folder of results are
+
+- ``predictions.csv``, a row for each film, whose score is the log-odds of malignant; ``breast.csv``, ``exam.csv``;
+- ``failures.csv``, the films that have none, and why; the next run tries them again;
+- ``overlays/<image>.png`` and ``heatmaps/<image>.npy``, if asked for, ``heatmaps/format.json`` saying what these are;
+- ``dicom/<image>_overlay.dcm`` and ``dicom/<image>_report.dcm``, if asked for;
+- ``run.json``, models, settings, versions.
+
+Flags of a row, joined by ``;``:
+
+============================ ================================================================================
+``side unknown``             neither the table nor the DICOM header says which breast it is
+``view unknown``             nor which view
+``other view position XCCL`` a view that is neither CC nor MLO; the models have seen none of it
+``partial view``             a magnification, a spot compression or a displaced implant
+``patient unknown``          no Patient ID in the header: a patient of its own, or one with its study's films
+``upscaled``                 the film has fewer rows or columns than the first model's image
+``other aspect``             rows : columns differ from that image's by more than a factor of 1.5
+============================ ================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import cpu_count
+from PIL import Image
+from scipy.special import expit
+from tqdm import tqdm
+
+from monai_e2e.data import preparation
+from monai_e2e.data.folder import is_prepared
+from monai_e2e.data.streaming import stream_parallel
+from monai_e2e.errors import UserError
+from monai_e2e.handlers.predictions import logit_of_positive
+from monai_e2e.inferers import mean_log_probabilities
+from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
+from monai_e2e.networks import check_preparation
+from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
+from monai_e2e.predict.models import Model, choose_device, choose_models
+from monai_e2e.predict.overlays import draw_capture, draw_overlay
+from monai_e2e.predict.reading import FilmReader, ReadFilm, reason_of
+from monai_e2e.predict.result_folder import ResultFolder
+from monai_e2e.predict.worklist import ListedFilm, list_films, list_prepared
+from monai_e2e.provenance import device_name
+
+logger = logging.getLogger(__name__)
+
+_MAX_WORKERS = 4
+#: A worker takes seconds to start, in which this process would read as many films.
+_FILMS_PER_WORKER = 8
+#: Films of rows : columns that differ from the network's by more than this factor are flagged.
+_ASPECT_FACTOR = 1.5
+_LOG_SECONDS = 30
+_DEAD_WORKER = "the process that read it was ended, by a decoder on damaged data or for lack of memory; copy it again"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose; nothing of it is a model's own.
+
+    Args:
+        partition: of a prepared folder.
+        table: table of a raw folder's films, see :mod:`monai_e2e.predict.worklist`.
+        tta: ``"flips"`` to average each model over four flips, ``None`` for none.
+        heatmap: whether to write heatmaps and overlays.
+        heatmap_format: ``"npy"`` or ``"nifti"``.
+        dicom: whether to write DICOM results of DICOM films.
+        keep_identity: whether these name the patient as the films do.
+        device: of PyTorch; None: a GPU if there is one.
+        amp: float16 on a GPU.
+        batch_size: films that go through a network together, as far as they have the same size.
+        workers: processes that read films; None: one for each core, at most 4 and not more than the films are worth; 0:
+            none but this one, which a decoder of damaged data may then end.
+        aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
+    """
+
+    partition: str = "test"
+    table: str | Path | None = None
+    tta: str | None = None
+    heatmap: bool = False
+    heatmap_format: str = "npy"
+    dicom: bool = False
+    keep_identity: bool = False
+    device: str | None = None
+    amp: bool = False
+    batch_size: int = 1
+    workers: int | None = None
+    aggregate: str = "mean"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        predicted: rows of ``predictions.csv``.
+        earlier: how many of them an earlier run had written.
+        failed: rows of ``failures.csv``.
+        labelled: whether the labels are known, so that the predictions can be scored as they are.
+    """
+
+    predicted: int
+    earlier: int
+    failed: int
+    labelled: bool
+
+
+def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, options: Options | None = None) -> Outcome:
+    """Classify the films of a folder by one model, or by the mean of several models' probabilities.
+
+    Args:
+        models: bundles' folders or checkpoints. A patch classifier makes heatmaps only; without one among them it is
+            the trained bundle ``ddsm_patch`` beside the first of them.
+        src: prepared folder, or any folder of DICOM, PNG, TIFF or JPEG films.
+        out: folder of the results; one of the same command is taken up.
+        options: see :class:`Options`.
+
+    Raises:
+        UserError: when something named isn't there or doesn't go together, or ``out`` has other results.
+    """
+    options = options or Options()
+    prepared = is_prepared(src)
+    if prepared and (options.table is not None or options.dicom):
+        raise UserError(f"{src} is a prepared folder, which has labels and no DICOM files: without --table and --dicom")
+    device = choose_device(options.device, options.amp)
+    scorers, patch_model = choose_models(models, options.heatmap, device, src)
+    if prepared:
+        for model in [*scorers, *filter(None, [patch_model])]:
+            check_preparation(preparation(src), model.checkpoint)
+    results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
+    if prepared:
+        films = list_prepared(src, options.partition)
+    else:
+        films = list_films(src, options.table, [Path(out)], results.finished)
+    facts = {"models_named": [str(path) for path in models], "films": len(films), "device": device_name(device)}
+    results.start(_columns(films), facts)
+    run = _Run(scorers, patch_model, results, options, device)
+    todo = [film for film in films if film.image not in results.finished]
+    if len(todo) < len(films):
+        logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
+    run.predict(todo)
+    predicted = results.finish(options.aggregate)
+    return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
+
+
+class _Run:
+    """The way of the films through the models into the folder of results."""
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        patch_model: Model | None,
+        results: ResultFolder,
+        options: Options,
+        device: torch.device,
+    ) -> None:
+        self.models, self.patch_model = models, patch_model
+        self.results, self.options, self.device = results, options, device
+        self.name = "+".join(model.name for model in models)
+        # The operating point belongs to a model and what it says of a film, not to an average over flips or models.
+        log_odds = models[0].threshold if len(models) == 1 and not options.tta else None
+        self.threshold = "" if log_odds is None else f"{expit(log_odds):.6f}"
+
+    def predict(self, films: Sequence[ListedFilm]) -> None:
+        """Predict the films batch by batch, with a progress bar on a terminal and now and then a line elsewhere."""
+        every = [*self.models, *filter(None, [self.patch_model])]
+        reader = FilmReader([model.preprocessing for model in every], self.options.heatmap or self.options.dicom)
+        worth = min(cpu_count(), _MAX_WORKERS, -(-len(films) // _FILMS_PER_WORKER))
+        reading = stream_parallel(reader, films, worth if self.options.workers is None else self.options.workers)
+        done, last = 0, time.monotonic()
+        with tqdm(total=len(films), desc="predict", unit="film", disable=None) as bar:
+            while batch := list(islice(reading, self.options.batch_size)):
+                self._predict_batch(batch)
+                bar.update(len(batch))
+                done += len(batch)
+                if bar.disable and time.monotonic() - last > _LOG_SECONDS:
+                    last = time.monotonic()
+                    logger.info("%d of %d films", done, len(films))
+
+    def _predict_batch(self, batch: Sequence[tuple[ListedFilm, ReadFilm | str | None]]) -> None:
+        readable: list[tuple[ListedFilm, ReadFilm]] = []
+        for film, read in batch:
+            if isinstance(read, ReadFilm):
+                readable.append((film, read))
+            else:
+                self.results.fail(film.image, read or _DEAD_WORKER)
+        if not readable:
+            return
+        for (film, read), log_odds in zip(readable, self._score([read for _, read in readable]), strict=True):
+            if np.isfinite(log_odds):
+                self._write(film, read, log_odds)
+            else:
+                self.results.fail(film.image, "the score is no finite number; check film and model, try without --amp")
+
+    def _score(self, films: Sequence[ReadFilm]) -> list[float]:
+        """Log-odds of malignant of each film."""
+        predictions = []
+        for index, model in enumerate(self.models):
+            images = [film.images[index] for film in films]
+            logits = model.infer(images, self.device, self.options.amp, flips=self.options.tta == "flips")
+            if logits.shape[1:] != (2,):
+                found = list(logits.shape[1:])
+                raise UserError(f"{model.checkpoint}: gives {found} values for a film, not two logits; leave it out")
+            predictions.append(logits)
+        return logit_of_positive(mean_log_probabilities(predictions)).tolist()
+
+    def _write(self, film: ListedFilm, read: ReadFilm, log_odds: float) -> None:
+        """Write all of a film's results, its row last."""
+        row = {
+            **{name: getattr(film, name, "") for name in PREDICTION_COLUMNS},
+            "p_malignant": f"{expit(log_odds):.6f}",
+            "logit": f"{log_odds:.6f}",
+            "threshold": self.threshold,
+            "model": self.name,
+            "flags": ";".join([*film.flags, *_size_flags(film, read)]),
+        }
+        heatmap = None
+        if self.patch_model is not None:
+            heatmap = make_heatmap(self.patch_model, read.images[-1], self.device, self.options.amp)
+            self._write_heatmap(film.image, heatmap)
+            overlay = Image.fromarray(draw_overlay(read.film, row, heatmap, read.masks))
+            self.results.write(f"overlays/{film.image}.png", lambda path: overlay.save(path, compress_level=2))
+        if self.options.dicom and film.dicom:
+            from monai_e2e.predict.dicom_results import write_results
+
+            capture = draw_capture(read.film, row, heatmap, read.masks)
+            folder = self.results.folder / "dicom"
+            try:
+                write_results(folder, film.image, row, capture, film.path, keep_identity=self.options.keep_identity)
+            except UserError as error:
+                self.results.fail(film.image, f"no DICOM results: {reason_of(error, film.path)}")
+                return
+        self.results.add({column: "" if value is None else value for column, value in row.items()})
+
+    def _write_heatmap(self, image: str, heatmap: Heatmap) -> None:
+        suffix, write = heatmap_writer(heatmap, self.options.heatmap_format)
+        self.results.write(f"heatmaps/{image}{suffix}", write)
+        self.results.write("heatmaps/format.json", lambda path: path.write_text(describe_format(heatmap)))
+
+
+def _settings(
+    models: Sequence[Model], patch_model: Model | None, src: str | Path, options: Options, prepared: bool
+) -> dict[str, Any]:
+    """What must be the same for a run to be taken up; places are as the user wrote them."""
+    return {
+        "models": {model.name: model.digest for model in models},
+        "patch_model": None if patch_model is None else {patch_model.name: patch_model.digest},
+        "src": str(src),
+        "partition": options.partition if prepared else None,
+        "table": None if options.table is None else _sha256(Path(options.table)),
+        "tta": options.tta,
+        "amp": options.amp,
+        "heatmap_format": options.heatmap_format if options.heatmap else None,
+        "dicom": options.dicom,
+        "keep_identity": options.keep_identity,
+    }
+
+
+def _columns(films: Sequence[ListedFilm]) -> list[str]:
+    """Columns of the table, optional ones only where something is known of a film."""
+    known = {name for name in OPTIONAL_COLUMNS if any(getattr(film, name) not in (None, "") for film in films)}
+    return [name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known]
+
+
+def _size_flags(film: ListedFilm, read: ReadFilm) -> list[str]:
+    (rows, columns), (height, width) = film.film_size or read.size, read.images[0].shape[-2:]
+    flags = ["upscaled"] if rows < height or columns < width else []
+    factor = rows * width / (columns * height)
+    return flags + (["other aspect"] if max(factor, 1 / factor) > _ASPECT_FACTOR else [])
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); name the table of the films") from error

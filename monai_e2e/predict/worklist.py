@@ -1,0 +1,201 @@
+"""The films that are to be classified: where each is, whose it is, and what is known of it beforehand.
+
+They come from a prepared folder, or from any folder with or without a table. The table, CSV or a spreadsheet, has a row
+per image: ``image`` (path within the folder) and ``patient_id``, and where they are known ``exam_id``, ``laterality``,
+``view``, ``label`` and ``density``, in the words of `monai-e2e prepare folder`'s table.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from monai_e2e.data.datalist import load_datalist
+from monai_e2e.data.dicom import is_dicom
+from monai_e2e.data.folder import find_images
+from monai_e2e.data.headers import OTHER_VIEW, Header, read_header
+from monai_e2e.data.tables import read_table
+from monai_e2e.errors import UserError
+from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
+
+logger = logging.getLogger(__name__)
+
+_UNKNOWN = ("side unknown", "view unknown")
+_ADVICE = "Write one row per image, for example `image,patient_id` and `2021/0001_rcc.dcm,K-0001`"
+_OPTIONAL_COLUMNS = ("exam_id", "laterality", "view", "label", "density")
+
+
+@dataclass(frozen=True)
+class ListedFilm:
+    """One film to classify; what isn't known is empty or None.
+
+    Args:
+        image: id of the film, unique in the list.
+        path: its file.
+        patient_id: of a prepared folder or a table as it stands there, else a running number.
+        exam_id: of a table, else a running number; empty where the patient is one exam.
+        laterality: LEFT or RIGHT.
+        view: CC or MLO.
+        label: 1 malignant, 0 not.
+        density: ACR 1–4.
+        lesion_type: types of the annotated lesions, joined by ``+``.
+        masks: the lesions' mask files.
+        film_size: rows and columns of the original, where ``path`` is a resized copy.
+        dicom: whether the file is DICOM.
+        flags: what about these facts is missing or odd.
+    """
+
+    image: str
+    path: Path
+    patient_id: str = ""
+    exam_id: str = ""
+    laterality: str = ""
+    view: str = ""
+    label: int | None = None
+    density: int | None = None
+    lesion_type: str = ""
+    masks: tuple[str, ...] = ()
+    film_size: tuple[int, int] | None = None
+    dicom: bool = False
+    flags: tuple[str, ...] = ()
+
+
+def list_prepared(folder: str | Path, partition: str) -> list[ListedFilm]:
+    """The films of a prepared folder's partition; raises what :func:`~monai_e2e.data.load_datalist` raises."""
+    return [
+        ListedFilm(
+            image=Path(sample["image"]).stem,
+            path=Path(sample["image"]),
+            patient_id=sample["patient_id"],
+            laterality=sample["laterality"],
+            view=sample["view"],
+            label=sample["label"],
+            density=sample.get("density"),
+            lesion_type="+".join(sorted({lesion["type"] for lesion in sample["lesions"] if lesion["type"]})),
+            masks=tuple(lesion["mask"] for lesion in sample["lesions"]),
+            film_size=tuple(sample["film_size"]) if "film_size" in sample else None,
+            flags=_unknown(sample["laterality"], sample["view"]),
+        )
+        for sample in load_datalist(folder, partition)
+    ]
+
+
+def list_films(
+    folder: str | Path,
+    table: str | Path | None = None,
+    without: Collection[Path] = (),
+    earlier: Mapping[str, tuple[str, str]] | None = None,
+) -> list[ListedFilm]:
+    """The films of any folder, in the order of their paths.
+
+    Side and view are the table's, else the DICOM header's. So are patient and exam, but of the header's Patient ID and
+    Study Instance UID, which name people, only a running number in the order of the paths is kept: ``patient-0001``.
+    Films without a Patient ID are a patient of their own, or one with the films of the same study.
+
+    Args:
+        folder: see :func:`~monai_e2e.data.folder.find_images`.
+        table: see the module's docstring. Films that it doesn't name are left out, and counted in the log.
+        without: folders that are left out.
+        earlier: patient and exam by image, of films that were listed before: these keep their numbers, whatever
+            films were added since.
+
+    Raises:
+        UserError: when the folder or the table can't be used, or the table has a word or an image that isn't known.
+    """
+    found = find_images(folder, without)
+    films = [ListedFilm(image, path, dicom=is_dicom(path)) for image, path in found.items()]
+    if table is not None:
+        return _join(films, Path(folder), Path(table))
+    headers = _read_headers(films)
+    before = [(earlier or {}).get(film.image, ("", "")) for film in films]
+    groups = [header.patient or header.study for header in headers]
+    patients = _number("patient", groups, [patient for patient, _ in before])
+    studies = _number("exam", [header.study for header in headers], [exam for _, exam in before])
+    return [
+        replace(
+            film,
+            patient_id=patient,
+            exam_id=study if header.study else "",
+            laterality=header.laterality,
+            view=header.view,
+            flags=(*header.flags, *(() if header.patient else ("patient unknown",))),
+        )
+        for film, header, patient, study in zip(films, headers, patients, studies, strict=True)
+    ]
+
+
+def _read_headers(films: Sequence[ListedFilm]) -> list[Header]:
+    with ThreadPoolExecutor() as pool:
+        headers = pool.map(lambda film: read_header(film.path) if film.dicom else Header(), films)
+        return list(tqdm(headers, total=len(films), desc="DICOM headers", unit="film", disable=None))
+
+
+def _number(prefix: str, groups: Sequence[str], earlier: Sequence[str]) -> list[str]:
+    """An id for each group in the order of its first film; a film without a group is one of its own.
+
+    Groups of which a film had an id before keep it.
+    """
+    keys = [group or f"film {index}" for index, group in enumerate(groups)]
+    ids = {key: before for key, before in zip(keys, earlier, strict=True) if before}
+    taken, number = set(ids.values()), 0
+    for key in keys:
+        while key not in ids:
+            number += 1
+            if (new := f"{prefix}-{number:04d}") not in taken:
+                ids[key] = new
+    return [ids[key] for key in keys]
+
+
+def _join(films: Sequence[ListedFilm], folder: Path, path: Path) -> list[ListedFilm]:
+    """The films that the table names, with what it says of them."""
+    table = read_table(path, ("image", "patient_id"), _OPTIONAL_COLUMNS, advice=_ADVICE)
+    by_name = {film.image: film for film in films}
+    root = folder.resolve()
+    by_name |= {film.path.relative_to(root).as_posix(): film for film in films}
+    joined: dict[str, ListedFilm] = {}
+    for line, values in table.rows:
+        place = f"{path}, row {line}"
+        film = by_name.get(values["image"].replace("\\", "/"))
+        if film is None:
+            raise UserError(f"{place}: image {values['image']!r} is not in {folder}; correct the path or drop the row")
+        if film.image in joined:
+            raise UserError(f"{place}: image {values['image']!r} has a row already; keep one of them")
+        if not values["patient_id"]:
+            raise UserError(f"{place}: no patient_id; give all images of a person the same one")
+        joined[film.image] = _described(film, values, place)
+    if not joined:
+        raise UserError(f"{path}: no row; {_ADVICE[0].lower()}{_ADVICE[1:]}")
+    if len(joined) < len(films):
+        logger.warning("%s: %d of %d films have no row and are left out", path, len(films) - len(joined), len(films))
+    return [joined[film.image] for film in films if film.image in joined]
+
+
+def _described(film: ListedFilm, values: Mapping[str, str], place: str) -> ListedFilm:
+    """The film with what its row says and, where the row leaves side or view empty, its header."""
+    header = read_header(film.path) if film.dicom else Header()
+    laterality, view, _ = parse_place(place, values["laterality"], values["view"])
+    flags = [flag for flag in header.flags if flag not in _UNKNOWN]
+    if values["view"]:
+        flags = [flag for flag in flags if not flag.startswith(OTHER_VIEW)]
+        flags += [] if view else [f"{OTHER_VIEW} {values['view'].replace(';', ',')}"]
+    laterality, view = laterality or header.laterality, view or ("" if values["view"] else header.view)
+    named = any(flag.startswith(OTHER_VIEW) for flag in flags)
+    return replace(
+        film,
+        patient_id=values["patient_id"],
+        exam_id=values["exam_id"],
+        laterality=laterality,
+        view=view,
+        label=parse_label(place, values["label"]),
+        density=parse_density(place, values["density"]),
+        flags=(*_unknown(laterality, view or named), *flags),
+    )
+
+
+def _unknown(laterality: object, view: object) -> tuple[str, ...]:
+    return tuple(flag for flag, known in zip(_UNKNOWN, (laterality, view), strict=True) if not known)

@@ -1,0 +1,94 @@
+"""Loading models: by folder or file, under names of their own, with mistakes that say what to do."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monai_e2e.errors import UserError
+from monai_e2e.networks import PatchClassifier, WholeImageClassifier
+from monai_e2e.predict.models import choose_device, choose_models, load_model
+
+CONFIGS = Path(__file__).parents[2] / "bundles" / "ddsm_whole" / "configs"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A bundle with an untrained network for images of 64 × 64."""
+    torch.manual_seed(0)
+    preparation = {"image_size": [64, 64], "voi_lut": True}
+    network = WholeImageClassifier(
+        PatchClassifier("vgg16", width=0.0625), ["8x1"], pixel_mean=30.0, preparation=preparation
+    )
+    shutil.copytree(CONFIGS, tmp_path / "ddsm_whole" / "configs")
+    (tmp_path / "ddsm_whole" / "models").mkdir()
+    torch.save(network.state_dict(), tmp_path / "ddsm_whole" / "models" / "model.pt")
+    return tmp_path / "ddsm_whole"
+
+
+def test_the_checkpoint_and_not_the_recipe_says_how_films_are_prepared(bundle):
+    for path in (bundle, bundle / "models" / "model.pt"):
+        model = load_model(path, CPU, "SRC")
+        loader = model.preprocessing.transforms[0].loader
+        assert (loader.image_size, loader.voi_lut) == ((64, 64), True)
+        assert model.name == "ddsm_whole"
+        assert not model.network.training
+
+
+def test_no_phantoms_are_drawn_for_a_bundle(bundle, monkeypatch):
+    monkeypatch.setattr("monai_e2e.data.phantom_dataset", lambda **_: pytest.fail("phantoms were drawn"))
+    load_model(bundle, CPU, "SRC")
+
+
+def test_images_of_different_sizes_are_scored_as_each_alone(bundle):
+    model = load_model(bundle, CPU, "SRC")
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(3, rows, 64)).astype(np.float32) for rows in (64, 96, 64)]
+    alone = torch.cat([model.infer([image], CPU) for image in images])
+    torch.testing.assert_close(model.infer(images, CPU), alone)
+
+
+def test_models_of_one_name_are_told_apart_and_one_model_is_not_counted_twice(bundle, tmp_path):
+    other = tmp_path / "other" / "ddsm_whole"
+    shutil.copytree(bundle, other)
+    state = torch.load(other / "models" / "model.pt")
+    state["head.bias"] += 1
+    torch.save(state, other / "models" / "model.pt")
+    models, _ = choose_models([bundle, other], False, CPU, "SRC")
+    assert models[0].name == "ddsm_whole"
+    assert models[1].name == f"ddsm_whole-{models[1].digest['checkpoint'][:8]}"
+    with pytest.raises(UserError, match="the same model"):
+        choose_models([bundle, bundle], False, CPU, "SRC")
+
+
+def test_what_is_no_model_is_named_with_what_would_be(bundle, tmp_path):
+    (tmp_path / "text.pt").write_text("no checkpoint")
+    (bundle / "models" / "model.pt").unlink()
+    for path, message in (
+        (tmp_path / "absent", "no such model"),
+        (tmp_path, "no configs/inference.json"),
+        (bundle, "no checkpoint at models/model.pt"),
+        (tmp_path / "text.pt", "can't be read as plain tensors"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            load_model(path, CPU, "SRC")
+        assert str(path) in str(caught.value)
+
+
+def test_a_config_that_fails_is_a_users_mistake_that_names_it(bundle):
+    path = bundle / "configs" / "inference.json"
+    config = json.loads(path.read_text())
+    config["preprocessing"]["transforms"][1]["_target_"] = "NoSuchTransform"
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"inference.json.*can't be followed"):
+        load_model(bundle, CPU, "SRC")
+
+
+def test_a_device_that_is_not_there_is_a_users_mistake():
+    assert choose_device("cpu") == CPU
+    with pytest.raises(UserError, match="'cuda:99'"):
+        choose_device("cuda:99")

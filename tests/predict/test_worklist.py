@@ -1,0 +1,123 @@
+"""The list of films to classify: ids that hide the header's, tables that say more, mistakes that are named."""
+
+import shutil
+
+import pydicom
+import pytest
+
+from monai_e2e.data import phantom_dataset
+from monai_e2e.data.datalist import load_datalist
+from monai_e2e.data.phantom import write_inbreast
+from monai_e2e.errors import UserError
+from monai_e2e.predict.worklist import list_films, list_prepared
+
+
+@pytest.fixture(scope="module")
+def download(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("worklist")
+    write_inbreast(folder / "download", patients=2, rows=256, workers=1)
+    return sorted((folder / "download" / "AllDICOMs").iterdir())
+
+
+@pytest.fixture
+def films(download, tmp_path):
+    """Four films ``a.dcm`` … ``d.dcm`` in ``films``."""
+    (tmp_path / "films").mkdir()
+    for name, path in zip("abcd", download, strict=False):
+        shutil.copy(path, tmp_path / "films" / f"{name}.dcm")
+    return tmp_path / "films"
+
+
+def change(path, **elements):
+    dataset = pydicom.dcmread(path)
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path)
+
+
+def table(folder, *lines):
+    path = folder.parent / "table.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_patients_and_exams_are_numbered_in_the_order_of_the_paths(films):
+    for name, patient, study in (("a", "Z9", "1.7"), ("b", "A1", "1.5"), ("c", "Z9", "1.7"), ("d", "Z9", "1.6")):
+        change(films / f"{name}.dcm", PatientID=patient, StudyInstanceUID=study)
+    found = list_films(films)
+    assert [film.patient_id for film in found] == ["patient-0001", "patient-0002", "patient-0001", "patient-0001"]
+    assert [film.exam_id for film in found] == ["exam-0001", "exam-0002", "exam-0001", "exam-0003"]
+
+
+def test_films_without_a_patient_id_are_one_patient_by_study_or_alone_and_flagged(films):
+    for name, study in (("a", "1.7"), ("b", "1.7"), ("c", ""), ("d", "")):
+        change(films / f"{name}.dcm", PatientID="", StudyInstanceUID=study)
+    found = list_films(films)
+    assert [film.patient_id for film in found] == [f"patient-000{number}" for number in (1, 1, 2, 3)]
+    assert [film.exam_id for film in found] == ["exam-0001", "exam-0001", "", ""]
+    assert all(film.flags == ("patient unknown",) for film in found)
+
+
+def test_numbers_of_before_are_kept_and_none_is_given_twice(films):
+    for name, patient in zip("abcd", ("P1", "P2", "P3", "P2"), strict=True):
+        change(films / f"{name}.dcm", PatientID=patient)
+    found = list_films(films, earlier={"d": ("patient-0001", "exam-0001")})
+    assert [film.patient_id for film in found] == ["patient-0002", "patient-0001", "patient-0003", "patient-0001"]
+
+
+def test_a_table_gives_ids_and_labels_and_the_header_what_it_leaves_open(films):
+    change(films / "a.dcm", ImageLaterality="L", ViewPosition="CC")
+    path = table(
+        films,
+        "image;patient_id;exam_id;laterality;view;label;density",
+        "b.dcm;Müller;2020;R;MLO;malignant;3",
+        "a;K-1;;;;0;",
+    )
+    first, second = list_films(films, path)
+    assert (first.image, first.patient_id, first.laterality, first.view, first.label) == ("a", "K-1", "LEFT", "CC", 0)
+    assert (second.patient_id, second.exam_id, second.density, second.label) == ("Müller", "2020", 3, 1)
+    assert (second.laterality, second.view, second.flags) == ("RIGHT", "MLO", ())
+
+
+def test_other_views_in_a_table_are_unknown_and_flagged(films):
+    path = table(films, "image,patient_id,view", "a.dcm,1,XCCL;x")
+    (film,) = list_films(films, path)
+    assert (film.view, film.flags) == ("", ("other view position XCCL,x",))
+
+
+def test_films_that_a_table_does_not_name_are_left_out_and_counted(films, caplog):
+    assert [film.image for film in list_films(films, table(films, "image,patient_id", "c.dcm,1"))] == ["c"]
+    assert "3 of 4 films have no row" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("e.dcm,1,L,0", "row 3: image 'e.dcm' is not in"),
+        ("../a.dcm,1,L,0", "row 3: image '../a.dcm' is not in"),
+        ("a.dcm,1,L,0", "row 3: image 'a.dcm' has a row already"),
+        ("b.dcm,,L,0", "row 3: no patient_id"),
+        ("b.dcm,1,sinistra,0", "row 3: laterality 'sinistra'"),
+        ("b.dcm,1,L,perhaps", "row 3: label 'perhaps'"),
+    ],
+)
+def test_a_tables_mistakes_are_named_with_their_row(films, line, message):
+    path = table(films, "image,patient_id,laterality,label", "a.dcm,1,L,0", line)
+    with pytest.raises(UserError, match=r"table\.csv") as caught:
+        list_films(films, path)
+    assert message in str(caught.value)
+
+
+def test_a_prepared_folder_brings_labels_lesions_and_the_originals_size(tmp_path):
+    folder = phantom_dataset("cbis-ddsm", patients=24, image_size=(128, 96), folder=tmp_path, workers=1)
+    found = set()
+    for partition in ("training", "validation", "test"):
+        samples, films = load_datalist(folder, partition), list_prepared(folder, partition)
+        assert [str(film.path) for film in films] == [sample["image"] for sample in samples]
+        for film, sample in zip(films, samples, strict=True):
+            kinds = {lesion["type"] for lesion in sample["lesions"]}
+            assert film.lesion_type == "+".join(kind for kind in ("calcification", "mass") if kind in kinds)
+            assert len(film.masks) == len(sample["lesions"])
+            assert (film.label, film.film_size) == (sample["label"], tuple(sample["film_size"]))
+            found.add(film.lesion_type)
+    assert found >= {"calcification", "mass"}

@@ -1,0 +1,272 @@
+"""The random forest on heatmaps: features against maps drawn by hand, and the command from films to a score."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monai_e2e.cli import _parser, main
+from monai_e2e.data import PATCH_CLASSES, phantom_dataset
+from monai_e2e.errors import UserError
+from monai_e2e.forest import CUTOFFS, LEAF_SIZES, fit_forest, heatmap_features, log_odds, run_forest
+from monai_e2e.networks import PatchClassifier, WholeImageClassifier
+
+SIZE = (160, 128)
+TREES = 20
+
+
+def probabilities(**maps: np.ndarray) -> np.ndarray:
+    """``[5, h, w]`` with the given maps, ``mass_malignant=…``, and the rest background."""
+    found = {name.replace("_", "-"): np.asarray(values, dtype=np.float32) for name, values in maps.items()}
+    lesions = [found.get(name, np.zeros_like(next(iter(found.values())))) for name in PATCH_CLASSES[1:]]
+    return np.stack([1 - np.sum(lesions, axis=0), *lesions])
+
+
+class TestFeatures:
+    def test_regions_are_counted_and_the_largest_is_measured(self):
+        heatmap = np.zeros((6, 7))
+        heatmap[1:3, 1:5] = 0.6
+        heatmap[1, 1] = 0.8
+        heatmap[5, 6] = 0.95
+        features = heatmap_features(probabilities(mass_malignant=heatmap), cutoffs=(0.5, 0.7, 0.99))
+        assert features["mass-malignant max"] == pytest.approx(0.95)
+        assert features["mass-malignant mean"] == pytest.approx((7 * 0.6 + 0.8 + 0.95) / 42)
+        assert features["mass-malignant>=0.5 regions"] == 2
+        assert features["mass-malignant>=0.5 area"] == 9
+        assert features["mass-malignant>=0.5 largest area"] == 8
+        assert features["mass-malignant>=0.5 largest mean"] == pytest.approx((7 * 0.6 + 0.8) / 8)
+        assert features["mass-malignant>=0.5 largest max"] == pytest.approx(0.8)
+        assert features["mass-malignant>=0.7 regions"] == 2
+        assert features["mass-malignant>=0.7 largest area"] == 1
+        assert all(value == 0 for name, value in features.items() if ">=0.99" in name)
+
+    def test_axes_of_a_bar_are_those_of_the_ellipse_with_its_moments(self):
+        # A uniform bar of length n has the variance n²/12, and an ellipse that of a sixteenth of its squared axis.
+        heatmap = np.zeros((5, 9))
+        heatmap[2:4, 1:7] = 1
+        features = heatmap_features(probabilities(mass_benign=heatmap), cutoffs=(0.5,))
+        assert features["mass-benign>=0.5 largest major axis"] == pytest.approx(4 * 6 / 12**0.5)
+        assert features["mass-benign>=0.5 largest minor axis"] == pytest.approx(4 * 2 / 12**0.5)
+        assert features["mass-benign>=0.5 largest eccentricity"] == pytest.approx((1 - 1 / 9) ** 0.5)
+        assert features["mass-benign>=0.5 largest extent"] == 1
+
+    def test_a_diagonal_is_one_long_region_that_fills_little_of_its_box(self):
+        features = heatmap_features(probabilities(mass_benign=np.eye(5)), cutoffs=(0.5,))
+        assert features["mass-benign>=0.5 regions"] == 1
+        assert features["mass-benign>=0.5 largest extent"] == pytest.approx(1 / 5)
+        assert features["mass-benign>=0.5 largest eccentricity"] > 0.98
+
+    def test_a_single_position_is_a_round_region(self):
+        heatmap = np.zeros((3, 3))
+        heatmap[1, 2] = 0.7
+        features = heatmap_features(probabilities(calcification_benign=heatmap), cutoffs=(0.5,))
+        assert features["calcification-benign>=0.5 largest eccentricity"] == 0
+        assert features["calcification-benign>=0.5 largest major axis"] == pytest.approx(4 / 12**0.5)
+
+    @pytest.mark.parametrize("surer", [(0, 0), (4, 4)])
+    def test_of_two_regions_of_the_same_area_the_surer_is_measured(self, surer):
+        heatmap = np.zeros((5, 5))
+        heatmap[0, 0] = heatmap[4, 4] = 0.6
+        heatmap[surer] = 0.7
+        features = heatmap_features(probabilities(mass_benign=heatmap), cutoffs=(0.5,))
+        assert features["mass-benign>=0.5 largest max"] == pytest.approx(0.7)
+
+    def test_a_cutoff_itself_is_above_the_cut(self):
+        features = heatmap_features(probabilities(mass_benign=np.full((1, 1), 0.5)), cutoffs=(0.5,))
+        assert features["mass-benign>=0.5 regions"] == 1
+
+    def test_groups_sum_the_classes_of_either_kind(self):
+        half = np.full((2, 2), 0.4)
+        features = heatmap_features(probabilities(mass_malignant=half, calcification_malignant=half), cutoffs=(0.7,))
+        assert features["malignant max"] == pytest.approx(0.8)
+        assert features["malignant>=0.7 area"] == 4
+        assert features["mass-malignant>=0.7 area"] == features["benign max"] == 0
+
+    def test_turning_or_mirroring_a_map_changes_nothing(self):
+        heatmap = np.random.default_rng(0).random((6, 6)) * 0.9
+        plain = heatmap_features(probabilities(mass_benign=heatmap))
+        for other in (heatmap.T, heatmap[::-1], heatmap[:, ::-1]):
+            assert heatmap_features(probabilities(mass_benign=other)) == pytest.approx(plain)
+
+
+class TestForest:
+    @pytest.fixture
+    def films(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features of which the first tells the classes apart, with noise, and labels."""
+        random = np.random.default_rng(0)
+        labels = np.arange(240) % 2
+        return np.column_stack([random.normal(labels), random.normal(size=(240, 3))]), labels
+
+    def fit(self, films, seed: int = 0):
+        features, labels = films
+        return fit_forest(features[:120], labels[:120], features[120:], labels[120:], TREES, seed)
+
+    def test_it_learns_and_finds_the_feature_that_tells(self, films):
+        fitted = self.fit(films)
+        assert fitted.validation_auc[fitted.min_samples_leaf] == max(fitted.validation_auc.values()) > 0.65
+        assert fitted.forest.feature_importances_.argmax() == 0
+        assert set(fitted.validation_auc) == set(LEAF_SIZES)
+
+    def test_the_seed_decides_all(self, films):
+        features = films[0]
+        first, again, other = (log_odds(self.fit(films, seed).forest, features) for seed in (0, 0, 1))
+        assert first == again
+        assert first != other
+
+    def test_unanimous_votes_have_finite_log_odds_in_the_order_of_the_votes(self, films):
+        features, labels = films
+        forest = self.fit(films).forest.set_params(min_samples_leaf=1).fit(features, labels)
+        votes, scores = forest.predict_proba(features)[:, 1], np.array(log_odds(forest, features))
+        assert {0.0, 1.0} <= set(votes)
+        assert np.isfinite(scores).all()
+        order = np.argsort(votes, kind="stable")
+        assert (np.diff(scores[order]) >= 0).all()
+        assert len(set(scores.round(9))) == len(set(votes.round(9)))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    return Path(phantom_dataset("cbis-ddsm", 20, SIZE, folder=tmp_path_factory.mktemp("phantoms"), workers=1))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """A patch classifier whose random weights tell films apart."""
+    torch.manual_seed(0)
+    network = PatchClassifier(
+        "vgg16", width=0.125, pixel_mean=50.0, preparation={"image_size": list(SIZE), "patch_size": 64}
+    )
+    with torch.no_grad():
+        network.head.weight *= 3 / network(50 * torch.randn(8, 3, 64, 64)).std()
+    path = tmp_path_factory.mktemp("checkpoint") / "model.pt"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(prepared, checkpoint, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("forest")
+    assert main(["forest", str(checkpoint), str(prepared), str(out), "--trees", str(TREES)]) == 0
+    return out
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def with_labels_swapped(prepared: Path, partition: str, copy: Path) -> Path:
+    """A copy of a prepared folder where one partition's labels are the wrong way round."""
+    shutil.copytree(prepared, copy)
+    datalist = json.loads((copy / "datalist.json").read_text())
+    for sample in datalist[partition]:
+        sample["label"] = 1 - sample["label"]
+    (copy / "datalist.json").write_text(json.dumps(datalist))
+    return copy
+
+
+class TestCommand:
+    def test_cutoffs_are_by_default_those_of_the_library(self):
+        assert tuple(_parser().parse_args(["forest", "PATCH_MODEL", "PREPARED", "OUT"]).cutoffs) == CUTOFFS
+
+    def test_each_test_film_has_a_row_in_the_format_of_predictions(self, results, prepared):
+        rows = read(results / "predictions.csv")
+        test = json.loads((prepared / "datalist.json").read_text())["test"]
+        assert [row["image"] for row in rows] == [Path(sample["image"]).stem for sample in test]
+        assert [int(row["label"]) for row in rows] == [sample["label"] for sample in test]
+        assert {row["model"] for row in rows} == {"heatmap forest"}
+        threshold = json.loads((results / "forest.json").read_text())["threshold_logit"]
+        for row in rows:
+            assert float(row["p_malignant"]) == pytest.approx(1 / (1 + np.exp(-float(row["logit"]))), abs=1e-5)
+            assert float(row["threshold"]) == pytest.approx(1 / (1 + np.exp(-threshold)), abs=1e-5)
+
+    def test_score_is_that_of_the_predictions(self, results):
+        rows = read(results / "predictions.csv")
+        labels, logits = np.array([[int(row["label"]), float(row["logit"])] for row in rows]).T
+        wins = logits[labels == 1][:, None] - logits[labels == 0]
+        score = json.loads((results / "score.json").read_text())["image"]
+        assert score["n"] == len(rows)
+        assert score["auc"] == pytest.approx((np.sign(wins).mean() + 1) / 2)
+
+    def test_a_forest_fitted_to_the_table_of_features_is_the_same(self, results):
+        rows = read(results / "features.csv")
+        names = list(json.loads((results / "forest.json").read_text())["importances"])
+        names = [name for name in rows[0] if name in names]  # in the table's order
+        parts = {
+            partition: (
+                np.array([[float(row[name]) for name in names] for row in rows if row["partition"] == partition]),
+                [int(row["label"]) for row in rows if row["partition"] == partition],
+            )
+            for partition in ("training", "validation", "test")
+        }
+        fitted = fit_forest(*parts["training"], *parts["validation"], trees=TREES)
+        scores = [float(row["logit"]) for row in read(results / "predictions.csv")]
+        assert log_odds(fitted.forest, parts["test"][0]) == pytest.approx(scores, abs=1e-6)
+
+    def test_importances_are_named_and_sum_to_one(self, results):
+        importances = json.loads((results / "forest.json").read_text())["importances"]
+        assert sum(importances.values()) == pytest.approx(1)
+        assert list(importances.values()) == sorted(importances.values(), reverse=True)
+        assert "malignant>=0.5 regions" in importances
+
+    def test_labels_of_the_test_films_do_not_influence_their_scores_and_those_of_the_others_do(
+        self, results, prepared, checkpoint, tmp_path
+    ):
+        def scores(partition: str) -> list[str]:
+            copy = with_labels_swapped(prepared, partition, tmp_path / partition)
+            run_forest(checkpoint, copy, tmp_path / f"{partition} out", trees=TREES)
+            return [row["logit"] for row in read(tmp_path / f"{partition} out" / "predictions.csv")]
+
+        before = [row["logit"] for row in read(results / "predictions.csv")]
+        assert scores("test") == before
+        assert scores("training") != before
+
+    def test_no_file_can_run_code_or_holds_a_path_of_the_users_disk(self, results, prepared):
+        assert not [path for path in results.rglob("*") if path.suffix in (".pkl", ".joblib", ".pt")]
+        for path in results.rglob("*"):
+            if path.suffix in (".csv", ".json", ".html", ".md"):
+                assert str(prepared.parent) not in path.read_text()
+
+    def test_only_patch_classifiers_of_the_five_classes_make_heatmaps(self, prepared, tmp_path):
+        preparation = {"image_size": list(SIZE), "patch_size": 64}
+        three = PatchClassifier("vgg16", num_classes=3, width=0.0625, preparation=preparation)
+        whole = WholeImageClassifier(three, ["8x1"], preparation=preparation)
+        for network, message in ((three, "3 classes"), (whole, "classifies whole images")):
+            torch.save(network.state_dict(), tmp_path / "model.pt")
+            with pytest.raises(UserError, match=message):
+                run_forest(tmp_path / "model.pt", prepared, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_films_prepared_otherwise_than_the_models_are_refused(self, prepared, tmp_path):
+        network = PatchClassifier("vgg16", width=0.0625)
+        torch.save(network.state_dict(), tmp_path / "model.pt")
+        with pytest.raises(UserError, match=r"trained on .*image_size \[1152, 896\].*\[160, 128\]"):
+            run_forest(tmp_path / "model.pt", prepared, tmp_path / "out")
+
+    def test_a_classifier_that_gives_no_numbers_is_named_with_the_film(self, prepared, checkpoint, tmp_path):
+        state = torch.load(checkpoint, weights_only=True)
+        state["head.bias"][2] = float("nan")
+        torch.save(state, tmp_path / "broken.pt")
+        with pytest.raises(UserError, match=r"\.png: broken gives no number"):
+            run_forest(tmp_path / "broken.pt", prepared, tmp_path / "out")
+
+    def test_a_device_that_is_not_there_is_a_users_mistake(self, prepared, checkpoint, tmp_path, capsys):
+        arguments = ["forest", str(checkpoint), str(prepared), str(tmp_path / "out"), "--device", "gpu"]
+        assert main(arguments) == 2
+        assert "'gpu'" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("cutoffs", [[], [0.5, 1.0], [0.0], [-0.1]])
+    def test_cutoffs_outside_of_0_to_1_are_refused(self, cutoffs, prepared, checkpoint, tmp_path):
+        with pytest.raises(UserError, match="between 0 and 1"):
+            run_forest(checkpoint, prepared, tmp_path / "out", cutoffs=cutoffs)
+
+    @pytest.mark.parametrize("settings", [{"trees": 0}, {"seed": -1}])
+    def test_trees_and_seeds_that_are_none_are_refused_before_the_work_begins(self, settings, tmp_path):
+        with pytest.raises(UserError, match="at least 1"):
+            run_forest(tmp_path / "absent.pt", tmp_path, tmp_path / "out", **settings)
