@@ -19,6 +19,8 @@ from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_JSON_WORDS = {"true": True, "false": False, "null": None}
+
 
 def bundle_root() -> str:
     """Folder of the bundle whose config is being run, so that the same command works from any folder.
@@ -34,10 +36,11 @@ def bundle_root() -> str:
 
 
 def begin() -> None:
-    """First step of every bundle: refuse misspelt keys, and show a user's mistake as one line.
+    """First step of every bundle: refuse misspelt keys, read JSON's words, and show a user's mistake as one line.
 
     MONAI accepts any ``--key value``; a misspelt one would change nothing and say nothing. A plain value at the top
-    level that no other part of the config refers to is such a key.
+    level that no other part of the config refers to is such a key. And of ``--amp false`` MONAI makes a text, which as
+    a condition is true: the texts ``true``, ``false`` and ``null`` of top-level keys become what they are in JSON.
 
     Raises:
         UserError: when such a key exists; the message proposes the nearest known one.
@@ -47,6 +50,11 @@ def begin() -> None:
     if workflow is None:
         return
     config = workflow.parser.get()
+    for key, value in config.items():
+        if isinstance(value, str) and value in _JSON_WORDS:
+            config[key] = _JSON_WORDS[value]
+            # What the parser resolves are its own items: to parse the config again would drop what has been resolved.
+            workflow.parser.ref_resolver.items[key].update_config(_JSON_WORDS[value])
     used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
     known = {
         str(specification[BundlePropertyConfig.ID]).split("::")[0]

@@ -61,9 +61,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
     parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
-    parser.add_argument(
-        "--workers", type=int, default=None, help="processes that read films (default: up to 4)"
-    )
+    parser.add_argument("--workers", type=int, default=None, help="processes that read films (default: up to 4)")
     parser.set_defaults(run=_predict)
 
 

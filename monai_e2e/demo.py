@@ -53,8 +53,12 @@ class Step:
         start = time.monotonic()
         logger.info("        …  %s", self.name)
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        # Steps run side by side: PyTorch's threads wait for each other by spinning, and would slow each other down.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with self.log.open("w", encoding="utf-8") as log:
-            status = subprocess.run([sys.executable, *self.argv], stdout=log, stderr=subprocess.STDOUT, check=False)
+            status = subprocess.run(
+                [sys.executable, *self.argv], stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
+            )
         self.seconds = time.monotonic() - start
         if status.returncode:
             tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]

@@ -22,7 +22,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem aut
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem; margin-top: 2rem }}
 table {{ border-collapse: collapse }}
 td, th {{ padding: .3rem 1rem .3rem 0; text-align: left; border-bottom: 1px solid #ddd }}
-td.number {{ font-variant-numeric: tabular-nums }}
+td.number {{ font-variant-numeric: tabular-nums; white-space: nowrap }}
 .notice {{ background: #fff4d6; padding: .6rem 1rem; border-radius: .3rem }}
 img {{ max-width: 100% }}
 pre {{ background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .75rem; line-height: 1.6 }}
@@ -125,9 +125,7 @@ def _examples(predictions: Sequence[Mapping[str, str]]) -> list[tuple[str, str, 
     ]
 
 
-def _figure(
-    examples: Sequence[tuple[str, str, float]], samples: Mapping[str, Mapping], heatmaps: Path
-) -> bytes:
+def _figure(examples: Sequence[tuple[str, str, float]], samples: Mapping[str, Mapping], heatmaps: Path) -> bytes:
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     for column, (title, name, score) in enumerate(examples):
         film = read_mammogram(samples[name]["image"])

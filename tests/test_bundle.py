@@ -108,6 +108,13 @@ class TestBegin:
         with pytest.raises(UserError, match=message):
             raise user_error(caught.value)
 
+    def test_jsons_words_on_the_command_line_are_not_texts(self, config):
+        bundle = workflow(config, batch_size="false", dataset_dir="null")
+        bundle.parser["train#size"] = "$'big' if @batch_size else @dataset_dir"
+        bundle.initialize()
+        assert bundle.parser.get_parsed_content("train#size") is None
+        assert bundle.parser.get("batch_size") is False
+
     @pytest.mark.parametrize("bundle", BUNDLES)
     @pytest.mark.parametrize("names", CONFIGS, ids="+".join)
     def test_every_bundle_refuses_misspelt_keys_and_accepts_its_own(self, bundle, names):

@@ -12,16 +12,14 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_e2e.metrics import (
-    MODEL_THRESHOLD,
     lesion_words,
-    read_predictions,
     score_classes,
-    score_rows,
+    score_file,
     write_predictions,
-    write_results,
     write_score,
     write_table,
 )
+from monai_e2e.networks import operating_point
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +42,7 @@ class PredictionWriter:
 
     With two logits, negative and positive, the rows have the columns of
     :data:`~monai_e2e.metrics.PREDICTION_COLUMNS`, and the results are those of
-    :func:`~monai_e2e.metrics.write_results`: ``score.json``, curves and ``report.html``. With more they are the classes
+    :func:`~monai_e2e.metrics.score_file`: ``score.json``, curves and ``report.html``. With more they are the classes
     named by ``classes``, and ``score.json`` holds the accuracy and the confusion matrix.
 
     Expects ``engine.state.output`` with ``pred`` (logits ``[B, C]``) and ``engine.state.batch`` with lists under
@@ -109,7 +107,7 @@ class PredictionWriter:
         logger.info("%d predictions: %s", len(self._rows), path)
 
     def _write_binary(self, path: Path, log_odds: torch.Tensor) -> None:
-        threshold = self._threshold()
+        threshold = operating_point(self.network)
         probability = None if threshold is None else torch.tensor(threshold).double().sigmoid().item()
         scores = {"logit": log_odds.tolist(), "p_malignant": log_odds.sigmoid().tolist()}
         for index, row in enumerate(self._rows):
@@ -118,10 +116,7 @@ class PredictionWriter:
         write_predictions(path, self._rows)
         if "label" not in self._rows[0]:
             return
-        rows = read_predictions(path)  # rounded as they are there, so that the command finds the same
-        scored = score_rows(rows, threshold, threshold_source=MODEL_THRESHOLD)
-        write_results(self.output_dir, scored, rows)
-        image = scored["image"]
+        image = score_file(path)["image"]
         logger.info(
             "AUC %.3f (95 %% interval %.3f–%.3f) on %d images, %d of them positive.",
             image["auc"],
@@ -140,9 +135,3 @@ class PredictionWriter:
             score = score_classes([row["label"] for row in self._rows], predicted, self.classes)
             write_score(self.output_dir / "score.json", {"patch": score})
             logger.info("Accuracy %.3f on %d patches.", score["accuracy"], score["n"])
-
-    def _threshold(self) -> float | None:
-        """The network's operating point in log-odds, None where no validation has chosen one."""
-        network = getattr(self.network, "module", self.network)
-        threshold = float(getattr(network, "threshold", 0.0))
-        return None if threshold == 0.0 else threshold

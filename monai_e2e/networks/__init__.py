@@ -13,7 +13,13 @@ from monai_e2e.networks.backbones import (
     YaroslavNet,
     make_backbone,
 )
-from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
+from monai_e2e.networks.classifiers import (
+    PatchClassifier,
+    WholeImageClassifier,
+    make_classifier,
+    operating_point,
+)
+from monai_e2e.networks.distributed import synchronize_batchnorm
 from monai_e2e.networks.imagenet import load_imagenet
 from monai_e2e.networks.memory import checkpoint_activations
 from monai_e2e.networks.top import BottleneckUnit, PatchHeatmap, make_top, make_top_block
@@ -56,7 +62,9 @@ __all__ = [
     "make_classifier",
     "make_top",
     "make_top_block",
+    "operating_point",
     "read_architecture",
     "read_pixel_mean",
     "read_state",
+    "synchronize_batchnorm",
 ]

@@ -228,6 +228,12 @@ class WholeImageClassifier(nn.Module):
         return stages
 
 
+def operating_point(network: nn.Module | None) -> float | None:
+    """Log-odds from which on a network's score counts as positive; None where no validation has chosen them."""
+    threshold = getattr(getattr(network, "module", network), "threshold", None)
+    return float(threshold) or None if isinstance(threshold, torch.Tensor) else None
+
+
 def make_classifier(
     *,
     backbone: str,

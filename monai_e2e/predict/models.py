@@ -22,7 +22,7 @@ from torch import nn
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
-from monai_e2e.networks import PatchClassifier, architecture, load_classifier
+from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.transforms import LoadMammogramd
 
 #: What a bundle's config raises when it can't be followed (its expressions can raise anything).
@@ -57,8 +57,7 @@ class Model:
     @property
     def threshold(self) -> float | None:
         """Operating point as log-odds of malignant, chosen on validation images; None where there is none."""
-        threshold = getattr(self.network, "threshold", None)
-        return float(threshold) or None if isinstance(threshold, torch.Tensor) else None
+        return operating_point(self.network)
 
     def infer(
         self, images: Sequence[np.ndarray], device: torch.device, amp: bool = False, flips: bool = False

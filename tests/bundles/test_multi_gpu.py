@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
@@ -25,30 +28,101 @@ PLAN = [
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A training of ddsm_whole in two stages by two processes → prepared folder and results."""
-    root = tmp_path_factory.mktemp("two-processes")
-    prepared = phantom_dataset("cbis-ddsm", patients=30, image_size=SIZE, folder=root, workers=2)
-    configs = BUNDLES / "ddsm_whole" / "configs"
-    settings = {
-        "config_file": f"['{configs}/train.json','{configs}/multi_gpu_train.json']",
-        "recipe": "phantom",
-        "dataset_dir": prepared,
-        "image_size": json.dumps(SIZE),
-        "width": 0.0625,
-        "weights": "scratch",
-        "batch_size": 4,
-        "stages": json.dumps(PLAN),
-        "model_dir": root / "models",
-        "output_dir": root / "out",
-    }
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["-m", "monai.bundle", "run", "training"]
-    for key, value in settings.items():
-        command += [f"--{key}", str(value)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return prepared, root
+def prepared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("phantoms")
+    return phantom_dataset("cbis-ddsm", patients=30, image_size=SIZE, folder=root, workers=2)
+
+
+class Job:
+    """A training of ddsm_whole by two processes, by the command that users have."""
+
+    def __init__(self, prepared, folder, overlays=(), **keys):
+        self.folder = folder
+        configs = BUNDLES / "ddsm_whole" / "configs"
+        settings = {
+            "config_file": str([str(configs / "train.json"), str(configs / "multi_gpu_train.json"), *overlays]),
+            "recipe": "phantom",
+            "dataset_dir": prepared,
+            "image_size": SIZE,
+            "width": 0.0625,
+            "weights": "scratch",
+            "batch_size": 4,
+            "stages": PLAN,
+            "model_dir": str(folder / "models"),
+            "output_dir": str(folder / "out"),
+            **keys,
+        }
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        command += ["-m", "monai.bundle", "run", "training"]
+        for key, value in settings.items():
+            command += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def processes(self) -> list[psutil.Process]:
+        """All that live: torchrun, its two, and the loaders' processes, whoever is their parent by now."""
+        named = [(process, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+        return [process for process, words in named if str(self.folder / "out") in words]
+
+    def wait(self, seconds: float) -> int:
+        """Exit status; fails when the job doesn't end in time or leaves a process behind."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the job did not end in {seconds} s:\n{self.log[-3000:]}")
+        end = time.monotonic() + 30
+        while self.processes():
+            assert time.monotonic() < end, f"{self.processes()} are left:\n{self.log[-3000:]}"
+            time.sleep(0.5)
+        return status
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        end = time.monotonic() + 200
+        while not reached():
+            assert self.process.poll() is None, self.log[-3000:]
+            assert time.monotonic() < end, self.log[-3000:]
+            time.sleep(0.02)
+
+    def trained_for_an_epoch(self) -> bool:
+        return (self.folder / "out/checkpoints/epoch_0001.pt").exists()
+
+    def process_of_rank(self, rank: int) -> psutil.Process:
+        children = psutil.Process(self.process.pid).children()
+        (found,) = (process for process in children if process.environ().get("LOCAL_RANK") == str(rank))
+        return found
+
+    def clean_up(self) -> None:
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@pytest.fixture
+def start(prepared, tmp_path):
+    jobs = []
+
+    def start(**settings):
+        jobs.append(Job(prepared, tmp_path, **settings))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.clean_up()
+
+
+@pytest.fixture(scope="module")
+def run(prepared, tmp_path_factory):
+    """A training in two stages → prepared folder and results."""
+    job = Job(prepared, tmp_path_factory.mktemp("two-processes"))
+    try:
+        assert job.wait(280) == 0, job.log[-3000:]
+    finally:
+        job.clean_up()
+    return prepared, job.folder
 
 
 def test_one_process_writes_and_each_epoch_is_recorded_once(run):
@@ -85,6 +159,51 @@ def test_the_auc_is_that_of_all_validation_images_and_not_of_one_process_alone(r
 def test_the_checkpoint_has_the_networks_own_names(run):
     _, root = run
     assert not [key for key in read_state(root / "models" / "model.pt") if key.startswith("module.")]
+
+
+RANKS = [1, pytest.param(0, marks=pytest.mark.slow)]
+LONG = [{"name": "all layers", "trainable": ["*"], "lr": 1e-3, "epochs": 1000}]
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_killed_process_ends_the_job_with_an_error_and_leaves_none_behind(rank, start):
+    job = start(stages=LONG, num_workers=1, batch_size=2)
+    job.until(job.trained_for_an_epoch)
+    killed = job.process_of_rank(rank)
+
+    def loading() -> bool:
+        """Whether its loader's process is past its start, when PyTorch's would not notice that its parent dies."""
+        return any(0.2 < time.time() - process.create_time() < 2 for process in killed.children())
+
+    job.until(loading)
+    killed.kill()
+    assert job.wait(60) != 0
+    assert "Signal 9 (SIGKILL)" in job.log
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_an_error_in_one_process_ends_the_job_with_it(rank, start, tmp_path):
+    weight = f"$torch.tensor([float('nan')] * 2) if dist.get_rank() == {rank} else None"
+    loss = {"_target_": "torch.nn.CrossEntropyLoss", "weight": weight}
+    (tmp_path / "bad.json").write_text(json.dumps({"loss": loss}))
+    job = start(stages=LONG, overlays=[str(tmp_path / "bad.json")])
+    assert job.wait(200) != 0
+    assert job.log.count("error: the loss is nan in epoch 1, iteration 1, on ") == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_is_stuck_ends_the_job_when_the_others_have_waited_for_the_timeout(start):
+    job = start(stages=LONG, timeout_minutes=0.5)
+    job.until(job.trained_for_an_epoch)
+    job.process_of_rank(1).suspend()
+    assert job.wait(30 + 30 + 60) != 0  # torchrun gives a process half a minute to end before it kills it
+
+
+@pytest.mark.slow
+def test_shared_batch_normalisation_is_refused_on_processors(start):
+    job = start(sync_batchnorm=True)
+    assert job.wait(200) != 0
+    assert "error: sync_batchnorm: PyTorch shares batch normalisation between GPUs only" in job.log
 
 
 def _flat(line: dict, prefix: str = "") -> list[tuple[str, float]]:

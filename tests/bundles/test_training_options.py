@@ -1,0 +1,94 @@
+"""The keys for speed and memory through a bundle, in two stages, on tiny phantoms."""
+
+from pathlib import Path
+
+import monai.engines.evaluator
+import monai.engines.trainer
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from monai_e2e.data import phantom_dataset
+from monai_e2e.networks import read_state
+
+TRAIN = Path(__file__).parents[2] / "bundles/ddsm_whole/configs/train.json"
+STAGES = [
+    {"name": "top layers", "trainable": ["top.*", "head"], "lr": 1e-3, "epochs": 1},
+    {"name": "all layers", "trainable": ["*"], "lr": 1e-3, "epochs": 1},
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    return phantom_dataset("cbis-ddsm", patients=30, image_size=(128, 96), folder=folder, workers=2)
+
+
+def train(prepared, out, **keys):
+    """Train, resume the training that is over, and give the last epoch's weights."""
+    for resume in (False, True):
+        workflow = ConfigWorkflow(
+            str(TRAIN),
+            run_id="training",
+            logging_file=False,
+            recipe="phantom",
+            weights="scratch",
+            dataset_dir=prepared,
+            image_size=[128, 96],
+            backbone="resnet50",
+            width=0.0625,
+            batch_size=8,
+            stages=STAGES,
+            output_dir=str(out),
+            model_dir=str(out),
+            resume=resume,
+            **keys,
+        )
+        workflow.initialize()
+        workflow.run()
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    assert trainer.state.epoch == 2
+    assert read_state(out / "model.pt").keys() == workflow.parser.get_parsed_content("network").state_dict().keys()
+    return torch.load(out / "checkpoints" / "epoch_0002.pt", weights_only=True)["objects"]["network"]
+
+
+@pytest.fixture(scope="module")
+def plain(prepared, tmp_path_factory):
+    return train(prepared, tmp_path_factory.mktemp("plain"))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"cache": "disk"},
+        {"cache": "none"},
+        {"cache_rate": 0.5},
+        {"checkpoint_activations": True},
+        # All of torch.compile but for the code that its last step makes, which rounds otherwise.
+        pytest.param(
+            {"compile": True, "train#trainer#compile_kwargs": {"backend": "aot_eager"}}, marks=pytest.mark.slow
+        ),
+    ],
+    ids=str,
+)
+def test_the_weights_are_the_same_to_the_bit_with(keys, prepared, plain, tmp_path):
+    weights = train(prepared, tmp_path / "out", cache_dir=str(tmp_path / "cache"), **keys)
+    assert weights.keys() == plain.keys()
+    assert all(torch.equal(weights[key], plain[key]) for key in weights)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_trains_and_leaves_weights_of_full_precision(dtype, prepared, tmp_path, monkeypatch):
+    # MONAI asks for CUDA's, which on a processor is off.
+    on_processor = lambda device, **kwargs: torch.amp.autocast_mode.autocast("cpu", **kwargs)  # noqa: E731
+    for module in (monai.engines.trainer, monai.engines.evaluator):
+        monkeypatch.setattr(module.torch, "autocast", on_processor)
+    weights = train(prepared, tmp_path, amp=True, amp_dtype=dtype)
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains(prepared, tmp_path):
+    weights = train(prepared, tmp_path, compile=True)
+    assert all(torch.isfinite(value).all() for value in weights.values())
