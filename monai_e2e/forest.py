@@ -28,7 +28,7 @@ from tqdm import tqdm
 from monai_e2e.data import PATCH_CLASSES, load_datalist, preparation
 from monai_e2e.data.datalist import PARTITIONS
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import choose_threshold, lesion_words, roc_auc, score_file, write_predictions, write_table
+from monai_e2e.metrics import choose_threshold, lesion_types, roc_auc, score_file, write_predictions, write_table
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.heatmaps import make_heatmap
 from monai_e2e.predict.models import Model, choose_device, load_model
@@ -268,7 +268,7 @@ def _describe_films(
             "partition": partition,
             "image": Path(sample["image"]).stem,
             **{key: sample.get(key) for key in ("patient_id", "laterality", "view", "label", "density")},
-            "lesion_type": lesion_words(sample["lesions"]),
+            "lesion_type": lesion_types(sample["lesions"]),
             **features,
         }
         for (partition, sample), features in tqdm(described, "heatmaps", len(samples), unit="film", disable=None)

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_e2e.metrics import (
-    lesion_words,
+    lesion_types,
     score_classes,
     score_file,
     write_predictions,
@@ -94,7 +94,7 @@ class PredictionWriter:
                 row["label"] = labels[index]
             if str(path) in self.samples:
                 sample = self.samples[str(path)]
-                row |= {"density": sample.get("density"), "lesion_type": lesion_words(sample.get("lesions", []))}
+                row |= {"density": sample.get("density"), "lesion_type": lesion_types(sample.get("lesions", []))}
             self._rows.append(row)
         self._logits.append(engine.state.output["pred"].detach().float().cpu())
 

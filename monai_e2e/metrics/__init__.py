@@ -5,7 +5,7 @@ from monai_e2e.metrics.auc import compare_aucs, delong_covariance, roc_auc
 from monai_e2e.metrics.bootstrap import patient_bootstrap, weighted_auc, weighted_average_precision
 from monai_e2e.metrics.calibration import brier_score, reliability
 from monai_e2e.metrics.files import MODEL_THRESHOLD, format_scores, score_file, write_results
-from monai_e2e.metrics.labels import join_labels, lesion_words, read_labels, require_labels
+from monai_e2e.metrics.labels import join_labels, lesion_types, read_labels, require_labels
 from monai_e2e.metrics.operating import (
     choose_threshold,
     performance_at,
@@ -31,7 +31,7 @@ __all__ = [
     "delong_covariance",
     "format_scores",
     "join_labels",
-    "lesion_words",
+    "lesion_types",
     "patient_bootstrap",
     "performance_at",
     "plot_calibration",

@@ -104,7 +104,7 @@ def require_labels(
     return [dict(row) for row in rows if row.get("label") is not None], notes
 
 
-def lesion_words(lesions: Iterable[Mapping[str, Any]]) -> str:
+def lesion_types(lesions: Iterable[Mapping[str, Any]]) -> str:
     """The types of an image's lesions as ``predictions.csv`` has them: ``calcification+mass``."""
     return "+".join(sorted({str(lesion["type"]) for lesion in lesions if lesion.get("type")}))
 
@@ -145,7 +145,7 @@ def _of_prepared(folder: Path) -> dict[str, dict[str, Any]]:
         for partition in PARTITIONS:
             for sample in datalist[partition]:
                 facts = {key: sample.get(key) or None for key in ("patient_id", "laterality", "view", "density")}
-                facts |= {"label": int(sample["label"]), "lesion_type": lesion_words(sample["lesions"])}
+                facts |= {"label": int(sample["label"]), "lesion_type": lesion_types(sample["lesions"])}
                 # As evaluation and prediction name the images of a prepared folder.
                 labels[PurePosixPath(sample["image"]).stem] = facts | {"partition": partition}
     except (KeyError, TypeError, ValueError) as error:

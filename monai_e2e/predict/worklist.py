@@ -21,6 +21,7 @@ from monai_e2e.data.folder import find_images
 from monai_e2e.data.headers import OTHER_VIEW, Header, read_header
 from monai_e2e.data.tables import read_table
 from monai_e2e.errors import UserError
+from monai_e2e.metrics import lesion_types
 from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def list_prepared(folder: str | Path, partition: str) -> list[ListedFilm]:
             view=sample["view"],
             label=sample["label"],
             density=sample.get("density"),
-            lesion_type="+".join(sorted({lesion["type"] for lesion in sample["lesions"] if lesion["type"]})),
+            lesion_type=lesion_types(sample["lesions"]),
             masks=tuple(lesion["mask"] for lesion in sample["lesions"]),
             film_size=tuple(sample["film_size"]) if "film_size" in sample else None,
             flags=_unknown(sample["laterality"], sample["view"]),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import join_labels, lesion_words, read_labels, read_predictions, require_labels
+from monai_e2e.metrics import join_labels, lesion_types, read_labels, read_predictions, require_labels
 
 
 def predictions(*images: str, **more) -> list[dict]:
@@ -96,8 +96,8 @@ def test_missing_labels_are_an_error_or_dropped_and_counted():
 
 
 def test_lesion_types_are_words_in_alphabetical_order():
-    assert lesion_words([{"type": "mass"}, {"type": "calcification"}, {"type": None}]) == "calcification+mass"
-    assert lesion_words([]) == ""
+    assert lesion_types([{"type": "mass"}, {"type": "calcification"}, {"type": None}]) == "calcification+mass"
+    assert lesion_types([]) == ""
 
 
 @pytest.mark.parametrize(
