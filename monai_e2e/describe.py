@@ -173,6 +173,8 @@ def from_config(
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
     parser.update(_NOTHING_TO_READ)
+    if "prepared_dir" in parser:  # a training's preparation is its data's, inference's the checkpoint's
+        parser.update({"preparation": None})
     if image_size is not None:
         parser.update({"image_size": list(image_size), "patch_size": list(image_size)})
     if "network_def" not in parser:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from monai_e2e import cli
-from monai_e2e.describe import TABLE_2, Description, describe, from_row
+from monai_e2e.describe import TABLE_2, Description, describe, from_config, from_row
 from monai_e2e.networks import BACKBONES, PatchClassifier, WholeImageClassifier
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -411,3 +411,8 @@ def test_block_of_an_overlay_that_is_misspelt_is_named(tmp_path, capsys):
 @pytest.mark.parametrize("size", ["0x896", "40x40"])
 def test_image_that_is_too_small_is_named(size, capsys):
     assert f"{size} pixels don't suit" in fails(capsys, "5", "--image-size", size, "--bundles", BUNDLES)
+
+
+def test_describing_a_training_draws_no_phantoms(monkeypatch):
+    monkeypatch.setattr("monai_e2e.data.phantom_dataset", lambda **_: pytest.fail("phantoms were drawn"))
+    assert from_config([BUNDLES / "ddsm_whole" / "configs" / "train.json"]).image_size == (1152, 896)

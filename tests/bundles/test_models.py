@@ -113,6 +113,7 @@ def test_every_row_builds_its_network_and_learns_from_a_batch(row, tmp_path):
         weights="scratch",
         patch_checkpoint=str(tmp_path / "unused.pt"),
         pixel_mean=40.0,
+        preparation={"image_size": SIZE},
         width=WIDTH,
     )
     network = started.parser.get_parsed_content("network")
@@ -178,7 +179,7 @@ class TestHandingOn:
         assert said(architecture(network), row) == as_written(row)
         state = read_state(root / "ddsm_whole" / "model.pt")
         differing = [key for key, value in network.state_dict().items() if not torch.equal(value, state[key])]
-        assert set(differing) <= {"pixel_mean"}  # which is of the images that it is trained on now
+        assert set(differing) <= {"pixel_mean", "threshold"}  # which are of the images that it is trained on now
 
     def test_an_overlay_that_the_checkpoint_does_not_fit_is_told_by_its_keys(self, handed_on, prepared, tmp_path):
         row, root = handed_on
