@@ -77,13 +77,17 @@ def _predict(arguments: argparse.Namespace) -> int:
     options = Options(**{name: getattr(arguments, name) for name in names})
     outcome = predict(arguments.models, arguments.src, arguments.out, options)
     again = f", {outcome.earlier} of them before" if outcome.earlier else ""
-    print(f"{outcome.predicted} films predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
+    print(f"{_films(outcome.predicted)} predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
     if outcome.failed:
-        print(f"{outcome.failed} films failed: {arguments.out}/failures.csv; the same command tries them again")
+        print(f"{_films(outcome.failed)} failed: {arguments.out}/failures.csv; the same command tries again")
     if outcome.predicted:
         labels = "" if outcome.labelled else " --labels CSV"
         print(f"Next: monai-e2e score {arguments.out}/predictions.csv{labels}")
     return 1 if outcome.failed else 0
+
+
+def _films(count: int) -> str:
+    return f"{count} film" if count == 1 else f"{count} films"
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
