@@ -469,7 +469,7 @@ class TestCommand:
         assert lines[-1] == f"Next: monai-e2e score {tmp_path}/out/predictions.csv --labels CSV"
         (raw / "bad.dcm").write_bytes(b"")
         assert cli.main(arguments) == 1
-        assert "1 films failed" in capsys.readouterr().out
+        assert "1 film failed" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("more", "message"),
