@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (.+)$", re.MULTILINE)
 _JSON_WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -99,8 +101,13 @@ def report_best(evaluator: Evaluator, model_dir: str, output_dir: str) -> None:
 
 
 def user_error(error: BaseException | None) -> UserError | None:
-    """The user's mistake at the bottom of a chain of exceptions, None where there is none."""
+    """The user's mistake at the bottom of a chain of exceptions, None where there is none.
+
+    PyTorch brings an exception out of a loader's process as one whose text has the whole traceback, and no chain.
+    """
     while error is not None:
+        if told := _IN_A_TRACEBACK.search(str(error)):
+            return UserError(told[1])
         if isinstance(error, UserError):
             return error
         error = error.__cause__ or error.__context__

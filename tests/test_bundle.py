@@ -9,9 +9,11 @@ from pathlib import Path
 import monai
 import pytest
 from monai.bundle import ConfigWorkflow
+from monai.data import DataLoader, Dataset
 
 from monai_e2e.bundle import begin, bundle_root, choose, user_error
 from monai_e2e.errors import UserError
+from monai_e2e.transforms import LoadMammogramd
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")
@@ -198,3 +200,13 @@ class TestErrors:
         assert "monai-e2e prepare" in last
         assert "Traceback" not in result.stdout + result.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_film_that_a_loaders_process_cannot_read_is_the_users_mistake_too(tmp_path):
+    (tmp_path / "film.png").write_text("no film")
+    dataset = Dataset([{"image": str(tmp_path / "film.png")}], LoadMammogramd("image"))
+    with pytest.raises(RuntimeError) as caught:
+        list(DataLoader(dataset, num_workers=1))
+    message = str(user_error(caught.value))
+    assert message.startswith(f"{tmp_path}/film.png: ")
+    assert "\n" not in message
