@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Whole-image breast-cancer classifiers on mammograms. For research, not for diagnosis.",
     )
     parser.add_argument("--version", action="version", version=f"monai-e2e {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(metavar="command", required=True)
 
     phantom = commands.add_parser("phantom", help="draw a phantom data set in the on-disk form of the real one")
     phantom.add_argument("dataset", choices=["cbis-ddsm", "inbreast"])
@@ -42,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     phantom.add_argument("--defects", action="store_true", help="plant the faults that real downloads have")
     phantom.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+
+    phantom.set_defaults(run=_phantom)
 
     prepare = commands.add_parser("prepare", help="turn a download, or your own films, into a prepared folder")
     prepare.add_argument("dataset", choices=["cbis-ddsm", "inbreast", "folder"], help="folder: your own films")
@@ -71,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--seed", type=int, default=0, help="seed of the division (default: 0)")
     prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
 
+    prepare.set_defaults(run=_prepare)
+
     describe = commands.add_parser("describe", help="the networks of the paper's Table 2, or one of them by its blocks")
     describe.add_argument(
         "network",
@@ -86,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         "--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)"
     )
 
+    describe.set_defaults(run=_describe)
+
     convert = commands.add_parser("convert-keras", help="turn one of the author's published Keras models into ours")
     convert.add_argument("model", type=Path, metavar="MODEL.h5", help="Keras model, written by Keras 2.0's model.save")
     convert.add_argument("out", type=Path, metavar="OUT.pt", help="checkpoint to write")
@@ -96,47 +102,51 @@ def _parser() -> argparse.ArgumentParser:
         help="mean (0-255) subtracted from the images (default: 44.33 where MODEL's name has 'inbreast', else 52.18)",
     )
 
+    convert.set_defaults(run=_convert_keras)
+
     add_parsers(commands)
 
     demo = commands.add_parser("demo", help="the whole pipeline on phantoms, with a report")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
     demo.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)")
     demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(run=_demo)
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    # Imported here, since each command needs a part only and torch takes seconds to load.
-    if hasattr(arguments, "run"):
-        return arguments.run(arguments)
-    if arguments.command == "phantom":
-        from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
+# Each command imports what it needs itself, since that is a part only and torch takes seconds to load.
 
-        common = {"seed": arguments.seed, "workers": arguments.workers, "defects": arguments.defects}
-        if arguments.dataset == "cbis-ddsm":
-            planted = write_cbis_ddsm(arguments.out, arguments.patients, layout=arguments.layout, **common)
-        else:
-            planted = write_inbreast(arguments.out, arguments.patients, **common)
-        if planted:
-            print("Planted: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
-        print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
-        print(f"Next: monai-e2e prepare {arguments.dataset} {arguments.out} PREPARED")
-    elif arguments.command == "prepare":
-        _prepare(arguments)
-    elif arguments.command == "describe":
-        from monai_e2e.describe_text import report
 
-        print(report(arguments.network, arguments.image_size, arguments.bundles, arguments.json))
-    elif arguments.command == "convert-keras":
-        _convert_keras(arguments)
+def _phantom(arguments: argparse.Namespace) -> int:
+    from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
+
+    common = {"seed": arguments.seed, "workers": arguments.workers, "defects": arguments.defects}
+    if arguments.dataset == "cbis-ddsm":
+        planted = write_cbis_ddsm(arguments.out, arguments.patients, layout=arguments.layout, **common)
     else:
-        from monai_e2e.demo import format_summary, run_demo
-
-        print(format_summary(run_demo(arguments.out, arguments.bundles, arguments.seed)))
+        planted = write_inbreast(arguments.out, arguments.patients, **common)
+    if planted:
+        print("Planted: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
+    print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
+    print(f"Next: monai-e2e prepare {arguments.dataset} {arguments.out} PREPARED")
     return 0
 
 
-def _prepare(arguments: argparse.Namespace) -> None:
+def _describe(arguments: argparse.Namespace) -> int:
+    from monai_e2e.describe_text import report
+
+    print(report(arguments.network, arguments.image_size, arguments.bundles, arguments.json))
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from monai_e2e.demo import format_summary, run_demo
+
+    print(format_summary(run_demo(arguments.out, arguments.bundles, arguments.seed)))
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
     from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
     from monai_e2e.data.report import format_report
 
@@ -166,9 +176,10 @@ def _prepare(arguments: argparse.Namespace) -> None:
         print(f"Report of the dry run: {out}/report.md, {out}/report.json, {out}/excluded.csv")
     else:
         print(f"Prepared: {out} (counts and exclusions: report.md, excluded.csv)")
+    return 0
 
 
-def _convert_keras(arguments: argparse.Namespace) -> None:
+def _convert_keras(arguments: argparse.Namespace) -> int:
     from monai_e2e.checkpoint_files import save_atomically
     from monai_e2e.networks import PatchClassifier
     from monai_e2e.networks.keras_convert import convert_keras, install_in_bundle, summarize
@@ -186,6 +197,7 @@ def _convert_keras(arguments: argparse.Namespace) -> None:
         bundle, key = "ddsm_whole", "patch_checkpoint"
     print(f"Next: python -m monai.bundle run training --config_file bundles/{bundle}/configs/train.json \\")
     print(f"    --{key} {arguments.out} --dataset_dir PREPARED")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -195,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
-        return _run(arguments)
+        return arguments.run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
