@@ -137,7 +137,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from monai_e2e.metrics import format_scores, score_file
+    from monai_e2e.metrics import score_file
 
     scored = score_file(
         arguments.predictions,
@@ -151,8 +151,14 @@ def _score(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         resamples=arguments.resamples,
     )
+    return _show(scored, arguments.out or arguments.predictions.parent)
+
+
+def _show(scored: dict[str, Any], folder: Path) -> int:
+    from monai_e2e.metrics import format_scores
+
     print(format_scores(scored))
-    print(f"Report: {(arguments.out or arguments.predictions.parent) / 'report.html'}")
+    print(f"Report: {folder / 'report.html'}")
     return 0
 
 
@@ -182,7 +188,6 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
 
 def _forest(arguments: argparse.Namespace) -> int:
     from monai_e2e.forest import run_forest
-    from monai_e2e.metrics import format_scores
 
     scored = run_forest(
         arguments.patch_model,
@@ -193,6 +198,4 @@ def _forest(arguments: argparse.Namespace) -> int:
         cutoffs=arguments.cutoffs,
         device=arguments.device,
     )
-    print(format_scores(scored))
-    print(f"Report: {arguments.out / 'report.html'}")
-    return 0
+    return _show(scored, arguments.out)

@@ -118,11 +118,12 @@ class PredictionWriter:
             return
         image = score_file(path)["image"]
         logger.info(
-            "AUC %.3f (95 %% interval %.3f–%.3f) on %d images, %d of them positive.",
+            "AUC %.3f (95 %% %.3f–%.3f by DeLong) on %d images, %d of them positive; %s has more.",
             image["auc"],
             *image["auc_ci_delong"],
             image["n"],
             image["positive"],
+            self.output_dir / "report.html",
         )
 
     def _write_classes(self, path: Path, logits: torch.Tensor) -> None:

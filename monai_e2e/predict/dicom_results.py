@@ -70,7 +70,7 @@ _SERIES_NUMBERS = {"overlay": 9001, "report": 9002}
 _LATERALITY = {"LEFT": ("L", codes.SCT.Left), "RIGHT": ("R", codes.SCT.Right)}
 
 
-def write_results(
+def write_dicom_results(
     folder: Path,
     image_id: str,
     prediction: Mapping[str, Any],
@@ -118,7 +118,7 @@ def write_secondary_capture(
         keep_identity: copy patient and study from the film.
 
     Raises:
-        UserError: as :func:`write_results`.
+        UserError: as :func:`write_dicom_results`.
     """
     _require_highdicom()
     from highdicom import PhotometricInterpretationValues
@@ -183,7 +183,7 @@ def write_structured_report(
         keep_identity: copy patient and study from the film.
 
     Raises:
-        UserError: as :func:`write_results`.
+        UserError: as :func:`write_dicom_results`.
     """
     _require_highdicom()
     from highdicom import sr

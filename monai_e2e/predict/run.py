@@ -234,12 +234,14 @@ class _Run:
             overlay = Image.fromarray(draw_overlay(read.film, row, heatmap, read.masks))
             self.results.write(f"overlays/{film.image}.png", lambda path: overlay.save(path, compress_level=2))
         if self.options.dicom and film.dicom:
-            from monai_e2e.predict.dicom_results import write_results
+            from monai_e2e.predict.dicom_results import write_dicom_results
 
             capture = draw_capture(read.film, row, heatmap, read.masks)
             folder = self.results.folder / "dicom"
             try:
-                write_results(folder, film.image, row, capture, film.path, keep_identity=self.options.keep_identity)
+                write_dicom_results(
+                    folder, film.image, row, capture, film.path, keep_identity=self.options.keep_identity
+                )
             except UserError as error:
                 self.results.fail(film.image, f"no DICOM results: {reason_of(error, film.path)}")
                 return

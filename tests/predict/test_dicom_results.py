@@ -21,7 +21,7 @@ from monai_e2e import __version__
 from monai_e2e.data.dicom import read_film
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 from monai_e2e.errors import UserError
-from monai_e2e.predict.dicom_results import DISCLAIMER, write_results
+from monai_e2e.predict.dicom_results import DISCLAIMER, write_dicom_results
 
 sr = pytest.importorskip("highdicom.sr")
 
@@ -93,7 +93,7 @@ def picture(rows: int = 12, columns: int = 8) -> np.ndarray:
 
 
 def results(folder: Path, source: Path, keep_identity: bool = False, **row: object) -> tuple[Dataset, Dataset]:
-    paths = write_results(folder, "film", ROW | row, picture(), source, keep_identity)
+    paths = write_dicom_results(folder, "film", ROW | row, picture(), source, keep_identity)
     return tuple(pydicom.dcmread(path) for path in paths)
 
 
@@ -191,7 +191,7 @@ def test_what_the_films_pixels_show_or_lost_is_said_of_the_overlays(tmp_path, va
 def test_overlay_of_another_shape_says_how_to_show_it_undistorted(tmp_path):
     source = write_film(tmp_path / "film.dcm")  # 24 rows, 16 columns
     for shape, ratio, preserved in (((12, 8), None, "NO"), ((24, 16), None, "YES"), ((12, 16), ["2", "1"], "NO")):
-        path, _ = write_results(tmp_path / "out", "film", ROW, picture(*shape), source)
+        path, _ = write_dicom_results(tmp_path / "out", "film", ROW, picture(*shape), source)
         overlay = pydicom.dcmread(path)
         assert overlay.get("PixelAspectRatio") == ratio
         assert overlay.SourceImageSequence[0].SpatialLocationsPreserved == preserved
@@ -219,7 +219,7 @@ def test_by_default_no_text_of_the_header_is_in_a_result(tmp_path):
     film.OtherPatientIDsSequence = [item]
     film.save_as(source)
     assert source.read_bytes().count(b"PLANTED") > 1000
-    for path in write_results(tmp_path / "out", "film", ROW, picture(), source):
+    for path in write_dicom_results(tmp_path / "out", "film", ROW, picture(), source):
         content = path.read_bytes()
         for planted in (b"PLANTED", *(value.encode() for value in fixed.values())):
             assert planted not in content
@@ -231,7 +231,7 @@ def test_by_default_no_text_of_the_header_is_in_a_result(tmp_path):
 
 def test_identity_that_is_kept_is_patient_and_study_and_nothing_else(tmp_path):
     source = write_film(tmp_path / "film.dcm", PatientAddress="PLANTEDSTREET")
-    paths = write_results(tmp_path / "out", "film", ROW, picture(), source, keep_identity=True)
+    paths = write_dicom_results(tmp_path / "out", "film", ROW, picture(), source, keep_identity=True)
     for path in paths:
         result = pydicom.dcmread(path)
         assert {name: str(result[name].value) for name in PLANTED} == PLANTED
@@ -265,7 +265,7 @@ def test_a_repeated_run_gives_the_same_uids_and_another_score_model_or_patient_o
         assert not set(uids(**change)[0]) & set(first[0])
     for change in ({"model": "b"}, {"patient_id": "P_2"}):
         assert not set(uids(**change)[1]) & set(first[1])
-    path, _ = write_results(tmp_path / "out", "film", ROW, 255 - picture(), source)
+    path, _ = write_dicom_results(tmp_path / "out", "film", ROW, 255 - picture(), source)
     assert pydicom.dcmread(path).SOPInstanceUID not in first[0]
 
 
@@ -293,7 +293,7 @@ def test_films_of_one_series_have_their_results_in_one_series_under_their_number
 def test_results_of_the_data_sets_conform_to_the_standard(tmp_path, phantoms, name, keep_identity):
     pixels = np.round(read_film(phantoms[name]).pixels * 255).astype(np.uint8)
     overlay = np.stack([pixels, pixels // 2, 255 - pixels], axis=-1)
-    for path in write_results(tmp_path, "a/film", ROW, overlay, phantoms[name], keep_identity):
+    for path in write_dicom_results(tmp_path, "a/film", ROW, overlay, phantoms[name], keep_identity):
         conforms(path)
 
 
@@ -315,7 +315,7 @@ def test_results_of_any_film_conform_to_the_standard(tmp_path, film, row):
     source = write_film(tmp_path / "film.dcm", **film)
     odd = picture(5, 3)  # 45 bytes, to be padded
     for keep_identity in (False, True):
-        for path in write_results(tmp_path, f"film_{keep_identity}", ROW | row, odd, source, keep_identity):
+        for path in write_dicom_results(tmp_path, f"film_{keep_identity}", ROW | row, odd, source, keep_identity):
             said = conforms(path)
             # What is left empty on purpose, or because nobody knows it.
             expected = r"would be needed to build DICOMDIR|only permitted to be empty when actually unknown"
@@ -324,7 +324,7 @@ def test_results_of_any_film_conform_to_the_standard(tmp_path, film, row):
 
 def test_results_lie_below_the_folder_under_the_films_id(tmp_path):
     source = write_film(tmp_path / "film.dcm")
-    overlay, report = write_results(tmp_path / "out", "P_1/L_MLO.1", ROW, picture(), source)
+    overlay, report = write_dicom_results(tmp_path / "out", "P_1/L_MLO.1", ROW, picture(), source)
     assert overlay == tmp_path / "out/P_1/L_MLO.1_overlay.dcm"
     assert report == tmp_path / "out/P_1/L_MLO.1_report.dcm"
     assert sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file()) == [overlay, report]
@@ -334,7 +334,7 @@ def test_results_lie_below_the_folder_under_the_films_id(tmp_path):
 def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path, image_id):
     source = write_film(tmp_path / "film.dcm")
     with pytest.raises(UserError, match="leads out of"):
-        write_results(tmp_path / "out", image_id, ROW, picture(), source)
+        write_dicom_results(tmp_path / "out", image_id, ROW, picture(), source)
     assert not (tmp_path / "out").exists()
 
 
@@ -401,7 +401,7 @@ def test_a_row_that_can_not_be_written_is_a_users_mistake(tmp_path, row, message
 def test_an_overlay_of_another_form_is_refused(tmp_path, overlay):
     source = write_film(tmp_path / "film.dcm")
     with pytest.raises(UserError, match=r"\[rows, columns, 3\] of uint8"):
-        write_results(tmp_path / "out", "film", ROW, overlay, source)
+        write_dicom_results(tmp_path / "out", "film", ROW, overlay, source)
 
 
 def test_without_highdicom_the_message_says_how_to_install_it(tmp_path, monkeypatch):
