@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import plistlib
 import re
 from collections import Counter
@@ -71,4 +72,7 @@ def _points(texts: Any) -> tuple[tuple[float, float], ...]:
     matches = [_POINT.fullmatch(text.strip()) for text in texts]
     if not all(matches):
         raise ValueError("a point isn't '(x, y)'")
-    return tuple((float(match.group(2)), float(match.group(1))) for match in matches if match)
+    points = tuple((float(match.group(2)), float(match.group(1))) for match in matches if match)
+    if not all(math.isfinite(number) for point in points for number in point):
+        raise ValueError("a number is too large")
+    return points

@@ -139,7 +139,8 @@ def _understand(row: LesionRow, files: OwnFiles) -> Lesion:
             return replace(lesion, mask_paths=(files.take(values["mask"]),))
         except Refused as reason:
             raise Refused(f"mask not usable: {values['mask']}, {reason}") from reason
-    numbers = [_number(column, word) for column in filled for word in values[column].split()]
+    words = {column: values[column].split() if column == "polygon" else [values[column]] for column in filled}
+    numbers = [_number(column, word) for column in filled for word in words[column]]
     outline = _outline(lesion.drawn_as, numbers)
     if not outline:
         raise Refused(f"lesion without area: {', '.join(f'{column} {values[column]}' for column in filled)}")
