@@ -29,5 +29,5 @@ def test_an_unknown_name_or_option_is_answered_with_what_is_known():
     parameters = [torch.nn.Parameter(torch.ones(1))]
     with pytest.raises(UserError, match="unknown optimizer 'adam', choose one of: Adam, AdamW"):
         make_optimizer("adam", parameters, lr=0.1)
-    with pytest.raises(UserError, match="Adam does not take these options: .*momentum"):
+    with pytest.raises(UserError, match=r"Adam does not take these options: .*momentum"):
         make_optimizer("Adam", parameters, lr=0.1, momentum=0.9)
