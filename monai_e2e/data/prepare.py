@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 #: Rows × columns of the paper (§2.3).
 IMAGE_SIZE = (1152, 896)
+#: Stands for the protocol where the table of labels divides the patients.
+_GIVEN = "given-in-table"
 _REPORTS = {"report.json", "report.md", "excluded.csv"}
 _OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
 
@@ -212,6 +214,7 @@ def _prepare(
     if settings.dry_run:
         return _report_dry_run(catalogue, divide, Path(src), out, datalist, settings, began)
     split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
+    datalist["protocol"] = _GIVEN if split.given else settings.protocol
     folder = out.with_name(f".{out.name}.partial")
     for name in ("images", "masks", FINISHED):
         _make_folder(folder / name)
@@ -267,6 +270,7 @@ def _report_dry_run(
     if catalogue.tables["patients"] is not None:
         split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
         excluded += split.left_out
+        datalist["protocol"] = _GIVEN if split.given else settings.protocol
     for name in PARTITIONS:
         datalist[name] = [
             {
