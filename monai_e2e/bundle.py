@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 import sys
@@ -10,18 +9,19 @@ import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
 from monai.bundle import ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.engines import Evaluator
 from monai.utils import BundlePropertyConfig
 
-from monai_e2e.errors import UserError
+from monai_e2e import overrides
+from monai_e2e.errors import UserError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
 _IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (.+)$", re.MULTILINE)
-_JSON_WORDS = {"true": True, "false": False, "null": None}
 
 
 def bundle_root() -> str:
@@ -38,25 +38,31 @@ def bundle_root() -> str:
 
 
 def begin() -> None:
-    """First step of every bundle: refuse misspelt keys, read JSON's words, and show a user's mistake as one line.
+    """First step of every bundle: read values as they were typed, refuse what is misspelt or has no effect.
 
     MONAI accepts any ``--key value``; a misspelt one would change nothing and say nothing. A plain value at the top
     level that no other part of the config refers to is such a key. And of ``--amp false`` MONAI makes a text, which as
     a condition is true: the texts ``true``, ``false`` and ``null`` of top-level keys become what they are in JSON.
+    Paths stay as they were typed, see :mod:`monai_e2e.overrides`. From here on a user's mistake is shown as one line.
 
     Raises:
-        UserError: when such a key exists; the message proposes the nearest known one.
+        UserError: when such a key exists, the device can't be used, or what is to be run does nothing; the message
+            proposes the nearest known word.
     """
     sys.excepthook = _one_line_excepthook
     workflow = _running_workflow()
     if workflow is None:
         return
-    config = workflow.parser.get()
-    for key, value in config.items():
-        if isinstance(value, str) and value in _JSON_WORDS:
-            config[key] = _JSON_WORDS[value]
-            # What the parser resolves are its own items: to parse the config again would drop what has been resolved.
-            workflow.parser.ref_resolver.items[key].update_config(_JSON_WORDS[value])
+    typed = overrides.typed_overrides(overrides.command_line())
+    overrides.read_as_typed(workflow, typed)
+    _refuse_unknown_keys(workflow.parser.get())
+    overrides.check_run_id(workflow)
+    overrides.refuse_without_effect(workflow, typed)
+    if isinstance(name := workflow.parser.get("device"), str) and _is_plain(name):
+        overrides.replace(workflow, "device", choose_device(name))
+
+
+def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
     used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
     known = {
         str(specification[BundlePropertyConfig.ID]).split("::")[0]
@@ -66,9 +72,8 @@ def begin() -> None:
     for key, value in config.items():
         if key in used or key in known or not _is_plain(value):
             continue
-        near = difflib.get_close_matches(key, sorted(used | known), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(used & set(config)))}"
-        raise UserError(f"unknown key '{key}' (value {value!r}): {hint}")
+        words = sorted(used & set(config))
+        raise UserError(f"unknown key '{key}' (value {value!r}): {did_you_mean(key, words)}")
 
 
 def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
@@ -78,7 +83,7 @@ def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
         UserError: when there is no such recipe or the recipes' keys differ.
     """
     if name not in recipes:
-        raise UserError(f"unknown recipe '{name}', choose one of: {', '.join(recipes)}")
+        raise UserError(f"unknown recipe '{name}': {did_you_mean(name, recipes)}")
     for other, recipe in recipes.items():
         if odd := set(recipe) ^ set(recipes[name]):
             raise UserError(
@@ -87,14 +92,58 @@ def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
     return recipes[name]
 
 
-def report_best(evaluator: Evaluator, model_dir: str, output_dir: str) -> None:
-    """Last step of a training: one line on its result and where it is."""
+def choose_device(name: str | None, amp: bool = False) -> torch.device:
+    """The device of that name, or without one a GPU if there is one.
+
+    Raises:
+        UserError: when it can't be used, or with ``amp`` is no GPU.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device '{name}' can't be used here: choose cpu, or cuda where there is a GPU") from error
+    if amp and device.type == "cpu":
+        raise UserError("--amp computes in float16, which needs a GPU: leave it out, or choose --device cuda")
+    return device
+
+
+def begin_training(epochs: int, val_interval: int) -> None:
+    """First step of a training: refuse a plan that would leave no model.
+
+    Args:
+        epochs: number of epochs of all stages together.
+        val_interval: epochs from one validation to the next.
+
+    Raises:
+        UserError: when no validation comes before the end.
+    """
+    if type(val_interval) is not int or not 1 <= val_interval <= epochs:
+        raise UserError(
+            f"val_interval {val_interval}: give a whole number from 1 to {epochs}, the epochs of all stages, since "
+            "only a validation chooses a model"
+        )
+
+
+def report_best(evaluator: Evaluator, model_dir: str, output_dir: str, start: str) -> None:
+    """Last step of a training: one line on its result, how the network started, and where it is."""
     state = evaluator.state
+    if state.best_metric_epoch < 1:
+        logger.warning(
+            "No model: none of the validations gave a finite %s. The network started from %s. To watch the curves: "
+            "tensorboard --logdir %s",
+            state.key_metric_name,
+            start,
+            output_dir,
+        )
+        return
     logger.info(
-        "Best %s %.3f, at epoch %d: %s/model.pt. To watch the curves: tensorboard --logdir %s",
+        "Best %s %.3f, at epoch %d, of a network that started from %s: %s/model.pt. To watch the curves: "
+        "tensorboard --logdir %s",
         state.key_metric_name,
         state.best_metric,
         state.best_metric_epoch,
+        start,
         model_dir,
         output_dir,
     )

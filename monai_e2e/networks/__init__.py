@@ -11,6 +11,7 @@ from monai_e2e.networks.backbones import (
     ResNet50,
     ResNet50Keras,
     YaroslavNet,
+    find_backbone,
     make_backbone,
 )
 from monai_e2e.networks.classifiers import (
@@ -27,6 +28,7 @@ from monai_e2e.networks.weights import (
     check_preparation,
     choose_architecture,
     choose_preparation,
+    describe_start,
     initialize,
     load_classifier,
     load_weights,
@@ -54,6 +56,8 @@ __all__ = [
     "checkpoint_activations",
     "choose_architecture",
     "choose_preparation",
+    "describe_start",
+    "find_backbone",
     "initialize",
     "load_classifier",
     "load_imagenet",

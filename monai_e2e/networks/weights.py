@@ -197,6 +197,14 @@ def _both_architectures(network: nn.Module, state: Mapping[str, torch.Tensor]) -
     return f": {differences}" if differences else hint
 
 
+def describe_start(weights: str, checkpoint: str | Path | None = None) -> str:
+    """What a training starts from, in words; arguments as of :func:`initialize`."""
+    if weights in _FROM_CHECKPOINT and checkpoint is not None and Path(checkpoint).is_file():
+        return f"checkpoint {checkpoint}"
+    names = {"checkpoint_or_scratch": "scratch", "scratch": "scratch", "imagenet": "ImageNet weights"}
+    return names.get(weights, f"weights {weights}")
+
+
 def initialize(
     network: nn.Module,
     weights: str,

@@ -147,22 +147,6 @@ def choose_models(
     return scorers, makers[0] if makers else None
 
 
-def choose_device(name: str | None, amp: bool = False) -> torch.device:
-    """The device of that name, or without one a GPU if there is one.
-
-    Raises:
-        UserError: when it can't be used, or with ``amp`` is no GPU.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' can't be used here: choose cpu, or cuda where there is a GPU") from error
-    if amp and device.type == "cpu":
-        raise UserError("--amp computes in float16, which needs a GPU: leave it out, or choose --device cuda")
-    return device
-
-
 def _load_distinct(paths: Sequence[str | Path], device: torch.device, src: str | Path) -> list[Model]:
     """Load several models, each under a name of its own."""
     models: list[Model] = []

@@ -40,6 +40,7 @@ from PIL import Image
 from scipy.special import expit
 from tqdm import tqdm
 
+from monai_e2e.bundle import choose_device
 from monai_e2e.data import preparation
 from monai_e2e.data.folder import is_prepared
 from monai_e2e.data.streaming import stream_parallel
@@ -49,7 +50,7 @@ from monai_e2e.inferers import mean_log_probabilities
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
-from monai_e2e.predict.models import Model, choose_device, choose_models
+from monai_e2e.predict.models import Model, choose_models
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
 from monai_e2e.predict.reading import FilmReader, ReadFilm, reason_of
 from monai_e2e.predict.result_folder import ResultFolder

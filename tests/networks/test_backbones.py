@@ -457,10 +457,14 @@ class TestOptions:
         with pytest.raises(ValueError, match="'zeros' or 'same', got 'valid'"):
             make_backbone("resnet50_keras", stem_padding="valid")
 
+    def test_a_misspelt_backbone_is_answered_with_the_nearest_name(self):
+        with pytest.raises(UserError, match="'resnet5O': did you mean 'resnet50'"):
+            PatchClassifier("resnet5O")
+
     def test_an_unknown_backbone_is_answered_with_the_known_ones(self):
         known = "resnet50, vgg16, vgg19, densenet121, yaroslavnet, resnet50_keras"
-        with pytest.raises(ValueError, match=f"'vgg11'.*{known}"):
-            PatchClassifier("vgg11")
+        with pytest.raises(ValueError, match=f"'alexnet'.*{known}"):
+            PatchClassifier("alexnet")
 
 
 # Kernel, stride and padding at the top or left, layer by layer along the path that sees most of the image.

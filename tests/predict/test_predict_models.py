@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from monai_e2e.bundle import choose_device
 from monai_e2e.errors import UserError
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
-from monai_e2e.predict.models import choose_device, choose_models, load_model
+from monai_e2e.predict.models import choose_models, load_model
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "ddsm_whole" / "configs"
 CPU = torch.device("cpu")
