@@ -458,7 +458,7 @@ class TestOptions:
             make_backbone("resnet50_keras", stem_padding="valid")
 
     def test_a_misspelt_backbone_is_answered_with_the_nearest_name(self):
-        with pytest.raises(UserError, match="'resnet5O': did you mean 'resnet50'"):
+        with pytest.raises(ValueError, match="'resnet5O': did you mean 'resnet50'"):
             PatchClassifier("resnet5O")
 
     def test_an_unknown_backbone_is_answered_with_the_known_ones(self):
