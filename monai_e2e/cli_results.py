@@ -62,7 +62,20 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
     parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
     parser.add_argument("--workers", type=int, default=None, help="processes that read films (default: up to 4)")
+    _add_fold(parser)
     parser.set_defaults(run=_predict)
+
+
+def _add_fold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fold",
+        type=int,
+        metavar="K",
+        help="fold that is tested, of a folder prepared with --protocol kfold (default: the model's own)",
+    )
+    parser.add_argument(
+        "--allow-seen", action="store_true", help="go on where test patients have ids of the model's training patients"
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -183,6 +196,7 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
         help="probabilities at which heatmaps are cut (default: 0.3 0.5 0.7 0.9)",
     )
     parser.add_argument("--device", help="where the network runs, such as cuda or cpu (default: a GPU if there is one)")
+    _add_fold(parser)
     parser.set_defaults(run=_forest)
 
 
@@ -197,5 +211,7 @@ def _forest(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         cutoffs=arguments.cutoffs,
         device=arguments.device,
+        fold=arguments.fold,
+        allow_seen=arguments.allow_seen,
     )
     return _show(scored, arguments.out)

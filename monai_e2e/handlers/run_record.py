@@ -24,6 +24,8 @@ from monai_e2e.checkpoint_files import write_text_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.provenance import device_name, git_state, now, versions
 
+#: Characters of a setting; what is longer, such as the patients, is data.
+_LONGEST = 4000
 #: Parts of a record that are left out of earlier starts' where they are the same.
 _CONFIG = ("config", "resolved")
 
@@ -161,9 +163,10 @@ class RunRecord:
 
 
 def _resolved(parser: ConfigParser, keys: Iterable[str]) -> dict[str, Any]:
-    """What the keys of a config's top level have come to, those whose value is plain."""
+    """What the keys of a config's top level have come to, those whose value is plain and no data."""
     found = parser.ref_resolver.resolved_content
-    return {key: found[key] for key in keys if key in found and _is_plain(found[key])}
+    plain = {key: found[key] for key in keys if key in found and _is_plain(found[key])}
+    return {key: value for key, value in plain.items() if len(json.dumps(value)) <= _LONGEST}
 
 
 def _is_plain(value: Any) -> bool:

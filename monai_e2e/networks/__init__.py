@@ -33,6 +33,7 @@ from monai_e2e.networks.weights import (
     load_classifier,
     load_weights,
     read_architecture,
+    read_patients,
     read_pixel_mean,
 )
 
@@ -68,6 +69,7 @@ __all__ = [
     "make_top_block",
     "operating_point",
     "read_architecture",
+    "read_patients",
     "read_pixel_mean",
     "read_state",
     "synchronize_batchnorm",

@@ -2,7 +2,8 @@
 
 The arguments that build the network travel in its state dict as a buffer ``architecture``, JSON as bytes. So a
 checkpoint is plain tensors and says by itself which network it belongs to: a bundle that starts from it, or that
-evaluates it, needs no key on backbone and top layers.
+evaluates it, needs no key on backbone and top layers. A trained network has a second such buffer, ``patients``: whom
+it was trained on, see :mod:`monai_e2e.seen`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ ARCHITECTURE: Mapping[str, Any] = MappingProxyType(
 )
 
 
+#: Buffers that say what a network is, not what it computes; files may have them or not, and of any length.
+DESCRIPTIONS = ("architecture", "patients")
+
 #: How films became the images that a network was trained on, as far as nothing else is said: the paper's size, the
 #: film's own range of values, and patches of the paper's size.
 PREPARATION: Mapping[str, Any] = MappingProxyType(
@@ -64,11 +68,23 @@ def encode_architecture(arguments: Mapping[str, Any]) -> torch.Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
-def decode_architecture(buffer: torch.Tensor) -> dict[str, Any]:
+def decode_architecture(buffer: torch.Tensor, name: str = "architecture") -> dict[str, Any]:
     """Reverse of :func:`encode_architecture`. Raises a ValueError when the tensor holds no JSON object."""
     if buffer.dtype != torch.uint8 or buffer.ndim != 1:
-        raise ValueError(f"'architecture' must be bytes, got {buffer.dtype} of shape {list(buffer.shape)}")
+        raise ValueError(f"'{name}' must be bytes, got {buffer.dtype} of shape {list(buffer.shape)}")
     content = json.loads(bytes(buffer.tolist()).decode())
     if not isinstance(content, dict):
-        raise ValueError(f"'architecture' must hold a JSON object, got {content!r}")
+        raise ValueError(f"'{name}' must hold a JSON object, got {content!r}")
     return content
+
+
+def recorded_patients(network: nn.Module) -> dict[str, Any]:
+    """Whom a network was trained on, as :func:`monai_e2e.seen.describe_patients` says it; empty if that isn't known."""
+    buffer = getattr(network, "patients", None)
+    return {} if buffer is None else decode_architecture(buffer, "patients")
+
+
+def record_patients(network: nn.Module, patients: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Let a network remember whom it is trained on, and whom the network before it was."""
+    both = {name: sorted({*patients.get(name, ()), *before.get(name, ())}) for name in ("training", "validation")}
+    network.register_buffer("patients", encode_architecture({"fold": patients.get("fold"), **both}))

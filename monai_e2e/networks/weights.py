@@ -12,7 +12,14 @@ from torch import nn
 
 from monai_e2e.checkpoint_files import read_state
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import ARCHITECTURE, architecture, complete_preparation, decode_architecture
+from monai_e2e.networks.architecture import (
+    ARCHITECTURE,
+    DESCRIPTIONS,
+    architecture,
+    complete_preparation,
+    decode_architecture,
+    record_patients,
+)
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
 from monai_e2e.networks.imagenet import is_url, load_imagenet
 
@@ -125,13 +132,26 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: when the file cannot be read.
     """
+    return _read_description(path, "architecture")
+
+
+def read_patients(path: str | Path) -> dict[str, Any]:
+    """Whom a checkpoint's network was trained on, see :mod:`monai_e2e.seen`; empty where it says nothing.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    return _read_description(path, "patients")
+
+
+def _read_description(path: str | Path, name: str) -> dict[str, Any]:
     state = read_state(path)
-    if "architecture" not in state:
+    if name not in state:
         return {}
     try:
-        return decode_architecture(state["architecture"])
+        return decode_architecture(state[name], name)
     except ValueError as error:
-        raise UserError(f"{path} is damaged: its architecture can't be read ({error}); fetch it again") from error
+        raise UserError(f"{path} is damaged: its {name} can't be read ({error}); fetch it again") from error
 
 
 def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] | None = None) -> nn.Module:
@@ -161,19 +181,21 @@ def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] 
                 f"{path} does not fit: '{source}' is {list(state[source].shape)} in the file and "
                 f"{list(own[key].shape)} in the network" + _both_architectures(network, state)
             )
-    extra = [key for key in state if parts is None and key not in wanted and key != "architecture"]
+    extra = [key for key in state if parts is None and key not in wanted and key not in DESCRIPTIONS]
     if extra:
         raise UserError(
             f"{path} does not fit: it has '{extra[0]}' and {len(extra) - 1} more that the network lacks"
             + _both_architectures(network, state)
         )
     network.load_state_dict({**own, **{key: state[source] for key, source in wanted.items()}})
+    if parts is None and "patients" in state and hasattr(network, "patients"):
+        network.register_buffer("patients", state["patients"])
     return network
 
 
 def _wanted(network: nn.Module, parts: Mapping[str, str] | None) -> dict[str, str]:
-    """Keys of the network that a file must fill → their keys in the file; the architecture is the network's own."""
-    keys = [key for key in network.state_dict() if key != "architecture"]
+    """Keys of the network that a file must fill → their keys in the file; descriptions are the network's own."""
+    keys = [key for key in network.state_dict() if key not in DESCRIPTIONS]
     if parts is None:
         return {key: key for key in keys}
     return {
@@ -211,6 +233,7 @@ def initialize(
     checkpoint: str | Path | None,
     parts: Mapping[str, str] | None,
     first: str,
+    patients: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Give a network the weights that its training starts from.
 
@@ -224,6 +247,8 @@ def initialize(
         checkpoint: the previous step's checkpoint, None where there is no previous step.
         parts: submodules that the checkpoint fills, as in :func:`load_weights`; None for the whole network.
         first: the command that makes the checkpoint, for the message when it is absent.
+        patients: whom it is trained on, see :func:`monai_e2e.seen.describe_patients`; it remembers them, and those that
+            the checkpoint's network was trained on.
 
     Raises:
         UserError: when the checkpoint is required and absent, or does not fit.
@@ -252,4 +277,15 @@ def initialize(
         logger.info("Training from scratch, as asked.")
     else:
         load_imagenet(network.get_submodule("backbone"), weights)
+    if patients is not None:
+        before = read_patients(str(checkpoint)) if weights in _FROM_CHECKPOINT and present else {}
+        if leaked := set(before.get("training", ())) & set(patients["validation"]):
+            logger.warning(
+                "%d of %d validation patients were in the training of %s, so the validation will look too good: train "
+                "both with the same fold.",
+                len(leaked),
+                len(patients["validation"]),
+                checkpoint,
+            )
+        record_patients(network, patients, before)
     return network

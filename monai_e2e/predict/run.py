@@ -19,6 +19,8 @@ Flags of a row, joined by ``;``:
 ``patient unknown``          no Patient ID in the header: a patient of its own, or one with its study's films
 ``upscaled``                 the film has fewer rows or columns than the first model's image
 ``other aspect``             rows : columns differ from that image's by more than a factor of 1.5
+``seen in training``         of a patient whose id is one of those that a model was trained on
+``seen in validation``       or of those that a model was chosen by
 ============================ ================================================================================
 """
 
@@ -28,7 +30,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from monai_e2e.bundle import choose_device
-from monai_e2e.data import preparation
+from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.folder import is_prepared
 from monai_e2e.data.streaming import stream_parallel
 from monai_e2e.errors import UserError
@@ -56,6 +58,7 @@ from monai_e2e.predict.reading import FilmReader, ReadFilm, reason_of
 from monai_e2e.predict.result_folder import ResultFolder
 from monai_e2e.predict.worklist import ListedFilm, list_films, list_prepared
 from monai_e2e.provenance import device_name
+from monai_e2e.seen import check_unseen, own_fold, seen_flags
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +77,8 @@ class Options:
 
     Args:
         partition: of a prepared folder.
+        fold: the fold that is tested, of one prepared for cross-validation; None: the first model's own.
+        allow_seen: whether to score validation or test patients that a model was trained on.
         table: table of a raw folder's films, see :mod:`monai_e2e.predict.worklist`.
         tta: ``"flips"`` to average each model over four flips, ``None`` for none.
         heatmap: whether to write heatmaps and overlays.
@@ -89,6 +94,8 @@ class Options:
     """
 
     partition: str = "test"
+    fold: int | None = None
+    allow_seen: bool = False
     table: str | Path | None = None
     tta: str | None = None
     heatmap: bool = False
@@ -141,11 +148,20 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
             check_preparation(preparation(src), model.checkpoint)
+        if options.fold is None:
+            options = replace(options, fold=own_fold(scorers[0].checkpoint, src))
+        for model in scorers:
+            samples = load_datalist(src, options.partition, fold=options.fold)
+            check_unseen(samples, model.checkpoint, options.partition, options.allow_seen)
+    elif options.fold is not None:
+        raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
     results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
     if prepared:
-        films = list_prepared(src, options.partition)
+        films = list_prepared(src, options.partition, options.fold)
     else:
         films = list_films(src, options.table, [Path(out)], results.finished)
+    if prepared or options.table is not None:  # else the patients' ids are running numbers
+        films = _flag_seen(films, [*scorers, *filter(None, [patch_model])])
     facts = {"models_named": [str(path) for path in models], "films": len(films), "device": device_name(device)}
     results.start(_columns(films), facts)
     run = _Run(scorers, patch_model, results, options, device)
@@ -263,6 +279,7 @@ def _settings(
         "patch_model": None if patch_model is None else {patch_model.name: patch_model.digest},
         "src": str(src),
         "partition": options.partition if prepared else None,
+        "fold": options.fold,
         "table": None if options.table is None else _sha256(Path(options.table)),
         "tta": options.tta,
         "amp": options.amp,
@@ -270,6 +287,15 @@ def _settings(
         "dicom": options.dicom,
         "keep_identity": options.keep_identity,
     }
+
+
+def _flag_seen(films: Sequence[ListedFilm], models: Sequence[Model]) -> list[ListedFilm]:
+    """The films, those of patients that a model was trained on or chosen by flagged."""
+    flags = seen_flags([model.network for model in models])
+    flagged = [replace(film, flags=(*film.flags, *flags(film.patient_id))) for film in films]
+    if count := sum("seen in training" in film.flags for film in flagged):
+        logger.warning("%d of %d films are of patients that a model was trained on, see the flags.", count, len(films))
+    return flagged
 
 
 def _columns(films: Sequence[ListedFilm]) -> list[str]:
