@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import types
@@ -17,10 +18,13 @@ from monai.engines import Evaluator
 from monai.utils import BundlePropertyConfig
 
 from monai_e2e import overrides
-from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.errors import UserError, did_you_mean, of_the_system
+from monai_e2e.interrupt import end_on_interrupt
+from monai_e2e.locking import hold
 
 logger = logging.getLogger(__name__)
 
+_LOADER_ENDED = re.compile(r"DataLoader worker \(pid[^)]*\) (is killed by signal: [\w ]+|exited unexpectedly)")
 _IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (.+)$", re.MULTILINE)
 
 
@@ -50,16 +54,34 @@ def begin() -> None:
             proposes the nearest known word.
     """
     sys.excepthook = _one_line_excepthook
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_no_traceback_of_a_mistake)
     workflow = _running_workflow()
     if workflow is None:
         return
+    if overrides.command_line():
+        training = workflow.run_id == "training"
+        advice = "the same command with --resume true goes on after the last whole epoch"
+        advice = advice if training else "run the same command again"
+        end_on_interrupt(advice if os.environ.get("RANK", "0") == "0" else None)
     typed = overrides.typed_overrides(overrides.command_line())
+    _refuse_dangling_references(workflow.parser.get())
     overrides.read_as_typed(workflow, typed)
     _refuse_unknown_keys(workflow.parser.get())
     overrides.check_run_id(workflow)
     overrides.refuse_without_effect(workflow, typed)
     if isinstance(name := workflow.parser.get("device"), str) and _is_plain(name):
         overrides.replace(workflow, "device", choose_device(name))
+
+
+def _refuse_dangling_references(config: Mapping[str, object]) -> None:
+    used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
+    if missing := sorted(used - set(config) - {""}):
+        raise UserError(
+            f"the config refers to '{missing[0]}'{f' and {len(missing) - 1} more keys' if missing[1:] else ''} that it "
+            "doesn't have: name the file that has them first, such as --config_file \"['configs/train.json',"
+            "'configs/evaluate.json']\""
+        )
 
 
 def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
@@ -108,21 +130,26 @@ def choose_device(name: str | None, amp: bool = False) -> torch.device:
     return device
 
 
-def begin_training(epochs: int, val_interval: int) -> None:
-    """First step of a training: refuse a plan that would leave no model.
+def begin_training(output_dir: str, model_dir: str, epochs: int, val_interval: int) -> None:
+    """First step of a training: keep others out of its folders, and refuse a plan that would leave no model.
 
     Args:
+        output_dir: folder of the run, locked until the process ends.
+        model_dir: folder of the model, likewise.
         epochs: number of epochs of all stages together.
         val_interval: epochs from one validation to the next.
 
     Raises:
-        UserError: when no validation comes before the end.
+        UserError: when no validation comes before the end, or another process writes to one of the folders.
     """
     if type(val_interval) is not int or not 1 <= val_interval <= epochs:
         raise UserError(
             f"val_interval {val_interval}: give a whole number from 1 to {epochs}, the epochs of all stages, since "
             "only a validation chooses a model"
         )
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first writes
+        for folder in (output_dir, model_dir):
+            hold(folder)
 
 
 def report_best(evaluator: Evaluator, model_dir: str, output_dir: str, start: str) -> None:
@@ -150,7 +177,7 @@ def report_best(evaluator: Evaluator, model_dir: str, output_dir: str, start: st
 
 
 def user_error(error: BaseException | None) -> UserError | None:
-    """The user's mistake at the bottom of a chain of exceptions, None where there is none.
+    """The user's mistake in a chain of exceptions, or a condition that they can mend; None where there is none.
 
     PyTorch brings an exception out of a loader's process as one whose text has the whole traceback, and no chain.
     """
@@ -159,8 +186,29 @@ def user_error(error: BaseException | None) -> UserError | None:
             return UserError(told[1])
         if isinstance(error, UserError):
             return error
+        if condition := of_the_system(error) or _of_torch(error):
+            return condition
         error = error.__cause__ or error.__context__
     return None
+
+
+def _of_torch(error: BaseException) -> UserError | None:
+    """Memory that doesn't suffice, as PyTorch says it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return UserError(
+            "out of the GPU's memory: pass a smaller --batch_size, --checkpoint_activations true or --amp true"
+        )
+    if ended := _LOADER_ENDED.search(str(error)):
+        return UserError(
+            f"{ended[0]}, most likely for lack of memory: pass a smaller --num_workers or --cache disk, in a container "
+            "give it more shared memory (--shm-size), and go on with --resume true"
+        )
+    return None
+
+
+def _no_traceback_of_a_mistake(record: logging.LogRecord) -> bool:
+    """MONAI's handlers log an exception with its traceback before it ends as one line."""
+    return not record.exc_info or user_error(record.exc_info[1]) is None
 
 
 def _one_line_excepthook(

@@ -29,6 +29,7 @@ from monai_e2e.bundle import choose_device
 from monai_e2e.data import PATCH_CLASSES, load_datalist, preparation
 from monai_e2e.data.datalist import PARTITIONS
 from monai_e2e.errors import UserError
+from monai_e2e.locking import locked
 from monai_e2e.metrics import choose_threshold, lesion_types, roc_auc, score_file, write_predictions, write_table
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.heatmaps import make_heatmap
@@ -251,20 +252,22 @@ def run_forest(
     samples = {name: load_datalist(prepared_dir, name, fold=fold) for name in PARTITIONS}
     for name, group in samples.items():
         check_unseen(group, model.checkpoint, name, allow_seen)
-    out, films = Path(out), _describe_films(model, samples, chosen, cutoffs)
-    write_table(out / "features.csv", films)
-    names = [name for name in films[0] if name not in _FACTS]
-    training, validation, test = ([film for film in films if film["partition"] == name] for name in PARTITIONS)
-    fitted = fit_forest(*_arrays(training, names), *_arrays(validation, names), trees, seed)
-    _write_record(out / "forest.json", fitted, names, {"trees": trees, "seed": seed, "cutoffs": cutoffs})
-    threshold = float(expit(fitted.threshold))
-    scores = log_odds(fitted.forest, _arrays(test, names)[0])
-    predictions = [
-        {**film, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, "model": MODEL}
-        for film, score in zip(test, scores, strict=True)
-    ]
-    write_predictions(out / "predictions.csv", predictions)
-    return score_file(out / "predictions.csv")
+    out = Path(out)
+    with locked(out):
+        films = _describe_films(model, samples, chosen, cutoffs)
+        write_table(out / "features.csv", films)
+        names = [name for name in films[0] if name not in _FACTS]
+        training, validation, test = ([film for film in films if film["partition"] == name] for name in PARTITIONS)
+        fitted = fit_forest(*_arrays(training, names), *_arrays(validation, names), trees, seed)
+        _write_record(out / "forest.json", fitted, names, {"trees": trees, "seed": seed, "cutoffs": cutoffs})
+        threshold = float(expit(fitted.threshold))
+        scores = log_odds(fitted.forest, _arrays(test, names)[0])
+        predictions = [
+            {**film, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, "model": MODEL}
+            for film, score in zip(test, scores, strict=True)
+        ]
+        write_predictions(out / "predictions.csv", predictions)
+        return score_file(out / "predictions.csv")
 
 
 def _describe_films(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -197,9 +198,17 @@ class TestWithoutEffect:
         assert "'cuda:99' can't be used here" in self.refused(device="cuda:99")
 
     @pytest.mark.parametrize("interval", [0, 3, "often"])
-    def test_an_interval_without_validation(self, interval):
+    def test_an_interval_without_validation(self, interval, tmp_path):
         with pytest.raises(UserError, match=r"val_interval .*from 1 to 2"):
-            begin_training(2, interval)
+            begin_training(str(tmp_path), str(tmp_path), 2, interval)
+
+    def test_an_overlay_without_the_file_that_it_belongs_to(self):
+        path = REPOSITORY / "bundles/ddsm_whole/configs/evaluate.json"
+        bundle = ConfigWorkflow(str(path), logging_file=False, run_id="evaluating")
+        bundle.initialize()
+        with pytest.raises(RuntimeError) as caught:
+            bundle.run()
+        assert re.search(r"refers to '\w+' and \d+ more .*train\.json", str(user_error(caught.value)))
 
 
 class TestChoose:

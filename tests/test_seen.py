@@ -28,7 +28,9 @@ def prepared(tmp_path_factory) -> Path:
     (root / "images").mkdir()
     samples = []
     for number in range(12):
-        save_grey16(root / f"images/{number}.png", torch.rand(SIZE, generator=torch.manual_seed(number)).numpy())
+        save_grey16(
+            65535 * torch.rand(SIZE, generator=torch.manual_seed(number)).numpy(), root / f"images/{number}.png"
+        )
         samples.append(
             {
                 "image": f"images/{number}.png",

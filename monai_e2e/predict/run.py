@@ -49,6 +49,7 @@ from monai_e2e.data.streaming import stream_parallel
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
+from monai_e2e.locking import locked
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
@@ -137,7 +138,8 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         options: see :class:`Options`.
 
     Raises:
-        UserError: when something named isn't there or doesn't go together, or ``out`` has other results.
+        UserError: when something named isn't there or doesn't go together, ``out`` has other results or
+            another process writes to it.
     """
     options = options or Options()
     prepared = is_prepared(src)
@@ -155,22 +157,23 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
             check_unseen(samples, model.checkpoint, options.partition, options.allow_seen)
     elif options.fold is not None:
         raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
-    results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
-    if prepared:
-        films = list_prepared(src, options.partition, options.fold)
-    else:
-        films = list_films(src, options.table, [Path(out)], results.finished)
-    if prepared or options.table is not None:  # else the patients' ids are running numbers
-        films = _flag_seen(films, [*scorers, *filter(None, [patch_model])])
-    facts = {"models_named": [str(path) for path in models], "films": len(films), "device": device_name(device)}
-    results.start(_columns(films), facts)
-    run = _Run(scorers, patch_model, results, options, device)
-    todo = [film for film in films if film.image not in results.finished]
-    if len(todo) < len(films):
-        logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
-    run.predict(todo)
-    predicted = results.finish(options.aggregate)
-    return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
+    with locked(out):
+        results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
+        if prepared:
+            films = list_prepared(src, options.partition, options.fold)
+        else:
+            films = list_films(src, options.table, [Path(out)], results.finished)
+        if prepared or options.table is not None:  # else the patients' ids are running numbers
+            films = _flag_seen(films, [*scorers, *filter(None, [patch_model])])
+        facts = {"models_named": [str(path) for path in models], "films": len(films), "device": device_name(device)}
+        results.start(_columns(films), facts)
+        run = _Run(scorers, patch_model, results, options, device)
+        todo = [film for film in films if film.image not in results.finished]
+        if len(todo) < len(films):
+            logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
+        run.predict(todo)
+        predicted = results.finish(options.aggregate)
+        return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
 
 
 class _Run:
