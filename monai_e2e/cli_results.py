@@ -22,6 +22,8 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Classify mammograms by one trained model, or by the mean of several models' probabilities. How films are "
         "prepared is the models' own. Run the same command again to go on with a run that was stopped. "
+        "A bundle's folder is a program, whose configs/inference.json is run; a checkpoint is not: of bundles from "
+        "elsewhere take the checkpoint, or add --weights-only. "
         "For research, not for diagnosis."
     )
     parser.add_argument(
@@ -40,6 +42,11 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="CSV",
         help="of your own films: image,patient_id[,exam_id,laterality,view,label,density]; image is the path in SRC",
+    )
+    parser.add_argument(
+        "--weights-only",
+        action="store_true",
+        help="take the checkpoints alone of bundles, and run none of their configs",
     )
     parser.add_argument("--tta", choices=["flips"], help="average over the four flips of each film, as in the paper")
     parser.add_argument(
@@ -182,7 +189,11 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
         "chooses the size of its leaves and the threshold; the test partition is scored. Writes features.csv, "
         "forest.json, predictions.csv, score.json and report.html."
     )
-    parser.add_argument("patch_model", metavar="PATCH_MODEL", help="bundle of a patch classifier, or its checkpoint")
+    parser.add_argument(
+        "patch_model",
+        metavar="PATCH_MODEL",
+        help="bundle of a patch classifier, whose config is run, or its checkpoint",
+    )
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that it was trained on")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
     parser.add_argument("--trees", type=int, default=500, help="number of trees (default: 500)")

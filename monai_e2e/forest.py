@@ -221,7 +221,7 @@ def run_forest(
       model's: ``score.json``, ``report.html``, …
 
     Args:
-        patch_model: a patch classifier: its bundle's folder or its checkpoint.
+        patch_model: a patch classifier: its bundle's folder, whose config is then run, or its checkpoint.
         prepared_dir: prepared folder on whose training partition the patch classifier was trained.
         out: folder of the results.
         trees: number of trees.

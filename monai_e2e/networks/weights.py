@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from monai_e2e.networks.architecture import (
     ARCHITECTURE,
     DESCRIPTIONS,
     architecture,
+    check_bounds,
     complete_preparation,
     decode_architecture,
     record_patients,
@@ -24,6 +25,8 @@ from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier
 from monai_e2e.networks.imagenet import is_url, load_imagenet
 
 logger = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _FROM_CHECKPOINT = ("checkpoint", "checkpoint_or_scratch")
 _STARTS = (*_FROM_CHECKPOINT, "scratch", "imagenet")
@@ -116,14 +119,16 @@ def load_classifier(path: str | Path) -> PatchClassifier | WholeImageClassifier:
     """
     found = read_architecture(path)
     try:
-        network = make_classifier(**found)
-    except (TypeError, ValueError) as error:
+        # Without numbers first, so that no memory is taken for layers that the file doesn't have.
+        with torch.device("meta"):
+            empty = make_classifier(**found)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path} does not say which network it belongs to ({error}): it was not written by this version's bundles; "
             "train it again, or evaluate it by the bundle that it comes from"
         ) from error
-    load_weights(network, path)
-    return network.eval()
+    _check_fit(empty, path, read_state(path))
+    return load_weights(make_classifier(**found), path).eval()
 
 
 def read_architecture(path: str | Path) -> dict[str, Any]:
@@ -132,7 +137,13 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: when the file cannot be read.
     """
-    return _read_description(path, "architecture")
+    state = read_state(path)
+    found = _description(path, state, "architecture")
+    try:
+        check_bounds(found, state)
+    except (ValueError, TypeError, AttributeError) as error:  # the latter two of values of other kinds
+        raise UserError(f"{path} is refused: its architecture is none ({error}); fetch it again") from error
+    return found
 
 
 def read_patients(path: str | Path) -> dict[str, Any]:
@@ -141,11 +152,10 @@ def read_patients(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: when the file cannot be read.
     """
-    return _read_description(path, "patients")
+    return _description(path, read_state(path), "patients")
 
 
-def _read_description(path: str | Path, name: str) -> dict[str, Any]:
-    state = read_state(path)
+def _description(path: str | Path, state: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
     if name not in state:
         return {}
     try:
@@ -154,7 +164,7 @@ def _read_description(path: str | Path, name: str) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: its {name} can't be read ({error}); fetch it again") from error
 
 
-def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] | None = None) -> nn.Module:
+def load_weights(network: Network, path: str | Path, parts: Mapping[str, str] | None = None) -> Network:
     """Load a checkpoint into a network, every tensor of it.
 
     Args:
@@ -167,6 +177,18 @@ def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] 
         UserError: when the file cannot be read or a tensor is missing or has another shape.
     """
     state = read_state(path)
+    wanted = _check_fit(network, path, state, parts)
+    own = network.state_dict()
+    network.load_state_dict({**own, **{key: state[source] for key, source in wanted.items()}})
+    if parts is None and "patients" in state and hasattr(network, "patients"):
+        network.register_buffer("patients", state["patients"])
+    return network
+
+
+def _check_fit(
+    network: nn.Module, path: str | Path, state: Mapping[str, torch.Tensor], parts: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The network's keys that the file fills → the file's; raises a UserError where a tensor lacks or is of no use."""
     wanted = _wanted(network, parts)
     missing = [source for source in wanted.values() if source not in state]
     if missing:
@@ -187,10 +209,7 @@ def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] 
             f"{path} does not fit: it has '{extra[0]}' and {len(extra) - 1} more that the network lacks"
             + _both_architectures(network, state)
         )
-    network.load_state_dict({**own, **{key: state[source] for key, source in wanted.items()}})
-    if parts is None and "patients" in state and hasattr(network, "patients"):
-        network.register_buffer("patients", state["patients"])
-    return network
+    return wanted
 
 
 def _wanted(network: nn.Module, parts: Mapping[str, str] | None) -> dict[str, str]:

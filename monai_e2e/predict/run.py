@@ -91,6 +91,7 @@ class Options:
         batch_size: films that go through a network together, as far as they have the same size.
         workers: processes that read films; None: one for each core, at most 4 and not more than the films are worth; 0:
             none but this one, which a decoder of damaged data may then end.
+        weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
         aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
     """
 
@@ -107,6 +108,7 @@ class Options:
     amp: bool = False
     batch_size: int = 1
     workers: int | None = None
+    weights_only: bool = False
     aggregate: str = "mean"
 
 
@@ -146,7 +148,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     if prepared and (options.table is not None or options.dicom):
         raise UserError(f"{src} is a prepared folder, which has labels and no DICOM files: without --table and --dicom")
     device = choose_device(options.device, options.amp)
-    scorers, patch_model = choose_models(models, options.heatmap, device, src)
+    scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
             check_preparation(preparation(src), model.checkpoint)
