@@ -23,6 +23,7 @@ _MODULES = (
     "metrics",
     "networks",
     "optimizers",
+    "seen",
     "transforms",
 )
 

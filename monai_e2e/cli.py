@@ -10,7 +10,8 @@ from pathlib import Path
 
 from monai_e2e import __version__
 from monai_e2e.cli_results import add_parsers
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, of_the_system
+from monai_e2e.interrupt import end_on_interrupt
 
 
 def _image_size(text: str) -> tuple[int, int]:
@@ -210,13 +211,22 @@ def _convert_keras(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some films failed."""
+    """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some films failed, 130 for Ctrl-C.
+
+    Args:
+        argv: the words after the program's name; None: this process's own.
+    """
+    if argv is None:  # this is the program
+        end_on_interrupt("run the same command again; prepare and predict go on where they were")
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         return arguments.run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        mistake = error if isinstance(error, UserError) else of_the_system(error)
+        if mistake is None:
+            raise
+        print(f"error: {mistake}", file=sys.stderr)
         return 2

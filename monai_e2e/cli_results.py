@@ -22,6 +22,8 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Classify mammograms by one trained model, or by the mean of several models' probabilities. How films are "
         "prepared is the models' own. Run the same command again to go on with a run that was stopped. "
+        "A bundle's folder is a program, whose configs/inference.json is run; a checkpoint is not: of bundles from "
+        "elsewhere take the checkpoint, or add --weights-only. "
         "For research, not for diagnosis."
     )
     parser.add_argument(
@@ -40,6 +42,11 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="CSV",
         help="of your own films: image,patient_id[,exam_id,laterality,view,label,density]; image is the path in SRC",
+    )
+    parser.add_argument(
+        "--weights-only",
+        action="store_true",
+        help="take the checkpoints alone of bundles, and run none of their configs",
     )
     parser.add_argument("--tta", choices=["flips"], help="average over the four flips of each film, as in the paper")
     parser.add_argument(
@@ -62,7 +69,20 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
     parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
     parser.add_argument("--workers", type=int, default=None, help="processes that read films (default: up to 4)")
+    _add_fold(parser)
     parser.set_defaults(run=_predict)
+
+
+def _add_fold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fold",
+        type=int,
+        metavar="K",
+        help="fold that is tested, of a folder prepared with --protocol kfold (default: the model's own)",
+    )
+    parser.add_argument(
+        "--allow-seen", action="store_true", help="go on where test patients have ids of the model's training patients"
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -169,7 +189,11 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
         "chooses the size of its leaves and the threshold; the test partition is scored. Writes features.csv, "
         "forest.json, predictions.csv, score.json and report.html."
     )
-    parser.add_argument("patch_model", metavar="PATCH_MODEL", help="bundle of a patch classifier, or its checkpoint")
+    parser.add_argument(
+        "patch_model",
+        metavar="PATCH_MODEL",
+        help="bundle of a patch classifier, whose config is run, or its checkpoint",
+    )
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that it was trained on")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
     parser.add_argument("--trees", type=int, default=500, help="number of trees (default: 500)")
@@ -183,6 +207,7 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
         help="probabilities at which heatmaps are cut (default: 0.3 0.5 0.7 0.9)",
     )
     parser.add_argument("--device", help="where the network runs, such as cuda or cpu (default: a GPU if there is one)")
+    _add_fold(parser)
     parser.set_defaults(run=_forest)
 
 
@@ -197,5 +222,7 @@ def _forest(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         cutoffs=arguments.cutoffs,
         device=arguments.device,
+        fold=arguments.fold,
+        allow_seen=arguments.allow_seen,
     )
     return _show(scored, arguments.out)

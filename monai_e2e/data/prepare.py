@@ -44,11 +44,14 @@ from monai_e2e.data.splits import (
     split_own,
 )
 from monai_e2e.errors import UserError
+from monai_e2e.locking import locked
 
 logger = logging.getLogger(__name__)
 
 #: Rows × columns of the paper (§2.3).
 IMAGE_SIZE = (1152, 896)
+#: Stands for the protocol where the table of labels divides the patients.
+_GIVEN = "given-in-table"
 _REPORTS = {"report.json", "report.md", "excluded.csv"}
 _OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
 
@@ -212,6 +215,21 @@ def _prepare(
     if settings.dry_run:
         return _report_dry_run(catalogue, divide, Path(src), out, datalist, settings, began)
     split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
+    datalist["protocol"] = _GIVEN if split.given else settings.protocol
+    with locked(out):
+        return _write(catalogue, split, Path(src), out, datalist, settings, began)
+
+
+def _write(
+    catalogue: Catalogue,
+    split: Split,
+    src: Path,
+    out: Path,
+    datalist: dict[str, Any],
+    settings: Settings,
+    began: float,
+) -> dict[str, Any]:
+    """Prepare the films of a divided data set, and put them with data list and reports where ``out`` is."""
     folder = out.with_name(f".{out.name}.partial")
     for name in ("images", "masks", FINISHED):
         _make_folder(folder / name)
@@ -238,7 +256,7 @@ def _prepare(
     _remove_others(folder, [sample for group in samples.values() for sample in group])
     (folder / "datalist.json").write_text(json.dumps(datalist, indent=1) + "\n", encoding="utf-8")
     report = make_report(datalist, catalogue, excluded, time.monotonic() - began)
-    write_report(folder, report, excluded, Path(src))
+    write_report(folder, report, excluded, src)
     _replace(out, folder)
     for name, counts in report["partitions"].items():
         logger.info(
@@ -247,7 +265,7 @@ def _prepare(
             counts["patients"],
             counts["images"],
             counts["positive"],
-            classes[1],
+            datalist["classes"][1],
         )
     logger.info("pixel mean %.2f; %d exclusions, see %s", report["pixel_mean"], len(excluded), out / "excluded.csv")
     return report
@@ -267,6 +285,7 @@ def _report_dry_run(
     if catalogue.tables["patients"] is not None:
         split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
         excluded += split.left_out
+        datalist["protocol"] = _GIVEN if split.given else settings.protocol
     for name in PARTITIONS:
         datalist[name] = [
             {

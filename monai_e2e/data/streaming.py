@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -11,6 +12,8 @@ from itertools import islice
 from typing import TypeVar
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+from monai_e2e.data.parallel import begin_worker
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -93,8 +96,11 @@ def _one_by_one(
 
 def _start(workers: int) -> ProcessPoolExecutor:
     # As in run_parallel, workers start afresh: forks of a process that has used torch's threads or CUDA may hang.
-    return ProcessPoolExecutor(workers, initializer=_prepare_worker, env={"OMP_NUM_THREADS": "1"})
+    return ProcessPoolExecutor(
+        workers, initializer=_prepare_worker, initargs=(os.getpid(),), env={"OMP_NUM_THREADS": "1"}
+    )
 
 
-def _prepare_worker() -> None:
+def _prepare_worker(parent: int) -> None:
+    begin_worker(parent)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs a traceback for each damaged file

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from monai_e2e.checkpoint_files import FORMAT, UNFIT, DamagedError, as_plain, read_checkpoint, save_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.reproducible import rank
-from monai_e2e.networks.architecture import decode_architecture
+from monai_e2e.networks.architecture import DESCRIPTIONS, decode_architecture
 
 logger = logging.getLogger(__name__)
 
@@ -173,8 +173,11 @@ class TrainingCheckpoint:
 
     def _restore(self, path: Path, content: Mapping[str, Any], engine: Engine) -> None:
         for name, thing in self.objects.items():
+            state = content["objects"][name]
+            if isinstance(thing, nn.Module):
+                state = _with_descriptions(thing, state)
             try:
-                thing.load_state_dict(content["objects"][name])
+                thing.load_state_dict(state)
             except UserError:
                 raise
             except UNFIT as error:
@@ -240,10 +243,15 @@ def _epoch_of(path: Path) -> int:
     return int(match.group(1)) if match else 0
 
 
+def _with_descriptions(network: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state with what the network says of itself, which files of earlier versions lack."""
+    return {**state, **{key: value for key, value in network.state_dict().items() if key in DESCRIPTIONS}}
+
+
 def _check_network(network: nn.Module, state: Mapping[str, torch.Tensor], start: str) -> None:
     own = network.state_dict()
     for key in [*own, *(key for key in state if key not in own)]:
-        if key != "architecture" and (key not in own or key not in state or own[key].shape != state[key].shape):
+        if key not in DESCRIPTIONS and (key not in own or key not in state or own[key].shape != state[key].shape):
             there, here = (str(list(of[key].shape)) if key in of else "absent" for of in (state, own))
             raise UserError(f"{start}{key}' is {there} in the file and {here} in this training{_hint(state, own)}")
     if hint := _hint(state, own):

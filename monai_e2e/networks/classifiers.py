@@ -73,6 +73,7 @@ class PatchClassifier(nn.Module):
             "preparation": self.preparation,
         }
         self.register_buffer("architecture", encode_architecture(arguments))
+        self.register_buffer("patients", None)  # training says whom
         self.stages = {**_backbone_stages(self.backbone), "head": ("head",)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -182,6 +183,7 @@ class WholeImageClassifier(nn.Module):
             "preparation": self.preparation,
         }
         self.register_buffer("architecture", encode_architecture(arguments))
+        self.register_buffer("patients", None)  # training says whom
         self.stages = self._stages()
         #: Which parts a patch classifier's checkpoint fills, and under which name it has them.
         self.patch_parts = {"backbone": "backbone"} | ({} if heatmap is None else {"heatmap.classifier": "head"})

@@ -19,6 +19,8 @@ Flags of a row, joined by ``;``:
 ``patient unknown``          no Patient ID in the header: a patient of its own, or one with its study's films
 ``upscaled``                 the film has fewer rows or columns than the first model's image
 ``other aspect``             rows : columns differ from that image's by more than a factor of 1.5
+``seen in training``         of a patient whose id is one of those that a model was trained on
+``seen in validation``       or of those that a model was chosen by
 ============================ ================================================================================
 """
 
@@ -28,7 +30,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,21 +42,24 @@ from PIL import Image
 from scipy.special import expit
 from tqdm import tqdm
 
-from monai_e2e.data import preparation
+from monai_e2e.bundle import choose_device
+from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.folder import is_prepared
 from monai_e2e.data.streaming import stream_parallel
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
+from monai_e2e.locking import locked
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
-from monai_e2e.predict.models import Model, choose_device, choose_models
+from monai_e2e.predict.models import Model, choose_models
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
 from monai_e2e.predict.reading import FilmReader, ReadFilm, reason_of
 from monai_e2e.predict.result_folder import ResultFolder
 from monai_e2e.predict.worklist import ListedFilm, list_films, list_prepared
 from monai_e2e.provenance import device_name
+from monai_e2e.seen import check_unseen, own_fold, seen_flags
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +78,8 @@ class Options:
 
     Args:
         partition: of a prepared folder.
+        fold: the fold that is tested, of one prepared for cross-validation; None: the first model's own.
+        allow_seen: whether to score validation or test patients that a model was trained on.
         table: table of a raw folder's films, see :mod:`monai_e2e.predict.worklist`.
         tta: ``"flips"`` to average each model over four flips, ``None`` for none.
         heatmap: whether to write heatmaps and overlays.
@@ -84,10 +91,13 @@ class Options:
         batch_size: films that go through a network together, as far as they have the same size.
         workers: processes that read films; None: one for each core, at most 4 and not more than the films are worth; 0:
             none but this one, which a decoder of damaged data may then end.
+        weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
         aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
     """
 
     partition: str = "test"
+    fold: int | None = None
+    allow_seen: bool = False
     table: str | Path | None = None
     tta: str | None = None
     heatmap: bool = False
@@ -98,6 +108,7 @@ class Options:
     amp: bool = False
     batch_size: int = 1
     workers: int | None = None
+    weights_only: bool = False
     aggregate: str = "mean"
 
 
@@ -129,31 +140,42 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         options: see :class:`Options`.
 
     Raises:
-        UserError: when something named isn't there or doesn't go together, or ``out`` has other results.
+        UserError: when something named isn't there or doesn't go together, ``out`` has other results or
+            another process writes to it.
     """
     options = options or Options()
     prepared = is_prepared(src)
     if prepared and (options.table is not None or options.dicom):
         raise UserError(f"{src} is a prepared folder, which has labels and no DICOM files: without --table and --dicom")
     device = choose_device(options.device, options.amp)
-    scorers, patch_model = choose_models(models, options.heatmap, device, src)
+    scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
             check_preparation(preparation(src), model.checkpoint)
-    results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
-    if prepared:
-        films = list_prepared(src, options.partition)
-    else:
-        films = list_films(src, options.table, [Path(out)], results.finished)
-    facts = {"models_named": [str(path) for path in models], "films": len(films), "device": device_name(device)}
-    results.start(_columns(films), facts)
-    run = _Run(scorers, patch_model, results, options, device)
-    todo = [film for film in films if film.image not in results.finished]
-    if len(todo) < len(films):
-        logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
-    run.predict(todo)
-    predicted = results.finish(options.aggregate)
-    return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
+        if options.fold is None:
+            options = replace(options, fold=own_fold(scorers[0].checkpoint, src))
+        for model in scorers:
+            samples = load_datalist(src, options.partition, fold=options.fold)
+            check_unseen(samples, model.checkpoint, options.partition, options.allow_seen)
+    elif options.fold is not None:
+        raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
+    with locked(out):
+        results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
+        if prepared:
+            films = list_prepared(src, options.partition, options.fold)
+        else:
+            films = list_films(src, options.table, [Path(out)], results.finished)
+        if prepared or options.table is not None:  # else the patients' ids are running numbers
+            films = _flag_seen(films, [*scorers, *filter(None, [patch_model])])
+        facts = {"models_named": [str(path) for path in models], "films": len(films), "device": device_name(device)}
+        results.start(_columns(films), facts)
+        run = _Run(scorers, patch_model, results, options, device)
+        todo = [film for film in films if film.image not in results.finished]
+        if len(todo) < len(films):
+            logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
+        run.predict(todo)
+        predicted = results.finish(options.aggregate)
+        return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
 
 
 class _Run:
@@ -262,6 +284,7 @@ def _settings(
         "patch_model": None if patch_model is None else {patch_model.name: patch_model.digest},
         "src": str(src),
         "partition": options.partition if prepared else None,
+        "fold": options.fold,
         "table": None if options.table is None else _sha256(Path(options.table)),
         "tta": options.tta,
         "amp": options.amp,
@@ -269,6 +292,15 @@ def _settings(
         "dicom": options.dicom,
         "keep_identity": options.keep_identity,
     }
+
+
+def _flag_seen(films: Sequence[ListedFilm], models: Sequence[Model]) -> list[ListedFilm]:
+    """The films, those of patients that a model was trained on or chosen by flagged."""
+    flags = seen_flags([model.network for model in models])
+    flagged = [replace(film, flags=(*film.flags, *flags(film.patient_id))) for film in films]
+    if count := sum("seen in training" in film.flags for film in flagged):
+        logger.warning("%d of %d films are of patients that a model was trained on, see the flags.", count, len(films))
+    return flagged
 
 
 def _columns(films: Sequence[ListedFilm]) -> list[str]:

@@ -66,7 +66,7 @@ class ListedFilm:
     flags: tuple[str, ...] = ()
 
 
-def list_prepared(folder: str | Path, partition: str) -> list[ListedFilm]:
+def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -> list[ListedFilm]:
     """The films of a prepared folder's partition; raises what :func:`~monai_e2e.data.load_datalist` raises."""
     return [
         ListedFilm(
@@ -82,7 +82,7 @@ def list_prepared(folder: str | Path, partition: str) -> list[ListedFilm]:
             film_size=tuple(sample["film_size"]) if "film_size" in sample else None,
             flags=_unknown(sample["laterality"], sample["view"]),
         )
-        for sample in load_datalist(folder, partition)
+        for sample in load_datalist(folder, partition, fold=fold)
     ]
 
 

@@ -79,6 +79,19 @@ def test_training_writes_a_model_of_plain_tensors_with_its_pixel_mean_and_tensor
 
 
 @pytest.mark.parametrize("bundle", NAMES)
+def test_how_a_network_started_stands_in_the_last_line_and_in_the_record(bundle, trained, prepared, tmp_path, caplog):
+    before = {"ddsm_whole": "ddsm_patch", "inbreast_transfer": "ddsm_whole"}.get(bundle)
+    start = "scratch" if before is None else f"checkpoint {trained / before / 'model.pt'}"
+    resolved = json.loads((trained / bundle / "run.json").read_text())["resolved"]
+    assert resolved["started_from"] == start
+    assert resolved["weights"] == ("scratch" if before is None else "checkpoint")
+    assert resolved["batch_size"] == 8
+    with caplog.at_level(logging.INFO):
+        train(bundle, dataset_of(bundle, prepared), tmp_path, weights="scratch")
+    assert "of a network that started from scratch: " in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("bundle", NAMES)
 def test_evaluating_scores_each_test_sample_once(bundle, trained, prepared, tmp_path):
     extra = {"patch_size": 32, "per_roi": 2} if bundle == "ddsm_patch" else {}
     run(

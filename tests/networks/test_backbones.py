@@ -541,10 +541,14 @@ class TestOptions:
         with pytest.raises(ValueError, match=f"below 1, got {drop_connect}"):
             make_backbone("efficientnet_lite0", drop_connect=drop_connect)
 
+    def test_a_misspelt_backbone_is_answered_with_the_nearest_name(self):
+        with pytest.raises(ValueError, match="'resnet5O': did you mean 'resnet50'"):
+            PatchClassifier("resnet5O")
+
     def test_an_unknown_backbone_is_answered_with_the_known_ones(self):
         known = "resnet50, vgg16, vgg19, densenet121, efficientnet_lite0, yaroslavnet, resnet50_keras"
-        with pytest.raises(ValueError, match=f"'vgg11'.*{known}"):
-            PatchClassifier("vgg11")
+        with pytest.raises(ValueError, match=f"'alexnet'.*{known}"):
+            PatchClassifier("alexnet")
 
 
 # Kernel, stride and padding at the top or left, layer by layer along the path that sees most of the image.

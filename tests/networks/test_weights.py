@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import io
 import logging
+import random
 import re
 import sys
 from pathlib import Path
@@ -58,6 +59,20 @@ def saved(content: object, path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
     return saved(patch_net(1, pixel_mean=52.0).state_dict(), tmp_path / "patch.pt")
+
+
+def test_any_flipped_bit_is_noticed_or_changes_nothing(checkpoint, tmp_path):
+    content, state = checkpoint.read_bytes(), read_state(checkpoint)
+    chance, noticed = random.Random(0), 0
+    for _ in range(150):
+        flipped = bytearray(content)
+        flipped[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (tmp_path / "flipped.pt").write_bytes(flipped)
+        try:
+            assert same(read_state(tmp_path / "flipped.pt"), state)
+        except UserError:
+            noticed += 1
+    assert noticed > 100
 
 
 class TestReading:
