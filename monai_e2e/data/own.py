@@ -36,15 +36,16 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from monai_e2e.data.dicom import is_dicom
+from monai_e2e.data.identifiers import whole_number
+from monai_e2e.data.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Lesion, Mammogram, View
-from monai_e2e.data.tables import read_table, whole_number
+from monai_e2e.data.tables import read_table
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 NEEDED_COLUMNS = ("image", "label", "patient_id")
 OPTIONAL_COLUMNS = ("laterality", "view", "mask", "partition", "density")
-LABELS = {"0": 0, "negative": 0, "benign": 0, "1": 1, "positive": 1, "malignant": 1}
 PARTITION_NAMES = {
     "training": "training",
     "train": "training",
@@ -114,6 +115,7 @@ def read_own(src: str | Path, labels: str | Path) -> Catalogue:
     files = _Files(src)
     catalogue = Catalogue(name="folder")
     notes: Counter[str] = Counter()
+    refuse_categories((f"{labels}, row {line}", values["label"]) for line, values in table.rows)
     _check_partitions(labels, [(line, values["partition"]) for line, values in table.rows])
 
     rows: dict[Path, list[_Row]] = defaultdict(list)
@@ -217,7 +219,7 @@ def _parse(line: int, values: dict[str, str], files: _Files, notes: Counter[str]
     row = _Row(
         line=line,
         path=path,
-        label=_choose("label", whole_number(values["label"].lower()), LABELS),
+        label=_choose("label", label_key(values["label"]), LABELS),
         patient_id=_patient(values["patient_id"]),
         laterality=_choose("laterality", values["laterality"].upper(), _SIDES),
         view=_VIEWS[view],

@@ -9,6 +9,7 @@ from typing import Any
 from scipy.special import logit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from monai_e2e.data.identifiers import identifier_key
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.html_report import write_html
 from monai_e2e.metrics.labels import image_key, join_labels, read_labels, require_labels, some
@@ -162,13 +163,13 @@ def _threshold(
 
 
 def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A threshold chosen on the images that are scored would flatter the model."""
-    images = {image_key(row["image"]) for row in rows} & {image_key(row["image"]) for row in validation}
-    patients = {row["patient_id"] for row in rows} & {row["patient_id"] for row in validation} - {""}
-    for what, shared in (("images", images), ("patients", patients)):
+    """A threshold chosen on the images that are scored would flatter the model; another way of writing hides none."""
+    for what, column, key in (("images", "image", image_key), ("patients", "patient_id", identifier_key)):
+        own = {key(row[column]).casefold(): row[column] for row in rows if row[column]}
+        shared = sorted(own[name] for name in {key(row[column]).casefold() for row in validation} & own.keys())
         if shared:
             raise UserError(
-                f"{path}: {len(shared)} {what} are among those scored too ({some(sorted(shared))}); choose the "
+                f"{path}: {len(shared)} {what} are among those scored too ({some(shared)}); choose the "
                 "threshold on predictions of the validation patients alone"
             )
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from monai_e2e.data.own import LABELS
+from monai_e2e.data.identifiers import whole_number
+from monai_e2e.data.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.records import View
-from monai_e2e.data.tables import Table, read_table, whole_number
+from monai_e2e.data.tables import Table, read_table
 from monai_e2e.errors import UserError
 
 #: Columns of ``predictions.csv``, one row per image.
@@ -108,7 +109,8 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
 
 def parse_label(where: str, text: str) -> int | None:
     """0, 1 or None for an empty cell; raises :class:`UserError` that names ``where``."""
-    word = whole_number(text.lower())
+    word = label_key(text)
+    refuse_categories([(where, text)])
     if word and word not in LABELS:
         raise UserError(f"{where}: label {text!r}; allowed are {', '.join(LABELS)}, or empty: correct the table")
     return LABELS[word] if word else None

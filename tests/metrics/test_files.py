@@ -154,10 +154,13 @@ def test_threshold_is_chosen_on_validation_predictions_for_each_level(tmp_path):
 
 def test_validation_that_shares_images_or_patients_is_refused(tmp_path):
     path = table(tmp_path / "p.csv", make_rows())
-    with pytest.raises(UserError, match=r"160 images are among those scored too \(P0_LEFT_CC"):
+    with pytest.raises(UserError, match=r"160 images are among those scored too \(P"):
         score(path, threshold_from=path)
     others = [row | {"image": f"V{row['image']}"} for row in make_rows(seed=5)]
-    with pytest.raises(UserError, match=r"validation\.csv: 40 patients are among those scored too \(P0, "):
+    with pytest.raises(UserError, match=r"validation\.csv: 40 patients are among those scored too \(P"):
+        score(path, threshold_from=table(tmp_path / "validation.csv", others))
+    others = [row | {"patient_id": row["patient_id"].lower()} for row in others]
+    with pytest.raises(UserError, match=r"validation\.csv: 40 patients are among those scored too \(P"):
         score(path, threshold_from=table(tmp_path / "validation.csv", others))
 
 
