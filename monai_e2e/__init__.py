@@ -12,7 +12,19 @@ __version__ = "0.1.0"
 #: Stands on every result that people or machines may take for more than it is.
 NOTICE = "For research, not for diagnosis."
 
-_MODULES = ("bundle", "data", "demo", "errors", "handlers", "inferers", "losses", "metrics", "networks", "transforms")
+_MODULES = (
+    "bundle",
+    "data",
+    "demo",
+    "errors",
+    "handlers",
+    "inferers",
+    "losses",
+    "metrics",
+    "networks",
+    "optimizers",
+    "transforms",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

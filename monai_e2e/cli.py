@@ -50,7 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("src", type=Path, metavar="SRC", help="folder of the download or of the films")
     prepare.add_argument("out", type=Path, metavar="OUT", help="prepared folder to write")
     prepare.add_argument(
-        "--labels", type=Path, metavar="CSV", help="of your own films: image,label,patient_id[,laterality,view,mask]"
+        "--labels", type=Path, metavar="CSV", help="of your own films: image,label,patient_id[,laterality,view,…]"
+    )
+    prepare.add_argument(
+        "--lesions",
+        type=Path,
+        metavar="CSV",
+        help="of your own films, a row per lesion: image,type,pathology and x,y,width,height or x,y,radius or polygon "
+        "or mask",
     )
     prepare.add_argument(
         "--image-size", type=_image_size, default=(1152, 896), metavar="ROWSxCOLUMNS", help="default: 1152x896"
@@ -159,6 +166,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     dataset, src, out = arguments.dataset, arguments.src, arguments.out
     if (dataset == "folder") != (arguments.labels is not None):
         raise UserError("--labels CSV goes with `prepare folder`, and `prepare folder` needs it")
+    if dataset != "folder" and arguments.lesions is not None:
+        raise UserError("--lesions CSV goes with `prepare folder`; the other data sets bring their own")
     if dataset != "cbis-ddsm" and (
         arguments.protocol == "official" or arguments.samples == "files" or arguments.merge_halves
     ):
@@ -178,7 +187,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     elif dataset == "inbreast":
         report = prepare_inbreast(src, out, **settings)
     else:
-        report = prepare_own(src, out, arguments.labels, **settings)
+        report = prepare_own(src, out, arguments.labels, arguments.lesions, **settings)
     if arguments.dry_run:
         print(format_report(report))
         print(f"Report of the dry run: {out}/report.md, {out}/report.json, {out}/excluded.csv")

@@ -100,15 +100,16 @@ def test_prepare_passes_its_arguments_on(tmp_path, monkeypatch, capsys):
         )
     common = ["--image-size", "64x48", "--seed", "3", "--workers", "2", "--voi-lut"]
     src, out = tmp_path / "src", tmp_path / "out"
+    tables = ["--labels", "labels.csv", "--lesions", "lesions.csv"]
     assert cli.main(["prepare", "cbis-ddsm", str(src), str(out), "--protocol", "official", *common]) == 0
     assert cli.main(["prepare", "inbreast", str(src), str(out), "--protocol", "kfold", "--folds", "5", *common]) == 0
-    assert cli.main(["prepare", "folder", str(src), str(out), "--labels", "labels.csv", *common]) == 0
+    assert cli.main(["prepare", "folder", str(src), str(out), *tables, *common]) == 0
     passed = {"image_size": (64, 48), "seed": 3, "workers": 2, "voi_lut": True, "dry_run": False}
     usual = {"protocol": None, "folds": None}
     assert calls == [
         ("prepare_cbis_ddsm", (src, out, "views", False), {**usual, "protocol": "official", **passed}),
         ("prepare_inbreast", (src, out), {"protocol": "kfold", "folds": 5, **passed}),
-        ("prepare_own", (src, out, Path("labels.csv")), {**usual, **passed}),
+        ("prepare_own", (src, out, Path("labels.csv"), Path("lesions.csv")), {**usual, **passed}),
     ]
     assert str(out) in capsys.readouterr().out
 

@@ -28,7 +28,7 @@ from monai_e2e.errors import UserError
 #: Folder of the records, in the prepared folder.
 FINISHED = ".finished"
 #: To be raised when what is written for the same sources changes.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,11 @@ def prepare_film(task: FilmTask) -> PreparedFilm:
 
 
 def lesion_words(lesion: Lesion) -> dict[str, str | None]:
-    """A lesion's type and pathology as they stand in the data list."""
+    """A lesion's type, pathology and kind of marking as they stand in the data list."""
     return {
         "type": lesion.type.value if lesion.type else None,
         "pathology": lesion.pathology.value if lesion.pathology else None,
+        "drawn_as": lesion.drawn_as.value,
     }
 
 
@@ -124,7 +125,7 @@ def _lesion_mask(
     """The lesion's bool mask at the target size, or None and the reasons."""
     if lesion.outline:
         mask = draw_outline(lesion.outline, film_size, image_size)
-        outside = Excluded(f"{mammogram.path}, lesion {lesion.number}", "outline outside the film", lesion.rows)
+        outside = Excluded(f"{mammogram.path}, lesion {lesion.number}", "lesion outside the image", lesion.rows)
         return mask, ([] if mask is not None else [outside])
     problems = []
     for path in lesion.mask_paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import plistlib
 import re
 from collections import Counter
@@ -9,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from monai_e2e.data.records import Catalogue, Excluded, Lesion, LesionType
+from monai_e2e.data.pixels import has_area
+from monai_e2e.data.records import Catalogue, DrawnAs, Excluded, Lesion, LesionType
 
 #: Words in an outline's name → lesion type. Anything else is only counted.
 ROI_WORDS = {
@@ -58,10 +60,10 @@ def read_outlines(path: Path | None, catalogue: Catalogue, notes: Counter[str]) 
             notes["outlines_without_points"] += 1
         else:
             notes[f"outlines_{kind.value}"] += 1
-            notes["outlines_points"] += not _has_area(points)
+            notes["outlines_points"] += not has_area(points)
             # Beyond the other two edges only the film itself tells; the preparation looks at that.
             notes["outlines_beyond_first_row_or_column"] += min(map(min, points)) < 0
-            lesions.append(Lesion(kind, None, len(lesions) + 1, outline=points))
+            lesions.append(Lesion(kind, None, len(lesions) + 1, outline=points, drawn_as=DrawnAs.POLYGON))
     return tuple(lesions)
 
 
@@ -70,10 +72,7 @@ def _points(texts: Any) -> tuple[tuple[float, float], ...]:
     matches = [_POINT.fullmatch(text.strip()) for text in texts]
     if not all(matches):
         raise ValueError("a point isn't '(x, y)'")
-    return tuple((float(match.group(2)), float(match.group(1))) for match in matches if match)
-
-
-def _has_area(points: tuple[tuple[float, float], ...]) -> bool:
-    """Whether a polygon encloses any of a pixel (shoelace formula)."""
-    following = points[1:] + points[:1]
-    return abs(sum(a[0] * b[1] - a[1] * b[0] for a, b in zip(points, following, strict=True))) > 1e-6
+    points = tuple((float(match.group(2)), float(match.group(1))) for match in matches if match)
+    if not all(math.isfinite(number) for point in points for number in point):
+        raise ValueError("a number is too large")
+    return points

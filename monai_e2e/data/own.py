@@ -2,9 +2,9 @@
 
 The table, CSV or a spreadsheet, has a row per image::
 
-    image,label,patient_id,laterality,view,mask
-    2021/0001_rcc.dcm,benign,K-0001,R,CC,
-    2021/0002_lmlo.dcm,malignant,K-0002,L,MLO,masks/0002_mass.png|masks/0002_calc.png
+    image,label,patient_id,laterality,view
+    2021/0001_rcc.dcm,benign,K-0001,R,CC
+    2021/0002_lmlo.dcm,malignant,K-0002,L,MLO
 
 ========== ====== ====================================================================================================
 column     needed values
@@ -14,11 +14,12 @@ label      yes    of the image, not of a lesion: ``0``, ``negative``, ``benign``
 patient_id yes    whatever is the same for all images of a person; use pseudonyms, they are written into the data list
 laterality no     ``L``, ``LEFT``, ``R``, ``RIGHT`` or empty
 view       no     ``CC``, ``MLO`` or empty; ``ML`` is read as MLO; images of other views are left out
-mask       no     one file per lesion, separated by ``;`` or ``|``
+lesions    no     columns of :mod:`~monai_e2e.data.own_lesions`, an image of several lesions having several rows
 partition  no     ``training``, ``validation``, ``test`` (or ``train``, ``val``) in all rows or in none
 density    no     ACR ``1``–``4`` or ``A``–``D``
 ========== ====== ====================================================================================================
 
+Lesions may stand in a table of their own, or in this one with a row per lesion.
 Nothing is read from DICOM headers here, least of all names.
 """
 
@@ -30,22 +31,27 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from pathlib import Path
 
-from monai_e2e.data.dicom import is_dicom
 from monai_e2e.data.identifiers import whole_number
 from monai_e2e.data.labels import LABELS, label_key, refuse_categories
-from monai_e2e.data.records import Catalogue, Excluded, Laterality, Lesion, Mammogram, View
+from monai_e2e.data.own_cells import OwnFiles, Refused, choose, real_path
+from monai_e2e.data.own_lesions import (
+    LESION_COLUMNS,
+    LesionRow,
+    lesions_of_image_row,
+    read_lesion_table,
+    read_lesions,
+)
+from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, Pathology, View
 from monai_e2e.data.tables import read_table
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 NEEDED_COLUMNS = ("image", "label", "patient_id")
-OPTIONAL_COLUMNS = ("laterality", "view", "mask", "partition", "density")
+OPTIONAL_COLUMNS = ("laterality", "view", "partition", "density", *LESION_COLUMNS)
 PARTITION_NAMES = {
     "training": "training",
     "train": "training",
@@ -53,8 +59,6 @@ PARTITION_NAMES = {
     "val": "validation",
     "test": "test",
 }
-#: Endings of images; DICOM files without one are recognised by their content.
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _SIDES = {"": None, "L": Laterality.LEFT, "LEFT": Laterality.LEFT, "R": Laterality.RIGHT, "RIGHT": Laterality.RIGHT}
 _VIEWS = {"": None, "CC": View.CC, "MLO": View.MLO, "ML": View.MLO}
 _DENSITIES = {"1": 1, "2": 2, "3": 3, "4": 4, "A": 1, "B": 2, "C": 3, "D": 4}
@@ -78,31 +82,25 @@ class _Row:
     view: View | None
     partition: str | None
     density: int | None
-    masks: tuple[str, ...]
+    lesions: tuple[LesionRow, ...]
 
 
-_Value = TypeVar("_Value")
-
-
-class _Refused(Exception):
-    """A row or a path that can't be used; the message is the reason."""
-
-
-def read_own(src: str | Path, labels: str | Path) -> Catalogue:
+def read_own(src: str | Path, labels: str | Path, lesions: str | Path | None = None) -> Catalogue:
     """Join a folder of mammograms with the table that labels them.
 
     Args:
         src: folder with DICOM, PNG, TIFF or JPEG files, in any subfolders.
-        labels: CSV, XLS or XLSX file, see the module's docstring. Several rows of one image add up their masks.
+        labels: CSV, XLS or XLSX file, see the module's docstring. Several rows of one image add up their lesions.
+        lesions: another such file with a row per lesion, see :mod:`~monai_e2e.data.own_lesions`.
 
     Returns:
         Catalogue of one mammogram per image. ``patient_id`` is the table's own where it has letters, digits, ``_``
-        and ``-`` only; otherwise other characters are replaced and a hash is appended. Lesions have masks but
-        neither type nor pathology. ``excluded`` has the rows that can't be used, masks that aren't there, and up to
-        20 images that no row names, which ``notes`` counts as ``images_without_row``.
+        and ``-`` only; otherwise other characters are replaced and a hash is appended. ``excluded`` has the rows and
+        lesions that can't be used, and up to 20 images that no row names, which ``notes`` counts as
+        ``images_without_row``. A lesion that can't be used keeps its place in the mammogram, without a shape.
 
     Raises:
-        UserError: when the folder, the table or a needed column is missing, a partition isn't known or stands in
+        UserError: when the folder, a table or a needed column is missing, a partition isn't known or stands in
             some rows only, no row can be used, or all usable rows have the same label.
     """
     src, labels = Path(src), Path(labels)
@@ -112,17 +110,18 @@ def read_own(src: str | Path, labels: str | Path) -> Catalogue:
         hint = f"; did you mean {src / labels}?" if (src / labels).is_file() else f"; {_EXAMPLE}"
         raise UserError(f"{labels}: no such table{hint}")
     table = read_table(labels, NEEDED_COLUMNS, OPTIONAL_COLUMNS, advice=_EXAMPLE[0].upper() + _EXAMPLE[1:])
-    files = _Files(src)
+    files = OwnFiles(src)
     catalogue = Catalogue(name="folder")
     notes: Counter[str] = Counter()
     refuse_categories((f"{labels}, row {line}", values["label"]) for line, values in table.rows)
     _check_partitions(labels, [(line, values["partition"]) for line, values in table.rows])
 
+    lesion_rows, lesion_count = read_lesion_table(lesions, files, catalogue.excluded) if lesions else ({}, 0)
     rows: dict[Path, list[_Row]] = defaultdict(list)
     for line, values in table.rows:
         try:
-            row = _parse(line, values, files, notes)
-        except _Refused as reason:
+            row = _parse(labels.name, line, values, files, notes)
+        except Refused as reason:
             place = f"{labels.name}, row {line}: {values['image'] or 'no image'}"
             catalogue.excluded.append(Excluded(place, str(reason), rows=1))
         else:
@@ -135,12 +134,19 @@ def read_own(src: str | Path, labels: str | Path) -> Catalogue:
             catalogue.excluded.extend(Excluded(place, contradiction, rows=1) for place in places)
         else:
             notes["rows_of_an_image_listed_before"] += len(same) - 1
-            chosen.append(_mammogram(same, files, catalogue))
+            chosen.append(_mammogram(same, lesion_rows.pop(path, []), files, catalogue.excluded))
+    for left in (row for same in lesion_rows.values() for row in same):
+        unused = f"lesion of an image that isn't used: it has no usable row in {labels.name}"
+        catalogue.excluded.append(Excluded(left.place, unused, left.rows))
     _check_labels(labels, chosen, catalogue.excluded)
     catalogue.mammograms = _with_suffixes(chosen, files.root)
     _report_unnamed(files, catalogue, notes)
+    _note_lesions(chosen, notes)
     catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
     catalogue.tables = _counts([values for _, values in table.rows])
+    if lesions is not None:
+        # In the sum, so that each of them too is used or excluded.
+        catalogue.tables |= {"rows": len(table.rows) + lesion_count, "lesion_rows": lesion_count}
     logger.info("%s: %d mammograms, %d exclusions", src, len(catalogue.mammograms), len(catalogue.excluded))
     return catalogue
 
@@ -159,76 +165,27 @@ def safe_id(identifier: str) -> str:
     return f"{_replaced(identifier)}--{digest[:12]}"
 
 
-class _Files:
-    """The images under a folder, and the way from a table's words to them that never leaves the folder."""
-
-    def __init__(self, src: Path) -> None:
-        self.root = _real(src)
-        self.images: list[Path] = []
-        self.named: set[Path] = set()
-        self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        for folder, subfolders, names in os.walk(self.root):
-            if "datalist.json" in names and Path(folder) != self.root:  # a prepared folder
-                subfolders.clear()
-                continue
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for path in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
-                if _real(path).is_relative_to(self.root) and _is_image(path):
-                    self.images.append(path)
-                    self._by_stem[path.relative_to(self.root).with_suffix("").as_posix()].append(path)
-
-    def find(self, text: str) -> Path:
-        """The file that a table means; raises :class:`_Refused`."""
-        relative = text.replace("\\", "/")
-        if relative.startswith("/") or re.match(r"[A-Za-z]:", relative):
-            raise _Refused("path leaves the folder: it is absolute, write it relative to the folder")
-        try:
-            path = _real(self.root / relative)
-        except (OSError, ValueError) as error:  # a zero byte, say
-            raise _Refused(f"path not usable: {type(error).__name__}") from error
-        if not path.is_relative_to(self.root):
-            raise _Refused("path leaves the folder: by '..' or by a link, copy the file into the folder")
-        if not os.path.isfile(path):
-            fitting = self._by_stem.get(PurePosixPath(relative).as_posix(), [])
-            if not fitting:
-                raise _Refused("file not on disk")
-            if len(fitting) > 1:
-                raise _Refused(f"several files fit: {', '.join(path.name for path in fitting)}, add the ending")
-            path = _real(fitting[0])
-        self.named.add(path)
-        return path
-
-
-def _real(path: Path) -> Path:
-    """The path without links; ``Path.resolve`` raises on circles of them."""
-    return Path(os.path.realpath(path))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES or (path.is_file() and is_dicom(path))
-
-
-def _parse(line: int, values: dict[str, str], files: _Files, notes: Counter[str]) -> _Row:
-    """Understand one row; raises :class:`_Refused`."""
+def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes: Counter[str]) -> _Row:
+    """Understand one row; raises :class:`Refused`."""
     if not values["image"]:
-        raise _Refused("no image named")
-    path = files.find(values["image"])
+        raise Refused("no image named")
+    path = files.take(values["image"])
     view, density = values["view"].upper(), whole_number(values["density"].upper())
     if view not in _VIEWS:
-        raise _Refused(f"view neither CC nor MLO: {view!r}")
+        raise Refused(f"view neither CC nor MLO: {view!r}")
     row = _Row(
         line=line,
         path=path,
-        label=_choose("label", label_key(values["label"]), LABELS),
+        label=choose("label", label_key(values["label"]), LABELS),
         patient_id=_patient(values["patient_id"]),
-        laterality=_choose("laterality", values["laterality"].upper(), _SIDES),
+        laterality=choose("laterality", values["laterality"].upper(), _SIDES),
         view=_VIEWS[view],
         partition=PARTITION_NAMES.get(values["partition"].lower()),
         density=_DENSITIES.get(density),
-        masks=tuple(filter(None, map(str.strip, re.split(r"[;|]", values["mask"])))),
+        lesions=lesions_of_image_row(f"{table}, row {line}: {values['image']}", values),
     )
     if not row.patient_id:
-        raise _Refused("no patient_id: images can't be divided by patient without it")
+        raise Refused("no patient_id: images can't be divided by patient without it")
     notes["views_ml_read_as_mlo"] += view == "ML"
     notes["densities_not_understood"] += bool(density) and row.density is None
     return row
@@ -237,13 +194,6 @@ def _parse(line: int, values: dict[str, str], files: _Files, notes: Counter[str]
 def _patient(text: str) -> str:
     """The identifier; letters with accents have several encodings that look the same."""
     return safe_id(unicodedata.normalize("NFC", text)) if text else ""
-
-
-def _choose(column: str, word: str, allowed: Mapping[str, _Value]) -> _Value:
-    if word not in allowed:
-        names = ", ".join(name or "empty" for name in allowed)
-        raise _Refused(f"{column} not understood: {word!r}, allowed are {names}")
-    return allowed[word]
 
 
 def _check_partitions(labels: Path, cells: list[tuple[int, str]]) -> None:
@@ -280,15 +230,9 @@ def _contradiction(rows: list[_Row]) -> str:
     return f"image listed twice with different values: {', '.join(different)}" if different else ""
 
 
-def _mammogram(rows: list[_Row], files: _Files, catalogue: Catalogue) -> Mammogram:
-    lesions = []
-    for number, text in enumerate(dict.fromkeys(mask for row in rows for mask in row.masks), start=1):
-        paths: tuple[Path, ...] = ()  # a lesion without mask still counts as one that is left out
-        try:
-            paths = (files.find(text),)
-        except _Refused as reason:
-            catalogue.excluded.append(Excluded(text, f"mask not usable: {reason}"))
-        lesions.append(Lesion(type=None, pathology=None, number=number, mask_paths=paths))
+def _mammogram(rows: list[_Row], lesion_rows: list[LesionRow], files: OwnFiles, excluded: list[Excluded]) -> Mammogram:
+    own = [lesion for row in rows for lesion in row.lesions]
+    lesions = read_lesions([*own, *lesion_rows], files, excluded)
     row = rows[0]
     return Mammogram(
         path=row.path,
@@ -296,11 +240,21 @@ def _mammogram(rows: list[_Row], files: _Files, catalogue: Catalogue) -> Mammogr
         laterality=row.laterality,
         view=row.view,
         label=row.label,
-        lesions=tuple(lesions),
+        lesions=lesions,
         partition=row.partition,
         density=row.density,
-        rows=len(rows),
+        rows=len(rows) + sum(lesion.rows for lesion in lesions),
     )
+
+
+def _note_lesions(mammograms: list[Mammogram], notes: Counter[str]) -> None:
+    for mammogram in mammograms:
+        for lesion in mammogram.lesions:
+            usable = bool(lesion.mask_paths or lesion.outline)
+            notes["lesions_of_unknown_type_or_pathology"] += usable and None in (lesion.type, lesion.pathology)
+            notes["malignant_lesions_on_images_labelled_0"] += (
+                lesion.pathology is Pathology.MALIGNANT and mammogram.label == 0
+            )
 
 
 def _with_suffixes(mammograms: list[Mammogram], root: Path) -> list[Mammogram]:
@@ -342,8 +296,8 @@ def _counts(rows: list[dict[str, str]]) -> dict[str, int | None]:
     }
 
 
-def _report_unnamed(files: _Files, catalogue: Catalogue, notes: Counter[str]) -> None:
-    unnamed = [path for path in files.images if _real(path) not in files.named]
+def _report_unnamed(files: OwnFiles, catalogue: Catalogue, notes: Counter[str]) -> None:
+    unnamed = [path for path in files.images if real_path(path) not in files.named]
     notes["images_without_row"] = len(unnamed)
     if len(unnamed) <= _LISTED:
         catalogue.excluded.extend(Excluded(str(path), "image without row") for path in unnamed)

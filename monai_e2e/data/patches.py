@@ -29,7 +29,7 @@ from monai_e2e.data.dicom import read_mask, read_pixels
 from monai_e2e.data.films import save_grey16
 from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.prepare import temporary_sibling
-from monai_e2e.data.records import PATCH_CLASSES, Lesion, LesionType, Pathology
+from monai_e2e.data.records import PATCH_CLASSES
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,8 @@ def cut_patches(
     film, not on the number of workers.
 
     Args:
-        prepared_dir: prepared folder with lesions of known pathology.
+        prepared_dir: prepared folder with lesions of known type and pathology. Others give no patches, but
+            background keeps away from them too.
         partition: ``"training"``, ``"validation"`` or ``"test"``.
         patch_size: side of the patches in pixels.
         per_roi: patches per lesion.
@@ -148,18 +149,19 @@ def cut_patches(
         :data:`~monai_e2e.data.records.PATCH_CLASSES`), ``patient_id``, ``source`` (the film's ``image_id``).
 
     Raises:
-        UserError: when an argument is out of range, the partition has no lesions, lesions lack a pathology or the
-            folder can't be read or written.
+        UserError: when an argument is out of range, the partition has no lesions, none of known type and pathology, or
+            the folder can't be read or written.
     """
     settings = _Settings(patch_size, per_roi, min_overlap, max_background_overlap, seed)
     samples = load_datalist(prepared_dir, partition, image_size, fold)
     lesions = [lesion for sample in samples for lesion in sample["lesions"]]
     if not lesions:
         raise UserError(f"{prepared_dir}: no lesions in partition {partition}, so no patches; prepare the masks too")
-    if any(lesion["pathology"] is None or lesion["type"] is None for lesion in lesions):
+    if all(_patch_class(lesion) is None for lesion in lesions):
         raise UserError(
-            f"{prepared_dir}: lesions without type or pathology, so without patch class (INbreast has no pathology); "
-            f"train patches on CBIS-DDSM and fine-tune on this data set"
+            f"{prepared_dir}: none of the {len(lesions)} lesions of partition {partition} has both type and pathology, "
+            f"so there is no patch class (INbreast has no pathology); fill them in, or train patches on CBIS-DDSM and "
+            f"fine-tune on this data set"
         )
     store = Path(patches_dir) if patches_dir is not None else Path(prepared_dir) / "patches"
     name = partition if fold is None else f"{partition}-fold{fold}"
@@ -225,6 +227,11 @@ def _cut_all(
         incomplete = sum(sample["lesions_excluded"] > 0 for sample in samples if sample["lesions"])
         if incomplete:
             logger.info("%d film(s) have lesions without a mask: no background cut from them", incomplete)
+        unknown = sum(_patch_class(lesion) is None for sample in samples for lesion in sample["lesions"])
+        if unknown:
+            logger.info(
+                "%d lesion(s) of unknown type or pathology: no patches of them, nor background near them", unknown
+            )
         index = [entry for entries, _ in results for entry in entries]
         (temporary / _INDEX).write_text(json.dumps(index, indent=0) + "\n", encoding="utf-8")
         try:
@@ -249,7 +256,9 @@ def _cut_film(film: _Film) -> tuple[list[dict[str, Any]], int]:
     cuts: list[tuple[int, str, np.ndarray]] = []
     lowered = 0
     for number, (lesion, mask) in enumerate(zip(sample["lesions"], masks, strict=True), start=1):
-        label = Lesion(LesionType(lesion["type"]), Pathology(lesion["pathology"]), number).patch_class
+        label = _patch_class(lesion)
+        if label is None:
+            continue
         centers, cutoff = sample_patch_centers(mask, settings.per_roi, size, settings.min_overlap, rng)
         lowered += cutoff < settings.min_overlap
         cuts += [(label, f"{source}_{number}_{i:03d}", center) for i, center in enumerate(centers)]
@@ -263,6 +272,12 @@ def _cut_film(film: _Film) -> tuple[list[dict[str, Any]], int]:
         save_grey16(cut_patch(image, center, size), film.folder / relative)
         entries.append({"image": relative, "label": label, "patient_id": sample["patient_id"], "source": source})
     return entries, lowered
+
+
+def _patch_class(lesion: dict[str, Any]) -> int | None:
+    """Index into PATCH_CLASSES, None where the lesion's type or pathology is unknown."""
+    name = f"{lesion['type']}-{lesion['pathology']}"
+    return PATCH_CLASSES.index(name) if name in PATCH_CLASSES else None
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -216,6 +216,12 @@ def draw_outline(
     return mask if mask.any() else None
 
 
+def has_area(points: Sequence[tuple[float, float]]) -> bool:
+    """Whether a polygon encloses any of a pixel (shoelace formula)."""
+    following = [*points[1:], *points[:1]]
+    return abs(sum(a[0] * b[1] - a[1] * b[0] for a, b in zip(points, following, strict=True))) > 1e-6
+
+
 def _bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     picture = Image.fromarray(image.astype(np.float32, copy=False))
     return np.asarray(picture.resize(size[::-1], Image.Resampling.BICUBIC))

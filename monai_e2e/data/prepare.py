@@ -125,13 +125,20 @@ def prepare_inbreast(src: str | Path, out: str | Path, **settings: Any) -> dict[
     )
 
 
-def prepare_own(src: str | Path, out: str | Path, labels: str | Path, **settings: Any) -> dict[str, Any]:
-    """Prepare a hospital's own films; ``labels`` is the table that :func:`~monai_e2e.data.own.read_own` describes.
+def prepare_own(
+    src: str | Path, out: str | Path, labels: str | Path, lesions: str | Path | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Prepare a hospital's own mammograms; :func:`~monai_e2e.data.own.read_own` describes its tables.
 
-    Other arguments, result and errors as :func:`prepare_cbis_ddsm`.
+    Args:
+        src: folder with the images.
+        out: as in :func:`prepare_cbis_ddsm`, as are the result and the errors.
+        labels: table of the images.
+        lesions: table of their lesions, if they have one of their own.
+        settings: arguments of :class:`Settings`.
     """
     chosen = _settings(settings, OWN_PROTOCOLS)
-    return _prepare(lambda _: read_own(src, labels), split_own, src, out, ("negative", "positive"), chosen)
+    return _prepare(lambda _: read_own(src, labels, lesions), split_own, src, out, ("negative", "positive"), chosen)
 
 
 def temporary_sibling(folder: Path) -> Path:

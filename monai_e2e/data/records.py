@@ -31,6 +31,15 @@ class Pathology(str, Enum):
     MALIGNANT = "malignant"
 
 
+class DrawnAs(str, Enum):
+    """What a lesion's mask was made from. A box or a circle shows where a lesion is, not its shape."""
+
+    MASK = "mask"
+    POLYGON = "polygon"
+    CIRCLE = "circle"
+    BOX = "box"
+
+
 #: Classes of the patch classifier, in the order of its logits (paper §3.1.1).
 PATCH_CLASSES = (
     "background",
@@ -50,9 +59,11 @@ class Lesion:
         pathology: biopsy result, or None where the data set has none (INbreast).
         number: the data set's own number of the lesion within the image, from 1.
         mask_paths: image files one of which is the mask (CBIS-DDSM stores mask and crop side by side).
-        outline: polygon of ``(row, column)`` points in pixels of the original mammogram (INbreast).
+        outline: polygon of ``(row, column)`` points in pixels of the original mammogram, whose first pixel's centre
+            is ``(0, 0)``.
+        drawn_as: how the data set marks the lesion; boxes and circles are given as polygons too.
         rows: rows of the data set's tables that stand for this lesion alone and are lost with its mask: 1 in
-            CBIS-DDSM, 0 in data sets whose tables list films.
+            CBIS-DDSM and in tables of lesions, 0 in tables of images.
     """
 
     type: LesionType | None
@@ -60,14 +71,8 @@ class Lesion:
     number: int
     mask_paths: tuple[Path, ...] = ()
     outline: tuple[tuple[float, float], ...] = ()
+    drawn_as: DrawnAs = DrawnAs.MASK
     rows: int = 0
-
-    @property
-    def patch_class(self) -> int:
-        """Index into :data:`PATCH_CLASSES`; raises ``ValueError`` where the pathology is unknown."""
-        if self.pathology is None or self.type is None:
-            raise ValueError(f"lesion {self.number} has no pathology or no type, so no patch class")
-        return PATCH_CLASSES.index(f"{self.type.value}-{self.pathology.value}")
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,8 @@ class Catalogue:
         excluded: one per film, lesion or table row that can't.
         notes: counts worth reporting.
         tables: what the tables say before anything is left out: ``rows``, ``patients`` (None where the tables don't
-            tell), ``files`` and ``views``. Every row is either excluded or belongs to a mammogram, so ``rows`` is the
+            tell), ``files`` and ``views``, and ``lesion_rows``, how many of the rows stand in a table of lesions
+            alone, where there is one. Every row is either excluded or belongs to a mammogram, so ``rows`` is the
             sum of both's ``rows``.
     """
 

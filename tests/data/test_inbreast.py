@@ -119,11 +119,12 @@ def test_outlines_beyond_the_film_stay_lesions_for_the_preparation_to_judge(tmp_
 
 
 def test_unreadable_outline_is_reported_and_the_film_s_others_kept(tmp_path):
-    src = write_inbreast(tmp_path, [(1, "aa", "L", "CC", "5")], {1: [("Mass", [(1, 2), (3, 4), (9, 0)])] * 3})
+    src = write_inbreast(tmp_path, [(1, "aa", "L", "CC", "5")], {1: [("Mass", [(1, 2), (3, 4), (9, 0)])] * 4})
     path = src / "AllXML" / "1.xml"
     plist = plistlib.loads(path.read_bytes())
     plist["Images"][0]["ROIs"][0]["Point_px"] = ["1; 2"]
     del plist["Images"][0]["ROIs"][1]["Point_px"]
+    plist["Images"][0]["ROIs"][2]["Point_px"] = ["(1, 2)", "(1e999, 2)", "(4, 4)"]
     path.write_bytes(plistlib.dumps(plist))
     catalogue = read_inbreast(src)
     assert len(catalogue.mammograms[0].lesions) == 1
@@ -131,6 +132,7 @@ def test_unreadable_outline_is_reported_and_the_film_s_others_kept(tmp_path):
     assert [item.reason for item in catalogue.excluded] == [
         "outline not readable: film kept without this lesion (ValueError)",
         "outline not readable: film kept without this lesion (KeyError)",
+        "outline not readable: film kept without this lesion (ValueError)",
     ]
 
 

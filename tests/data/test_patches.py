@@ -186,9 +186,28 @@ def test_no_background_from_films_whose_masks_are_incomplete(prepared):
     assert sum(patch["label"] > 0 and patch["source"] == "b" for patch in patches) == 20
 
 
-def test_lesions_without_pathology_are_refused(prepared):
+def test_lesions_of_unknown_class_give_no_patches_and_keep_background_away(prepared, caplog):
     rewrite(prepared, lambda training: training[0]["lesions"][0].update(pathology=None))
-    with pytest.raises(UserError, match="INbreast has no pathology"):
+    rewrite(prepared, lambda training: training[1]["lesions"][1].update(type=None))
+    with caplog.at_level(logging.INFO):
+        patches = cut_patches(prepared, "training", PATCH, workers=1)
+    assert "2 lesion(s) of unknown type or pathology" in caplog.text
+    counts = np.bincount([patch["label"] for patch in patches], minlength=5)
+    assert counts.tolist() == [20, 10, 10, 0, 0]
+    background = [patch for patch in patches if patch["label"] == 0 and patch["source"] == "b"]
+    assert len(background) == 10
+    limit = 0.35 * sum(min(mask.sum(), PATCH**2) for *_, mask in LESIONS["b"])
+    assert all((pixels(patch) == 60000).sum() < limit for patch in background)
+
+
+def test_lists_without_any_lesion_of_known_class_are_refused(prepared):
+    def forget(training):
+        for sample in training:
+            for lesion in sample["lesions"]:
+                lesion.update(pathology=None)
+
+    rewrite(prepared, forget)
+    with pytest.raises(UserError, match="none of the 4 lesions of partition training has both type and pathology"):
         cut_patches(prepared, "training", PATCH)
 
 

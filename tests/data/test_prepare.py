@@ -72,7 +72,9 @@ def test_folder_has_what_the_design_says(prepared):
         "patient_id": "P_00000",
         "laterality": "LEFT",
         "view": "CC",
-        "lesions": [{"mask": "masks/P_00000_LEFT_CC_1.png", "type": "mass", "pathology": "malignant"}],
+        "lesions": [
+            {"mask": "masks/P_00000_LEFT_CC_1.png", "type": "mass", "pathology": "malignant", "drawn_as": "mask"}
+        ],
         "lesions_excluded": 0,
         "density": 2,
         "mean": sample["mean"],
@@ -271,13 +273,13 @@ def test_inbreast_outlines_become_masks(tmp_path):
     found = samples(tmp_path / "out")
     assert len(found) == 12
     lesion = found["p00_LEFT_CC"]["lesions"][0]
-    assert (lesion["type"], lesion["pathology"]) == ("mass", None)
+    assert (lesion["type"], lesion["pathology"], lesion["drawn_as"]) == ("mass", None, "polygon")
     mask = read_mask(tmp_path / "out" / lesion["mask"])
     assert mask[7, 5]
     assert not mask[:4].any()
     assert not mask[12:].any()
     assert found["p03_RIGHT_CC"]["lesions_excluded"] == 1
-    assert report["also_excluded"] == {"outline outside the film": 1}
+    assert report["also_excluded"] == {"lesion outside the image": 1}
     assert report["rows_used"] == report["tables"]["rows"] == 12
     assert report["protocol"] == "paper-70-30"
     assert sum(counts["lesions"].get("mass", 0) for counts in report["partitions"].values()) == 4

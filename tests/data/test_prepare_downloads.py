@@ -154,7 +154,7 @@ def test_inbreast_with_every_fault_adds_up(tmp_path):
     assert sum(part["images"] for part in report["partitions"].values()) == report["rows_used"]
     assert report["excluded_by_reason"]["BI-RADS 3"] > 0
     assert report["excluded_by_reason"]["film not on disk"] == planted["film_missing"]
-    assert report["also_excluded"]["outline outside the film"] == planted["outline_outside"]
+    assert report["also_excluded"]["lesion outside the image"] == planted["outline_outside"]
     assert report["notes"]["outlines_points"] >= planted["outline_point"]
     assert report["pixel_spacing"]["smallest"][0] > 0
     dry = prepare_inbreast(tmp_path / "src", tmp_path / "dry", image_size=SIZE, dry_run=True)

@@ -275,19 +275,19 @@ class TestComputation:
             assert "features.denseblock1.denselayer1.norm.1.weight" in in_file
             assert len(in_file) == len(state)
         network = make_backbone("densenet121", width=0.0625).eval()
-        network.load_state_dict(network.from_torchvision(in_file))  # strict: no key too few or too many
+        network.load_state_dict(network.from_published(in_file))  # strict: no key too few or too many
         x = torch.randn(2, 3, 97, 64)
         self.check(network(x), torchvision_densenet121(state, x))
 
     def test_torchvisions_densenet121_fits_at_full_width(self):
         network, shapes = on_meta("densenet121"), densenet121_shapes()
-        renamed = network.from_torchvision({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+        renamed = network.from_published({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
         assert {k: v.shape for k, v in renamed.items()} == {k: v.shape for k, v in network.state_dict().items()}
 
     @pytest.mark.parametrize("name", ["resnet50", "vgg16", "vgg19"])
     def test_the_others_have_torchvisions_names_as_they_are(self, name):
         state = on_meta(name).state_dict()
-        assert list(make_backbone(name, width=0.0625).from_torchvision(state)) == list(state)
+        assert list(make_backbone(name, width=0.0625).from_published(state)) == list(state)
 
     @staticmethod
     def check(features: torch.Tensor, expected: torch.Tensor) -> None:

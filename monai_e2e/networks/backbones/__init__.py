@@ -15,6 +15,7 @@ from typing import Any
 from monai_e2e.errors import UserError
 from monai_e2e.networks.backbones.base import Backbone
 from monai_e2e.networks.backbones.densenet import DenseNet121
+from monai_e2e.networks.backbones.efficientnet import EfficientNetLite0
 from monai_e2e.networks.backbones.resnet import ResNet50, ResNet50Keras
 from monai_e2e.networks.backbones.vgg import VGG16, VGG19, YaroslavNet
 
@@ -24,6 +25,7 @@ __all__ = [
     "VGG19",
     "Backbone",
     "DenseNet121",
+    "EfficientNetLite0",
     "ResNet50",
     "ResNet50Keras",
     "YaroslavNet",
@@ -36,6 +38,7 @@ BACKBONES: Mapping[str, type[Backbone]] = {
     "vgg16": VGG16,
     "vgg19": VGG19,
     "densenet121": DenseNet121,
+    "efficientnet_lite0": EfficientNetLite0,
     "yaroslavnet": YaroslavNet,
     "resnet50_keras": ResNet50Keras,
 }

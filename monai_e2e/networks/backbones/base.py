@@ -24,6 +24,8 @@ class Backbone(nn.Module):
         image_channels: channels of the input where nothing else is asked for.
         imagenet_url: torchvision's ImageNet weights (IMAGENET1K_V1), None where there are none. The eight digits in
             the file's name begin its SHA-256.
+        imagenet_package: where ImageNet weights come by ``pip`` instead: the package's name and the file in it.
+        imagenet_std: what ImageNet's images were divided by, red, green and blue, on the scale 0–255.
     """
 
     if TYPE_CHECKING:  # TorchScript can't read these annotations
@@ -32,13 +34,17 @@ class Backbone(nn.Module):
         stages: Mapping[str, tuple[str, ...]]
         image_channels: int
         imagenet_url: str | None
+        imagenet_package: tuple[str, str] | None
+        imagenet_std: tuple[float, float, float]
 
     image_channels = 3
     imagenet_url = None
+    imagenet_package = None
+    imagenet_std = (0.229 * 255, 0.224 * 255, 0.225 * 255)  # torchvision's
 
     @staticmethod
-    def from_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The state dict of torchvision's network under this network's keys."""
+    def from_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The state dict of the published network, torchvision's for most, under this network's keys."""
         return dict(state)
 
 

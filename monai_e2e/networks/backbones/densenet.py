@@ -48,6 +48,6 @@ class DenseNet121(DenseNet, Backbone):
         return F.relu(self.features(x), inplace=True)
 
     @staticmethod
-    def from_torchvision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def from_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         layer = re.compile(r"(denselayer\d+)\.(norm|conv)\.?([12])\.")
         return {layer.sub(r"\1.layers.\2\3.", key): value for key, value in state.items()}
