@@ -76,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         default="views",
         help="CBIS-DDSM: one sample for each view, or for each image file as in the paper (default: views)",
     )
+    prepare.add_argument(
+        "--merge-halves",
+        action="store_true",
+        help="CBIS-DDSM, protocol official: label test views that the training tables list too by the rows of both "
+        "(default: by the test tables alone, as published figures do)",
+    )
     prepare.add_argument("--voi-lut", action="store_true", help="apply the window that a DICOM file carries")
     prepare.add_argument("--dry-run", action="store_true", help="write the report alone; works without images too")
     prepare.add_argument("--seed", type=int, default=0, help="seed of the division (default: 0)")
@@ -163,8 +169,10 @@ def _prepare(arguments: argparse.Namespace) -> int:
         raise UserError("--labels CSV goes with `prepare folder`, and `prepare folder` needs it")
     if dataset != "folder" and arguments.lesions is not None:
         raise UserError("--lesions CSV goes with `prepare folder`; the other data sets bring their own")
-    if dataset != "cbis-ddsm" and (arguments.protocol == "official" or arguments.samples == "files"):
-        raise UserError("--protocol official and --samples files are for cbis-ddsm")
+    if dataset != "cbis-ddsm" and (
+        arguments.protocol == "official" or arguments.samples == "files" or arguments.merge_halves
+    ):
+        raise UserError("--protocol official, --samples files and --merge-halves are for cbis-ddsm")
     settings = {
         "image_size": arguments.image_size,
         # "paper" is the usual division of the other data sets too, under the name that says what it is there.
@@ -176,7 +184,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         "dry_run": arguments.dry_run,
     }
     if dataset == "cbis-ddsm":
-        report = prepare_cbis_ddsm(src, out, samples=arguments.samples, **settings)
+        report = prepare_cbis_ddsm(src, out, arguments.samples, arguments.merge_halves, **settings)
     elif dataset == "inbreast":
         report = prepare_inbreast(src, out, **settings)
     else:

@@ -107,7 +107,7 @@ def test_prepare_passes_its_arguments_on(tmp_path, monkeypatch, capsys):
     passed = {"image_size": (64, 48), "seed": 3, "workers": 2, "voi_lut": True, "dry_run": False}
     usual = {"protocol": None, "folds": None}
     assert calls == [
-        ("prepare_cbis_ddsm", (src, out), {"samples": "views", **usual, "protocol": "official", **passed}),
+        ("prepare_cbis_ddsm", (src, out, "views", False), {**usual, "protocol": "official", **passed}),
         ("prepare_inbreast", (src, out), {"protocol": "kfold", "folds": 5, **passed}),
         ("prepare_own", (src, out, Path("labels.csv"), Path("lesions.csv")), {**usual, **passed}),
     ]

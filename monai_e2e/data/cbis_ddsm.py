@@ -6,16 +6,17 @@ are joined by the SeriesInstanceUID, because the folder names depend on the down
 (:mod:`~monai_e2e.data.cbis_files`).
 
 Of the tables' 3,103 films, 71 are the same film as another one: a view with masses and calcifications is listed, and
-stored, once as ``Mass-…`` and once as ``Calc-…``.
+stored, once as ``Mass-…`` and once as ``Calc-…``. Some views are in both of TCIA's halves, with findings that differ.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from monai_e2e.data.cbis_files import Images, find_images
 from monai_e2e.data.cbis_tables import HALVES, TableRow, leaves_source, read_tables
@@ -28,13 +29,15 @@ logger = logging.getLogger(__name__)
 SAMPLES = ("views", "files")
 _SUFFIXES = {LesionType.CALCIFICATION: "Calc", LesionType.MASS: "Mass"}
 
-_Views = dict[tuple[str, str, str], list[TableRow]]
+_Group = list[TableRow]
 
 
-def read_cbis_ddsm(src: str | Path, samples: str = "views", tables_only: bool = False) -> Catalogue:
+def read_cbis_ddsm(
+    src: str | Path, samples: str = "views", tables_only: bool = False, merge_halves: bool = False
+) -> Catalogue:
     """Join CBIS-DDSM's tables with the image files under a folder.
 
-    A mammogram is malignant when any of its lesions is. What is in both halves of TCIA's partition counts as test.
+    A mammogram is malignant when any of its lesions is.
 
     Args:
         src: folder with the tables and the films, in any of the three layouts; both are looked for in all subfolders.
@@ -42,13 +45,17 @@ def read_cbis_ddsm(src: str | Path, samples: str = "views", tables_only: bool = 
             image file with the lesions of its own rows, as the paper counts; where a view has two, their suffixes
             are ``Calc`` and ``Mass``.
         tables_only: read the tables and look for no image; the mammograms then have no path and no masks.
+        merge_halves: what becomes of a view that both of TCIA's halves list. False: a mammogram in either half, with
+            that half's rows alone, so that neither half depends on the other's tables; the two share their
+            ``image_id``. True: one mammogram with the rows of both, which counts as test.
 
     Returns:
         Catalogue whose lesions carry in ``mask_paths`` the files that may be the mask (mask and crop can't be told
         apart by name or header; :mod:`monai_e2e.data.prepare` does it by pixels). Rows whose files are missing are in
         ``excluded``. ``notes`` counts, by the tables, ``films_merged``, ``views_with_several_lesions``,
-        ``views_both_benign_and_malignant``, ``views_in_both_halves`` and ``patients_in_both_halves``, and the image
-        files on disk that no table names (``files_not_in_tables``).
+        ``views_both_benign_and_malignant``, ``views_in_both_halves``, ``patients_in_both_halves``,
+        ``training_rows_of_test_views``, ``test_views_malignant_by_training_rows_alone``, and the image files on disk
+        that no table names (``files_not_in_tables``).
 
     Raises:
         UserError: when the folder, the tables, a needed column or the image files are missing, or the folder's
@@ -60,10 +67,10 @@ def read_cbis_ddsm(src: str | Path, samples: str = "views", tables_only: bool = 
     if samples not in SAMPLES:
         raise UserError(f"samples {samples!r}: choose one of {', '.join(SAMPLES)}")
     tables = read_tables(src)
-    views: _Views = defaultdict(list)
-    for row in tables.rows:
-        views[row.patient_id, row.laterality.value, row.view.value].append(row)
-    notes = _count(views, samples)
+    views = _grouped(tables.rows, "patient_id", "laterality", "view")
+    groups = views if merge_halves else [half for view in views for half in _grouped(view, "partition")]
+    chosen = list(_samples(groups, samples))
+    notes = {"films_merged": sum(len(_grouped(rows, "image_path")) - 1 for rows, _ in chosen), **_count(views)}
     excluded = list(tables.excluded)
     images = None
     if not tables_only:
@@ -71,7 +78,7 @@ def read_cbis_ddsm(src: str | Path, samples: str = "views", tables_only: bool = 
         excluded += images.excluded
         notes["files_not_in_tables"] = images.count_outside(tables.series)
     catalogue = Catalogue("cbis-ddsm", excluded=excluded, notes=notes, tables=tables.counts)
-    for rows, suffix in _samples(views, samples):
+    for rows, suffix in chosen:
         mammogram = _mammogram(rows, suffix, images, catalogue.excluded)
         if mammogram is not None:
             catalogue.mammograms.append(mammogram)
@@ -86,46 +93,57 @@ def read_cbis_ddsm(src: str | Path, samples: str = "views", tables_only: bool = 
     return catalogue
 
 
-def _count(views: _Views, samples: str) -> dict[str, int]:
+def _grouped(rows: Iterable[TableRow], *columns: str) -> list[_Group]:
+    """Rows that agree in some columns, in the order in which they first occur."""
+    groups: dict[tuple[Any, ...], _Group] = defaultdict(list)
+    for row in rows:
+        groups[tuple(getattr(row, column) for column in columns)].append(row)
+    return list(groups.values())
+
+
+def _count(views: Sequence[_Group]) -> dict[str, int]:
     """The tables' facts that a report should mention; what is on disk makes no difference to them."""
-    rows = [row for view in views.values() for row in view]
-    halves = [{row.patient_id for row in rows if row.partition == half} for half in HALVES.values()]
-    merged = sum(len({row.image_path for row in view}) - 1 for view in views.values())
+    halves = [{row.patient_id for view in views for row in view if row.partition == half} for half in HALVES.values()]
+    training, contradicted = 0, 0
+    in_both = [view for view in views if len({row.partition for row in view}) > 1]
+    for view in in_both:
+        own = [row for row in view if row.partition == "test"]
+        training += len(view) - len(own)
+        contradicted += _label(view) != _label(own)
     return {
-        "films_merged": merged if samples == "views" else 0,
-        "views_with_several_lesions": sum(len(view) > 1 for view in views.values()),
-        "views_both_benign_and_malignant": sum(len({row.pathology for row in view}) > 1 for view in views.values()),
-        "views_in_both_halves": sum(len({row.partition for row in view}) > 1 for view in views.values()),
+        "views_with_several_lesions": sum(len(view) > 1 for view in views),
+        "views_both_benign_and_malignant": sum(len({row.pathology for row in view}) > 1 for view in views),
+        "views_in_both_halves": len(in_both),
         "patients_in_both_halves": len(halves[0] & halves[1]),
+        "training_rows_of_test_views": training,
+        "test_views_malignant_by_training_rows_alone": contradicted,
     }
 
 
-def _samples(views: _Views, samples: str) -> Iterator[tuple[list[TableRow], str]]:
+def _samples(groups: Iterable[_Group], samples: str) -> Iterator[tuple[_Group, str]]:
     """Rows and suffix of each sample."""
-    for view in views.values():
-        films = _by_film(view)
+    for group in groups:
+        films = _grouped(group, "image_path")
         if samples == "views" or len(films) == 1:
-            yield view, ""
+            yield group, ""
             continue
         used: Counter[str] = Counter()
-        for _, rows in sorted(films.items()):
+        for rows in sorted(films, key=lambda rows: rows[0].image_path):
             suffix = "".join(sorted({_SUFFIXES[row.type] for row in rows}))
             used[suffix] += 1
             yield rows, suffix if used[suffix] == 1 else f"{suffix}{used[suffix]}"
 
 
-def _by_film(rows: Iterable[TableRow]) -> dict[str, list[TableRow]]:
-    films: dict[str, list[TableRow]] = defaultdict(list)
-    for row in rows:
-        films[row.image_path].append(row)
-    return films
+def _label(rows: Iterable[TableRow]) -> int:
+    return int(any(row.pathology is Pathology.MALIGNANT for row in rows))
 
 
-def _mammogram(rows: list[TableRow], suffix: str, images: Images | None, excluded: list[Excluded]) -> Mammogram | None:
+def _mammogram(rows: _Group, suffix: str, images: Images | None, excluded: list[Excluded]) -> Mammogram | None:
     """The rows of one sample as a mammogram, or None where its film can't be used."""
     paths: list[Path | None] = []
     problems: list[Excluded] = []
-    for table_path, own in _by_film(rows).items():
+    for own in _grouped(rows, "image_path"):
+        table_path = own[0].image_path
         files = images.files(table_path) if images else ()
         if leaves_source(table_path):
             problems += [Excluded(row.source, f"path leaves SRC: {table_path!r}", rows=1) for row in own]
@@ -150,7 +168,7 @@ def _mammogram(rows: list[TableRow], suffix: str, images: Images | None, exclude
         patient_id=rows[0].patient_id,
         laterality=rows[0].laterality,
         view=rows[0].view,
-        label=int(any(row.pathology is Pathology.MALIGNANT for row in rows)),
+        label=_label(rows),
         lesions=lesions,
         partition="test" if any(row.partition == "test" for row in rows) else "training",
         density=next((row.density for row in rows if row.density is not None), None),

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from monai_e2e.data.identifiers import whole_number
 from monai_e2e.data.inbreast_outlines import read_outlines
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, View
-from monai_e2e.data.tables import TABLE_SUFFIXES, can_read_spreadsheets, read_table, whole_number
+from monai_e2e.data.tables import TABLE_SUFFIXES, can_read_spreadsheets, read_table
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)

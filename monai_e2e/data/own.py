@@ -34,6 +34,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from monai_e2e.data.identifiers import whole_number
+from monai_e2e.data.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.own_cells import OwnFiles, Refused, choose, real_path
 from monai_e2e.data.own_lesions import (
     LESION_COLUMNS,
@@ -43,14 +45,13 @@ from monai_e2e.data.own_lesions import (
     read_lesions,
 )
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, Pathology, View
-from monai_e2e.data.tables import read_table, whole_number
+from monai_e2e.data.tables import read_table
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 NEEDED_COLUMNS = ("image", "label", "patient_id")
 OPTIONAL_COLUMNS = ("laterality", "view", "partition", "density", *LESION_COLUMNS)
-LABELS = {"0": 0, "negative": 0, "benign": 0, "1": 1, "positive": 1, "malignant": 1}
 PARTITION_NAMES = {
     "training": "training",
     "train": "training",
@@ -112,6 +113,7 @@ def read_own(src: str | Path, labels: str | Path, lesions: str | Path | None = N
     files = OwnFiles(src)
     catalogue = Catalogue(name="folder")
     notes: Counter[str] = Counter()
+    refuse_categories((f"{labels}, row {line}", values["label"]) for line, values in table.rows)
     _check_partitions(labels, [(line, values["partition"]) for line, values in table.rows])
 
     lesion_rows, lesion_count = read_lesion_table(lesions, files, catalogue.excluded) if lesions else ({}, 0)
@@ -174,7 +176,7 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
     row = _Row(
         line=line,
         path=path,
-        label=choose("label", whole_number(values["label"].lower()), LABELS),
+        label=choose("label", label_key(values["label"]), LABELS),
         patient_id=_patient(values["patient_id"]),
         laterality=choose("laterality", values["laterality"].upper(), _SIDES),
         view=_VIEWS[view],

@@ -79,7 +79,9 @@ class Settings:
     dry_run: bool = False
 
 
-def prepare_cbis_ddsm(src: str | Path, out: str | Path, samples: str = "views", **settings: Any) -> dict[str, Any]:
+def prepare_cbis_ddsm(
+    src: str | Path, out: str | Path, samples: str = "views", merge_halves: bool = False, **settings: Any
+) -> dict[str, Any]:
     """Prepare CBIS-DDSM for training.
 
     Args:
@@ -87,18 +89,24 @@ def prepare_cbis_ddsm(src: str | Path, out: str | Path, samples: str = "views", 
         out: folder to write; must be absent, empty or a prepared folder, which is then replaced.
         samples: ``"views"``, one sample per patient, side and view with all its lesions, or ``"files"``, each image
             file a sample as in the paper.
+        merge_halves: with protocol ``"official"``: label views that both of TCIA's halves list by the rows of both,
+            instead of by the test half's tables, which published figures follow.
         settings: arguments of :class:`Settings`.
 
     Returns:
         The report, as written to ``report.json``.
 
     Raises:
-        UserError: when the source can't be read, the output folder is someone else's, or a partition ends up with
-            one class only.
+        UserError: when the source can't be read, the output folder is someone else's, a partition ends up with
+            one class only, or ``merge_halves`` is asked for with another protocol.
     """
     chosen = _settings(settings, CBIS_PROTOCOLS)
+    if merge_halves and chosen.protocol != "official":
+        raise UserError(f"--merge-halves goes with --protocol official, not with {chosen.protocol}: leave it out")
+    # Cross-validation knows no halves.
+    merge_halves = merge_halves or chosen.protocol == "kfold"
     return _prepare(
-        lambda tables_only: read_cbis_ddsm(src, samples=samples, tables_only=tables_only),
+        lambda tables_only: read_cbis_ddsm(src, samples, tables_only, merge_halves),
         split_cbis_ddsm,
         src,
         out,
@@ -200,7 +208,8 @@ def _prepare(
     began = time.monotonic()
     out = _check_out(src, out, settings.dry_run)
     catalogue = read(settings.dry_run and not has_images(Path(src)))
-    repeated = [name for name, n in Counter(film.image_id for film in catalogue.mammograms).items() if n > 1]
+    names = Counter((film.partition, film.image_id) for film in catalogue.mammograms)
+    repeated = [name for (_, name), count in names.items() if count > 1]
     if repeated:
         raise UserError(f"{src}: {len(repeated)} images share their names, such as {repeated[0]}; please report this")
     datalist: dict[str, Any] = {

@@ -17,6 +17,7 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.data.identifiers import check_identifiers, clean_identifier
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,28 @@ _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _DELIMITERS = (";", ",", "\t")
 #: Titles above the header are no more rows than this.
 _HEADER_ROWS = 20
+#: Rows from which on the last one can be compared with the others.
+_ENOUGH = 3
+#: Columns of identifiers, whatever the table; see :mod:`monai_e2e.data.identifiers`.
+_PATIENT = "patientid"
+_IDENTIFIERS = (_PATIENT, "examid")
 
-_Grid = list[list[str]]
+
+@dataclass(frozen=True)
+class _Grid:
+    """The cells of a text read with one delimiter, or of a sheet, which has none.
+
+    Args:
+        rows: rows of stripped cells, up to the first one that can't be read.
+        delimiter: what separates them, ``""`` in a sheet.
+        problem: what is wrong with the row after the last one, or ``""``.
+        open_end: whether the last row has no line end.
+    """
+
+    rows: list[list[str]]
+    delimiter: str = ""
+    problem: str = ""
+    open_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +75,8 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
     The header is the first row that has all needed columns, so titles may stand above it; case, blanks, hyphens and
     underscores in it don't matter. Of a spreadsheet's sheets the first that has the columns is read, whole numbers
     lose their ``.0`` and dates become ``2010-01-31``. Text is UTF-8, UTF-16 with its byte order mark or, failing
-    that, Windows-1252.
+    that, Windows-1252. Identifiers of patients and exams are cleaned and checked, see
+    :mod:`monai_e2e.data.identifiers`.
 
     Args:
         path: the file.
@@ -63,8 +85,9 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
         advice: what to do about an unusable table, the end of error messages.
 
     Raises:
-        UserError: when the file is missing, can't be read, lacks a needed column or has a wanted one twice, or is a
-            spreadsheet and the library for it isn't installed.
+        UserError: when the file is missing, can't be read, lacks a needed column or has a wanted one twice, is a
+            spreadsheet and the library for it isn't installed, has a quote that swallows rows, a row of more cells
+            than the header or a cut-off end, or writes one patient in two ways.
     """
     path = Path(path)
     try:
@@ -75,11 +98,11 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
     found: list[tuple[int, int, _Grid]] = []
     for grid in read(path, content, advice):
         index, count = _header(grid, needed)
-        found.append((count, len(grid[index]) if grid else 0, grid))
+        found.append((count, len(grid.rows[index]) if grid.rows else 0, grid))
         if count == len(needed):
             break
     # Without all columns: the way of reading that found most of them, for the message.
-    best = max(found, key=lambda item: item[:2], default=(0, 0, []))[2]
+    best = max(found, key=lambda item: item[:2], default=(0, 0, _Grid([])))[2]
     return _table(path, best, needed, optional, advice)
 
 
@@ -92,11 +115,6 @@ def can_read_spreadsheets() -> bool:
     return True
 
 
-def whole_number(text: str) -> str:
-    """``"22678622.0"``, as programs write numbers that were read as decimals, becomes ``"22678622"``."""
-    return re.sub(r"^(\d+)\.0+$", r"\1", text)
-
-
 def _key(column: str) -> str:
     return re.sub(r"[\s_-]+", "", column).lower()
 
@@ -104,16 +122,18 @@ def _key(column: str) -> str:
 def _header(grid: _Grid, needed: Sequence[str]) -> tuple[int, int]:
     """Index of the row that has most of the needed columns, the first such row, and how many it has."""
     wanted = {_key(column) for column in needed}
-    counts = [len(wanted & set(map(_key, row))) for row in grid[:_HEADER_ROWS]]
+    counts = [len(wanted & set(map(_key, row))) for row in grid.rows[:_HEADER_ROWS]]
     count = max(counts, default=0)
     if count:
         return counts.index(count), count
-    return next((index for index, row in enumerate(grid) if any(row)), 0), 0
+    return next((index for index, row in enumerate(grid.rows) if any(row)), 0), 0
 
 
 def _table(path: Path, grid: _Grid, needed: Sequence[str], optional: Sequence[str], advice: str) -> Table:
+    if grid.problem:
+        raise UserError(f"{path}, row {len(grid.rows) + 1}: {grid.problem}; correct this row")
     index, _ = _header(grid, needed)
-    header = grid[index] if grid else []
+    header = grid.rows[index] if grid.rows else []
     keys = [_key(column) for column in header]
     missing = [column for column in needed if _key(column) not in keys]
     if missing:
@@ -126,28 +146,67 @@ def _table(path: Path, grid: _Grid, needed: Sequence[str], optional: Sequence[st
     twice = [column for column in wanted if keys.count(_key(column)) > 1]
     if twice:
         raise UserError(f"{path}: column {', '.join(map(repr, twice))} occurs twice; remove one of the two")
+    _check_shape(path, grid, index)
     places = {column: keys.index(_key(column)) for column in wanted if _key(column) in keys}
     rows = []
-    for number, row in enumerate(grid[index + 1 :], start=index + 2):
+    for number, row in enumerate(grid.rows[index + 1 :], start=index + 2):
         if any(row):
             values = dict.fromkeys(wanted, "")
-            values.update({column: row[place] for column, place in places.items() if place < len(row)})
+            for column, place in places.items():
+                if place < len(row):
+                    values[column] = clean_identifier(row[place]) if _key(column) in _IDENTIFIERS else row[place]
             rows.append((number, values))
+    for column in places:
+        if _key(column) == _PATIENT:
+            check_identifiers(path, column, [(number, values[column]) for number, values in rows])
     return Table(path, tuple(places), tuple(rows))
+
+
+def _check_shape(path: Path, grid: _Grid, index: int) -> None:
+    """Refuse a text whose rows were joined, by a stray quote or a lost line end, or whose end is missing."""
+    width = len(grid.rows[index])
+    body = grid.rows[index + 1 :]
+    if not grid.delimiter or not any(map(any, body)):
+        return
+    for number, row in enumerate(body, start=index + 2):
+        if any(row[width:]):
+            raise UserError(
+                f"{path}, row {number}: more cells than the header ({len(row)}, not {width}): a line end is lost, or "
+                f"a cell with {grid.delimiter!r} in it has no quotes; correct the row"
+            )
+        for cell in row:
+            if len(cell.splitlines()) > 1 and cell.count(grid.delimiter) >= max(1, width - 1):
+                raise UserError(
+                    f'{path}, row {number}: a cell begins with a quote (") and goes on over {len(cell.splitlines())} '
+                    "lines, as if it held further rows; remove the quote, or the line breaks of the cell"
+                )
+    *others, last = (row for row in body if any(row))
+    if grid.open_end and len(others) >= _ENOUGH:
+        end = width - 1 if len(last) >= width else None
+        shortest = min(len(row) if end is None else len("".join(row[end:])) for row in others)
+        if (len(last) if end is None else len(last[end])) < shortest:
+            raise UserError(
+                f"{path}, row {index + 1 + len(body)}: the file ends here, in mid-row as it seems (last cell "
+                f"{last[-1][:40]!r}): write or download it again, or end the row as the others"
+            )
 
 
 def _texts(path: Path, content: bytes, advice: str) -> list[_Grid]:
     """The text's cells by each delimiter that it may have been written with."""
     text = _decoded(path, content, advice)
-    grids = []
-    for delimiter in _DELIMITERS:
-        try:
-            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-        except csv.Error as error:
-            logger.debug("%s: not separated by %r (%s)", path, delimiter, error)
-            continue
-        grids.append([[cell.strip() for cell in row] for row in rows])
-    return grids
+    return [_separated(text, delimiter) for delimiter in _DELIMITERS]
+
+
+def _separated(text: str, delimiter: str) -> _Grid:
+    rows: list[list[str]] = []
+    problem = ""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        for row in reader:
+            rows.append([cell.strip() for cell in row])
+    except csv.Error as error:
+        problem = f'a quote (") is stray or never closed, or a cell is too long ({error})'
+    return _Grid(rows, delimiter, problem, open_end=not text.endswith(("\n", "\r")))
 
 
 def _decoded(path: Path, content: bytes, advice: str) -> str:
@@ -181,7 +240,9 @@ def _sheets(path: Path, content: bytes, advice: str) -> list[_Grid]:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
         sheets = [workbook.get_sheet_by_name(name) for name in workbook.sheet_names]
         # The empty area above and beside the cells is kept, so that row numbers are the file's.
-        return [[[_text(cell) for cell in row] for row in sheet.to_python(skip_empty_area=False)] for sheet in sheets]
+        return [
+            _Grid([[_text(cell) for cell in row] for row in sheet.to_python(skip_empty_area=False)]) for sheet in sheets
+        ]
     except BaseException as error:
         # Cut-off XLS files make the library panic, which is no Exception, and its class can't be imported.
         if not isinstance(error, (CalamineError, OSError, ValueError)) and type(error).__name__ != "PanicException":

@@ -72,6 +72,8 @@ def aggregate_exams(rows: Iterable[Row], how: str = "mean") -> list[dict[str, An
 
 def mean_log_odds(logits: Sequence[float], weights: Sequence[float]) -> float:
     """Log-odds of the weighted mean of probabilities that are given by their log-odds; nothing rounds to 0 or 1."""
+    if len(logits) == 1:
+        return float(logits[0])
     values, log_weights = np.asarray(logits, dtype=np.float64), np.log(weights)
     yes = np.logaddexp.reduce(log_expit(values) + log_weights)
     no = np.logaddexp.reduce(log_expit(-values) + log_weights)

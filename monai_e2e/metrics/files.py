@@ -9,12 +9,13 @@ from typing import Any
 from scipy.special import logit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from monai_e2e.data.identifiers import identifier_key
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.html_report import write_html
+from monai_e2e.metrics.html_report import format_p, write_html
 from monai_e2e.metrics.labels import image_key, join_labels, read_labels, require_labels, some
 from monai_e2e.metrics.operating import choose_threshold
 from monai_e2e.metrics.plots import plot_calibration, plot_pr, plot_roc
-from monai_e2e.metrics.report import LEVELS, columns, compare_rows, level_rows, score_rows, write_score
+from monai_e2e.metrics.report import LEVELS, columns, compare_rows, level_rows, ranks, score_rows, write_score
 from monai_e2e.metrics.tables import read_predictions, write_table
 
 #: Where a threshold comes from that the predictions carry.
@@ -93,7 +94,7 @@ def write_results(
     """
     out = Path(out)
     samples = level_rows(rows, scored["settings"]["aggregate"])[0]
-    curves = {f"per {level}": columns(table)[:2] for level, table in samples.items()}
+    curves = {f"per {level}": (columns(table)[0], ranks(table)) for level, table in samples.items()}
     points = {
         f"per {level}": (scored[level]["at_threshold"]["sensitivity"], scored[level]["at_threshold"]["specificity"])
         for level in samples
@@ -108,8 +109,11 @@ def write_results(
 
 
 def format_scores(scored: Mapping[str, Any]) -> str:
-    """The table that the command prints: AUCs with their intervals, comparisons and notes."""
-    lines = [f"{'per':<7} {'n':>6} {'malignant':>9}  AUC    bootstrap of patients  DeLong"]
+    """The table that the command prints: AUCs with their intervals, comparisons and notes.
+
+    A comparison's p value is left out where patients have several samples: DeLong's test isn't meant for them.
+    """
+    lines = [f"{'per':<7} {'n':>6} {'malignant':>9}  AUC    {_drawn(scored):<21}  DeLong, logit scale"]
     for level in (level for level in LEVELS if level in scored):
         score = scored[level]
         bootstrap, delong = (_interval(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong"))
@@ -118,10 +122,18 @@ def format_scores(scored: Mapping[str, Any]) -> str:
     for comparison in scored.get("comparisons", []):
         for level in (level for level in LEVELS if level in comparison):
             test = comparison[level]
-            p = "no test" if test["p"] is None else f"p {test['p']:.4f}"
-            change = f"{test['difference']:+.3f} {_interval(test['difference_ci'])}"
-            lines.append(f"per {level} against {comparison['predictions']} ({test['auc_second']:.3f}): {change}, {p}")
+            interval = _interval(test["difference_ci_bootstrap"])
+            line = f"per {level} against {comparison['predictions']} ({test['auc_second']:.3f}): "
+            line += f"{test['difference']:+.3f}, {interval} ({_drawn(scored)})"
+            # DeLong's test takes samples as independent, which the images of one patient are not.
+            if scored[level]["patients"] == scored[level]["n"] and test["p"] is not None:
+                line += f", {format_p(test['p'])} (DeLong)"
+            lines.append(line)
     return "\n".join([*lines, *(f"Note: {note}" for note in scored["notes"]), scored["settings"]["notice"]])
+
+
+def _drawn(scored: Mapping[str, Any]) -> str:
+    return f"bootstrap of {scored['image']['drawn']}"
 
 
 def _interval(limits: Sequence[float] | None) -> str:
@@ -162,13 +174,13 @@ def _threshold(
 
 
 def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A threshold chosen on the images that are scored would flatter the model."""
-    images = {image_key(row["image"]) for row in rows} & {image_key(row["image"]) for row in validation}
-    patients = {row["patient_id"] for row in rows} & {row["patient_id"] for row in validation} - {""}
-    for what, shared in (("images", images), ("patients", patients)):
+    """A threshold chosen on the images that are scored would flatter the model; another way of writing hides none."""
+    for what, column, key in (("images", "image", image_key), ("patients", "patient_id", identifier_key)):
+        own = {key(row[column]).casefold(): row[column] for row in rows if row[column]}
+        shared = sorted(own[name] for name in {key(row[column]).casefold() for row in validation} & own.keys())
         if shared:
             raise UserError(
-                f"{path}: {len(shared)} {what} are among those scored too ({some(sorted(shared))}); choose the "
+                f"{path}: {len(shared)} {what} are among those scored too ({some(shared)}); choose the "
                 "threshold on predictions of the validation patients alone"
             )
 

@@ -45,8 +45,8 @@ li {{ max-width: 46rem; margin: .25rem 0; overflow-wrap: anywhere }}
 """
 _LIMITS = (
     "They are of these images alone: another population, scanner or share of cancers gives others.",
-    "DeLong's interval takes images as independent, which the images of one patient are not. The bootstrap interval "
-    "draws whole patients; where patients have several images, quote that one.",
+    "DeLong's interval, computed on the logit scale, and DeLong's test take images as independent, which the images of "
+    "one patient are not. The bootstrap draws whole patients: where patients have several images, quote its interval.",
     "The operating points at fixed rates are read off these data and are no thresholds to work at. A threshold to work "
     "at is chosen on validation data.",
     "Predictive values are those of the share of positives here, which in screening is far smaller.",
@@ -72,7 +72,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         _fixed_rates(scored, levels),
         _calibration(scored, levels),
         _subgroups(scored["subgroups"]),
-        *(_comparison(comparison) for comparison in scored.get("comparisons", [])),
+        *(_comparison(comparison, scored["image"]["drawn"]) for comparison in scored.get("comparisons", [])),
         _list("Notes", scored["notes"]),
         _list("What these figures are not", _LIMITS),
         _settings(scored["settings"]),
@@ -89,10 +89,12 @@ def _cards(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         score = scored[level]
         cards.append(
             f'<div class="card">AUC per {level}<b>{score["auc"]:.3f}</b>'
-            f"<span>{_interval(score['auc_ci_bootstrap'])} bootstrap of patients</span>"
-            f"<span>{_interval(score['auc_ci_delong'])} DeLong</span>"
-            f"<span>{score['n']} {level}s, {score['positive']} malignant, {score['patients']} patients</span>"
-            f"<span>PR-AUC {score['pr_auc']:.3f} {_interval(score['pr_auc_ci_bootstrap'])}</span></div>"
+            f"<span>{_interval(score['auc_ci_bootstrap'])} bootstrap of {score['drawn']}</span>"
+            f"<span>{_interval(score['auc_ci_delong'])} DeLong, logit scale</span>"
+            f"<span>{score['n']} {level}s, {score['positive']} malignant, "
+            f"{'unknown' if score['patients'] is None else score['patients']} patients</span>"
+            f"<span>average precision {score['average_precision']:.3f} "
+            f"{_interval(score['average_precision_ci_bootstrap'])}</span></div>"
         )
     return f'<div class="cards">{"".join(cards)}</div><p class="soft">Intervals throughout: 95 %.</p>'
 
@@ -100,7 +102,7 @@ def _cards(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
 def _curves(pictures: Mapping[str, Path]) -> str:
     captions = {
         "roc": "ROC curve. Dots: the threshold, if there is one.",
-        "pr": "Precision and recall. Dashed: the share of positives, which is what chance reaches.",
+        "pr": "Precision and recall; AP: average precision. Dashed: the share of positives, that of chance.",
         "calibration": "Reliability. Bars: Wilson's intervals of the shares; on the dashed line a probability means "
         "what it says.",
     }
@@ -170,21 +172,27 @@ def _subgroups(subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return f'<h2>Subgroups of images</h2><div class="wide"><table>{header}{"".join(lines)}</table></div>'
 
 
-def _comparison(comparison: Mapping[str, Any]) -> str:
+def _comparison(comparison: Mapping[str, Any], drawn: str) -> str:
     rows = []
     for level in ("image", "breast", "exam"):
         if level in comparison:
             test = comparison[level]
-            p = "–" if test["p"] is None else f"{test['p']:.4f}" if test["p"] >= 1e-4 else "&lt; 0.0001"
+            p = "–" if test["p"] is None else escape(format_p(test["p"]).removeprefix("p "))
             z = "–" if test["z"] is None else f"{test['z']:.2f}".replace("-", "−")
             difference = [f"{test['difference']:+.3f}".replace("-", "−"), _interval(test["difference_ci"], "+.3f")]
             aucs = [f"{test['auc_first']:.3f}", f"{test['auc_second']:.3f}"]
             rows.append([level, *aucs, *difference, z, p, _interval(test["difference_ci_bootstrap"], "+.3f")])
-    header = ["per", "AUC here", "AUC there", "difference", "DeLong", "z", "p", "bootstrap of patients"]
+    header = ["per", "AUC here", "AUC there", "difference", "DeLong", "z", "p", f"bootstrap of {drawn}"]
     name = escape(comparison["predictions"])
     return f"<h2>Compared with {name}</h2>{_table(header, rows, raw=True)}" + (
-        '<p class="soft">DeLong\'s paired test, two-sided; it takes images as independent.</p>'
+        '<p class="soft">z and p: DeLong\'s paired test, two-sided, which takes images as independent; where patients '
+        "have several, go by the bootstrap.</p>"
     )
+
+
+def format_p(p: float) -> str:
+    """A p value with four decimals; a smaller one isn't zero."""
+    return f"p {p:.4f}" if p >= 1e-4 else "p < 0.0001"
 
 
 def _list(title: str, lines: Sequence[str]) -> str:
@@ -195,7 +203,7 @@ def _list(title: str, lines: Sequence[str]) -> str:
 def _settings(settings: Mapping[str, Any]) -> str:
     return (
         f'<p class="soft">Breasts: {escape(str(settings["aggregate"]))} of the views; exams: the higher breast. '
-        f"Bootstrap: {settings['resamples']} resamples of patients, seed {settings['seed']}. "
+        f"Bootstrap: {settings['resamples']} resamples, seed {settings['seed']}. "
         f"{escape(settings['version'])}.</p>"
     )
 

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
-
-from monai_e2e.metrics.auc import roc_auc
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
 
 def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float, float]] | None = None) -> None:
-    """Plot ROC curves with their AUCs and DeLong intervals.
+    """Plot ROC curves with their AUCs; an interval without the name of its method would contradict another one.
 
     Args:
         curves: legend → (labels, scores).
@@ -26,9 +24,8 @@ def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float,
     figure, axes = _square("1 − specificity", "sensitivity")
     axes.plot([0, 1], [0, 1], color="0.75", linestyle="--", linewidth=1)
     for number, (name, (labels, scores)) in enumerate(curves.items()):
-        auc, low, high = roc_auc(labels, scores)
         false_positive, true_positive, _ = roc_curve(labels, scores)
-        label = f"{name}: AUC {auc:.3f} ({low:.3f}–{high:.3f})"
+        label = f"{name}: AUC {roc_auc_score(labels, scores):.3f}"
         axes.plot(false_positive, true_positive, linewidth=2, color=f"C{number}", label=label)
         if points and name in points:
             sensitivity, specificity = points[name]
@@ -49,7 +46,7 @@ def plot_pr(curves: Curves, path: str | Path) -> None:
         precision, recall, _ = precision_recall_curve(labels, scores)
         area = average_precision_score(labels, scores)
         color = f"C{number}"
-        axes.step(recall, precision, where="post", linewidth=2, color=color, label=f"{name}: PR-AUC {area:.3f}")
+        axes.step(recall, precision, where="post", linewidth=2, color=color, label=f"{name}: AP {area:.3f}")
         axes.axhline(float(np.asarray(labels).mean()), color=color, linestyle="--", linewidth=1, alpha=0.5)
     axes.legend(loc="lower left", frameon=False, fontsize=9)
     _save(figure, path)

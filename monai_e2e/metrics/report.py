@@ -39,8 +39,9 @@ def score_rows(
 ) -> dict[str, Any]:
     """Everything that ``score.json`` holds.
 
-    The AUC is of the log-odds. It has two intervals of 95 %: DeLong's takes images as independent, the bootstrap draws
-    whole patients, so where a patient has several images the second is the one to quote.
+    The AUC is of the log-odds, and of the probabilities where their log-odds are too close to tell. It has two
+    intervals of 95 %: DeLong's, on the logit scale, takes images as independent; the bootstrap draws whole patients, so
+    where a patient has several images the second is the one to quote.
 
     Subgroups are of images. Those by lesion type hold the positives with a lesion of that type, and all negatives,
     so that types are compared against the same images; a positive with lesions of two types is in both.
@@ -55,9 +56,11 @@ def score_rows(
         threshold_source: where the threshold comes from.
 
     Returns:
-        For each of ``image``, ``breast`` and ``exam`` that can be had: ``n``, ``positive``, ``auc``,
-        ``auc_ci_delong``, ``auc_ci_bootstrap``, ``pr_auc``, ``pr_auc_ci_bootstrap``, ``sensitivity_at_specificity``,
-        ``specificity_at_sensitivity``, ``brier``, ``calibration``, and with a threshold ``at_threshold``;
+        For each of ``image``, ``breast`` and ``exam`` that can be had: ``n``, ``positive``, ``patients`` (None where
+        not all are known), ``drawn`` (what the bootstrap draws: ``"patients"``, ``"exams"`` or, where nobody's are
+        known, ``"images"``), ``auc``, ``auc_ci_delong``, ``auc_ci_bootstrap``, ``average_precision``,
+        ``average_precision_ci_bootstrap``, ``sensitivity_at_specificity``, ``specificity_at_sensitivity``, ``brier``,
+        ``calibration``, and with a threshold ``at_threshold``;
         ``subgroups``; ``notes`` on what was left out; ``settings``. A subgroup of one class has ``auc`` None and a
         ``reason``.
 
@@ -72,12 +75,13 @@ def score_rows(
     scored: dict[str, Any] = {}
     for level, table in samples.items():
         labels, logits, patients = columns(table)
-        score = _headline(labels, logits, patients, seed, resamples)
-        score["pr_auc"] = float(average_precision_score(labels, logits))
-        precision = patient_bootstrap(patients, weighted_average_precision(labels, logits), seed, resamples)
-        score["pr_auc_ci_bootstrap"] = _limits(precision)
-        score["sensitivity_at_specificity"] = sensitivity_at_specificity(labels, logits)
-        score["specificity_at_sensitivity"] = specificity_at_sensitivity(labels, logits)
+        order = ranks(table)
+        score = _headline(table, seed, resamples)
+        score["average_precision"] = float(average_precision_score(labels, order))
+        precision = patient_bootstrap(patients, weighted_average_precision(labels, order), seed, resamples)
+        score["average_precision_ci_bootstrap"] = _limits(precision)
+        score["sensitivity_at_specificity"] = sensitivity_at_specificity(labels, order)
+        score["specificity_at_sensitivity"] = specificity_at_sensitivity(labels, order)
         probabilities = expit(logits)
         score["brier"] = brier_score(labels, probabilities)
         score["calibration"] = reliability(labels, probabilities)
@@ -136,15 +140,17 @@ def compare_rows(
     against = [row["image"] for row in rows if by_image[str(row["image"])].get("label") not in (None, "", row["label"])]
     if against:
         raise UserError(f"{len(against)} images have another label in the other table: {some(against)}; correct it")
-    replaced = [{**row, "logit": by_image[str(row["image"])]["logit"]} for row in rows]
+    replaced = [
+        {**row, **{key: by_image[str(row["image"])].get(key) for key in ("logit", "p_malignant")}} for row in rows
+    ]
     first, second = level_rows(rows, how)[0], level_rows(replaced, how)[0]
     result = {}
     for level, table in first.items():
-        labels, logits, patients = columns(table)
-        other_logits = columns(second[level])[1]
-        ours, theirs = weighted_auc(labels, logits), weighted_auc(labels, other_logits)
+        labels, _, patients = columns(table)
+        order, other_order = ranks(table), ranks(second[level])
+        ours, theirs = weighted_auc(labels, order), weighted_auc(labels, other_order)
         interval = patient_bootstrap(patients, lambda w, a=ours, b=theirs: a(w) - b(w), seed, resamples)  # type: ignore[misc]
-        comparison = compare_aucs(labels, logits, other_logits)
+        comparison = compare_aucs(labels, order, other_order)
         result[level] = comparison | {"difference_ci_bootstrap": _limits(interval)}
     return result
 
@@ -160,9 +166,16 @@ def level_rows(rows: Sequence[Row], how: str = "mean") -> tuple[dict[str, list[R
     levels: dict[str, list[Row]] = {"image": list(rows)}
     owned = [row for row in rows if row.get("patient_id") or row.get("exam_id")]
     if not owned:
-        return levels, [*notes, "No patient is known of any image, so there are no scores per breast and per exam."]
+        return levels, [
+            *notes,
+            "No patient is known of any image, so there are no scores per breast and per exam, and the bootstrap draws "
+            "images: its interval is too narrow if patients have several.",
+        ]
     if len(owned) < len(rows):
-        notes.append(f"{len(rows) - len(owned)} images without patient are in no score per breast and per exam.")
+        notes.append(
+            f"{len(rows) - len(owned)} images without patient are in no score per breast and per exam; the bootstrap "
+            "takes each for a patient of its own."
+        )
     breasts = [breast for breast in aggregate_breasts(owned, how) if breast["laterality"]]
     sideless = sum(not row.get("laterality") for row in owned)
     if sideless:
@@ -188,6 +201,18 @@ def columns(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, list[str]]:
         for number, row in enumerate(rows)
     ]
     return labels, logits, owners
+
+
+def ranks(rows: Sequence[Row]) -> np.ndarray:
+    """Ranks ``[N]`` by log-odds and, where these are equal, by probability; what is equal in both shares a rank.
+
+    The log-odds of small probabilities have fewer digits than the probabilities themselves, and the other way round. A
+    probability that isn't that of the row's log-odds counts for nothing.
+    """
+    logits = np.array([row["logit"] for row in rows], dtype=np.float64)
+    given = np.array([row.get("p_malignant") or 0.0 for row in rows], dtype=np.float64)
+    probabilities = np.where(np.isclose(given, expit(logits), rtol=1e-9, atol=0), given, 0.0)
+    return np.unique(np.stack([logits, probabilities], axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def score_classes(labels: Sequence[int], predicted: Sequence[int], classes: Sequence[str]) -> dict:
@@ -222,15 +247,19 @@ def _check(rows: Sequence[Row]) -> None:
         raise UserError(f"all {len(rows)} images have label {word}; an AUC needs both classes: add images of the other")
 
 
-def _headline(
-    labels: np.ndarray, logits: np.ndarray, patients: Sequence[str], seed: int, resamples: int
-) -> dict[str, Any]:
-    auc, low, high = roc_auc(labels, logits)
-    bootstrap = patient_bootstrap(patients, weighted_auc(labels, logits), seed, resamples)
+def _headline(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
+    labels, _, owners = columns(rows)
+    order = ranks(rows)
+    auc, low, high = roc_auc(labels, order)
+    bootstrap = patient_bootstrap(owners, weighted_auc(labels, order), seed, resamples)
+    if not order.any():  # all the same: that resamples agree on one half says nothing
+        bootstrap = bootstrap._replace(low=None, high=None)
+    known = {key: sum(bool(row.get(key)) for row in rows) for key in ("patient_id", "exam_id")}
     return {
         "n": len(labels),
         "positive": int(labels.sum()),
-        "patients": len(set(patients)),
+        "patients": len(set(owners)) if known["patient_id"] == len(rows) else None,
+        "drawn": "patients" if known["patient_id"] else "exams" if known["exam_id"] else "images",
         "auc": auc,
         "auc_ci_delong": [low, high],
         "auc_ci_bootstrap": _limits(bootstrap),
@@ -263,9 +292,9 @@ def _subgroups(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, dict
 
 
 def _subgroup(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
-    labels, logits, patients = columns(rows)
+    labels = columns(rows)[0]
     if len(set(labels.tolist())) == 2:
-        return _headline(labels, logits, patients, seed, resamples)
+        return _headline(rows, seed, resamples)
     reason = "no positive image" if not labels.any() else "no negative image"
     return {"n": len(rows), "positive": int(labels.sum()), "auc": None, "reason": reason}
 
@@ -275,8 +304,11 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     extreme = sum(abs(row["logit"]) >= EXTREME for row in rows)
     if extreme:
         notes.append(f"{extreme} probabilities are exactly 0 or 1: images among them can't be told apart.")
-    ties = len(rows) - len({row["logit"] for row in rows})
-    if ties > len(rows) / 10:
+    different = int(ranks(rows).max()) + 1
+    ties = len(rows) - different
+    if different == 1:
+        notes.append("All scores are equal: the AUC is one half whatever the images show, and no interval tells more.")
+    elif ties > len(rows) / 10:
         notes.append(f"{ties} of {len(rows)} scores equal another one; ties count one half in the AUC.")
     return notes + _flag_notes(rows, "images")
 

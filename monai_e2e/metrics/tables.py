@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from monai_e2e.data.own import LABELS
+from monai_e2e.data.identifiers import whole_number
+from monai_e2e.data.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.records import View
-from monai_e2e.data.tables import Table, read_table, whole_number
+from monai_e2e.data.tables import Table, read_table
 from monai_e2e.errors import UserError
 
 #: Columns of ``predictions.csv``, one row per image.
@@ -44,8 +45,8 @@ _ADVICE = (
     "give a predictions.csv of `monai-e2e predict`, a CSV with image and p_malignant or logit, or the meta-repository's"
     " image_index, malignant_pred, malignant_label"
 )
-#: The meta-repository's images are named after exam, side and view: ``0_L_CC`` or ``0_L-CC``.
-_IMAGE_INDEX = re.compile(r"(.+)_([LR])[_-](CC|MLO)", re.IGNORECASE)
+#: The meta-repository's images are named after exam, side and view: ``0_L_CC``, ``0_L-CC``, or ``0_L`` without a view.
+_IMAGE_INDEX = re.compile(r"(.+)_([LR])(?:[_-](CC|MLO))?", re.IGNORECASE)
 
 
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
@@ -78,7 +79,7 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
       :data:`PREDICTION_COLUMNS`;
     - the per-image table of NYU's meta-repository of screening mammography classifiers (Stadnick et al.,
       arXiv:2108.04800): ``image_index,malignant_pred,malignant_label``. Where an index reads ``0_L_CC`` or ``0_L-CC``,
-      as in its documentation, exam, side and view are taken from it; else the image stands alone.
+      as in its documentation, or ``0_L``, exam, side and view are taken from it; else the image stands alone.
 
     A log-odds that is absent is computed from the probability. Probabilities of exactly 0 and 1 then get log-odds of
     ∓750, below and above all others, so ranks stay and those of them are tied. A view other than CC and MLO becomes
@@ -108,7 +109,8 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
 
 def parse_label(where: str, text: str) -> int | None:
     """0, 1 or None for an empty cell; raises :class:`UserError` that names ``where``."""
-    word = whole_number(text.lower())
+    word = label_key(text)
+    refuse_categories([(where, text)])
     if word and word not in LABELS:
         raise UserError(f"{where}: label {text!r}; allowed are {', '.join(LABELS)}, or empty: correct the table")
     return LABELS[word] if word else None
@@ -155,7 +157,12 @@ def _of_index(values: dict[str, str]) -> dict[str, str]:
     row |= {"image": values["image_index"], "p_malignant": values["malignant_pred"], "label": values["malignant_label"]}
     named = _IMAGE_INDEX.fullmatch(values["image_index"])
     if named:
-        row |= {"patient_id": named[1], "laterality": named[2], "view": named[3], "flags": "exam read off image_index"}
+        row |= {
+            "patient_id": named[1],
+            "laterality": named[2],
+            "view": named[3] or "",
+            "flags": "exam read off image_index",
+        }
     return row
 
 

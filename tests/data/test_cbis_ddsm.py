@@ -14,7 +14,7 @@ from test_dicom import write_dicom
 from monai_e2e.data.cbis_ddsm import read_cbis_ddsm
 from monai_e2e.data.cbis_files import ImageFile, Images, has_images
 from monai_e2e.data.phantom import write_cbis_ddsm
-from monai_e2e.data.records import Catalogue, LesionType, Pathology
+from monai_e2e.data.records import Catalogue, LesionType, Mammogram, Pathology
 from monai_e2e.data.splits import split_cbis_ddsm
 from monai_e2e.errors import UserError
 
@@ -49,7 +49,7 @@ def assert_reconciled(catalogue: Catalogue) -> None:
     assert catalogue.tables["rows"] == used + sum(item.rows for item in catalogue.excluded)
     for film in catalogue.mammograms:
         assert film.rows == sum(lesion.rows for lesion in film.lesions)
-    names = [film.image_id for film in catalogue.mammograms]
+    names = [(film.partition, film.image_id) for film in catalogue.mammograms]
     assert len(set(names)) == len(names)
 
 
@@ -168,6 +168,8 @@ def test_view_listed_under_mass_and_calc_is_one_mammogram(tmp_path):
         "views_both_benign_and_malignant": 1,
         "views_in_both_halves": 0,
         "patients_in_both_halves": 0,
+        "training_rows_of_test_views": 0,
+        "test_views_malignant_by_training_rows_alone": 0,
         "files_not_in_tables": 0,
     }
 
@@ -179,7 +181,7 @@ def test_each_file_is_a_sample_with_its_own_rows_where_asked(tmp_path):
     folder.add("P_00001", kind="calcification", pathology="MALIGNANT")
     folder.add("P_00001", kind="mass", half="test")
     folder.add("P_00002")
-    catalogue = read_cbis_ddsm(folder.write(), samples="files")
+    catalogue = read_cbis_ddsm(folder.write(), samples="files", merge_halves=True)
     assert {film.image_id: (film.label, film.rows, film.partition) for film in catalogue.mammograms} == {
         "P_00001_LEFT_CC_Mass": (0, 1, "test"),
         "P_00001_LEFT_CC_Mass2": (0, 2, "training"),
@@ -230,6 +232,71 @@ def test_counts_of_a_made_up_table_are_exact(tmp_path):
     assert Counter(film.partition for film in catalogue.mammograms) == {"training": 11, "test": 2}
     assert catalogue.notes["patients_in_both_halves"] == 1
     assert catalogue.notes["views_in_both_halves"] == 0
+
+
+def halves_that_share_a_view(root: Path) -> Path:
+    """Of 12 + 6 patients, P_00000 is in both halves: LEFT CC in both, malignant by the training rows alone."""
+    folder = CbisFolder(root)
+    for number in range(12):
+        pathology = "MALIGNANT" if number % 2 == 0 else "BENIGN"
+        folder.add(f"P_{number:05d}", pathology=pathology)
+        folder.add(f"P_{number:05d}", view="MLO", pathology=pathology)
+    folder.add("P_00000", kind="calcification", half="test", pathology="BENIGN")
+    for number in range(20, 26):
+        folder.add(f"P_{number:05d}", half="test", pathology="MALIGNANT" if number % 2 else "BENIGN")
+    return folder.write()
+
+
+def ids(films: list[Mammogram]) -> list[tuple[str, int, int]]:
+    return [(film.image_id, film.label, film.rows) for film in films]
+
+
+@pytest.mark.parametrize("samples", ["views", "files"])
+def test_protocol_paper_does_not_depend_on_the_test_tables(tmp_path, samples):
+    src = halves_that_share_a_view(tmp_path)
+    with_all = read_cbis_ddsm(src, samples, tables_only=True)
+    split = split_cbis_ddsm(with_all, "paper", seed=0)
+    for table in src.glob("*_test_set.csv"):
+        table.unlink()
+    alone = split_cbis_ddsm(read_cbis_ddsm(src, samples, tables_only=True), "paper", seed=0)
+    assert {name: ids(films) for name, films in split.partitions.items()} == {
+        name: ids(films) for name, films in alone.partitions.items()
+    }
+    assert sum(item.rows for item in split.left_out) == 7
+    assert alone.left_out == []
+    assert_reconciled(with_all)
+
+
+@pytest.mark.parametrize("samples", ["views", "files"])
+def test_protocol_official_follows_the_test_tables_and_tells_what_contradicts_them(tmp_path, samples):
+    catalogue = read_cbis_ddsm(halves_that_share_a_view(tmp_path), samples)
+    split = split_cbis_ddsm(catalogue, "official", seed=0)
+    assert ids(split.partitions["test"])[0] == ("P_00000_LEFT_CC", 0, 1)
+    assert sum(film.label for film in split.partitions["test"]) == 3
+    assert {film.patient_id for film in split.partitions["training"] + split.partitions["validation"]} == {
+        f"P_{number:05d}" for number in range(1, 12)
+    }
+    reason = "patient in both of TCIA's halves: kept for testing only"
+    assert [(item.path, item.reason, item.rows) for item in split.left_out] == [
+        ("P_00000_LEFT_CC", f"{reason}; malignant by these rows, benign by the test half's, which count", 1),
+        ("P_00000_LEFT_MLO", reason, 1),
+    ]
+    notes = catalogue.notes
+    assert (notes["views_in_both_halves"], notes["patients_in_both_halves"]) == (1, 1)
+    assert notes["training_rows_of_test_views"] == 1
+    assert notes["test_views_malignant_by_training_rows_alone"] == 1
+    assert notes["films_merged"] == 0
+    assert_reconciled(catalogue)
+
+
+def test_halves_are_merged_where_asked(tmp_path):
+    catalogue = read_cbis_ddsm(halves_that_share_a_view(tmp_path), merge_halves=True)
+    split = split_cbis_ddsm(catalogue, "official", seed=0)
+    assert ids(split.partitions["test"])[0] == ("P_00000_LEFT_CC", 1, 2)
+    assert [item.path for item in split.left_out] == ["P_00000_LEFT_MLO"]
+    assert catalogue.notes["films_merged"] == 1
+    assert len({film.image_id for film in catalogue.mammograms}) == catalogue.tables["views"]
+    assert_reconciled(catalogue)
 
 
 def test_missing_files_are_excluded_with_a_reason(tmp_path):
@@ -611,6 +678,8 @@ class TestRealTables:
             "views_both_benign_and_malignant": 20,
             "views_in_both_halves": 0,
             "patients_in_both_halves": 0,
+            "training_rows_of_test_views": 0,
+            "test_views_malignant_by_training_rows_alone": 0,
         }
         assert catalogue.excluded == []
         assert len(catalogue.mammograms) == catalogue.tables[samples]

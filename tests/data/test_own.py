@@ -75,10 +75,22 @@ def test_labels_by_word_or_number(tmp_path, word, label):
     assert read(src).mammograms[0].label == label
 
 
+@pytest.mark.parametrize("word", ["2", "4a", "BI-RADS 5", "birads6", "3.0"])
+def test_bi_rads_categories_are_no_labels(tmp_path, word):
+    src = write_own(tmp_path, "a.png,1,K1", f"b.png,{word},K2", header="image,label,patient_id")
+    with pytest.raises(UserError, match=r"labels\.csv, row 3: label .* BI-RADS category, of which 1 is negative"):
+        read(src)
+
+
+def test_one_patient_written_as_spreadsheets_do_is_one_patient(tmp_path):
+    src = write_own(tmp_path, "a.png,0,101.0", "b.png,1,101", header="image,label,patient_id")
+    assert {film.patient_id for film in read(src).mammograms} == {"101"}
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("c.png,2,K3", "label not understood: '2', allowed are 0, negative, benign, 1, positive, malignant"),
+        ("c.png,unsure,K3", "label not understood: 'unsure', allowed are 0, negative, benign, 1, positive, malignant"),
         ("c.png,,K3", "label not understood: '', allowed are 0, negative"),
         ("c.png,1,", "no patient_id: "),
         (",1,K3", "no image named"),
@@ -175,12 +187,12 @@ def test_rows_of_one_image_that_contradict_each_other_are_all_excluded(tmp_path,
 def test_images_of_one_view_are_told_apart_by_file_name_and_then_by_path(tmp_path):
     files = ("a.png", "u/b.png", "v/b.png", "v/ü.png", "c.png", "d.png")
     rows = [f"{name},0,K1,L,CC" for name in files[:4]]
-    src = write_own(tmp_path, *rows, "c.png,1,k1,L,CC", "d.png,1,K1_LEFT,,CC", files=files)
+    src = write_own(tmp_path, *rows, "c.png,1,K1,L,CC", "d.png,1,K1_LEFT,,CC", files=files)
     names = [film.image_id for film in read(src).mammograms]
     assert names[0] == "K1_LEFT_CC_a"
     assert re.fullmatch(r"K1_LEFT_CC_b-[0-9a-f]{12}", names[1])
     assert re.fullmatch(r"K1_LEFT_CC_b-[0-9a-f]{12}", names[2])
-    assert names[3:] == ["K1_LEFT_CC_-", "k1_LEFT_CC_c", "K1_LEFT_CC_d"]
+    assert names[3:] == ["K1_LEFT_CC_-", "K1_LEFT_CC_c", "K1_LEFT_CC_d"]
     assert len({name.lower() for name in names}) == len(files)
 
 
@@ -212,7 +224,7 @@ def test_nothing_of_a_dicom_header_is_read(tmp_path):
 @pytest.mark.parametrize("count", [2, 21])
 def test_images_without_row_are_counted_and_listed_when_few(tmp_path, count):
     files = ("a.png", "b.png", ".hidden.png", "notes.txt", *(f"sub/{i}.jpg" for i in range(count)))
-    src = write_own(tmp_path, "a.png,0,K1", "b.png,1,K2", "sub/0.jpg,2,K3", files=files)
+    src = write_own(tmp_path, "a.png,0,K1", "b.png,1,K2", "sub/0.jpg,unsure,K3", files=files)
     (src / "prepared" / "images").mkdir(parents=True)
     (src / "prepared" / "datalist.json").touch()
     (src / "prepared" / "images" / "K1.png").touch()
@@ -238,7 +250,7 @@ def test_partitions_stand_in_all_rows_or_none(tmp_path):
         ([], r"labels\.csv: no usable row \(the table is empty\); correct"),
         (["x.png,0,K1", "y.png,0,K1"], r"no usable row \(2 × file not on disk\); correct"),
         (["a.png,0,K1", "b.png,0,K2"], "all 2 usable images have label 0, but 0 and 1 are both needed; add images"),
-        (["a.png,0,K1", "b.png,2,K2"], r"all 1 usable images have label 0.*\(left out: 1 × label not understood"),
+        (["a.png,0,K1", "b.png,unsure,K2"], r"all 1 usable images have label 0.*\(left out: 1 × label not understood"),
     ],
 )
 def test_tables_without_both_classes_are_refused(tmp_path, rows, message):

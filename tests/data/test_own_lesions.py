@@ -144,7 +144,7 @@ def test_lesions_without_their_image_are_excluded(tmp_path, image, reason):
 
 
 def test_lesions_of_an_excluded_image_go_with_it(tmp_path):
-    labels = (*LABELS, "c.png,2,K3")
+    labels = (*LABELS, "c.png,unsure,K3")
     catalogue = read(tmp_path, "c.png,mass,benign,20,20,5,5,,,", "c.png,mass,benign,30,20,5,5,,,", labels=labels)
     assert sum(item.rows for item in catalogue.excluded) == 3
 

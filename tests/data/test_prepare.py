@@ -92,6 +92,23 @@ def test_folder_has_what_the_design_says(prepared):
     assert {path.name for path in root.iterdir()} == {"src", "out"}  # no temporary folder left
 
 
+def test_official_labels_are_the_test_tables_unless_the_halves_are_merged(tmp_path):
+    folder = cbis_source(tmp_path / "src")
+    folder.add("P_00000", kind="calcification", half="test", pathology="BENIGN")
+    for number in range(20, 22):
+        folder.add(f"P_{number:05d}", half="test", pathology="MALIGNANT" if number % 2 else "BENIGN")
+    src = folder.write()
+    report = prepare(src, tmp_path / "official", protocol="official")
+    assert samples(tmp_path / "official")["P_00000_LEFT_CC"]["label"] == 0
+    assert report["partitions"]["test"]["positive"] == 1
+    assert "test views malignant by training rows alone: 1" in (tmp_path / "official" / "report.md").read_text()
+    report = prepare(src, tmp_path / "merged", protocol="official", merge_halves=True)
+    assert samples(tmp_path / "merged")["P_00000_LEFT_CC"]["label"] == 1
+    assert report["partitions"]["test"]["positive"] == 2
+    with pytest.raises(UserError, match="--merge-halves goes with --protocol official, not with paper"):
+        prepare(src, tmp_path / "out", merge_halves=True)
+
+
 def test_mask_is_told_from_crop_by_pixels_in_either_order(prepared):
     out = prepared[0] / "out"
     expected = np.zeros(SIZE, bool)

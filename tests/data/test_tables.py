@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.data.tables import _text, can_read_spreadsheets, read_table, whole_number
+from monai_e2e.data.tables import _text, can_read_spreadsheets, read_table
 from monai_e2e.errors import UserError
 
 SPREADSHEETS = Path(__file__).parent / "inbreast"
@@ -85,10 +85,6 @@ def test_cells_become_text_as_a_person_reads_them(cell, text):
     assert _text(cell) == text
 
 
-def test_whole_numbers_of_text_tables_lose_their_zero_too():
-    assert [whole_number(text) for text in ("1.0", "22.00", "1.5", "4a", "")] == ["1", "22", "1.5", "4a", ""]
-
-
 def test_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     assert not can_read_spreadsheets()
@@ -126,6 +122,60 @@ def test_other_files_are_refused(tmp_path, content):
 def test_unusable_headers_are_told_with_what_was_found(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         read_table(write(tmp_path / "t.csv", content), ["image", "patient_id"], advice="Do this")
+
+
+def rows_of(*rows: str, header: str = "image,patient_id,label", end: str = "\n") -> str:
+    return "\n".join([header, *rows]) + end
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            rows_of("a,1,0", 'b,"2,0', "c,3,1"),
+            r't\.csv, row 3: a quote \("\) is stray or never closed.*; correct this row',
+        ),
+        (rows_of("a,1,0", 'b,"2" x,0', "c,3,1"), r"t\.csv, row 3: a quote"),
+        (rows_of("a,1,0", 'b,"2,0', 'c,3",1', "d,4,0"), r't\.csv, row 3: a cell begins with a quote \("\) and goes on'),
+        (rows_of("a,1,0", 'b,"2,0', "c,3,1", 'd,4",0'), r"row 3: a cell begins with a quote .* goes on over 3 lines"),
+        (rows_of("a,1,0", '"b,2,0', 'c,3,"1', "d,4,0"), "row 3: a quote"),
+        (rows_of("a,1,0", 'b,2,"0', 'c",3,1', "d,4,0"), r"row 3: more cells than the header \(5, not 3\): a line end"),
+        (rows_of("a,1,0", "b,2,0c,3,1"), r"row 3: more cells than the header \(5, not 3\)"),
+        (rows_of("a,1,0", "b,2,0", "c,3,0", "d,4", end=""), r"row 5: the file ends here, in mid-row as it seems .*'4'"),
+        (rows_of("a,1,10", "b,2,11", "c,3,12", "d,4,1", end=""), "row 5: the file ends here, in mid-row"),
+        (rows_of("a,1,0", "b,2,0", "c,3,0", "d,4,", end=""), "row 5: the file ends here"),
+        ('image,"patient_id,label\na,1,0\n', 'found: image,"patient_id,label'),
+    ],
+)
+def test_rows_that_were_swallowed_joined_or_cut_are_refused(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
+        read_table(write(tmp_path / "t.csv", content), ["image", "patient_id", "label"])
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        (rows_of('a,"1\n",0', 'b,"2\n",0'), 2),  # CBIS-DDSM's cells end in line breaks
+        (rows_of('a,1,0,"found,\nthen biopsied"', header="image,patient_id,label,comment"), 1),
+        (rows_of('a, "1", 0', 'b 5" x,2,1'), 2),
+        (rows_of("a,1,0,,", "b,2,1,,"), 2),
+        (rows_of("a,1,0", "b,2,1", "c,3,1", "d,4,1", end=""), 4),
+        (rows_of("a,1,10", "b,2,9", "c,3,8", "d,4,7", end=""), 4),
+    ],
+)
+def test_tables_that_only_look_odd_are_read(tmp_path, content, count):
+    table = read_table(write(tmp_path / "t.csv", content), ["image", "patient_id", "label"])
+    assert [values["patient_id"] for _, values in table.rows] == [str(number + 1) for number in range(count)]
+
+
+def test_identifiers_are_cleaned_and_checked(tmp_path):
+    path = write(tmp_path / "t.csv", "image,Patient ID,exam_id\na  b.png,101.0,E\u00a01\nc.png,101,\n")
+    assert read_table(path, ["image", "patient_id"], ["exam_id"]).rows == (
+        (2, {"image": "a  b.png", "patient_id": "101", "exam_id": "E 1"}),
+        (3, {"image": "c.png", "patient_id": "101", "exam_id": ""}),
+    )
+    with pytest.raises(UserError, match="'K1' in row 2 and 'k1' in row 3 differ in case alone"):
+        read_table(write(path, "image,patient_id\na,K1\nb,k1\n"), ["image", "patient_id"])
 
 
 def test_missing_file_is_told(tmp_path):

@@ -19,6 +19,7 @@ from monai_e2e.metrics import (
     write_predictions,
     write_results,
 )
+from monai_e2e.metrics.html_report import format_p
 
 FILES = [
     "calibration.csv",
@@ -67,7 +68,7 @@ def test_points_of_the_curves_give_the_areas_back(tmp_path):
         points = [row for row in csv.DictReader((tmp_path / "pr.csv").open()) if row["level"] == level]
         r, p = ([float(row[key]) for row in points] for key in ("recall", "precision"))
         area = sum((r[i] - r[i + 1]) * p[i] for i in range(len(r) - 1))
-        assert area == pytest.approx(scored[level]["pr_auc"], abs=1e-4)
+        assert area == pytest.approx(scored[level]["average_precision"], abs=1e-4)
         bins = [row for row in csv.DictReader((tmp_path / "calibration.csv").open()) if row["level"] == level]
         assert sum(int(row["n"]) for row in bins) == scored[level]["n"]
 
@@ -154,10 +155,13 @@ def test_threshold_is_chosen_on_validation_predictions_for_each_level(tmp_path):
 
 def test_validation_that_shares_images_or_patients_is_refused(tmp_path):
     path = table(tmp_path / "p.csv", make_rows())
-    with pytest.raises(UserError, match=r"160 images are among those scored too \(P0_LEFT_CC"):
+    with pytest.raises(UserError, match=r"160 images are among those scored too \(P"):
         score(path, threshold_from=path)
     others = [row | {"image": f"V{row['image']}"} for row in make_rows(seed=5)]
-    with pytest.raises(UserError, match=r"validation\.csv: 40 patients are among those scored too \(P0, "):
+    with pytest.raises(UserError, match=r"validation\.csv: 40 patients are among those scored too \(P"):
+        score(path, threshold_from=table(tmp_path / "validation.csv", others))
+    others = [row | {"patient_id": row["patient_id"].lower()} for row in others]
+    with pytest.raises(UserError, match=r"validation\.csv: 40 patients are among those scored too \(P"):
         score(path, threshold_from=table(tmp_path / "validation.csv", others))
 
 
@@ -188,8 +192,23 @@ def test_printed_table_has_the_figures_and_the_notes(tmp_path):
     text = format_scores(scored)
     low, high = scored["image"]["auc_ci_bootstrap"]
     assert f"{scored['image']['auc']:.3f}  {low:.3f} to {high:.3f}" in text
-    assert "per exam against o.csv" in text
+    assert "bootstrap of patients  DeLong, logit scale" in text
+    low, high = scored["comparisons"][0]["exam"]["difference_ci_bootstrap"]
+    assert f"{low:.3f} to {high:.3f} (bootstrap of patients), p " in text  # one exam a patient
+    low, high = scored["comparisons"][0]["image"]["difference_ci_bootstrap"]
+    line = next(line for line in text.splitlines() if line.startswith("per image against o.csv"))
+    assert line.endswith(f", {low:.3f} to {high:.3f} (bootstrap of patients)")  # four images a patient: no test
     assert text.endswith("For research, not for diagnosis.")
+
+
+def test_small_p_values_are_not_zero():
+    assert [format_p(value) for value in (1.0, 0.0123456, 1e-4, 9.9e-5, 0.0)] == [
+        "p 1.0000",
+        "p 0.0123",
+        "p 0.0001",
+        "p < 0.0001",
+        "p < 0.0001",
+    ]
 
 
 def test_perfect_separation_and_equal_scores_are_written_too(tmp_path):

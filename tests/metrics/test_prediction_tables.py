@@ -96,6 +96,8 @@ def test_table_of_the_meta_repository_tells_exam_side_and_view(tmp_path, separat
 
 
 def test_image_of_the_meta_repository_with_another_name_stands_alone(tmp_path):
+    (row,) = read_predictions(write(tmp_path, "image_index,malignant_pred,malignant_label\n92_L,0.4,1\n"))
+    assert (row["patient_id"], row["laterality"], row["view"]) == ("92", "LEFT", "")
     (row,) = read_predictions(write(tmp_path, "image_index,malignant_pred,malignant_label\n20586908,0.4,1\n"))
     assert (row["image"], row["patient_id"], row["laterality"], row["flags"]) == ("20586908", "", "", "")
 

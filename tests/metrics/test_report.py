@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_rows import RESAMPLES, make_rows
 from PIL import Image
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from monai_e2e.errors import UserError
@@ -35,10 +35,10 @@ def test_figures_per_image_are_scikit_learns():
     assert (score["n"], score["positive"], score["patients"]) == (160, 28, 40)
     assert score["auc"] == pytest.approx(roc_auc_score(labels, logits))
     assert score["auc_ci_delong"] == pytest.approx(roc_auc(labels, logits)[1:])
-    assert score["pr_auc"] == pytest.approx(average_precision_score(labels, logits))
+    assert score["average_precision"] == pytest.approx(average_precision_score(labels, logits))
     assert score["brier"] == pytest.approx(brier_score_loss(labels, [row["p_malignant"] for row in rows]))
     assert score["calibration"] == reliability(labels, expit(logits))
-    for name in ("auc", "pr_auc"):
+    for name in ("auc", "average_precision"):
         low, high = score[f"{name}_ci_bootstrap"]
         assert low < score[name] < high
 
@@ -121,8 +121,45 @@ def test_without_patients_there_are_images_alone_and_a_note():
     scored = score_rows(rows, resamples=RESAMPLES)
     assert "breast" not in scored
     assert "exam" not in scored
-    assert scored["image"]["patients"] == len(rows)
-    assert scored["notes"] == ["No patient is known of any image, so there are no scores per breast and per exam."]
+    assert (scored["image"]["patients"], scored["image"]["drawn"]) == (None, "images")
+    (note,) = scored["notes"]
+    assert note.startswith("No patient is known of any image, so there are no scores per breast and per exam, and the")
+    assert "the bootstrap draws images" in note
+    rows = [{**row, "exam_id": row["image"].split("_")[0]} for row in rows]
+    scored = score_rows(rows, resamples=RESAMPLES)
+    assert (scored["image"]["patients"], scored["image"]["drawn"]) == (None, "exams")
+    rows = [{**row, "patient_id": ""} if number < 3 else row for number, row in enumerate(make_rows())]
+    scored = score_rows(rows, resamples=RESAMPLES)
+    assert (scored["image"]["patients"], scored["image"]["drawn"]) == (None, "patients")
+    assert any("3 images without patient" in note and "of its own" in note for note in scored["notes"])
+
+
+def test_neighbouring_probabilities_and_log_odds_are_no_ties():
+    """Of neighbours one column or the other has the digits: small probabilities, or log-odds far out."""
+    small = 1e-9
+    rows = [row | {"label": number % 2} for number, row in enumerate(make_rows()[:8])]
+    for row in rows:
+        p = np.nextafter(small, 1) if row["label"] else small
+        row |= {"p_malignant": float(p), "logit": float(logit(p))}
+    assert len({row["logit"] for row in rows}) == 1
+    scored = score_rows(rows, resamples=RESAMPLES)
+    assert scored["image"]["auc"] == 1
+    assert scored["image"]["average_precision"] == 1
+    for row in rows:
+        row |= {"logit": 40.0 + row["label"], "p_malignant": 1.0}
+    assert score_rows(rows, resamples=RESAMPLES)["image"]["auc"] == 1
+    against = [row | {"p_malignant": 0.5, "logit": 0.0} for row in rows]
+    assert compare_rows(rows, against, resamples=RESAMPLES)["image"]["auc_second"] == 0.5
+
+
+def test_equal_scores_are_told_as_such_and_have_no_bootstrap_interval():
+    rows = [row | {"logit": 0.0, "p_malignant": 0.5} for row in make_rows()]
+    scored = score_rows(rows, resamples=RESAMPLES)
+    assert scored["image"]["auc"] == 0.5
+    assert scored["image"]["auc_ci_bootstrap"] is None
+    assert scored["notes"] == [
+        "All scores are equal: the AUC is one half whatever the images show, and no interval tells more."
+    ]
 
 
 def test_images_without_side_are_no_breasts_but_parts_of_exams():
