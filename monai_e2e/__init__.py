@@ -21,6 +21,7 @@ _MODULES = (
     "inferers",
     "losses",
     "metrics",
+    "models",
     "networks",
     "optimizers",
     "seen",

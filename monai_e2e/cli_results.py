@@ -1,21 +1,58 @@
-"""The commands that turn models and films into results: ``predict``, ``score``, ``forest``."""
+"""The commands that turn models and films into results: ``models``, ``predict``, ``score``, ``forest``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
-from dataclasses import fields
+import textwrap
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from monai_e2e import NOTICE
 from monai_e2e.errors import UserError
 
 
 def add_parsers(commands: Any) -> None:
     """Add the commands to ``monai-e2e``'s subparsers."""
+    _add_models(commands.add_parser("models", help="the trained models that come with the package"))
     _add_predict(commands.add_parser("predict", help="classify mammograms by one model or the mean of several"))
     _add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
     _add_forest(commands.add_parser("forest", help="a random forest on heatmaps, the paper's rival design"))
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "List the trained models that come with the package. Their names go wherever a checkpoint does: `monai-e2e "
+        "predict NAME FILMS OUT`, `--patch_checkpoint NAME`, `--whole_checkpoint NAME`. For research, not for diagnosis."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_models)
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from monai_e2e.models import shipped_models
+
+    models = shipped_models()
+    if arguments.json:
+        print(json.dumps([asdict(model) for model in models], indent=1))
+        return 0
+    for model in models:
+        print(f"{model.name}: {model.kind}")
+        for title, text in (
+            ("result", model.result),
+            ("trained on", model.data),
+            ("never shown", model.never_shown),
+            ("threshold", model.threshold),
+            ("use", model.use),
+            ("licence", model.licence),
+            ("SHA-256", model.sha256),
+        ):
+            if text:
+                print(textwrap.fill(f"{title}: {text}", 110, initial_indent="    ", subsequent_indent="        "))
+    print(NOTICE)
+    return 0
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +64,11 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "For research, not for diagnosis."
     )
     parser.add_argument(
-        "models", nargs="+", type=Path, metavar="MODEL", help="a trained bundle's folder, or a checkpoint (model.pt)"
+        "models",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="a shipped model's name (see `monai-e2e models`), a trained bundle's folder, or a checkpoint (model.pt)",
     )
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG, or prepared folder")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results: new, empty or to be taken up")
@@ -53,7 +94,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--heatmap",
         action="store_true",
         help="write heatmaps of the patch classes and overlays; by a patch classifier among the models, else by the "
-        "bundle ddsm_patch beside the first",
+        "shipped one's own or the bundle ddsm_patch beside the first",
     )
     parser.add_argument("--heatmap-format", choices=["npy", "nifti"], default="npy", help="default: npy")
     parser.add_argument(

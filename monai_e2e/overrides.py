@@ -21,7 +21,6 @@ _PATH = re.compile(r"(_dir|checkpoint)$|^weights$")
 #: What MONAI's parser takes for an expression, a reference and a copy.
 _SPECIAL = ("$", "@", "%")
 _JSON_WORDS = {"true": True, "false": False, "null": None}
-_FROM_CHECKPOINT = ("checkpoint", "checkpoint_or_scratch")
 _UNRESOLVED = (RuntimeError, ValueError, LookupError, SyntaxError)
 
 
@@ -109,7 +108,7 @@ def refuse_without_effect(workflow: ConfigWorkflow, typed: Mapping[str, str]) ->
             raise UserError(f"{key.replace('::', '#')} {value} has no effect: the recipe is '{chosen}'")
         if key in ("patch_checkpoint", "whole_checkpoint") and workflow.run_id == "training":
             weights = workflow.parser.get_parsed_content("weights")
-            if weights not in _FROM_CHECKPOINT:
+            if weights != "checkpoint":
                 raise UserError(
                     f"{key} {value} has no effect with weights '{weights}': pass --weights checkpoint, or leave it out"
                 )

@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_FROM_CHECKPOINT = ("checkpoint", "checkpoint_or_scratch")
-_STARTS = (*_FROM_CHECKPOINT, "scratch", "imagenet")
+_STARTS = ("checkpoint", "scratch", "imagenet")
 
 
 def read_pixel_mean(path: str | Path) -> float:
@@ -59,7 +58,7 @@ def choose_architecture(
         UserError: when the file is there and cannot be read.
     """
     chosen = {key: settings.get(key, default) for key, default in ARCHITECTURE.items()}
-    if weights not in _FROM_CHECKPOINT or checkpoint is None or not Path(checkpoint).is_file():
+    if weights != "checkpoint" or checkpoint is None or not Path(checkpoint).is_file():
         return chosen
     found = read_architecture(checkpoint)
     # None for in_channels means the backbone's own, which the checkpoint has as a number.
@@ -240,9 +239,9 @@ def _both_architectures(network: nn.Module, state: Mapping[str, torch.Tensor]) -
 
 def describe_start(weights: str, checkpoint: str | Path | None = None) -> str:
     """What a training starts from, in words; arguments as of :func:`initialize`."""
-    if weights in _FROM_CHECKPOINT and checkpoint is not None and Path(checkpoint).is_file():
+    if weights == "checkpoint" and checkpoint is not None and Path(checkpoint).is_file():
         return f"checkpoint {checkpoint}"
-    names = {"checkpoint_or_scratch": "scratch", "scratch": "scratch", "imagenet": "ImageNet weights"}
+    names = {"scratch": "scratch", "imagenet": "ImageNet weights"}
     return names.get(weights, f"weights {weights}")
 
 
@@ -261,8 +260,7 @@ def initialize(
 
     Args:
         network: the network, changed in place and returned.
-        weights: ``"checkpoint"`` (required), ``"checkpoint_or_scratch"`` (used if it is there), ``"scratch"``,
-            ``"imagenet"``, or a file or URL of ImageNet weights for the backbone.
+        weights: ``"checkpoint"``, ``"scratch"``, ``"imagenet"``, or a file or URL of ImageNet weights for the backbone.
         checkpoint: the previous step's checkpoint, None where there is no previous step.
         parts: submodules that the checkpoint fills, as in :func:`load_weights`; None for the whole network.
         first: the command that makes the checkpoint, for the message when it is absent.
@@ -274,19 +272,15 @@ def initialize(
     """
     if weights not in _STARTS and not is_url(weights) and not Path(weights).is_file():
         raise UserError(f"weights '{weights}': no such file; give a file, an URL or one of: {', '.join(_STARTS)}")
-    if weights in _FROM_CHECKPOINT and checkpoint is None:
+    if weights == "checkpoint" and checkpoint is None:
         raise UserError(f"weights '{weights}' needs a checkpoint: this training has none before it")
     present = checkpoint is not None and Path(checkpoint).is_file()
     if weights == "checkpoint" and not present:
         raise UserError(
-            f"no checkpoint at {checkpoint}: first run `{first}`, or choose another start by name with "
-            "`--weights imagenet` or `--weights scratch`"
+            f"no checkpoint at {checkpoint}: first run `{first}`, name a checkpoint or a shipped model "
+            "(`monai-e2e models` lists them), or choose another start with `--weights imagenet` or `--weights scratch`"
         )
-    if weights == "checkpoint_or_scratch" and not present:
-        logger.warning(
-            "No checkpoint at %s: training from scratch. To start from it, first run `%s`.", checkpoint, first
-        )
-    elif weights in _FROM_CHECKPOINT:
+    if weights == "checkpoint":
         kept = {name: value.clone() for name, value in network.named_buffers() if name in ("pixel_mean", "threshold")}
         load_weights(network, str(checkpoint), parts)
         for name, value in kept.items():
@@ -297,7 +291,7 @@ def initialize(
     else:
         load_imagenet(network.get_submodule("backbone"), weights)
     if patients is not None:
-        before = read_patients(str(checkpoint)) if weights in _FROM_CHECKPOINT and present else {}
+        before = read_patients(str(checkpoint)) if weights == "checkpoint" and present else {}
         if leaked := set(before.get("training", ())) & set(patients["validation"]):
             logger.warning(
                 "%d of %d validation patients were in the training of %s, so the validation will look too good: train "

@@ -25,6 +25,7 @@ from torch import nn
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
+from monai_e2e.models import find_checkpoint, shipped_model
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.transforms import LoadMammogramd
 
@@ -100,7 +101,8 @@ def load_model(path: str | Path, device: torch.device, src: str | Path, weights_
     """Load a bundle, which runs what its config says, or a checkpoint, which runs nothing.
 
     Args:
-        path: folder of a bundle, which has its checkpoint at ``models/model.pt``, or a checkpoint.
+        path: folder of a bundle, which has its checkpoint at ``models/model.pt``, a checkpoint or the name of a shipped
+            model.
         device: where the network is put.
         src: folder of the films, the ``dataset_dir`` of a bundle.
         weights_only: whether to take the checkpoint alone of a bundle, and not its config.
@@ -108,14 +110,17 @@ def load_model(path: str | Path, device: torch.device, src: str | Path, weights_
     Raises:
         UserError: when there is no such model, or it can't be built or loaded.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     if path.is_dir() and weights_only:
         path = _checkpoint_of(path)
     if path.is_dir():
         return _load_bundle(path, device, src)
     if path.is_file():
         return _load_checkpoint(path, device)
-    raise UserError(f"{path}: no such model; name a bundle's folder, such as bundles/ddsm_whole, or a checkpoint (.pt)")
+    raise UserError(
+        f"{path}: no such model; name a bundle's folder, such as bundles/ddsm_whole, a checkpoint (.pt), or a "
+        "shipped model (`monai-e2e models` lists them)"
+    )
 
 
 def choose_models(
@@ -124,8 +129,8 @@ def choose_models(
     """Load models; sort out those that score films and the one that makes heatmaps.
 
     Args:
-        paths: bundles or checkpoints. Without a patch classifier among them, heatmaps are made by the checkpoint of the
-            trained bundle ``ddsm_patch`` beside the first.
+        paths: bundles, checkpoints or names of shipped models. Without a patch classifier among them, heatmaps are made
+            by the first one's: a shipped model's own, or the trained bundle ``ddsm_patch`` beside it.
         heatmaps: whether they are wanted.
         device: of the networks.
         src: folder of the films.
@@ -144,7 +149,8 @@ def choose_models(
     if len(makers) > 1:
         raise UserError(f"{makers[1].checkpoint} is the second patch classifier: name one for the heatmaps")
     if heatmaps and not makers:
-        beside = _patch_bundle_beside(paths[0])
+        shipped = shipped_model(paths[0])
+        beside = shipped.patch_classifier if shipped is not None else _patch_bundle_beside(paths[0])
         if beside is None:
             raise UserError(
                 f"heatmaps need a patch classifier, and there is no trained bundle ddsm_patch beside {paths[0]}: name "
