@@ -24,8 +24,9 @@ def add_parsers(commands: Any) -> None:
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "List the trained models that come with the package. Their names go wherever a checkpoint does: `monai-e2e "
-        "predict NAME FILMS OUT`, `--patch_checkpoint NAME`, `--whole_checkpoint NAME`. For research, not for diagnosis."
+        "List the trained models that come with the package. Their names go wherever a checkpoint does: "
+        "`monai-e2e predict NAME FILMS OUT`, `--patch_checkpoint NAME`, `--whole_checkpoint NAME`. "
+        "For research, not for diagnosis."
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_models)

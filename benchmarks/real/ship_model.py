@@ -21,8 +21,8 @@ from monai_e2e.seen import describe_patients
 
 
 def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights in half precision; single numbers, such as mean and threshold, stay as they are."""
-    return {key: value.half() if value.is_floating_point() and value.ndim else value for key, value in state.items()}
+    """Kernels in half precision; biases, normalisations, mean and threshold, which take no room, stay as they are."""
+    return {key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()}
 
 
 def main() -> None:

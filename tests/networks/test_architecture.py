@@ -213,10 +213,9 @@ class TestChoice:
     def test_an_absent_file_leaves_it_to_the_recipe(self, tmp_path):
         assert choose_architecture(self.RECIPE, tmp_path / "absent.pt") == self.chosen_from_recipe()
 
-    @pytest.mark.parametrize("weights", ["checkpoint", "checkpoint_or_scratch"])
-    def test_the_checkpoint_wins(self, checkpoint, weights):
+    def test_the_checkpoint_wins(self, checkpoint):
         said = read_architecture(checkpoint)
-        chosen = choose_architecture(self.RECIPE, checkpoint, weights)
+        chosen = choose_architecture(self.RECIPE, checkpoint, "checkpoint")
         assert chosen == {key: said[key] for key in ARCHITECTURE}
         assert (chosen["backbone"], chosen["width"], chosen["top_blocks"]) == ("vgg16", 0.0625, ["FC6", "FC4"])
         assert chosen["heatmap"] == {"pool_size": 2, "max_pool": 2}

@@ -378,32 +378,15 @@ class TestInitialize:
         for part in (str(tmp_path / "model.pt"), f"`{COMMAND}`", "--weights imagenet", "--weights scratch"):
             assert part in str(caught.value)
 
-    def test_checkpoint_or_scratch_takes_the_checkpoint_that_is_there(self, checkpoint):
-        network = initialize(whole_net(2), "checkpoint_or_scratch", checkpoint, {"backbone": "backbone"}, COMMAND)
-        assert same(network.backbone.state_dict(), patch_net(1).backbone.state_dict())
-
-    def test_checkpoint_or_scratch_warns_when_it_starts_from_scratch(self, tmp_path, caplog):
-        network = whole_net(2)
-        before = snapshot(network)
-        with caplog.at_level(logging.WARNING):
-            initialize(network, "checkpoint_or_scratch", tmp_path / "model.pt", {"backbone": "backbone"}, COMMAND)
-        assert same(network.state_dict(), before)
-        assert COMMAND in caplog.text
-
-    def test_checkpoint_or_scratch_refuses_one_that_does_not_fit(self, checkpoint):
-        with pytest.raises(UserError, match="does not fit"):
-            initialize(patch_net(2, width=0.125), "checkpoint_or_scratch", checkpoint, None, COMMAND)
-
     def test_scratch_ignores_the_checkpoint(self, checkpoint):
         network = whole_net(2)
         before = snapshot(network)
         initialize(network, "scratch", checkpoint, {"backbone": "backbone"}, COMMAND)
         assert same(network.state_dict(), before)
 
-    @pytest.mark.parametrize("weights", ["checkpoint", "checkpoint_or_scratch"])
-    def test_first_training_has_no_checkpoint_to_start_from(self, weights):
+    def test_first_training_has_no_checkpoint_to_start_from(self):
         with pytest.raises(UserError, match="none before it"):
-            initialize(patch_net(1), weights, None, None, "")
+            initialize(patch_net(1), "checkpoint", None, None, "")
 
     def test_transfer_keeps_the_mean_of_the_images_that_it_is_trained_on(self, tmp_path):
         """Images are centred by the new data set's mean, so that mean has to be in the checkpoint that is saved."""
