@@ -22,7 +22,9 @@ from monai_e2e.seen import describe_patients
 
 def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Kernels in half precision; biases, normalisations, mean and threshold, which take no room, stay as they are."""
-    return {key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()}
+    return {
+        key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()
+    }
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import importlib
 import io
-import logging
 import random
 import re
 import sys
