@@ -57,7 +57,7 @@ def test_a_folder_of_a_shipped_models_name_comes_first(tmp_path, monkeypatch):
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest():
-    with pytest.raises(UserError, match="'phantom-hole' is neither .*; did you mean 'phantom-whole'"):
+    with pytest.raises(UserError, match=r"'phantom-hole' is neither .*; did you mean 'phantom-whole'"):
         find_checkpoint("phantom-hole")
 
 

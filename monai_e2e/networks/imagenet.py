@@ -54,7 +54,7 @@ def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
     if isinstance(backbone, Backbone):
         first = backbone.get_parameter(f"{backbone.stages['stage1'][0]}.weight")
         with torch.no_grad():
-            first /= torch.tensor(backbone.imagenet_std).view(1, -1, 1, 1)
+            first.div_(torch.tensor(backbone.imagenet_std).view(1, -1, 1, 1))
     logger.info("Backbone starts from %s.", path)
     return backbone
 
