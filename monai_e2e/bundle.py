@@ -19,7 +19,7 @@ from monai.utils import BundlePropertyConfig
 
 from monai_e2e import overrides
 from monai_e2e.errors import UserError, did_you_mean, of_the_system
-from monai_e2e.interrupt import end_on_interrupt
+from monai_e2e.interrupt import STATUS, end_on_interrupt
 from monai_e2e.locking import hold
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def begin() -> None:
         advice = advice if training else "run the same command again"
         end_on_interrupt(advice if os.environ.get("RANK", "0") == "0" else None)
     typed = overrides.typed_overrides(overrides.command_line())
-    _refuse_dangling_references(workflow.parser.get())
     overrides.read_as_typed(workflow, typed)
+    _refuse_dangling_references(workflow.parser.get())
     _refuse_unknown_keys(workflow.parser.get())
     overrides.check_run_id(workflow)
     overrides.refuse_without_effect(workflow, typed)
@@ -214,6 +214,8 @@ def _no_traceback_of_a_mistake(record: logging.LogRecord) -> bool:
 def _one_line_excepthook(
     kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None
 ) -> None:
+    if kind is KeyboardInterrupt and overrides.command_line():
+        os._exit(STATUS)  # it has been told
     mistake = user_error(error)
     if mistake is None:
         sys.__excepthook__(kind, error, traceback)

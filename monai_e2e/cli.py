@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from monai_e2e import __version__
 from monai_e2e.cli_results import add_parsers
 from monai_e2e.errors import UserError, of_the_system
-from monai_e2e.interrupt import end_on_interrupt
+from monai_e2e.interrupt import STATUS, end_on_interrupt
 
 
 def _image_size(text: str) -> tuple[int, int]:
@@ -231,7 +232,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return STATUS
+    except BrokenPipeError:  # who reads it, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest when it ends
+        return 1
     except (UserError, OSError) as error:
         mistake = error if isinstance(error, UserError) else of_the_system(error)
         if mistake is None:

@@ -16,6 +16,8 @@ from monai_e2e.errors import UserError
 #: A process that was killed may leave its loader's processes behind for some seconds, and these its lock.
 _SECONDS_OF_ORPHANS = 30
 
+_held: list[BaseFileLock] = []  # a lock that nothing refers to is released
+
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
@@ -27,15 +29,19 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises:
         UserError: when another process has it, or nothing can be written beside the folder.
     """
-    lock = hold(folder)
+    lock = _acquire(folder)
     try:
         yield
     finally:
         lock.release()
 
 
-def hold(folder: str | Path) -> BaseFileLock:
-    """As :func:`locked`, until the process ends or the lock that it gives is released."""
+def hold(folder: str | Path) -> None:
+    """As :func:`locked`, until the process ends."""
+    _held.append(_acquire(folder))
+
+
+def _acquire(folder: str | Path) -> BaseFileLock:
     place = Path(folder).resolve()
     file = place.with_name(f".{place.name}.lock")
     lock = FileLock(file, timeout=0, thread_local=False, is_singleton=True)

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from monai_e2e.data.datalist import load_datalist, read_datalist
+from monai_e2e.data.folder import is_prepared
 from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import recorded_patients
 from monai_e2e.networks.weights import read_patients
@@ -44,7 +45,9 @@ def describe_patients(prepared_dir: str | Path, fold: int | None = None) -> dict
 
 
 def own_fold(checkpoint: str | Path, prepared_dir: str | Path) -> int | None:
-    """The fold that a checkpoint was trained to be tested on, in a folder that is divided into so many."""
+    """The fold that a checkpoint was trained to be tested on, in a prepared folder that is divided into so many."""
+    if not is_prepared(prepared_dir):
+        return None
     fold, folds = read_patients(checkpoint).get("fold"), read_datalist(prepared_dir).get("folds")
     return fold if fold is not None and folds is not None and fold < folds else None
 
@@ -67,7 +70,7 @@ def check_unseen(
     """Refuse to judge a model by patients that it was trained on; returns the samples as they are.
 
     Args:
-        samples: of a prepared folder, with ``patient_id``.
+        samples: of a prepared folder, with ``patient_id``; those of any other folder have none.
         checkpoint: the model's.
         partition: theirs; of ``training`` nothing is said.
         allow_seen: warn instead.
@@ -76,8 +79,8 @@ def check_unseen(
         UserError: when patients of the samples were in the model's training.
     """
     if partition != "training":
-        record = read_patients(checkpoint)
-        refuse_seen({sample["patient_id"] for sample in samples}, record, str(checkpoint), partition, allow_seen)
+        patients = {sample["patient_id"] for sample in samples if "patient_id" in sample}
+        refuse_seen(patients, read_patients(checkpoint), str(checkpoint), partition, allow_seen)
     return samples
 
 

@@ -1,6 +1,8 @@
 """What the configs rely on: the bundle's own folder, refusal of misspelt keys, a user's mistake as one line."""
 
+import errno
 import json
+import logging
 import os
 import re
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import monai
 import pytest
+import torch
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigWorkflow
 from monai.data import DataLoader, Dataset
@@ -251,6 +254,37 @@ class TestErrors:
             bundle.run()
         assert user_error(caught.value) is None
         assert user_error(None) is None
+
+    @pytest.mark.parametrize(
+        ("error", "message"),
+        [
+            (OSError(errno.ENOSPC, "No space left on device", "run.json"), r"run\.json: No space left on device: free"),
+            (
+                RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "),
+                r"killed by signal: Killed.*num_wo",
+            ),
+            (
+                RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"),
+                r"exited unexpectedly.*--resume true",
+            ),
+            (torch.OutOfMemoryError("CUDA out of memory."), r"smaller --batch_size"),
+        ],
+        ids=["full disk", "killed", "exited", "GPU"],
+    )
+    def test_a_condition_that_a_user_can_mend_is_one_line_in_whatever_wraps_it(self, error, message):
+        try:
+            raise RuntimeError("failed to evaluate") from error
+        except RuntimeError as wrapped:
+            found = str(user_error(wrapped))
+        assert re.search(message, found)
+        assert "\n" not in found
+
+    def test_no_traceback_of_a_mistake_is_logged(self, caplog, monkeypatch):
+        monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])
+        begin()
+        for error in (UserError("a mistake"), ZeroDivisionError("a defect")):
+            logging.getLogger("any").error("Exception", exc_info=error)
+        assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
     def test_after_begin_a_users_mistake_is_one_line_and_a_defect_a_traceback(self, capsys):
         begin()

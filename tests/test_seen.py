@@ -18,7 +18,7 @@ from monai_e2e.networks.architecture import recorded_patients
 from monai_e2e.predict import Options, predict
 from monai_e2e.seen import check_unseen, describe_patients, own_fold
 
-FOLDS, SIZE = 3, (64, 48)
+FOLDS, SIZE = 3, (128, 96)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,15 @@ def test_the_checkpoint_is_plain_tensors_and_has_no_id(models, prepared):
     assert recorded_patients(load_classifier(models[1])) == found
 
 
+def test_a_plain_load_takes_whom_the_file_names_and_keeps_its_own_where_it_names_none(models):
+    fresh = network()
+    fresh.load_state_dict(torch.load(models[1], weights_only=True))
+    assert recorded_patients(fresh) == read_patients(models[1]) != {}
+    fresh.load_state_dict(torch.load(models[None], weights_only=True))
+    assert recorded_patients(fresh) == read_patients(models[1])
+    torch.jit.script(fresh)
+
+
 def test_a_checkpoint_that_says_nothing_loads_and_is_judged_by_anyone(models, prepared):
     assert read_patients(models[None]) == {}
     assert own_fold(models[None], prepared) is None
@@ -127,7 +136,7 @@ def test_prediction_takes_the_models_own_fold_and_refuses_another(models, prepar
     with pytest.raises(UserError, match="were in the training of"):
         predict([models[1]], prepared, tmp_path / "other", Options(workers=0, fold=0))
     with pytest.raises(UserError, match="were in the training of"):
-        predict([models[1], models[0]], prepared, tmp_path / "mean", Options(workers=0))
+        predict([models[0], models[1]], prepared, tmp_path / "mean", Options(workers=0))
     assert not (tmp_path / "other").exists()
 
 

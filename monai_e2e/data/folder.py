@@ -15,13 +15,14 @@ from monai_e2e.errors import UserError
 _ID_KEYS = ("image", "label", "patient_id", "laterality", "view")
 
 
-def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
+def list_mammograms(folder: str | Path, partition: str = "test", fold: int | None = None) -> list[dict]:
     """Images to classify, as the data list of a MONAI data set.
 
     Args:
         folder: a prepared folder, of which one partition is listed with its labels, or any folder, of which
             every DICOM, PNG, TIFF and JPEG file in it and below it is listed.
         partition: partition of a prepared folder.
+        fold: fold that is tested, of one prepared for cross-validation.
 
     Returns:
         Dicts with ``image`` (absolute path) and ``image_id`` (see :func:`find_images`) or, from a prepared folder,
@@ -31,7 +32,7 @@ def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
         UserError: when the folder is absent or holds no image.
     """
     if is_prepared(folder):
-        return [{key: sample[key] for key in _ID_KEYS} for sample in load_datalist(folder, partition)]
+        return [{key: sample[key] for key in _ID_KEYS} for sample in load_datalist(folder, partition, fold=fold)]
     return [{"image": str(path), "image_id": image_id} for image_id, path in find_images(folder).items()]
 
 

@@ -173,11 +173,8 @@ class TrainingCheckpoint:
 
     def _restore(self, path: Path, content: Mapping[str, Any], engine: Engine) -> None:
         for name, thing in self.objects.items():
-            state = content["objects"][name]
-            if isinstance(thing, nn.Module):
-                state = _with_descriptions(thing, state)
             try:
-                thing.load_state_dict(state)
+                thing.load_state_dict(content["objects"][name])
             except UserError:
                 raise
             except UNFIT as error:
@@ -241,11 +238,6 @@ class BestModel:
 def _epoch_of(path: Path) -> int:
     match = re.fullmatch(r"epoch_(\d+)\.pt", path.name)
     return int(match.group(1)) if match else 0
-
-
-def _with_descriptions(network: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state with what the network says of itself, which files of earlier versions lack."""
-    return {**state, **{key: value for key, value in network.state_dict().items() if key in DESCRIPTIONS}}
 
 
 def _check_network(network: nn.Module, state: Mapping[str, torch.Tensor], start: str) -> None:

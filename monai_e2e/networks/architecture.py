@@ -133,6 +133,21 @@ def recorded_patients(network: nn.Module) -> dict[str, Any]:
     return {} if buffer is None else decode_architecture(buffer, "patients")
 
 
+def register_patients(network: nn.Module) -> None:
+    """Give a network the buffer ``patients``: absent until training or a state that is loaded says whom."""
+    network.register_buffer("patients", None)
+    network.register_load_state_dict_pre_hook(_fit_patients)
+
+
+def _fit_patients(network: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: Any) -> None:
+    """A state may have the buffer, of any length, or lack it, as those of earlier versions do."""
+    key, own = f"{prefix}patients", network.patients
+    if key in state:
+        network.register_buffer("patients", torch.empty_like(state[key]))
+    elif isinstance(own, torch.Tensor):
+        state[key] = own
+
+
 def record_patients(network: nn.Module, patients: Mapping[str, Any], before: Mapping[str, Any]) -> None:
     """Let a network remember whom it is trained on, and whom the network before it was."""
     both = {name: sorted({*patients.get(name, ()), *before.get(name, ())}) for name in ("training", "validation")}

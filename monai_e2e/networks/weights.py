@@ -178,9 +178,9 @@ def load_weights(network: Network, path: str | Path, parts: Mapping[str, str] | 
     state = read_state(path)
     wanted = _check_fit(network, path, state, parts)
     own = network.state_dict()
-    network.load_state_dict({**own, **{key: state[source] for key, source in wanted.items()}})
     if parts is None and "patients" in state and hasattr(network, "patients"):
-        network.register_buffer("patients", state["patients"])
+        wanted = {**wanted, "patients": "patients"}
+    network.load_state_dict({**own, **{key: state[source] for key, source in wanted.items()}})
     return network
 
 
