@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from monai_e2e import NOTICE, __version__
-from monai_e2e.data.dicom import DICOM_ERRORS, is_dicom
+from monai_e2e.data.dicom_files import is_dicom, one_file, open_dicom
 from monai_e2e.errors import UserError
 
 if TYPE_CHECKING:
@@ -235,13 +234,9 @@ def _read_header(source: Path, prediction: Mapping[str, Any], keep_identity: boo
             f"give the films as DICOM, or do without DICOM results"
         )
     wanted = [*_REFERENCES, *(_IDENTITY if keep_identity else ())]
-    try:
-        header = pydicom.dcmread(source, stop_before_pixels=True, specific_tags=wanted)
+    with one_file(source, "header not readable"):
+        header = open_dicom(source, wanted)
         elements = {name: header[name] for name in wanted if name in header}
-    except DICOM_ERRORS as error:
-        raise UserError(
-            f"{source}: header not readable ({type(error).__name__}); copy the file again or mend it"
-        ) from error
     for name in _UIDS:
         if name not in elements or not UID(str(elements[name].value)).is_valid:
             state = "invalid" if name in elements and elements[name].value else "missing"

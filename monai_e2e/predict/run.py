@@ -41,6 +41,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from monai_e2e.data import preparation
+from monai_e2e.data.appearance import far_from
 from monai_e2e.data.folder import is_prepared
 from monai_e2e.data.streaming import stream_parallel
 from monai_e2e.errors import UserError
@@ -77,6 +78,7 @@ class Options:
         tta: ``"flips"`` to average each model over four flips, ``None`` for none.
         heatmap: whether to write heatmaps and overlays.
         heatmap_format: ``"npy"`` or ``"nifti"``.
+        any_modality: whether to score, and flag, DICOM files too whose header isn't a mammogram's.
         dicom: whether to write DICOM results of DICOM films.
         keep_identity: whether these name the patient as the films do.
         device: of PyTorch; None: a GPU if there is one.
@@ -92,6 +94,7 @@ class Options:
     tta: str | None = None
     heatmap: bool = False
     heatmap_format: str = "npy"
+    any_modality: bool = False
     dicom: bool = False
     keep_identity: bool = False
     device: str | None = None
@@ -170,6 +173,7 @@ class _Run:
         self.models, self.patch_model = models, patch_model
         self.results, self.options, self.device = results, options, device
         self.name = "+".join(model.name for model in models)
+        self.seen: set[str] = set()
         # The operating point belongs to a model and what it says of a film, not to an average over flips or models.
         log_odds = models[0].threshold if len(models) == 1 and not options.tta else None
         self.threshold = "" if log_odds is None else f"{expit(log_odds):.6f}"
@@ -177,7 +181,11 @@ class _Run:
     def predict(self, films: Sequence[ListedFilm]) -> None:
         """Predict the films batch by batch, with a progress bar on a terminal and now and then a line elsewhere."""
         every = [*self.models, *filter(None, [self.patch_model])]
-        reader = FilmReader([model.preprocessing for model in every], self.options.heatmap or self.options.dicom)
+        reader = FilmReader(
+            [model.preprocessing for model in every],
+            self.options.heatmap or self.options.dicom,
+            self.options.any_modality,
+        )
         worth = min(cpu_count(), _MAX_WORKERS, -(-len(films) // _FILMS_PER_WORKER))
         reading = stream_parallel(reader, films, worth if self.options.workers is None else self.options.workers)
         done, last = 0, time.monotonic()
@@ -225,7 +233,7 @@ class _Run:
             "logit": f"{log_odds:.6f}",
             "threshold": self.threshold,
             "model": self.name,
-            "flags": ";".join([*film.flags, *_size_flags(film, read)]),
+            "flags": ";".join(dict.fromkeys([*film.flags, *read.flags, *self._flags(film, read)])),
         }
         heatmap = None
         if self.patch_model is not None:
@@ -246,6 +254,16 @@ class _Run:
                 self.results.fail(film.image, f"no DICOM results: {reason_of(error, film.path)}")
                 return
         self.results.add({column: "" if value is None else value for column, value in row.items()})
+
+    def _flags(self, film: ListedFilm, read: ReadFilm) -> list[str]:
+        """Flags that only the model, or the films before, show."""
+        mean, again = self.models[0].pixel_mean, read.digest in self.seen
+        self.seen.add(read.digest)
+        return [
+            *_size_flags(film, read),
+            *(["brightness unusual"] if mean is not None and far_from(read.mean, mean) else []),
+            *(["same pixels as another"] if again else []),
+        ]
 
     def _write_heatmap(self, image: str, heatmap: Heatmap) -> None:
         suffix, write = heatmap_writer(heatmap, self.options.heatmap_format)
@@ -268,6 +286,7 @@ def _settings(
         "heatmap_format": options.heatmap_format if options.heatmap else None,
         "dicom": options.dicom,
         "keep_identity": options.keep_identity,
+        "any_modality": options.any_modality or None,
     }
 
 
