@@ -42,7 +42,7 @@ from tqdm import tqdm
 
 from monai_e2e.data import preparation
 from monai_e2e.data.appearance import far_from
-from monai_e2e.data.folder import is_prepared
+from monai_e2e.data.folder import is_prepared, shown
 from monai_e2e.data.streaming import stream_parallel
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
@@ -53,7 +53,7 @@ from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer,
 from monai_e2e.predict.models import Model, choose_device, choose_models
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
 from monai_e2e.predict.reading import FilmReader, ReadFilm, reason_of
-from monai_e2e.predict.result_folder import ResultFolder
+from monai_e2e.predict.result_folder import ResultFolder, file_name
 from monai_e2e.predict.worklist import ListedFilm, list_films, list_prepared
 from monai_e2e.provenance import device_name
 
@@ -148,7 +148,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         films = list_prepared(src, options.partition)
     else:
         films = list_films(src, options.table, [Path(out)], results.finished)
-    facts = {"models_named": [str(path) for path in models], "films": len(films), "device": device_name(device)}
+    facts = {"models_named": [shown(path) for path in models], "films": len(films), "device": device_name(device)}
     results.start(_columns(films), facts)
     run = _Run(scorers, patch_model, results, options, device)
     todo = [film for film in films if film.image not in results.finished]
@@ -240,7 +240,9 @@ class _Run:
             heatmap = make_heatmap(self.patch_model, read.images[-1], self.device, self.options.amp)
             self._write_heatmap(film.image, heatmap)
             overlay = Image.fromarray(draw_overlay(read.film, row, heatmap, read.masks))
-            self.results.write(f"overlays/{film.image}.png", lambda path: overlay.save(path, compress_level=2))
+            self.results.write(
+                f"overlays/{file_name(film.image)}.png", lambda path: overlay.save(path, compress_level=2)
+            )
         if self.options.dicom and film.dicom:
             from monai_e2e.predict.dicom_results import write_dicom_results
 
@@ -248,7 +250,7 @@ class _Run:
             folder = self.results.folder / "dicom"
             try:
                 write_dicom_results(
-                    folder, film.image, row, capture, film.path, keep_identity=self.options.keep_identity
+                    folder, file_name(film.image), row, capture, film.path, self.options.keep_identity, film.number
                 )
             except UserError as error:
                 self.results.fail(film.image, f"no DICOM results: {reason_of(error, film.path)}")
@@ -267,7 +269,7 @@ class _Run:
 
     def _write_heatmap(self, image: str, heatmap: Heatmap) -> None:
         suffix, write = heatmap_writer(heatmap, self.options.heatmap_format)
-        self.results.write(f"heatmaps/{image}{suffix}", write)
+        self.results.write(f"heatmaps/{file_name(image)}{suffix}", write)
         self.results.write("heatmaps/format.json", lambda path: path.write_text(describe_format(heatmap)))
 
 
@@ -278,7 +280,7 @@ def _settings(
     return {
         "models": {model.name: model.digest for model in models},
         "patch_model": None if patch_model is None else {patch_model.name: patch_model.digest},
-        "src": str(src),
+        "src": shown(src),
         "partition": options.partition if prepared else None,
         "table": None if options.table is None else _sha256(Path(options.table)),
         "tta": options.tta,

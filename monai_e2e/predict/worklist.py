@@ -49,6 +49,7 @@ class ListedFilm:
         masks: the lesions' mask files.
         film_size: rows and columns of the original, where ``path`` is a resized copy.
         dicom: whether the file is DICOM.
+        number: its place in the list, from 1.
         flags: what about these facts is missing or odd.
     """
 
@@ -64,6 +65,7 @@ class ListedFilm:
     masks: tuple[str, ...] = ()
     film_size: tuple[int, int] | None = None
     dicom: bool = False
+    number: int = 1
     flags: tuple[str, ...] = ()
 
 
@@ -110,7 +112,10 @@ def list_films(
         UserError: when the folder or the table can't be used, or the table has a word or an image that isn't known.
     """
     found = find_images(folder, without)
-    films = [ListedFilm(image, path, dicom=is_dicom(path)) for image, path in found.items()]
+    films = [
+        ListedFilm(image, path, dicom=is_dicom(path), number=number)
+        for number, (image, path) in enumerate(found.items(), start=1)
+    ]
     headers = dict(zip(found, _read_headers(films), strict=True))
     if table is None:
         listed = _number_films(_without_lesion_images(folder, films, headers), headers, earlier or {})
