@@ -84,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "(default: by the test tables alone, as published figures do)",
     )
     prepare.add_argument("--voi-lut", action="store_true", help="apply the window that a DICOM file carries")
+    prepare.add_argument(
+        "--any-modality", action="store_true", help="take DICOM files too whose header isn't a mammogram's; flagged"
+    )
     prepare.add_argument("--dry-run", action="store_true", help="write the report alone; works without images too")
     prepare.add_argument("--seed", type=int, default=0, help="seed of the division (default: 0)")
     prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
@@ -181,6 +184,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         "folds": arguments.folds,
         "seed": arguments.seed,
         "voi_lut": arguments.voi_lut,
+        "any_modality": arguments.any_modality,
         "workers": arguments.workers,
         "dry_run": arguments.dry_run,
     }

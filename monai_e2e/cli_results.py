@@ -99,6 +99,11 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--heatmap-format", choices=["npy", "nifti"], default="npy", help="default: npy")
     parser.add_argument(
+        "--any-modality",
+        action="store_true",
+        help="score DICOM files too whose header doesn't say that they are mammograms; they are flagged",
+    )
+    parser.add_argument(
         "--dicom", action="store_true", help="write a Secondary Capture and a Structured Report for each DICOM film"
     )
     parser.add_argument(

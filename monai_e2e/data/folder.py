@@ -68,15 +68,20 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
     images = sorted(path for path in map(Path, files) if path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path))
     if not images:
         raise UserError(f"{folder} holds no DICOM, PNG, TIFF or JPEG file ({len(files)} others): name another folder")
-    names = [path.relative_to(root).as_posix() for path in images]
+    names = [shown(path.relative_to(root).as_posix()) for path in images]
     # No other ending is dropped: the file 1.2.840.7 is called after a UID.
     short = [
-        name[: -len(path.suffix)] if path.suffix.lower() in IMAGE_SUFFIXES else name
+        name[: -len(shown(path.suffix))] if path.suffix.lower() in IMAGE_SUFFIXES else name
         for name, path in zip(names, images, strict=True)
     ]
     counts = Counter(short)
     ids = [name if counts[shorter] > 1 else shorter for name, shorter in zip(names, short, strict=True)]
     return dict(zip(ids if len(set(ids)) == len(ids) else names, images, strict=True))
+
+
+def shown(path: str | Path) -> str:
+    """A path as text that can be written: bytes that aren't UTF-8 as ``\\xfc``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _walk(folder: str, left_out: Collection[str], seen: set[tuple[int, int]]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from monai_e2e.data.cbis_files import has_images
 from monai_e2e.data.datalist import PARTITIONS
 from monai_e2e.data.films import FINISHED, FilmTask, lesion_words, prepare_film
 from monai_e2e.data.inbreast import read_inbreast
+from monai_e2e.data.oddities import flag_films
 from monai_e2e.data.own import read_own
 from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.records import Catalogue
@@ -66,6 +67,7 @@ class Settings:
         folds: number of folds with protocol ``"kfold"``.
         seed: of the division.
         voi_lut: whether to apply the films' own window, see :func:`~monai_e2e.data.dicom.read_film`.
+        any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
         workers: processes; None: one per core, at most 8 (each needs about 0.5 GB).
         dry_run: report what would be done from tables and headers, and write no image.
     """
@@ -75,6 +77,7 @@ class Settings:
     folds: int | None = None
     seed: int = 0
     voi_lut: bool = False
+    any_modality: bool = False
     workers: int | None = None
     dry_run: bool = False
 
@@ -245,12 +248,15 @@ def _write(
     earlier = out if (out / FINISHED).is_dir() else None
     size = tuple(settings.image_size)
     tasks = [
-        FilmTask(film, folder, size, settings.voi_lut, earlier) for group in split.partitions.values() for film in group
+        FilmTask(film, folder, size, settings.voi_lut, settings.any_modality, earlier)
+        for group in split.partitions.values()
+        for film in group
     ]
     results = iter(run_parallel(prepare_film, tasks, settings.workers, f"preparing {catalogue.name}"))
     prepared = {name: [next(results) for _ in group] for name, group in split.partitions.items()}
     excluded = catalogue.excluded + split.left_out
     excluded += [problem for group in prepared.values() for film in group for problem in film.excluded]
+    catalogue.notes |= flag_films([film for group in prepared.values() for film in group])
     samples = {name: [film.sample for film in group if film.sample] for name, group in prepared.items()}
     for name, group in samples.items():
         if len({sample["label"] for sample in group}) < 2:

@@ -63,6 +63,12 @@ class Model:
         """Operating point as log-odds of malignant, chosen on validation images; None where there is none."""
         return operating_point(self.network)
 
+    @property
+    def pixel_mean(self) -> float | None:
+        """Mean of its training images, 0…255; None where the network doesn't carry it."""
+        mean = dict(self.network.named_buffers()).get("pixel_mean")
+        return None if mean is None or mean <= 0 else float(mean)
+
     def infer(
         self, images: Sequence[np.ndarray], device: torch.device, amp: bool = False, flips: bool = False
     ) -> torch.Tensor:

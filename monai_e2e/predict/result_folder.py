@@ -7,6 +7,7 @@ was killed, is dropped, and its film is done again.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,25 @@ from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
 from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS
 from monai_e2e.provenance import now, versions
 
+#: Endings of the files that hold a film's results, and the longest part of a path that leaves room for them.
+_ENDINGS = (".png", ".npy", ".nii.gz", ".dcm")
+_LONGEST = 200
 _KIND = "monai-e2e predict"
+
+
+def file_name(image: str) -> str:
+    """The name of a film's other files, without their ending: its id, unless a file system couldn't hold that.
+
+    A part of the path that is too long, and a folder's that ends like a file of results, are shortened and get a hash.
+    """
+    *folders, name = image.split("/")
+    parts = [_changed(part) if part.lower().endswith(_ENDINGS) else part for part in folders] + [name]
+    return "/".join(_changed(part) if len(part.encode()) > _LONGEST else part for part in parts)
+
+
+def _changed(part: str) -> str:
+    data = part.encode()
+    return f"{data[: _LONGEST // 2].decode(errors='ignore')}--{hashlib.sha256(data).hexdigest()[:12]}"
 
 
 class ResultFolder:
@@ -139,7 +158,7 @@ class ResultFolder:
         return list(rows.fieldnames or []), finished
 
     def _append(self, path: Path, row: Sequence[Any]) -> None:
-        with _writing(path), path.open("a", newline="", encoding="utf-8") as file:
+        with _writing(path), path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
             csv.writer(file, lineterminator="\r\n").writerow(row)
 
     def _write_record(self) -> None:
