@@ -70,10 +70,11 @@ def load_datalist(
     """Samples of one partition with absolute paths, checked.
 
     Samples have ``image`` (path), ``label`` (0 or 1), ``patient_id``, ``laterality``, ``view`` (both empty where
-    unknown), ``flags`` (joined by ``;``, see docs/results.md), ``lesions`` (list of ``{mask, type, pathology}``), ``lesions_excluded`` (count of lesions that have no
-    mask here), ``mean`` (of its pixels, 0…255), ``film_size`` (rows and columns of the original) and, where known,
-    ``density`` and ``pixel_spacing`` (mm, rows and columns of the original). ``lesions`` differs in length between
-    samples, so drop it before samples are collated to a batch.
+    unknown), ``flags`` (what is odd about the film, joined by ``;``, see docs/results.md), ``lesions`` (list of
+    ``{mask, type, pathology}``), ``lesions_excluded`` (count of lesions that have no mask here), ``mean`` (of its
+    pixels, 0…255), ``film_size`` (rows and columns of the original) and, where known, ``density`` and
+    ``pixel_spacing`` (mm, rows and columns of the original). ``lesions`` differs in length between samples, so drop it
+    before samples are collated to a batch.
 
     Args:
         prepared_dir: prepared folder.
