@@ -135,6 +135,14 @@ def test_cbis_ddsms_films_are_listed_without_crops_and_masks_and_with_their_plac
     assert f"{len(headers) - len(whole)} crops and masks of lesions are left out" in caplog.text
 
 
+def test_cbis_ddsms_jpeg_release_has_to_be_prepared(films):
+    (films / "csv").mkdir()
+    (films / "csv" / "dicom_info.csv").touch()
+    with pytest.raises(UserError, match="prepare cbis-ddsm"):
+        list_films(films)
+    assert len(list_films(films, table(films, "image,patient_id", "a.dcm,1"))) == 1
+
+
 def test_a_file_listed_twice_is_flagged_in_both_places(films):
     shutil.copy(films / "a.dcm", films / "copy.dcm")
     flags = {film.image: "same instance as another" in film.flags for film in list_films(films)}
