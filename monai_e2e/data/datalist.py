@@ -70,11 +70,12 @@ def load_datalist(
     """Samples of one partition with absolute paths, checked.
 
     Samples have ``image`` (path), ``label`` (0 or 1), ``patient_id``, ``laterality``, ``view`` (both empty where
-    unknown), ``lesions`` (list of ``{mask, type, pathology, drawn_as}``: a path, two words or None where unknown, and
-    what the mask was made from, see :class:`~monai_e2e.data.records.DrawnAs`), ``lesions_excluded`` (count of lesions
-    that have no mask here), ``mean`` (of its pixels, 0…255), ``film_size`` (rows and columns of the original) and,
-    where known, ``density`` and ``pixel_spacing`` (mm, rows and columns of the original). ``lesions`` differs in length
-    between samples, so drop it before samples are collated to a batch.
+    unknown), ``flags`` (what is odd about the image, joined by ``;``, see docs/results.md), ``lesions`` (list of
+    ``{mask, type, pathology, drawn_as}``: a path, two words or None where unknown, and what the mask was made from, see
+    :class:`~monai_e2e.data.records.DrawnAs`), ``lesions_excluded`` (count of lesions that have no mask here), ``mean``
+    (of its pixels, 0…255), ``film_size`` (rows and columns of the original) and, where known, ``density`` and
+    ``pixel_spacing`` (mm, rows and columns of the original). ``lesions`` differs in length between samples, so drop it
+    before samples are collated to a batch.
 
     Args:
         prepared_dir: prepared folder.

@@ -35,7 +35,7 @@ _PROJECTIONS = (
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 #: Words of Photometric Interpretation that a message may repeat, being the standard's own.
 _COLOURS = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
-_MASK = "only two grey values, so a lesion mask and no mammogram; leave it out"
+_MASK = "only two grey values, as a lesion mask has and no mammogram; leave it out"
 #: A picture whose pixels differ by less, on a scale of 0…1, shows nothing; JPEG's noise in black is smaller.
 _LEAST_CONTRAST = 8 / 255
 #: pydicom's plugins in the order of preference: first what is always installed, so that a film reads the same with and

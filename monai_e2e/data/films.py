@@ -22,6 +22,7 @@ from PIL import Image
 
 from monai_e2e.data.appearance import appearance_flags
 from monai_e2e.data.dicom import Film, draw_outline, find_mask, read_film, resize_mammogram, resize_mask, same_aspect
+from monai_e2e.data.dicom_files import one_file
 from monai_e2e.data.headers import Header, read_header
 from monai_e2e.data.pixels import save_grey16
 from monai_e2e.data.records import Excluded, Lesion, Mammogram
@@ -80,11 +81,12 @@ def prepare_film(task: FilmTask) -> PreparedFilm:
             return finished
     mammogram, name = task.mammogram, task.mammogram.image_id
     try:
-        film = read_film(str(mammogram.path), task.voi_lut, task.any_modality)
+        with one_file(str(mammogram.path)):
+            film = read_film(str(mammogram.path), task.voi_lut, task.any_modality)
+            pixels = np.rint(resize_mammogram(film.pixels, task.image_size) * 65535).astype(np.uint16)
     except UserError as error:
         reason = _as_reason("film not usable", error, mammogram.path)
         return PreparedFilm(None, [Excluded(str(mammogram.path), reason, mammogram.rows)])
-    pixels = np.rint(resize_mammogram(film.pixels, task.image_size) * 65535).astype(np.uint16)
     header = read_header(Path(str(mammogram.path)))
     lesions, excluded = [], []
     for number, lesion in enumerate(mammogram.lesions, start=1):

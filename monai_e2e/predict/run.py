@@ -9,9 +9,6 @@ number, and a run that was stopped goes on where it was. In the folder of result
 - ``dicom/<image>_overlay.dcm`` and ``dicom/<image>_report.dcm``, if asked for;
 - ``run.json``, models, settings, versions.
 
-Flags of a row, joined by ``;``:
-
-============================ ================================================================================
 ``side unknown``             neither the table nor the DICOM header says which breast it is
 ``view unknown``             nor which view
 ``other view position XCCL`` a view that is neither CC nor MLO; the models have seen none of it
@@ -22,6 +19,8 @@ Flags of a row, joined by ``;``:
 ``seen in training``         of a patient whose id is one of those that a model was trained on
 ``seen in validation``       or of those that a model was chosen by
 ============================ ================================================================================
+=======
+Flags of a row, joined by ``;``, are listed in docs/results.md.
 """
 
 from __future__ import annotations

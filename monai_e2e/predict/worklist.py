@@ -27,6 +27,8 @@ from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
 
 logger = logging.getLogger(__name__)
 
+#: A table that only CBIS-DDSM's JPEG re-release has.
+_JPEG_RELEASE = "csv/dicom_info.csv"
 _UNKNOWN = ("side unknown", "view unknown")
 _ADVICE = "Write one row per image, for example `image,patient_id` and `2021/0001_rcc.dcm,K-0001`"
 _OPTIONAL_COLUMNS = ("exam_id", "laterality", "view", "label", "density")
@@ -118,6 +120,11 @@ def list_films(
     ]
     headers = dict(zip(found, _read_headers(films), strict=True))
     if table is None:
+        if (Path(folder) / _JPEG_RELEASE).is_file():
+            raise UserError(
+                f"{folder} is the JPEG release of CBIS-DDSM, where films aren't told from crops and masks: prepare it "
+                f"with `monai-e2e prepare cbis-ddsm`, or name the films in a --table"
+            )
         listed = _number_films(_without_lesion_images(folder, films, headers), headers, earlier or {})
     else:
         listed = _join(films, headers, Path(folder), Path(table))

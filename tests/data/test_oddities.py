@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from test_dicom import write_dicom
 
 from monai_e2e.data.appearance import appearance_flags, breast_side, far_from
-from monai_e2e.data.films import PreparedFilm
+from monai_e2e.data.films import FilmTask, PreparedFilm, prepare_film
 from monai_e2e.data.oddities import flag_films
+from monai_e2e.data.records import Laterality, Mammogram, View
 
 
 def breast(side: str = "LEFT") -> np.ndarray:
@@ -72,3 +74,20 @@ def test_films_that_are_alike_and_unusual_are_flagged_and_counted():
 def test_a_half_of_a_set_that_is_far_darker_is_flagged():
     films = [prepared(str(number), mean=(3.7, 58)[number % 2], pixels=str(number)) for number in range(20)]
     assert flag_films(films)["images_flagged_brightness unusual"] >= 10
+
+
+def test_a_prepared_film_has_the_flags_of_its_file_and_finds_them_again(tmp_path):
+    pixels = (breast() * 4000).astype(np.uint16)
+    path = write_dicom(
+        tmp_path / "film.dcm", pixels, ImageLaterality="R", ViewPosition="CC", BreastImplantPresent="YES"
+    )
+    film = Mammogram(path, "1", Laterality.LEFT, View.CC, 0)
+    (tmp_path / "out").mkdir()
+    for name in ("images", ".finished"):
+        (tmp_path / "out" / name).mkdir()
+    task = FilmTask(film, tmp_path / "out", (64, 48), voi_lut=True)
+    first = prepare_film(task)
+    assert first.sample["flags"] == "implant;no window;side differs from header"
+    assert first.pixels
+    assert first.instance
+    assert prepare_film(task) == first

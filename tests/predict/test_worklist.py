@@ -7,7 +7,7 @@ import pytest
 
 from monai_e2e.data import phantom_dataset
 from monai_e2e.data.datalist import load_datalist
-from monai_e2e.data.phantom import write_inbreast
+from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 from monai_e2e.errors import UserError
 from monai_e2e.predict.worklist import list_films, list_prepared
 
@@ -122,3 +122,36 @@ def test_a_prepared_folder_brings_labels_lesions_and_the_originals_size(tmp_path
             assert (film.label, film.film_size) == (sample["label"], tuple(sample["film_size"]))
             found.add(film.lesion_type)
     assert found >= {"calcification", "mass"}
+
+
+def test_cbis_ddsms_films_are_listed_without_crops_and_masks_and_with_their_places(tmp_path, caplog):
+    write_cbis_ddsm(tmp_path / "cbis", patients=2, rows=256)
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in (tmp_path / "cbis").rglob("*.dcm")]
+    whole = [header for header in headers if header.SeriesDescription == "full mammogram images"]
+    found = list_films(tmp_path / "cbis")
+    assert len(found) == len(whole) < len(headers)
+    assert len({film.patient_id for film in found}) == 2
+    assert all(film.laterality and film.view and not film.flags for film in found)
+    assert f"{len(headers) - len(whole)} crops and masks of lesions are left out" in caplog.text
+
+
+def test_cbis_ddsms_jpeg_release_has_to_be_prepared(films):
+    (films / "csv").mkdir()
+    (films / "csv" / "dicom_info.csv").touch()
+    with pytest.raises(UserError, match="prepare cbis-ddsm"):
+        list_films(films)
+    assert len(list_films(films, table(films, "image,patient_id", "a.dcm,1"))) == 1
+
+
+def test_a_file_listed_twice_is_flagged_in_both_places(films):
+    shutil.copy(films / "a.dcm", films / "copy.dcm")
+    flags = {film.image: "same instance as another" in film.flags for film in list_films(films)}
+    assert flags == {"a": True, "b": False, "c": False, "copy": True, "d": False}
+    listed = list_films(films, table(films, "image,patient_id", "a.dcm,1", "copy.dcm,2", "b.dcm,3"))
+    assert ["same instance as another" in film.flags for film in listed] == [True, False, True]
+
+
+def test_a_side_that_the_header_contradicts_is_flagged(films):
+    change(films / "a.dcm", ImageLaterality="L", ViewPosition="CC")
+    (film,) = list_films(films, table(films, "image,patient_id,laterality", "a.dcm,1,R"))
+    assert (film.laterality, film.flags) == ("RIGHT", ("side differs from header",))
