@@ -24,7 +24,7 @@ from monai_e2e.locking import hold
 
 logger = logging.getLogger(__name__)
 
-_LOADER_ENDED = re.compile(r"DataLoader worker \(pid[^)]*\) (is killed by signal: [\w ]+|exited unexpectedly)")
+_LOADER_ENDED = re.compile(r"DataLoader worker \(pid.*?\) (is killed by signal: [\w ]+|exited unexpectedly)")
 _IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (.+)$", re.MULTILINE)
 
 
