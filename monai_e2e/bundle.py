@@ -24,7 +24,7 @@ from monai_e2e.locking import hold
 
 logger = logging.getLogger(__name__)
 
-_LOADER_ENDED = re.compile(r"DataLoader worker \(pid[^)]*\) (is killed by signal: [\w ]+|exited unexpectedly)")
+_LOADER_ENDED = re.compile(r"DataLoader worker \(pid.*?\) (is killed by signal: [\w ]+|exited unexpectedly)")
 _IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (.+)$", re.MULTILINE)
 
 
@@ -157,7 +157,7 @@ def report_best(evaluator: Evaluator, model_dir: str, output_dir: str, start: st
     state = evaluator.state
     if state.best_metric_epoch < 1:
         logger.warning(
-            "No model: none of the validations gave a finite %s. The network started from %s. To watch the curves: "
+            "No model: no validation gave a finite %s. The network started from %s. To watch the curves: "
             "tensorboard --logdir %s",
             state.key_metric_name,
             start,

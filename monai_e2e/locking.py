@@ -13,6 +13,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from monai_e2e.errors import UserError
 
+#: Name of the file of a folder beside which nothing can be written.
+INSIDE = ".lock"
 #: A process that was killed may leave its loader's processes behind for some seconds, and these its lock.
 _SECONDS_OF_ORPHANS = 30
 
@@ -23,11 +25,12 @@ _held: list[BaseFileLock] = []  # a lock that nothing refers to is released
 def locked(folder: str | Path) -> Iterator[None]:
     """Keep other processes out of a folder, which need not exist, for as long as the block takes.
 
-    The lock is the system's own, on ``.<name>.lock`` beside the folder: it ends with the process, however that ends. A
-    process may lock a folder that it has locked already.
+    The lock is the system's own, on ``.<name>.lock`` beside the folder, or on ``.lock`` in it where that is the only
+    place to write, as in a container: it ends with the process, however that ends. A process may lock a folder that it
+    has locked already.
 
     Raises:
-        UserError: when another process has it, or nothing can be written beside the folder.
+        UserError: when another process has it, or nothing can be written there.
     """
     lock = _acquire(folder)
     try:
@@ -42,8 +45,7 @@ def hold(folder: str | Path) -> None:
 
 
 def _acquire(folder: str | Path) -> BaseFileLock:
-    place = Path(folder).resolve()
-    file = place.with_name(f".{place.name}.lock")
+    file = _file_of(Path(folder).resolve())
     lock = FileLock(file, timeout=0, thread_local=False, is_singleton=True)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,12 @@ def _acquire(folder: str | Path) -> BaseFileLock:
     with suppress(OSError):  # on Windows nobody may write to a file that is locked
         file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
     return lock
+
+
+def _file_of(folder: Path) -> Path:
+    if folder.is_dir() and not os.access(folder.parent, os.W_OK):
+        return folder / INSIDE
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _owner(file: Path) -> int | None:

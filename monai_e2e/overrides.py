@@ -134,7 +134,7 @@ def _check_expression(workflow: ConfigWorkflow, key: str, text: str) -> None:
 
 
 def _acts(value: object) -> bool:
-    """Whether a part of a config is an expression or a list of them."""
+    """Whether a part of a config is an expression, or a list of expressions and components."""
     if isinstance(value, list):
-        return bool(value) and all(_acts(item) for item in value)
+        return bool(value) and all(_acts(item) or (isinstance(item, Mapping) and "_target_" in item) for item in value)
     return isinstance(value, str) and value.startswith(_SPECIAL)

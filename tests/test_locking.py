@@ -1,5 +1,6 @@
 """Two processes don't write to one folder; a dead one's lock is nobody's."""
 
+import os
 import subprocess
 import sys
 import time
@@ -47,6 +48,13 @@ def test_a_process_may_lock_its_own_folder_again(tmp_path):
     with locked(tmp_path / "out"), locked(tmp_path / "out"):
         pass
     assert not (tmp_path / "out").exists()
+
+
+def test_where_a_folder_is_the_only_place_to_write_the_lock_is_in_it(tmp_path, monkeypatch):
+    (tmp_path / "mount").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with locked(tmp_path / "mount"):
+        assert [entry.name for entry in tmp_path.rglob("*")] == ["mount", ".lock"]
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):

@@ -17,6 +17,7 @@ from typing import Any
 
 from monai_e2e.checkpoint_files import write_text_atomically
 from monai_e2e.errors import UserError
+from monai_e2e.locking import INSIDE
 from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
 from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS
 from monai_e2e.provenance import now, versions
@@ -126,7 +127,7 @@ class ResultFolder:
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(f"{self.folder} is a file: name a new or empty folder for the results")
         if not path.is_file():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            if self.folder.is_dir() and any(entry.name != INSIDE for entry in self.folder.iterdir()):
                 raise UserError(f"{self.folder} holds other files and no run.json: name a new or empty folder")
             return
         try:
