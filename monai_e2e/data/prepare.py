@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from monai_e2e.data.inbreast import read_inbreast
 from monai_e2e.data.own import read_own
 from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.records import Catalogue
-from monai_e2e.data.report import make_report, write_report
+from monai_e2e.data.report import make_report, mean_words, write_report
 from monai_e2e.data.splits import (
     CBIS_PROTOCOLS,
     INBREAST_PROTOCOLS,
@@ -221,6 +221,7 @@ def _prepare(
     if settings.dry_run:
         return _report_dry_run(catalogue, divide, Path(src), out, datalist, settings, began)
     split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
+    _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
     folder = out.with_name(f".{out.name}.partial")
     for name in ("images", "masks", FINISHED):
         _make_folder(folder / name)
@@ -234,14 +235,12 @@ def _prepare(
     excluded = catalogue.excluded + split.left_out
     excluded += [problem for group in prepared.values() for film in group for problem in film.excluded]
     samples = {name: [film.sample for film in group if film.sample] for name, group in prepared.items()}
-    for name, group in samples.items():
-        if len({sample["label"] for sample in group}) < 2:
-            raise UserError(f"partition {name} has {len(group)} image(s) and not both classes; add data")
-        for sample in group:
-            if split.folds is not None:
-                sample["fold"] = split.fold_of[sample["patient_id"]]
-    datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)
+    _check_classes({name: [sample["label"] for sample in group] for name, group in samples.items()})
+    if samples["training"]:
+        datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)
     if split.folds is not None:
+        for sample in (sample for group in samples.values() for sample in group):
+            sample["fold"] = split.fold_of[sample["patient_id"]]
         datalist["folds"] = split.folds
     datalist |= {name: samples[name] for name in PARTITIONS}
     _remove_others(folder, [sample for group in samples.values() for sample in group])
@@ -258,8 +257,21 @@ def _prepare(
             counts["positive"],
             classes[1],
         )
-    logger.info("pixel mean %.2f; %d exclusions, see %s", report["pixel_mean"], len(excluded), out / "excluded.csv")
+    logger.info("%s; %d exclusions, see %s", mean_words(report["pixel_mean"]), len(excluded), out / "excluded.csv")
     return report
+
+
+def _check_classes(labels: Mapping[str, Sequence[int]]) -> None:
+    """Raise :class:`UserError` unless each partition has both classes, or all images are for testing alone."""
+    if labels.get("test") and not labels.get("training") and not labels.get("validation"):
+        return  # another group's model is to be tested on them, perhaps on one class
+    for name in PARTITIONS:
+        own = labels.get(name, ())
+        if len(set(own)) < 2:
+            raise UserError(
+                f"partition {name} has {len(own)} image(s) and not both classes; add data, or name all images of your "
+                "own 'test' in a column partition, to test on them alone"
+            )
 
 
 def _report_dry_run(
@@ -276,6 +288,7 @@ def _report_dry_run(
     if catalogue.tables["patients"] is not None:
         split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
         excluded += split.left_out
+        _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
     for name in PARTITIONS:
         datalist[name] = [
             {
