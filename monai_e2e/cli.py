@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from monai_e2e import __version__
 from monai_e2e.cli_results import add_parsers
 from monai_e2e.errors import UserError
+
+#: Exit status of a program whose output's reader has ended: 128 and the number of SIGPIPE.
+_READER_LEFT = 141
 
 
 def _image_size(text: str) -> tuple[int, int]:
@@ -217,6 +221,16 @@ def _convert_keras(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _reader_left() -> bool:
+    """Whether nobody reads the output any more, as with ``| head``; what is left of it then goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some films failed."""
     arguments = _parser().parse_args(argv)
@@ -224,7 +238,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        return _READER_LEFT if _reader_left() else status
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return _READER_LEFT
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
