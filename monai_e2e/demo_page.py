@@ -31,12 +31,12 @@ pre {{ background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .75rem;
 <p class="notice"><strong>Phantoms.</strong> Every image here was drawn by a program. The figures show that the pipeline
 works, and say nothing of how it does on patients. For research, not for diagnosis.</p>
 <h2>Results on the held-out test patients</h2>
-<table><tr><th>Network</th><th>Measure</th><th>Value</th><th>Data</th></tr>{rows}</table>
-<p>Intervals: 95 %, bootstrap of patients. Whole-image networks were trained with {seeds} seeds; the row from scratch
-had the same images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC; no choice
-within the run looks at the test patients. The random forest on heatmaps is the rival of the paper's Appendix 1.
-The whole run took {minutes:.1f} minutes. More of the first whole-image network: <a href="{report}">its report</a>,
-<a href="flips/overlays">a picture of each test film</a>.</p>
+<table><tr><th>Network</th><th>Measure</th><th>Value (95 % interval)</th><th>Data</th></tr>{rows}</table>
+<p>All intervals are of the bootstrap of patients. Whole-image networks were trained with {seeds} seeds; the row from
+scratch had the same images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC;
+no choice within the run looks at the test patients. The random forest on heatmaps is the rival of the paper's
+Appendix 1. The whole run took {minutes:.1f} minutes. More of the first whole-image network: <a href="{report}">its
+report</a>, <a href="flips/overlays">a picture of each test film</a>.</p>
 <h2>ROC curve of the whole-image classifier</h2><img alt="ROC curve" style="max-width: 28rem" src="{roc}">
 <h2>Three test images</h2>
 <p>Left: the film, with its annotated lesion outlined (red malignant, green benign). Right: what the patch classifier,

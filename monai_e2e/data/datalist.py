@@ -12,13 +12,57 @@ from monai_e2e.errors import UserError
 
 PARTITIONS = ("training", "validation", "test")
 _PREPARE = "run `monai-e2e prepare cbis-ddsm SRC OUT` or `monai-e2e prepare inbreast SRC OUT`"
+#: Characters of a schema's message, which quotes what it found.
+_MESSAGE = 200
+_PATH = {"type": "string", "minLength": 1, "maxLength": 1000}
+_WORD = {"type": ["string", "null"]}
+_LESION = {
+    "type": "object",
+    "required": ["mask"],
+    "properties": {"mask": _PATH, "type": _WORD, "pathology": _WORD, "drawn_as": _WORD},
+}
+_SAMPLE = {
+    "type": "object",
+    "required": ["image", "label", "patient_id", "lesions"],
+    "properties": {
+        "image": _PATH,
+        "label": {"enum": [0, 1]},
+        "patient_id": {"type": "string", "minLength": 1},
+        "laterality": {"type": "string"},
+        "view": {"type": "string"},
+        "lesions": {"type": "array", "items": _LESION},
+        "lesions_excluded": {"type": "integer"},
+        "density": {"type": ["integer", "null"]},
+        "mean": {"type": "number", "minimum": 0, "maximum": 255},
+        "fold": {"type": "integer", "minimum": 0},
+        "film_size": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
+    },
+}
+#: What a data list must have, as a JSON schema; other keys are allowed.
+_SCHEMA = {
+    "type": "object",
+    "required": ["image_size", "pixel_mean", *PARTITIONS],
+    "properties": {
+        "image_size": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1, "maximum": 65535},
+            "minItems": 2,
+            "maxItems": 2,
+        },
+        "pixel_mean": {"type": ["number", "null"], "minimum": 0, "maximum": 255},
+        "folds": {"type": "integer", "minimum": 3},
+        "voi_lut": {"type": "boolean"},
+        **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
+    },
+}
 
 
 def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
     """The data list of a prepared folder as it is on disk.
 
     Raises:
-        UserError: when the folder is missing, wasn't prepared, or its list lacks a needed key.
+        UserError: when the folder is missing, wasn't prepared, or its list lacks a needed key or has a value of
+            another type.
     """
     folder = Path(prepared_dir)
     if not folder.is_dir():
@@ -30,11 +74,22 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
         datalist = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}); {_PREPARE} again") from error
-    keys = ("image_size", "pixel_mean", *PARTITIONS)
-    missing = [key for key in keys if key not in datalist] if isinstance(datalist, dict) else keys
-    if missing:
-        raise UserError(f"{path}: {', '.join(missing)} missing; {_PREPARE} again")
+    except RecursionError:
+        raise UserError(f"{path}: not readable as JSON (nested too deeply); {_PREPARE} again") from None
+    _check(datalist, path)
     return datalist
+
+
+def _check(datalist: Any, path: Path) -> None:
+    """Raise :class:`UserError` unless the data list has what :data:`_SCHEMA` wants."""
+    from jsonschema import Draft202012Validator  # a quarter of a second that worker processes needn't pay
+
+    # The first one: a damaged list may have thousands.
+    error = next(Draft202012Validator(_SCHEMA).iter_errors(datalist), None)
+    if error is not None:
+        place = error.json_path.removeprefix("$").removeprefix(".") or "the file"
+        message = error.message if len(error.message) <= _MESSAGE else f"{error.message[:_MESSAGE]} …"
+        raise UserError(f"{path}: {place}: {message}; {_PREPARE} again")
 
 
 def pixel_mean(prepared_dir: str | Path, fold: int | None = None) -> float:
@@ -45,13 +100,16 @@ def pixel_mean(prepared_dir: str | Path, fold: int | None = None) -> float:
         fold: the fold that is tested, in a folder prepared for cross-validation; None: as the data list says.
 
     Raises:
-        UserError: when the folder isn't a prepared one or has no such fold.
+        UserError: when the folder isn't a prepared one, has no such fold or no training images.
     """
     datalist = read_datalist(prepared_dir)
-    if fold is None:
-        return float(datalist["pixel_mean"])
-    means = [sample["mean"] for sample in _arranged(datalist, fold, prepared_dir)["training"]]
-    return round(sum(means) / len(means), 4)
+    mean = datalist["pixel_mean"]
+    if fold is not None:
+        means = [sample.get("mean") for sample in _arranged(datalist, fold, prepared_dir)["training"]]
+        mean = None if None in means or not means else round(sum(means) / len(means), 4)
+    if mean is None:
+        raise UserError(f"{prepared_dir}: no training images and so no pixel mean; prepare a folder to train on")
+    return float(mean)
 
 
 def preparation(prepared_dir: str | Path) -> dict[str, Any]:
@@ -85,7 +143,8 @@ def load_datalist(
 
     Raises:
         UserError: when the folder isn't a prepared one, its size is another, a patient is in two partitions, the
-            partition has one class only, it has no such fold, or a file is absent or outside the folder.
+            partition is empty or, unless it is the test partition, of one class, it has no such fold, or a file is
+            absent or outside the folder.
     """
     if partition not in PARTITIONS:
         raise UserError(f"partition {partition!r}: choose one of {', '.join(PARTITIONS)}")
@@ -96,16 +155,15 @@ def load_datalist(
             f"{prepared_dir}: prepared at {_times(prepared_size)}, this config wants {_times(image_size)}: prepare "
             f"again with --image-size or pass --image_size '{json.dumps(prepared_size, separators=(',', ':'))}'"
         )
-    try:
-        if fold is not None:
-            datalist = _arranged(datalist, fold, prepared_dir)
-        check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})
-        root = Path(prepared_dir).resolve()
-        samples = [_absolute(sample, root) for sample in datalist[partition]]
-        labels = {sample["label"] for sample in samples}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{prepared_dir}: a sample of datalist.json lacks {error}; {_PREPARE} again") from error
-    if labels != {0, 1}:
+    if fold is not None:
+        datalist = _arranged(datalist, fold, prepared_dir)
+    check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})
+    root = Path(prepared_dir).resolve()
+    samples = [_absolute(sample, root) for sample in datalist[partition]]
+    labels = {sample["label"] for sample in samples}
+    if not samples:
+        raise UserError(f"{prepared_dir}: partition {partition} has no images; prepare a folder that has some")
+    if partition != "test" and labels != {0, 1}:
         raise UserError(
             f"{prepared_dir}: partition {partition} has labels {sorted(labels)}, but 0 and 1 are both needed; "
             f"prepare more data"
@@ -124,21 +182,28 @@ def _arranged(datalist: dict[str, Any], fold: int, prepared_dir: str | Path) -> 
         raise UserError(f"fold {fold}: {prepared_dir} has folds 0 to {folds - 1}")
     partitions: dict[str, list[dict[str, Any]]] = {name: [] for name in PARTITIONS}
     for sample in sorted((s for name in PARTITIONS for s in datalist[name]), key=lambda sample: sample["image"]):
+        if not 0 <= sample.get("fold", -1) < folds:
+            raise UserError(f"{prepared_dir}: image {sample['image']} has none of the {folds} folds; {_PREPARE} again")
         partitions[partition_of_fold(sample["fold"], fold, folds)].append(sample)
     return datalist | partitions
 
 
 def _absolute(sample: dict[str, Any], root: Path) -> dict[str, Any]:
     lesions = [{**lesion, "mask": _inside(lesion["mask"], root)} for lesion in sample["lesions"]]
-    return {**sample, "image": _inside(sample["image"], root), "lesions": lesions}
+    return {"laterality": "", "view": "", **sample, "image": _inside(sample["image"], root), "lesions": lesions}
 
 
 def _inside(relative: str, root: Path) -> str:
     """Absolute path of a file of the prepared folder; refuses paths that lead out of it."""
-    path = (root / relative).resolve()
+    try:
+        path = (root / relative).resolve()
+        there = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, half a character, links in a circle
+        message = f"{root / 'datalist.json'}: {relative[:100]!r} is no usable path ({type(error).__name__})"
+        raise UserError(f"{message}; {_PREPARE} again") from error
     if not path.is_relative_to(root):
         raise UserError(f"{root / 'datalist.json'}: {relative} leads out of the folder; {_PREPARE} again")
-    if not path.is_file():
+    if not there:
         raise UserError(f"{path}: absent though datalist.json names it; {_PREPARE} again")
     return str(path)
 

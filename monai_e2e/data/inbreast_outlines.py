@@ -30,7 +30,10 @@ _OUTLINE_ERRORS = (
     KeyError,
     TypeError,
     AttributeError,
+    RecursionError,
 )
+#: Characters of an outline's name that are told.
+_NAME = 40
 
 
 def read_outlines(path: Path | None, catalogue: Catalogue, notes: Counter[str]) -> tuple[Lesion, ...]:
@@ -47,7 +50,7 @@ def read_outlines(path: Path | None, catalogue: Catalogue, notes: Counter[str]) 
     lesions: list[Lesion] = []
     for place, roi in enumerate(rois, start=1):
         try:
-            name = " ".join(str(roi.get("Name", "")).lower().split())
+            name = " ".join(str(roi.get("Name", "")).lower().split())[:_NAME]
             points = _points(roi["Point_px"])
         except _OUTLINE_ERRORS as error:
             reason = f"outline not readable: film kept without this lesion ({type(error).__name__})"

@@ -101,7 +101,7 @@ def read_own(src: str | Path, labels: str | Path, lesions: str | Path | None = N
 
     Raises:
         UserError: when the folder, a table or a needed column is missing, a partition isn't known or stands in
-            some rows only, no row can be used, or all usable rows have the same label.
+            some rows only, no row can be used, or all usable rows have the same label and are not all for testing.
     """
     src, labels = Path(src), Path(labels)
     if not src.is_dir():
@@ -211,7 +211,7 @@ def _check_partitions(labels: Path, cells: list[tuple[int, str]]) -> None:
 
 def _check_labels(labels: Path, mammograms: list[Mammogram], excluded: list[Excluded]) -> None:
     found = {mammogram.label for mammogram in mammograms}
-    if len(found) == 2:
+    if len(found) == 2 or (found and all(mammogram.partition == "test" for mammogram in mammograms)):
         return
     reasons = Counter(item.reason for item in excluded).most_common(3)
     why = "; ".join(f"{count} × {reason}" for reason, count in reasons)
@@ -219,7 +219,8 @@ def _check_labels(labels: Path, mammograms: list[Mammogram], excluded: list[Excl
         raise UserError(f"{labels}: no usable row ({why or 'the table is empty'}); correct the table")
     raise UserError(
         f"{labels}: all {len(mammograms)} usable images have label {found.pop()}, but 0 and 1 are both needed"
-        f"{f' (left out: {why})' if why else ''}; add images of the other class"
+        f"{f' (left out: {why})' if why else ''}; add images of the other class, "
+        "or name all of them 'test' in a column partition, to test on them alone"
     )
 
 

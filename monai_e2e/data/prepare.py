@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from monai_e2e.data.oddities import flag_films
 from monai_e2e.data.own import read_own
 from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.records import Catalogue
-from monai_e2e.data.report import make_report, write_report
+from monai_e2e.data.report import make_report, mean_words, write_report
 from monai_e2e.data.splits import (
     CBIS_PROTOCOLS,
     INBREAST_PROTOCOLS,
@@ -228,6 +228,7 @@ def _prepare(
         return _report_dry_run(catalogue, divide, Path(src), out, datalist, settings, began)
     split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
     datalist["protocol"] = _GIVEN if split.given else settings.protocol
+    _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
     with locked(out):
         return _write(catalogue, split, Path(src), out, datalist, settings, began)
 
@@ -258,14 +259,12 @@ def _write(
     excluded += [problem for group in prepared.values() for film in group for problem in film.excluded]
     catalogue.notes |= flag_films([film for group in prepared.values() for film in group])
     samples = {name: [film.sample for film in group if film.sample] for name, group in prepared.items()}
-    for name, group in samples.items():
-        if len({sample["label"] for sample in group}) < 2:
-            raise UserError(f"partition {name} has {len(group)} image(s) and not both classes; add data")
-        for sample in group:
-            if split.folds is not None:
-                sample["fold"] = split.fold_of[sample["patient_id"]]
-    datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)
+    _check_classes({name: [sample["label"] for sample in group] for name, group in samples.items()})
+    if samples["training"]:
+        datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)
     if split.folds is not None:
+        for sample in (sample for group in samples.values() for sample in group):
+            sample["fold"] = split.fold_of[sample["patient_id"]]
         datalist["folds"] = split.folds
     datalist |= {name: samples[name] for name in PARTITIONS}
     _remove_others(folder, [sample for group in samples.values() for sample in group])
@@ -282,8 +281,21 @@ def _write(
             counts["positive"],
             datalist["classes"][1],
         )
-    logger.info("pixel mean %.2f; %d exclusions, see %s", report["pixel_mean"], len(excluded), out / "excluded.csv")
+    logger.info("%s; %d exclusions, see %s", mean_words(report["pixel_mean"]), len(excluded), out / "excluded.csv")
     return report
+
+
+def _check_classes(labels: Mapping[str, Sequence[int]]) -> None:
+    """Raise :class:`UserError` unless each partition has both classes, or all images are for testing alone."""
+    if labels.get("test") and not labels.get("training") and not labels.get("validation"):
+        return  # another group's model is to be tested on them, perhaps on one class
+    for name in PARTITIONS:
+        own = labels.get(name, ())
+        if len(set(own)) < 2:
+            raise UserError(
+                f"partition {name} has {len(own)} image(s) and not both classes; add data, or name all images of your "
+                "own 'test' in a column partition, to test on them alone"
+            )
 
 
 def _report_dry_run(
@@ -301,6 +313,7 @@ def _report_dry_run(
         split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
         excluded += split.left_out
         datalist["protocol"] = _GIVEN if split.given else settings.protocol
+        _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
     for name in PARTITIONS:
         datalist[name] = [
             {

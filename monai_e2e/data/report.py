@@ -13,6 +13,7 @@ from typing import Any
 
 from monai_e2e.data.datalist import PARTITIONS
 from monai_e2e.data.records import Catalogue, Excluded
+from monai_e2e.data.tables import guarded_cell
 
 
 def make_report(
@@ -79,7 +80,7 @@ def write_report(folder: Path, report: dict[str, Any], excluded: Sequence[Exclud
             path, reason = exclusion.path, exclusion.reason
             for prefix in prefixes:
                 path, reason = path.removeprefix(prefix), reason.replace(prefix, "")
-            writer.writerow((path, reason, exclusion.rows))
+            writer.writerow((guarded_cell(path), guarded_cell(reason), exclusion.rows))
     (folder / "report.md").write_text(format_report(report), encoding="utf-8")
 
 
@@ -88,7 +89,7 @@ def format_report(report: dict[str, Any]) -> str:
     rows, columns = report["image_size"]
     tables = report["tables"]
     folds = f", {report['folds']} folds (below: fold 0 tested)" if "folds" in report else ""
-    mean = "images not read" if report["dry_run"] else f"pixel mean {report['pixel_mean']:.2f} of 255 (training)"
+    mean = "images not read" if report["dry_run"] else mean_words(report["pixel_mean"])
     lesion_rows = f"; {tables['lesion_rows']} of the rows are lesions" if "lesion_rows" in tables else ""
     lines = [
         f"# {report['name']}: protocol {report['protocol']}, seed {report['seed']}{folds}",
@@ -128,6 +129,11 @@ def format_report(report: dict[str, Any]) -> str:
         lines += [f"- {kind.replace('_', ' ')}: {count}" for kind, count in report[key].items()] or ["- nothing"]
     lines += ["", "Made with " + ", ".join(f"{name} {number}" for name, number in report["versions"].items()) + "."]
     return "\n".join(lines) + "\n"
+
+
+def mean_words(pixel_mean: float | None) -> str:
+    """The mean of the training partition's pixels as people read it."""
+    return "no training images" if pixel_mean is None else f"pixel mean {pixel_mean:.2f} of 255 (training)"
 
 
 def _count(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:

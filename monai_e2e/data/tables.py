@@ -36,6 +36,10 @@ _PATIENT = "patientid"
 _IDENTIFIERS = (_PATIENT, "examid")
 
 
+#: How cells begin that spreadsheet programs run as formulas.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
 @dataclass(frozen=True)
 class _Grid:
     """The cells of a text read with one delimiter, or of a sheet, which has none.
@@ -111,6 +115,27 @@ def can_read_spreadsheets() -> bool:
     try:
         import python_calamine  # noqa: F401
     except ImportError:
+        return False
+    return True
+
+
+def guarded_cell(value: Any) -> Any:
+    """A CSV cell that no spreadsheet program runs: text such as ``=1+1`` gets an apostrophe before it.
+
+    Numbers stay. :func:`read_table` and :func:`unguarded_cell` take the apostrophe away again.
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value) else value
+
+
+def unguarded_cell(text: str) -> str:
+    """The text that :func:`guarded_cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
         return False
     return True
 
@@ -203,7 +228,7 @@ def _separated(text: str, delimiter: str) -> _Grid:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            rows.append([cell.strip() for cell in row])
+            rows.append([unguarded_cell(cell.strip()) for cell in row])
     except csv.Error as error:
         problem = f'a quote (") is stray or never closed, or a cell is too long ({error})'
     return _Grid(rows, delimiter, problem, open_end=not text.endswith(("\n", "\r")))

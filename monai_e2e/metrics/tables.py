@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from monai_e2e.data.identifiers import whole_number
 from monai_e2e.data.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.records import View
-from monai_e2e.data.tables import Table, read_table
+from monai_e2e.data.tables import Table, guarded_cell, read_table
 from monai_e2e.errors import UserError
 
 #: Columns of ``predictions.csv``, one row per image.
@@ -50,7 +50,10 @@ _IMAGE_INDEX = re.compile(r"(.+)_([LR])(?:[_-](CC|MLO))?", re.IGNORECASE)
 
 
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Write rows as CSV; columns are by default the keys of the first row, None is empty and floats have 6 decimals."""
+    """Write rows as CSV; columns are by default the keys of the first row, None is empty and floats have 6 decimals.
+
+    Text that a spreadsheet program would run is guarded, see :func:`~monai_e2e.data.tables.guarded_cell`.
+    """
     path = Path(path)
     columns = list(columns if columns is not None else rows[0] if rows else [])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,4 +228,4 @@ def _precise(value: Any) -> Any:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6f}"
-    return "" if value is None else value
+    return "" if value is None else guarded_cell(value)

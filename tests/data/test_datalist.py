@@ -74,7 +74,7 @@ def test_missing_or_other_folders_name_the_next_step(tmp_path, write, datalist):
     (folder / "datalist.json").write_text("{")
     with pytest.raises(UserError, match="not readable as JSON"):
         pixel_mean(folder)
-    with pytest.raises(UserError, match="pixel_mean"):
+    with pytest.raises(UserError, match="'image_size' is a required property"):
         pixel_mean(write({"training": []}))
     with pytest.raises(UserError, match="choose one of training, validation, test"):
         load_datalist(folder, "train")
@@ -92,9 +92,61 @@ def test_shared_patient_is_refused(write, datalist):
         load_datalist(write(datalist), "validation")
 
 
-def test_partition_of_one_class_is_refused(write, datalist):
-    with pytest.raises(UserError, match=r"partition test has labels \[0\]"):
-        load_datalist(write(datalist), "test")
+def test_partition_of_one_class_is_refused_unless_it_is_for_testing(write, datalist):
+    assert len(load_datalist(write(datalist), "test")) == 2
+    datalist["validation"][1]["label"] = 0
+    with pytest.raises(UserError, match=r"partition validation has labels \[0\]"):
+        load_datalist(write(datalist), "validation")
+
+
+def test_folder_for_testing_alone_has_neither_mean_nor_training_images(write, datalist):
+    folder = write(datalist | {"training": [], "validation": [], "pixel_mean": None})
+    assert len(load_datalist(folder, "test")) == 2
+    with pytest.raises(UserError, match="no training images and so no pixel mean; prepare"):
+        pixel_mean(folder)
+    with pytest.raises(UserError, match="partition training has no images"):
+        load_datalist(folder, "training")
+
+
+def in_training(**changes) -> dict:
+    return {"training": [sample("a", 0) | changes, sample("b", 1)]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            in_training(label=2),
+            r"datalist\.json: training\[0\]\.label: 2 is not one of \[0, 1\]; run `monai-e2e prepare",
+        ),
+        (in_training(label=[1]), r"training\[0\]\.label"),
+        (in_training(patient_id=7), r"training\[0\]\.patient_id: 7 is not of type 'string'"),
+        (in_training(image=None), r"training\[0\]\.image: None is not of type 'string'"),
+        (in_training(image="images/\0.png"), r"'images/.x00\.png' is no usable path"),
+        (in_training(image="images/\ud800.png"), "is no usable path"),
+        (in_training(image="a" * 400), "is no usable path"),
+        (in_training(lesions={}), r"training\[0\]\.lesions: {} is not of type 'array'"),
+        (in_training(lesions=["mask"]), r"training\[0\]\.lesions\[0\]"),
+        (in_training(lesions=[{"type": "mass"}]), "'mask' is a required property"),
+        (in_training(mean=float("inf")), r"training\[0\]\.mean"),
+        ({"training": {"a": 1}}, "training: {'a': 1} is not of type 'array'"),
+        ({"training": [None]}, r"training\[0\]: None is not of type 'object'"),
+        ({"image_size": "288x224"}, "image_size: '288x224' is not of type 'array'"),
+        ({"image_size": [288]}, "image_size"),
+        ({"pixel_mean": "44"}, "pixel_mean: '44' is not of type"),
+    ],
+)
+def test_values_of_other_types_are_refused_with_their_place(write, datalist, change, message):
+    with pytest.raises(UserError, match=message):
+        load_datalist(write(datalist | change), "training")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", "null", '"text"', "\0", "NaN"])
+def test_other_json_is_refused(write, datalist, text):
+    folder = write(datalist)
+    (folder / "datalist.json").write_text(text)
+    with pytest.raises(UserError, match=r"datalist\.json: "):
+        load_datalist(folder, "training")
 
 
 @pytest.mark.parametrize("path", ["../secret.png", "/etc/passwd", "images/../../secret.png", "images/link.png"])
@@ -117,7 +169,7 @@ def test_absent_file_and_incomplete_sample_are_refused(write, datalist):
     with pytest.raises(UserError, match=r"b\.png: absent though datalist\.json names it"):
         load_datalist(folder, "training")
     del datalist["validation"][1]["label"]
-    with pytest.raises(UserError, match="lacks 'label'"):
+    with pytest.raises(UserError, match="'label' is a required property"):
         load_datalist(write(datalist), "validation")
 
 
@@ -143,6 +195,9 @@ class TestFolds:
     def test_folds_that_are_not_there_are_refused(self, folder, write, datalist):
         with pytest.raises(UserError, match=r"fold 3: .* has folds 0 to 2"):
             load_datalist(folder, "test", fold=3)
+        datalist["training"][0]["fold"] = 5
+        with pytest.raises(UserError, match=r"image images/e\.png has none of the 3 folds"):
+            load_datalist(write(datalist), "test", fold=1)
         del datalist["folds"]
         with pytest.raises(UserError, match="not divided into folds; prepare it with --protocol kfold"):
             pixel_mean(write(datalist), fold=0)

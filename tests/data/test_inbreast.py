@@ -263,6 +263,23 @@ def test_csv_goes_before_spreadsheets_and_differences_are_told(tmp_path, caplog)
     assert "INbreast.xls: tells otherwise of 1 films, for example ['10000004']" in caplog.text
 
 
+@pytest.mark.parametrize("depth", [5_000, 100_000])
+@pytest.mark.parametrize("key", ["Images", "ROIs", "Name", "Point_px"])
+def test_deeply_nested_outlines_cost_no_more_than_themselves(tmp_path, key, depth):
+    src = write_inbreast(tmp_path, [(1, "aa", "L", "CC", "1")])
+    value = "<array>" * depth + "</array>" * depth
+    roi = "<key>Name</key><string>Mass</string><key>Point_px</key><array/>"
+    if key in ("Name", "Point_px"):
+        roi = f"<key>{key}</key>{value}"
+    rois = value if key == "ROIs" else f"<array><dict>{roi}</dict></array>"
+    images = value if key == "Images" else f"<array><dict><key>ROIs</key>{rois}</dict></array>"
+    (src / "AllXML" / "1.xml").write_text(f"<plist><dict><key>Images</key>{images}</dict></plist>")
+    catalogue = read_inbreast(src)
+    assert catalogue.mammograms[0].lesions == ()
+    assert len(catalogue.excluded) == 1
+    assert "not readable" in catalogue.excluded[0].reason
+
+
 @pytest.mark.parametrize("content", [b"<plist", b"<plist><dict/></plist>", b'<!DOCTYPE a [<!ENTITY b "c">]><plist/>'])
 def test_broken_outlines_are_excluded_and_the_film_kept(tmp_path, content):
     src = write_inbreast(tmp_path, [(1, "aa", "L", "CC", "1")])

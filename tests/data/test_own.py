@@ -75,6 +75,11 @@ def test_labels_by_word_or_number(tmp_path, word, label):
     assert read(src).mammograms[0].label == label
 
 
+def test_one_class_is_enough_for_testing_alone(tmp_path):
+    src = write_own(tmp_path, "a.png,0,K1,,,,test", "b.png,0,K2,,,,test", header="image,label,patient_id,,,,partition")
+    assert [film.partition for film in read(src).mammograms] == ["test", "test"]
+
+
 @pytest.mark.parametrize("word", ["2", "4a", "BI-RADS 5", "birads6", "3.0"])
 def test_bi_rads_categories_are_no_labels(tmp_path, word):
     src = write_own(tmp_path, "a.png,1,K1", f"b.png,{word},K2", header="image,label,patient_id")

@@ -12,8 +12,9 @@ from PIL import Image
 from test_cbis_ddsm import CbisFolder, film_pixels, mask_pixels
 from test_inbreast import write_inbreast
 
+from monai_e2e.data.datalist import load_datalist
 from monai_e2e.data.dicom import read_film, read_mammogram, read_mask
-from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast
+from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
 from monai_e2e.errors import UserError
 
 SIZE = (32, 24)
@@ -108,6 +109,42 @@ def test_official_labels_are_the_test_tables_unless_the_halves_are_merged(tmp_pa
     assert report["partitions"]["test"]["positive"] == 2
     with pytest.raises(UserError, match="--merge-halves goes with --protocol official, not with paper"):
         prepare(src, tmp_path / "out", merge_halves=True)
+
+
+def own_for_testing(root: Path, partition: str = "test") -> Path:
+    """Three negative images of three patients, and their table; returns the table."""
+    (root / "src").mkdir()
+    lines = ["image,label,patient_id,partition"]
+    for number in range(3):
+        Image.fromarray(film_pixels(seed=number)).save(root / "src" / f"{number}.png")
+        lines.append(f"{number}.png,0,K{number},{partition}")
+    (root / "labels.csv").write_text("\n".join([*lines, ""]))
+    return root / "labels.csv"
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_own_images_of_one_class_are_prepared_for_testing_alone(tmp_path, dry_run):
+    labels, out = own_for_testing(tmp_path), tmp_path / "out"
+    report = prepare_own(tmp_path / "src", out, labels, image_size=SIZE, workers=1, dry_run=dry_run)
+    assert {name: part["images"] for name, part in report["partitions"].items()} == {
+        "training": 0,
+        "validation": 0,
+        "test": 3,
+    }
+    assert report["pixel_mean"] is None
+    if not dry_run:
+        assert "no training images" in (out / "report.md").read_text()
+        assert len(load_datalist(out, "test")) == 3
+
+
+def test_dry_run_refuses_partitions_that_the_real_run_refuses(tmp_path):
+    labels = own_for_testing(tmp_path, "training")
+    text = labels.read_text().replace("0.png,0", "0.png,1").replace("K2,training", "K2,test")
+    labels.write_text(text)
+    for dry_run in (True, False):
+        with pytest.raises(UserError, match=r"partition validation has 0 image\(s\) and not both classes"):
+            prepare_own(tmp_path / "src", tmp_path / "out", labels, image_size=SIZE, workers=1, dry_run=dry_run)
+    assert not (tmp_path / "out").exists()
 
 
 def test_mask_is_told_from_crop_by_pixels_in_either_order(prepared):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.data.tables import _text, can_read_spreadsheets, read_table
+from monai_e2e.data.tables import _text, can_read_spreadsheets, guarded_cell, read_table, unguarded_cell
 from monai_e2e.errors import UserError
 
 SPREADSHEETS = Path(__file__).parent / "inbreast"
@@ -122,6 +122,21 @@ def test_other_files_are_refused(tmp_path, content):
 def test_unusable_headers_are_told_with_what_was_found(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         read_table(write(tmp_path / "t.csv", content), ["image", "patient_id"], advice="Do this")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-K1", "@x", "'=1", "''@x", "\t=1"])
+def test_text_that_spreadsheets_run_is_guarded_and_read_back(tmp_path, text):
+    guarded = guarded_cell(text)
+    assert guarded == f"'{text}"
+    assert unguarded_cell(guarded) == text
+    path = write(tmp_path / "t.csv", f"image\n{guarded}\n")
+    assert read_table(path, ["image"]).rows[0][1]["image"] == text
+
+
+@pytest.mark.parametrize("value", ["-1.5", "+2", "-1e-3", "K-1", "'quoted'", "", -1.5, None])
+def test_numbers_and_other_text_need_no_guard(value):
+    assert guarded_cell(value) == value
+    assert not isinstance(value, str) or unguarded_cell(value) == value
 
 
 def rows_of(*rows: str, header: str = "image,patient_id,label", end: str = "\n") -> str:

@@ -149,3 +149,13 @@ def test_bad_table_is_an_error_that_names_file_row_and_cure(tmp_path, text, mess
 def test_absent_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.csv: can't be read"):
         read_predictions(tmp_path / "nowhere.csv")
+
+
+def test_ids_that_spreadsheets_would_run_come_back_as_they_were(tmp_path):
+    row = {"image": '=HYPERLINK("x")', "patient_id": "-7a", "p_malignant": 0.25, "logit": -1.098612, "label": 0}
+    write_predictions(tmp_path / "p.csv", [row])
+    assert """,'-7a,""" in (tmp_path / "p.csv").read_text()
+    (read,) = read_predictions(tmp_path / "p.csv")
+    assert {key: read[key] for key in ("image", "patient_id", "logit")} == {
+        key: row[key] for key in ("image", "patient_id", "logit")
+    }
