@@ -33,6 +33,7 @@ class ShippedModel:
         result: its test result in one line, with the interval and the data.
         threshold: how its operating point was chosen; empty where it has none.
         use: what it is meant for.
+        auc: of that result, where it is one; None of a patch classifier.
         patch_classifier: of a whole-image classifier: the shipped model that makes its heatmaps, or None.
     """
 
@@ -45,6 +46,7 @@ class ShippedModel:
     result: str
     threshold: str
     use: str
+    auc: float | None = None
     patch_classifier: str | None = None
 
     @property
