@@ -21,8 +21,10 @@ _MODULES = (
     "inferers",
     "losses",
     "metrics",
+    "models",
     "networks",
     "optimizers",
+    "seen",
     "transforms",
 )
 

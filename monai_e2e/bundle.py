@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
+import os
 import re
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
 from monai.bundle import ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.engines import Evaluator
 from monai.utils import BundlePropertyConfig
 
-from monai_e2e.errors import UserError
+from monai_e2e import overrides
+from monai_e2e.errors import UserError, did_you_mean, of_the_system
+from monai_e2e.interrupt import STATUS, end_on_interrupt
+from monai_e2e.locking import hold
 
 logger = logging.getLogger(__name__)
 
+_LOADER_ENDED = re.compile(r"DataLoader worker \(pid[^)]*\) (is killed by signal: [\w ]+|exited unexpectedly)")
 _IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (.+)$", re.MULTILINE)
-_JSON_WORDS = {"true": True, "false": False, "null": None}
 
 
 def bundle_root() -> str:
@@ -38,25 +42,49 @@ def bundle_root() -> str:
 
 
 def begin() -> None:
-    """First step of every bundle: refuse misspelt keys, read JSON's words, and show a user's mistake as one line.
+    """First step of every bundle: read values as they were typed, refuse what is misspelt or has no effect.
 
     MONAI accepts any ``--key value``; a misspelt one would change nothing and say nothing. A plain value at the top
     level that no other part of the config refers to is such a key. And of ``--amp false`` MONAI makes a text, which as
     a condition is true: the texts ``true``, ``false`` and ``null`` of top-level keys become what they are in JSON.
+    Paths stay as they were typed, see :mod:`monai_e2e.overrides`. From here on a user's mistake is shown as one line.
 
     Raises:
-        UserError: when such a key exists; the message proposes the nearest known one.
+        UserError: when such a key exists, the device can't be used, or what is to be run does nothing; the message
+            proposes the nearest known word.
     """
     sys.excepthook = _one_line_excepthook
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_no_traceback_of_a_mistake)
     workflow = _running_workflow()
     if workflow is None:
         return
-    config = workflow.parser.get()
-    for key, value in config.items():
-        if isinstance(value, str) and value in _JSON_WORDS:
-            config[key] = _JSON_WORDS[value]
-            # What the parser resolves are its own items: to parse the config again would drop what has been resolved.
-            workflow.parser.ref_resolver.items[key].update_config(_JSON_WORDS[value])
+    if overrides.command_line():
+        training = workflow.run_id == "training"
+        advice = "the same command with --resume true goes on after the last whole epoch"
+        advice = advice if training else "run the same command again"
+        end_on_interrupt(advice if os.environ.get("RANK", "0") == "0" else None)
+    typed = overrides.typed_overrides(overrides.command_line())
+    overrides.read_as_typed(workflow, typed)
+    _refuse_dangling_references(workflow.parser.get())
+    _refuse_unknown_keys(workflow.parser.get())
+    overrides.check_run_id(workflow)
+    overrides.refuse_without_effect(workflow, typed)
+    if isinstance(name := workflow.parser.get("device"), str) and _is_plain(name):
+        overrides.replace(workflow, "device", choose_device(name))
+
+
+def _refuse_dangling_references(config: Mapping[str, object]) -> None:
+    used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
+    if missing := sorted(used - set(config) - {""}):
+        raise UserError(
+            f"the config refers to '{missing[0]}'{f' and {len(missing) - 1} more keys' if missing[1:] else ''} that it "
+            "doesn't have: name the file that has them first, such as --config_file \"['configs/train.json',"
+            "'configs/evaluate.json']\""
+        )
+
+
+def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
     used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
     known = {
         str(specification[BundlePropertyConfig.ID]).split("::")[0]
@@ -66,9 +94,8 @@ def begin() -> None:
     for key, value in config.items():
         if key in used or key in known or not _is_plain(value):
             continue
-        near = difflib.get_close_matches(key, sorted(used | known), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(used & set(config)))}"
-        raise UserError(f"unknown key '{key}' (value {value!r}): {hint}")
+        words = sorted(used & set(config))
+        raise UserError(f"unknown key '{key}' (value {value!r}): {did_you_mean(key, words)}")
 
 
 def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
@@ -78,7 +105,7 @@ def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
         UserError: when there is no such recipe or the recipes' keys differ.
     """
     if name not in recipes:
-        raise UserError(f"unknown recipe '{name}', choose one of: {', '.join(recipes)}")
+        raise UserError(f"unknown recipe '{name}': {did_you_mean(name, recipes)}")
     for other, recipe in recipes.items():
         if odd := set(recipe) ^ set(recipes[name]):
             raise UserError(
@@ -87,21 +114,70 @@ def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
     return recipes[name]
 
 
-def report_best(evaluator: Evaluator, model_dir: str, output_dir: str) -> None:
-    """Last step of a training: one line on its result and where it is."""
+def choose_device(name: str | None, amp: bool = False) -> torch.device:
+    """The device of that name, or without one a GPU if there is one.
+
+    Raises:
+        UserError: when it can't be used, or with ``amp`` is no GPU.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device '{name}' can't be used here: choose cpu, or cuda where there is a GPU") from error
+    if amp and device.type == "cpu":
+        raise UserError("--amp computes in float16, which needs a GPU: leave it out, or choose --device cuda")
+    return device
+
+
+def begin_training(output_dir: str, model_dir: str, epochs: int, val_interval: int) -> None:
+    """First step of a training: keep others out of its folders, and refuse a plan that would leave no model.
+
+    Args:
+        output_dir: folder of the run, locked until the process ends.
+        model_dir: folder of the model, likewise.
+        epochs: number of epochs of all stages together.
+        val_interval: epochs from one validation to the next.
+
+    Raises:
+        UserError: when no validation comes before the end, or another process writes to one of the folders.
+    """
+    if type(val_interval) is not int or not 1 <= val_interval <= epochs:
+        raise UserError(
+            f"val_interval {val_interval}: give a whole number from 1 to {epochs}, the epochs of all stages, since "
+            "only a validation chooses a model"
+        )
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first writes
+        for folder in (output_dir, model_dir):
+            hold(folder)
+
+
+def report_best(evaluator: Evaluator, model_dir: str, output_dir: str, start: str) -> None:
+    """Last step of a training: one line on its result, how the network started, and where it is."""
     state = evaluator.state
+    if state.best_metric_epoch < 1:
+        logger.warning(
+            "No model: none of the validations gave a finite %s. The network started from %s. To watch the curves: "
+            "tensorboard --logdir %s",
+            state.key_metric_name,
+            start,
+            output_dir,
+        )
+        return
     logger.info(
-        "Best %s %.3f, at epoch %d: %s/model.pt. To watch the curves: tensorboard --logdir %s",
+        "Best %s %.3f, at epoch %d, of a network that started from %s: %s/model.pt. To watch the curves: "
+        "tensorboard --logdir %s",
         state.key_metric_name,
         state.best_metric,
         state.best_metric_epoch,
+        start,
         model_dir,
         output_dir,
     )
 
 
 def user_error(error: BaseException | None) -> UserError | None:
-    """The user's mistake at the bottom of a chain of exceptions, None where there is none.
+    """The user's mistake in a chain of exceptions, or a condition that they can mend; None where there is none.
 
     PyTorch brings an exception out of a loader's process as one whose text has the whole traceback, and no chain.
     """
@@ -110,13 +186,36 @@ def user_error(error: BaseException | None) -> UserError | None:
             return UserError(told[1])
         if isinstance(error, UserError):
             return error
+        if condition := of_the_system(error) or _of_torch(error):
+            return condition
         error = error.__cause__ or error.__context__
     return None
+
+
+def _of_torch(error: BaseException) -> UserError | None:
+    """Memory that doesn't suffice, as PyTorch says it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return UserError(
+            "out of the GPU's memory: pass a smaller --batch_size, --checkpoint_activations true or --amp true"
+        )
+    if ended := _LOADER_ENDED.search(str(error)):
+        return UserError(
+            f"{ended[0]}, most likely for lack of memory: pass a smaller --num_workers or --cache disk, in a container "
+            "give it more shared memory (--shm-size), and go on with --resume true"
+        )
+    return None
+
+
+def _no_traceback_of_a_mistake(record: logging.LogRecord) -> bool:
+    """MONAI's handlers log an exception with its traceback before it ends as one line."""
+    return not record.exc_info or user_error(record.exc_info[1]) is None
 
 
 def _one_line_excepthook(
     kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None
 ) -> None:
+    if kind is KeyboardInterrupt and overrides.command_line():
+        os._exit(STATUS)  # it has been told
     mistake = user_error(error)
     if mistake is None:
         sys.__excepthook__(kind, error, traceback)

@@ -74,12 +74,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             pickled = file.read(1) == b"\x80"  # not even a fragment of what this package writes begins so
-        if not pickled:
-            with zipfile.ZipFile(path) as archive:
-                # Torch itself doesn't look at the checksums, so it would load flipped bits as weights.
-                if damaged := archive.testzip():
-                    raise DamagedError(f"wrong checksum of {damaged}")
-                pickled = any("/code/" in name for name in archive.namelist())  # TorchScript
+        pickled = pickled or any("/code/" in name for name in _verified_names(path))  # TorchScript
         content = None if pickled else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # Torch's own message advises weights_only=False, which would run whatever code the file carries.
@@ -111,8 +106,12 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}: train the model first, or name another file")
     try:
+        if zipfile.is_zipfile(path):  # files of PyTorch before 1.6 are none and have no checksums
+            _verified_names(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, EOFError, *UNFIT) as error:
+    except DamagedError as error:
+        raise UserError(f"{path} is damaged ({error}): fetch it again, or train it again") from error
+    except (pickle.UnpicklingError, *_UNREADABLE) as error:
         # Torch's own message advises weights_only=False, which would run whatever code the file carries.
         raise UserError(
             f"{path} can't be read as plain tensors: it is damaged, no checkpoint, or holds Python objects, which may "
@@ -122,6 +121,17 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path} holds no state dict of tensors: save network.state_dict()")
     return state
+
+
+def _verified_names(path: Path) -> list[str]:
+    """Names of what is in a file of ``torch.save``, whose checksums are looked at.
+
+    Torch itself doesn't look at them, so it would load flipped bits as weights.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise DamagedError(f"wrong checksum of {damaged}")
+        return archive.namelist()
 
 
 def as_plain(value: Any, where: str) -> Any:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from monai_e2e import __version__
 from monai_e2e.cli_results import add_parsers
-from monai_e2e.errors import UserError
-
-#: Exit status of a program whose output's reader has ended: 128 and the number of SIGPIPE.
-_READER_LEFT = 141
+from monai_e2e.errors import UserError, of_the_system
+from monai_e2e.interrupt import STATUS, end_on_interrupt
 
 
 def _image_size(text: str) -> tuple[int, int]:
@@ -86,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "(default: by the test tables alone, as published figures do)",
     )
     prepare.add_argument("--voi-lut", action="store_true", help="apply the window that a DICOM file carries")
+    prepare.add_argument(
+        "--any-modality", action="store_true", help="take DICOM files too whose header isn't a mammogram's; flagged"
+    )
     prepare.add_argument("--dry-run", action="store_true", help="write the report alone; works without images too")
     prepare.add_argument("--seed", type=int, default=0, help="seed of the division (default: 0)")
     prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
@@ -183,6 +184,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         "folds": arguments.folds,
         "seed": arguments.seed,
         "voi_lut": arguments.voi_lut,
+        "any_modality": arguments.any_modality,
         "workers": arguments.workers,
         "dry_run": arguments.dry_run,
     }
@@ -221,29 +223,30 @@ def _convert_keras(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _reader_left() -> bool:
-    """Whether nobody reads the output any more, as with ``| head``; what is left of it then goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some films failed."""
+    """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some films failed, 130 for Ctrl-C.
+
+    Args:
+        argv: the words after the program's name; None: this process's own.
+    """
+    if argv is None:  # this is the program
+        end_on_interrupt("run the same command again; prepare and predict go on where they were")
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         status = arguments.run(arguments)
-        return _READER_LEFT if _reader_left() else status
-    except BrokenPipeError:
-        if not _reader_left():
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return STATUS
+    except BrokenPipeError:  # who reads it, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest when it ends
+        return 1
+    except (UserError, OSError) as error:
+        mistake = error if isinstance(error, UserError) else of_the_system(error)
+        if mistake is None:
             raise
-        return _READER_LEFT
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {mistake}", file=sys.stderr)
         return 2

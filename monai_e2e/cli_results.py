@@ -1,31 +1,75 @@
-"""The commands that turn models and films into results: ``predict``, ``score``, ``forest``."""
+"""The commands that turn models and films into results: ``models``, ``predict``, ``score``, ``forest``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
-from dataclasses import fields
+import textwrap
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from monai_e2e import NOTICE
 from monai_e2e.errors import UserError
 
 
 def add_parsers(commands: Any) -> None:
     """Add the commands to ``monai-e2e``'s subparsers."""
+    _add_models(commands.add_parser("models", help="the trained models that come with the package"))
     _add_predict(commands.add_parser("predict", help="classify mammograms by one model or the mean of several"))
     _add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
     _add_forest(commands.add_parser("forest", help="a random forest on heatmaps, the paper's rival design"))
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "List the trained models that come with the package. Their names go wherever a checkpoint does: "
+        "`monai-e2e predict NAME FILMS OUT`, `--patch_checkpoint NAME`, `--whole_checkpoint NAME`. "
+        "For research, not for diagnosis."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_models)
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from monai_e2e.models import shipped_models
+
+    models = shipped_models()
+    if arguments.json:
+        print(json.dumps([asdict(model) for model in models], indent=1))
+        return 0
+    for model in models:
+        print(f"{model.name}: {model.kind}")
+        for title, text in (
+            ("result", model.result),
+            ("trained on", model.data),
+            ("never shown", model.never_shown),
+            ("threshold", model.threshold),
+            ("use", model.use),
+            ("licence", model.licence),
+            ("SHA-256", model.sha256),
+        ):
+            if text:
+                print(textwrap.fill(f"{title}: {text}", 110, initial_indent="    ", subsequent_indent="        "))
+    print(NOTICE)
+    return 0
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Classify mammograms by one trained model, or by the mean of several models' probabilities. How films are "
         "prepared is the models' own. Run the same command again to go on with a run that was stopped. "
+        "A bundle's folder is a program, whose configs/inference.json is run; a checkpoint is not: of bundles from "
+        "elsewhere take the checkpoint, or add --weights-only. "
         "For research, not for diagnosis."
     )
     parser.add_argument(
-        "models", nargs="+", type=Path, metavar="MODEL", help="a trained bundle's folder, or a checkpoint (model.pt)"
+        "models",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="a shipped model's name (see `monai-e2e models`), a trained bundle's folder, or a checkpoint (model.pt)",
     )
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG, or prepared folder")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results: new, empty or to be taken up")
@@ -41,14 +85,24 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="of your own films: image,patient_id[,exam_id,laterality,view,label,density]; image is the path in SRC",
     )
+    parser.add_argument(
+        "--weights-only",
+        action="store_true",
+        help="take the checkpoints alone of bundles, and run none of their configs",
+    )
     parser.add_argument("--tta", choices=["flips"], help="average over the four flips of each film, as in the paper")
     parser.add_argument(
         "--heatmap",
         action="store_true",
         help="write heatmaps of the patch classes and overlays; by a patch classifier among the models, else by the "
-        "bundle ddsm_patch beside the first",
+        "shipped one's own or the bundle ddsm_patch beside the first",
     )
     parser.add_argument("--heatmap-format", choices=["npy", "nifti"], default="npy", help="default: npy")
+    parser.add_argument(
+        "--any-modality",
+        action="store_true",
+        help="score DICOM files too whose header doesn't say that they are mammograms; they are flagged",
+    )
     parser.add_argument(
         "--dicom", action="store_true", help="write a Secondary Capture and a Structured Report for each DICOM film"
     )
@@ -62,7 +116,20 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
     parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
     parser.add_argument("--workers", type=int, default=None, help="processes that read films (default: up to 4)")
+    _add_fold(parser)
     parser.set_defaults(run=_predict)
+
+
+def _add_fold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fold",
+        type=int,
+        metavar="K",
+        help="fold that is tested, of a folder prepared with --protocol kfold (default: the model's own)",
+    )
+    parser.add_argument(
+        "--allow-seen", action="store_true", help="go on where test patients have ids of the model's training patients"
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -169,7 +236,11 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
         "chooses the size of its leaves and the threshold; the test partition is scored. Writes features.csv, "
         "forest.json, predictions.csv, score.json and report.html."
     )
-    parser.add_argument("patch_model", metavar="PATCH_MODEL", help="bundle of a patch classifier, or its checkpoint")
+    parser.add_argument(
+        "patch_model",
+        metavar="PATCH_MODEL",
+        help="bundle of a patch classifier, whose config is run, or its checkpoint",
+    )
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that it was trained on")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
     parser.add_argument("--trees", type=int, default=500, help="number of trees (default: 500)")
@@ -183,6 +254,7 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
         help="probabilities at which heatmaps are cut (default: 0.3 0.5 0.7 0.9)",
     )
     parser.add_argument("--device", help="where the network runs, such as cuda or cpu (default: a GPU if there is one)")
+    _add_fold(parser)
     parser.set_defaults(run=_forest)
 
 
@@ -197,5 +269,7 @@ def _forest(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         cutoffs=arguments.cutoffs,
         device=arguments.device,
+        fold=arguments.fold,
+        allow_seen=arguments.allow_seen,
     )
     return _show(scored, arguments.out)

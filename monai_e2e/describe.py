@@ -49,7 +49,7 @@ _AUTHORS_LAYOUT = {"resnet50": "resnet50_keras"}
 _NOTHING_TO_READ = {"recipe": "paper", "pixel_mean": 0.0, "weights": "scratch", "checkpoint": None}
 #: Branches beside the deepest path, which the receptive field leaves out.
 _SHORTCUTS = {"downsample", "shortcut"}
-_NOT_COUNTED = ("num_batches_tracked", "pixel_mean", "threshold", "architecture")
+_NOT_COUNTED = ("num_batches_tracked", "pixel_mean", "threshold", "architecture", "patients")
 
 
 @dataclass(frozen=True)

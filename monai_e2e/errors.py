@@ -1,5 +1,22 @@
 """The one error class that a user's mistake ends in."""
 
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+_SPACE = "free some space, or name a folder on another disk, and run the same command again"
+_PERMISSION = "name another folder, or have its owner permit it"
+#: Conditions of the system that a user can mend, and how.
+_ADVICE = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EROFS: "name a folder on a disk that can be written to",
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+}
+
 
 class UserError(ValueError):
     """A mistake in the user's data, paths or settings, not a defect of the program.
@@ -7,3 +24,18 @@ class UserError(ValueError):
     The message is one line that names the file or value, what is allowed and the next step. The command line
     and the bundles print it without a traceback.
     """
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """End of a message on a word that isn't known: the nearest one that is, else all of them."""
+    words = list(known)
+    near = difflib.get_close_matches(str(word), words, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"choose one of: {', '.join(words)}"
+
+
+def of_the_system(error: BaseException) -> UserError | None:
+    """A full or read-only disk or a lacking permission as a user's mistake, None for any other exception."""
+    if not isinstance(error, OSError) or error.errno not in _ADVICE:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return UserError(f"{where}{error.strerror}: {_ADVICE[error.errno]}")

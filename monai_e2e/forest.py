@@ -25,13 +25,16 @@ from scipy.special import expit, logit
 from sklearn.ensemble import RandomForestClassifier
 from tqdm import tqdm
 
+from monai_e2e.bundle import choose_device
 from monai_e2e.data import PATCH_CLASSES, load_datalist, preparation
 from monai_e2e.data.datalist import PARTITIONS
 from monai_e2e.errors import UserError
+from monai_e2e.locking import locked
 from monai_e2e.metrics import choose_threshold, lesion_types, roc_auc, score_file, write_predictions, write_table
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.heatmaps import make_heatmap
-from monai_e2e.predict.models import Model, choose_device, load_model
+from monai_e2e.predict.models import Model, load_model
+from monai_e2e.seen import check_unseen, own_fold
 
 logger = logging.getLogger(__name__)
 
@@ -204,6 +207,8 @@ def run_forest(
     seed: int = 0,
     cutoffs: Sequence[float] = CUTOFFS,
     device: str | None = None,
+    fold: int | None = None,
+    allow_seen: bool = False,
 ) -> dict[str, Any]:
     """Make the heatmaps of a prepared folder, fit a forest to their features and score the test partition.
 
@@ -216,20 +221,22 @@ def run_forest(
       model's: ``score.json``, ``report.html``, …
 
     Args:
-        patch_model: a patch classifier: its bundle's folder or its checkpoint.
+        patch_model: a patch classifier: its bundle's folder, whose config is then run, or its checkpoint.
         prepared_dir: prepared folder on whose training partition the patch classifier was trained.
         out: folder of the results.
         trees: number of trees.
         seed: of the trees' random choices.
         cutoffs: probabilities at which the heatmaps are cut.
         device: where the patch classifier runs, such as ``"cuda"``; None: on a GPU where there is one.
+        fold: the fold that is tested, in a folder prepared for cross-validation; None: the patch classifier's own.
+        allow_seen: whether to go on where it was trained on patients that it is judged by.
 
     Returns:
         The content of ``score.json``.
 
     Raises:
         UserError: when the model is no patch classifier of the five classes, the folder was prepared otherwise than the
-            model's images, or an argument is out of range.
+            model's images, validation or test patients were in its training, or an argument is out of range.
     """
     if not cutoffs or not all(0 < cutoff < 1 for cutoff in cutoffs):
         raise UserError(f"cutoffs {list(cutoffs)}: at least one is needed, and all must be between 0 and 1")
@@ -241,27 +248,33 @@ def run_forest(
     if not model.makes_heatmaps:
         raise UserError(f"{patch_model} classifies whole images; name a patch classifier, such as bundles/ddsm_patch")
     check_preparation(preparation(prepared_dir), model.checkpoint)
-    out, films = Path(out), _describe_films(model, prepared_dir, chosen, cutoffs)
-    write_table(out / "features.csv", films)
-    names = [name for name in films[0] if name not in _FACTS]
-    training, validation, test = ([film for film in films if film["partition"] == name] for name in PARTITIONS)
-    fitted = fit_forest(*_arrays(training, names), *_arrays(validation, names), trees, seed)
-    _write_record(out / "forest.json", fitted, names, {"trees": trees, "seed": seed, "cutoffs": cutoffs})
-    threshold = float(expit(fitted.threshold))
-    scores = log_odds(fitted.forest, _arrays(test, names)[0])
-    predictions = [
-        {**film, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, "model": MODEL}
-        for film, score in zip(test, scores, strict=True)
-    ]
-    write_predictions(out / "predictions.csv", predictions)
-    return score_file(out / "predictions.csv")
+    fold = own_fold(model.checkpoint, prepared_dir) if fold is None else fold
+    samples = {name: load_datalist(prepared_dir, name, fold=fold) for name in PARTITIONS}
+    for name, group in samples.items():
+        check_unseen(group, model.checkpoint, name, allow_seen)
+    out = Path(out)
+    with locked(out):
+        films = _describe_films(model, samples, chosen, cutoffs)
+        write_table(out / "features.csv", films)
+        names = [name for name in films[0] if name not in _FACTS]
+        training, validation, test = ([film for film in films if film["partition"] == name] for name in PARTITIONS)
+        fitted = fit_forest(*_arrays(training, names), *_arrays(validation, names), trees, seed)
+        _write_record(out / "forest.json", fitted, names, {"trees": trees, "seed": seed, "cutoffs": cutoffs})
+        threshold = float(expit(fitted.threshold))
+        scores = log_odds(fitted.forest, _arrays(test, names)[0])
+        predictions = [
+            {**film, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, "model": MODEL}
+            for film, score in zip(test, scores, strict=True)
+        ]
+        write_predictions(out / "predictions.csv", predictions)
+        return score_file(out / "predictions.csv")
 
 
 def _describe_films(
-    model: Model, prepared_dir: str | Path, device: torch.device, cutoffs: Sequence[float]
+    model: Model, partitions: Mapping[str, Sequence[Mapping[str, Any]]], device: torch.device, cutoffs: Sequence[float]
 ) -> list[dict[str, Any]]:
     """What is known of each film of all partitions, and its features: the rows of ``features.csv``."""
-    samples = [(name, sample) for name in PARTITIONS for sample in load_datalist(prepared_dir, name)]
+    samples = [(name, sample) for name, group in partitions.items() for sample in group]
     described = zip(samples, film_features(model, [sample for _, sample in samples], device, cutoffs), strict=True)
     return [
         {

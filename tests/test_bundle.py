@@ -1,17 +1,23 @@
 """What the configs rely on: the bundle's own folder, refusal of misspelt keys, a user's mistake as one line."""
 
+import errno
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import monai
 import pytest
+import torch
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigWorkflow
 from monai.data import DataLoader, Dataset
 
-from monai_e2e.bundle import begin, bundle_root, choose, user_error
+from monai_e2e import overrides
+from monai_e2e.bundle import begin, begin_training, bundle_root, choose, user_error
 from monai_e2e.errors import UserError
 from monai_e2e.transforms import LoadMammogramd
 
@@ -101,7 +107,7 @@ class TestBegin:
         [
             ({"batch_sise": 8}, r"unknown key 'batch_sise' \(value 8\): did you mean 'batch_size'\?"),
             ({"model_pth": "a.pt"}, r"'model_pth' \(value 'a\.pt'\): did you mean 'model_path'\?"),
-            ({"zzz": [1, 2]}, r"'zzz' \(value \[1, 2\]\): known keys: .*batch_size"),
+            ({"zzz": [1, 2]}, r"'zzz' \(value \[1, 2\]\): choose one of: .*batch_size"),
         ],
     )
     def test_refuses_a_key_that_nothing_refers_to(self, config, override, message):
@@ -127,6 +133,87 @@ class TestBegin:
         assert "did you mean 'batch_size'?" in str(user_error(caught.value))
 
 
+def type_keys(monkeypatch, *words):
+    """As if the runner had been called with these words; the values that it makes of them."""
+    monkeypatch.setattr(overrides, "command_line", lambda: list(words))
+    keys = [word.removeprefix("--") for word in words[::2]]
+    return dict(zip(keys, map(DefaultParseValue, words[1::2]), strict=True))
+
+
+class TestTypedValues:
+    @pytest.mark.parametrize("text", ["2024_01", "20240101", "a,b", "1e3", "r#a", "a@b", "a$b", "(x)", "[x]", "r # a"])
+    def test_a_path_is_what_was_typed(self, config, monkeypatch, text):
+        bundle = workflow(config, **type_keys(monkeypatch, "--dataset_dir", text))
+        bundle.parser["run"] = ["@dataset_dir", "$@dataset_dir + '/x'"]
+        bundle.initialize()
+        assert bundle.run() == [text, f"{text}/x"]
+        assert bundle.parser.get("dataset_dir") == text
+
+    def test_quotes_for_the_runner_are_no_part_of_it(self, config, monkeypatch):
+        bundle = workflow(config, **type_keys(monkeypatch, "--dataset_dir", "'r#a'"))
+        bundle.initialize()
+        assert bundle.parser.get_parsed_content("dataset_dir") == "r#a"
+
+    def test_an_expression_is_one(self, config, monkeypatch):
+        bundle = workflow(config, **type_keys(monkeypatch, "--dataset_dir", "$@bundle_root + '/x'"))
+        bundle.initialize()
+        assert bundle.parser.get_parsed_content("dataset_dir") == f"{config.parents[1]}/x"
+
+    @pytest.mark.parametrize("text", ["$x", "@x", "$HOME/x"])
+    def test_what_only_looks_like_an_expression_is_refused_with_the_way_out(self, config, monkeypatch, text):
+        with pytest.raises(RuntimeError) as caught:
+            workflow(config, **type_keys(monkeypatch, "--dataset_dir", text)).initialize()
+        assert f"write './{text}'" in str(user_error(caught.value))
+
+    def test_null_and_numbers_of_other_keys_stay_what_they_are(self, config, monkeypatch):
+        bundle = workflow(config, **type_keys(monkeypatch, "--dataset_dir", "null", "--batch_size", "2_0"))
+        bundle.initialize()
+        assert bundle.parser.get_parsed_content("dataset_dir") is None
+        assert bundle.parser.get_parsed_content("batch_size") == 20
+
+
+class TestWithoutEffect:
+    def refused(self, **keys):
+        path = REPOSITORY / "bundles/ddsm_whole/configs/train.json"
+        with pytest.raises(RuntimeError) as caught:
+            ConfigWorkflow(str(path), logging_file=False, run_id=keys.pop("run_id", "training"), **keys).initialize()
+        return str(user_error(caught.value))
+
+    @pytest.mark.parametrize("name", ["lr", "weight_decay"])
+    def test_what_the_stages_set_is_not_the_optimizers(self, name):
+        assert f"optimizer#{name} 0.01 has no effect" in self.refused(**{f"optimizer#{name}": 0.01})
+
+    def test_another_recipes_value(self, monkeypatch):
+        keys = type_keys(monkeypatch, "--recipes#paper#batch_size", "4")
+        assert "recipes#paper#batch_size 4 has no effect: the recipe is 'phantom'" in self.refused(**keys)
+
+    def test_a_checkpoint_that_the_training_does_not_start_from(self, monkeypatch):
+        keys = type_keys(monkeypatch, "--patch_checkpoint", "a.pt", "--weights", "scratch")
+        assert "patch_checkpoint a.pt has no effect with weights 'scratch'" in self.refused(**keys)
+
+    @pytest.mark.parametrize("name", ["train", "trainin", "dataset_dir"])
+    def test_running_a_part_that_does_nothing(self, name):
+        line = self.refused(run_id=name)
+        assert line.startswith(f"`run {name}` does nothing")
+        assert "training" in line
+
+    def test_a_device_that_is_not_there(self):
+        assert "'cuda:99' can't be used here" in self.refused(device="cuda:99")
+
+    @pytest.mark.parametrize("interval", [0, 3, "often"])
+    def test_an_interval_without_validation(self, interval, tmp_path):
+        with pytest.raises(UserError, match=r"val_interval .*from 1 to 2"):
+            begin_training(str(tmp_path), str(tmp_path), 2, interval)
+
+    def test_an_overlay_without_the_file_that_it_belongs_to(self):
+        path = REPOSITORY / "bundles/ddsm_whole/configs/evaluate.json"
+        bundle = ConfigWorkflow(str(path), logging_file=False, run_id="evaluating")
+        bundle.initialize()
+        with pytest.raises(RuntimeError) as caught:
+            bundle.run()
+        assert re.search(r"refers to '\w+' and \d+ more .*train\.json", str(user_error(caught.value)))
+
+
 class TestChoose:
     RECIPES = {"paper": {"size": 1152, "lr": 0.1}, "phantom": {"size": 64, "lr": 0.2}}  # noqa: RUF012
 
@@ -134,7 +221,7 @@ class TestChoose:
         assert choose(self.RECIPES, "phantom") == {"size": 64, "lr": 0.2}
 
     def test_unknown_name_lists_the_known(self):
-        with pytest.raises(UserError, match=r"'papper'.*paper, phantom"):
+        with pytest.raises(UserError, match=r"'papper': did you mean 'paper'"):
             choose(self.RECIPES, "papper")
 
     def test_key_that_one_recipe_lacks_is_named(self):
@@ -167,6 +254,37 @@ class TestErrors:
             bundle.run()
         assert user_error(caught.value) is None
         assert user_error(None) is None
+
+    @pytest.mark.parametrize(
+        ("error", "message"),
+        [
+            (OSError(errno.ENOSPC, "No space left on device", "run.json"), r"run\.json: No space left on device: free"),
+            (
+                RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "),
+                r"killed by signal: Killed.*num_wo",
+            ),
+            (
+                RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"),
+                r"exited unexpectedly.*--resume true",
+            ),
+            (torch.OutOfMemoryError("CUDA out of memory."), r"smaller --batch_size"),
+        ],
+        ids=["full disk", "killed", "exited", "GPU"],
+    )
+    def test_a_condition_that_a_user_can_mend_is_one_line_in_whatever_wraps_it(self, error, message):
+        try:
+            raise RuntimeError("failed to evaluate") from error
+        except RuntimeError as wrapped:
+            found = str(user_error(wrapped))
+        assert re.search(message, found)
+        assert "\n" not in found
+
+    def test_no_traceback_of_a_mistake_is_logged(self, caplog, monkeypatch):
+        monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])
+        begin()
+        for error in (UserError("a mistake"), ZeroDivisionError("a defect")):
+            logging.getLogger("any").error("Exception", exc_info=error)
+        assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
     def test_after_begin_a_users_mistake_is_one_line_and_a_defect_a_traceback(self, capsys):
         begin()

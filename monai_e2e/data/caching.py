@@ -23,6 +23,7 @@ from monai.transforms.traits import RandomizableTrait
 
 from monai_e2e import __version__
 from monai_e2e.checkpoint_files import FORMAT, DamagedError, as_plain, read_checkpoint, save_atomically
+from monai_e2e.data.seeded import SeededDataset
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ def make_dataset(
     cache: str = "memory",
     cache_rate: float = 1.0,
     cache_dir: str | Path | None = None,
-) -> Dataset:
+    seed: int | None = None,
+) -> Dataset | SeededDataset:
     """MONAI's data set that keeps what the transforms before the first random one, or :func:`not_cached`, give.
 
     Whatever is kept, the samples are the same to the bit, random transforms included. What it will take is logged
@@ -56,11 +58,20 @@ def make_dataset(
         cache: ``"memory"``; ``"disk"``, files that later runs use too; or ``"none"``, which decodes in each epoch.
         cache_rate: share of the samples to keep, 0…1; the others are decoded in each epoch.
         cache_dir: folder of the files; data sets may share it, and it may be deleted at any time.
+        seed: what random transforms draw follows from it, see :class:`~monai_e2e.data.seeded.SeededDataset`; None: from
+            the state of their generators.
 
     Raises:
         UserError: when an argument is out of range, the images need more room than there is, or the folder can't be
             written to.
     """
+    dataset = _make(data, transform, cache, cache_rate, cache_dir)
+    return dataset if seed is None else SeededDataset(dataset, seed)
+
+
+def _make(
+    data: Sequence[Mapping[str, Any]], transform: Compose, cache: str, cache_rate: float, cache_dir: str | Path | None
+) -> Dataset:
     if cache not in CACHES:
         raise UserError(f"cache {cache!r}: choose one of {', '.join(CACHES)}")
     if isinstance(cache_rate, bool) or not isinstance(cache_rate, int | float) or not 0 <= cache_rate <= 1:

@@ -22,11 +22,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-import pydicom
 from tqdm import tqdm
 
 from monai_e2e.data.cbis_tables import leaves_source, series_of
-from monai_e2e.data.dicom import DICOM_ERRORS, is_dicom
+from monai_e2e.data.dicom_files import is_dicom, one_file, open_dicom, quiet
 from monai_e2e.data.records import Excluded
 from monai_e2e.data.tables import read_table
 from monai_e2e.errors import UserError
@@ -140,7 +139,7 @@ def _index_dicom(paths: Collection[Path]) -> Images:
     """DICOM files by the SeriesInstanceUID of their header; copies share their SOPInstanceUID."""
     images = Images("descriptive or classic folders")
     instances: set[str] = set()
-    with ThreadPoolExecutor() as pool:
+    with quiet(), ThreadPoolExecutor() as pool:
         headers = pool.map(_read_header, paths)
         progress = tqdm(headers, total=len(paths), desc="DICOM headers", unit="file", disable=None if paths else True)
         for path, file in zip(paths, progress, strict=True):
@@ -158,10 +157,11 @@ def _index_dicom(paths: Collection[Path]) -> Images:
 
 def _read_header(path: Path) -> ImageFile | None:
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS])
-        description = str(header.get("SeriesDescription", "") or "")
-        return ImageFile(path, str(header.SeriesInstanceUID), str(header.SOPInstanceUID), description)
-    except DICOM_ERRORS:
+        with one_file(path):
+            header = open_dicom(path, _TAGS)
+            description = str(header.get("SeriesDescription", "") or "")
+            return ImageFile(path, str(header.SeriesInstanceUID), str(header.SOPInstanceUID), description)
+    except UserError:
         return None
 
 

@@ -6,7 +6,6 @@ one place: rows × columns, air dark, tissue bright, 0…1.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,31 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom import uid
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 
-from monai_e2e.data.pixels import apply_window, exact_mask, jpeg_mask, look_up, read_picture, without_unused_bits
+from monai_e2e.data.brightness import brightness, fits, look_up, used_bits
+from monai_e2e.data.dicom_files import MAX_PIXELS, one_file, open_dicom
+from monai_e2e.data.dicom_files import is_dicom as is_dicom
+from monai_e2e.data.headers import examine, sop_class_name
 from monai_e2e.data.pixels import draw_outline as draw_outline
+from monai_e2e.data.pixels import exact_mask, jpeg_mask, read_picture, used_depth
 from monai_e2e.data.pixels import is_two_valued as is_two_valued
 from monai_e2e.data.pixels import resize_mammogram as resize_mammogram
 from monai_e2e.data.pixels import resize_mask as resize_mask
 from monai_e2e.data.pixels import same_aspect as same_aspect
 from monai_e2e.errors import UserError
 
-_DICOM_PREFIX_OFFSET = 128
-#: What pydicom raises on broken files (it has no common base class).
-DICOM_ERRORS = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, struct.error)
-_DECODE_ERRORS = (*DICOM_ERRORS, RuntimeError, NotImplementedError, MemoryError)
-_HEADER_ERRORS = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
-#: Larger elements, the pixels, stay in the file until they are asked for: refusing gigabytes of frames costs nothing.
-_DEFER_BYTES = 1 << 16
 _TOMOSYNTHESIS = (uid.BreastTomosynthesisImageStorage, uid.XRay3DCraniofacialImageStorage)
 _PROJECTIONS = (
     uid.BreastProjectionXRayImageStorageForPresentation,
     uid.BreastProjectionXRayImageStorageForProcessing,
 )
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+#: Words of Photometric Interpretation that a message may repeat, being the standard's own.
+_COLOURS = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
+_MASK = "only two grey values, so a lesion mask and no mammogram; leave it out"
+#: A picture whose pixels differ by less, on a scale of 0…1, shows nothing; JPEG's noise in black is smaller.
+_LEAST_CONTRAST = 8 / 255
 #: pydicom's plugins in the order of preference: first what is always installed, so that a film reads the same with and
 #: without the extra; GDCM last, since a damaged stream may make it end the whole process.
 _PLUGINS = ("pydicom", "pillow", "pyjpegls", "pylibjpeg", "gdcm")
@@ -50,66 +51,63 @@ class Film:
         pixels: float32 ``[rows, columns]``, 0…1, air dark, tissue bright.
         pixel_spacing: mm between rows and between columns at the detector (Imager Pixel Spacing, else Pixel Spacing;
             PS3.3 §10.7.1.3), None where the file doesn't say.
+        flags: what is odd about the file, see docs/results.md.
     """
 
     pixels: np.ndarray
     pixel_spacing: tuple[float, float] | None
+    flags: tuple[str, ...] = ()
 
 
-def is_dicom(path: str | Path) -> bool:
-    """Whether the file has DICOM's preamble (PS3.10 §7.1); False for files that are missing or too short."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(_DICOM_PREFIX_OFFSET)
-            return file.read(4) == b"DICM"
-    except OSError:
-        return False
-
-
-def read_film(path: str | Path, voi_lut: bool = False) -> Film:
+def read_film(path: str | Path, voi_lut: bool = False, any_modality: bool = False) -> Film:
     """Read one film.
 
     DICOM: the rescale slope and intercept (or modality LUT) are applied, then the film's own minimum…maximum is mapped
-    to 0…1, MONOCHROME1 is inverted, and pixel padding becomes 0. The film's range and not that of Bits Stored is used
-    because detectors and digitisers fill their range differently.
+    to 0…1, low values that mean bright are inverted, and pixel padding becomes 0. The film's range and not that of Bits
+    Stored is used because detectors and digitisers fill their range differently; a handful of pixels far outside the
+    range of all others, which a detector's dead pixels are, is cut off.
 
-    PNG, TIFF and JPEG: divided by the largest value of the type (255 or 65535), nothing else, so that a prepared image
-    reads back as it was written.
+    PNG, TIFF and JPEG: divided by the largest value of the type (255 or 65535), so that a prepared image reads back as
+    it was written, or of the 8, 10, 12 or 14 bits that a file of 16 uses.
 
     Args:
         path: DICOM, PNG, TIFF or JPEG file with one grey image.
         voi_lut: apply the file's first VOI LUT or window (PS3.3 §C.11.2) after the modality LUT, and map the window's
-            range to 0…1 instead of the film's own; files without one are read as with False. It shows the film as a
-            workstation would, and helps where markers or the skin's edge stretch a digital detector's own range. It
-            clips what lies outside the window, and most public data sets (CBIS-DDSM) have none. Choose once: a network
-            must be trained and applied with the same setting.
+            range to 0…1 instead of the film's own; files without one are read as with False, and flagged. It shows the
+            film as a workstation would, and helps where markers or the skin's edge stretch a digital detector's own
+            range. It clips what lies outside the window, and most public data sets (CBIS-DDSM) have none. Choose once:
+            a network must be trained and applied with the same setting.
+        any_modality: read, and flag, DICOM files too whose header doesn't show that they are mammograms.
 
     Raises:
-        UserError: when the file is missing, broken or no image, in colour, a tomosynthesis, has several frames, raw
-            detector data (FOR PROCESSING) or one single value, or when its compression needs a decoder that isn't
-            installed.
+        UserError: when the file is missing, broken, larger than any mammogram, or no image; in colour, a tomosynthesis,
+            several frames, raw detector data (FOR PROCESSING) or no mammogram by its header; of one single value, or
+            a mask; or when its compression needs a decoder that isn't installed.
     """
     path = Path(path)
     if not is_dicom(path):
-        picture = read_picture(path)
-        return Film(np.divide(picture.pixels, picture.maximum, dtype=np.float32), None)
+        return _read_picture_film(path)
     dataset = _open(path)
-    intent = str(dataset.get("PresentationIntentType") or _kind(dataset)).upper()
+    with one_file(path, "header not understood"):
+        intent = str(dataset.get("PresentationIntentType") or sop_class_name(dataset)).upper()
+        verdict = examine(dataset)
+    if verdict.refusal and not any_modality:
+        raise UserError(f"{path}: {verdict.refusal}; leave it out, or use --any-modality if its header is wrong")
     if intent.endswith("FOR PROCESSING"):
         raise UserError(f"{path}: raw detector data (FOR PROCESSING); take the FOR PRESENTATION image of the same view")
     stored = _decode(path, dataset)
     if stored.dtype.itemsize > 2:
         raise UserError(f"{path}: {8 * stored.dtype.itemsize} bits per pixel; save the film with 8 or 16 bits")
-    try:
-        table = _brightness(dataset, stored, voi_lut)
-    except _HEADER_ERRORS as error:
-        raise UserError(
-            f"{path}: rescale, LUT, window or padding not understood ({error}); mend the header or leave the file out"
-        ) from error
-    if table is None:
+    with one_file(path, "rescale, LUT, window or padding not understood"):
+        found = brightness(dataset, stored, voi_lut)
+        spacing = _pixel_spacing(dataset)
+        more_bits = () if fits(stored, int(dataset.BitsStored)) else ("more bits than stored",)
+    if found is None:
         where = " in its window" if voi_lut else ""
         raise UserError(f"{path}: the film has a single pixel value{where}; check it in a viewer or leave it out")
-    return Film(look_up(table, stored), _pixel_spacing(dataset))
+    pixels = look_up(found.table, stored)
+    _refuse_mask(path, pixels)
+    return Film(pixels, spacing, (*verdict.flags, *more_bits, *found.flags))
 
 
 def read_mammogram(path: str | Path, voi_lut: bool = False) -> np.ndarray:
@@ -147,15 +145,29 @@ def read_pixels(path: str | Path) -> np.ndarray:
     return _decode(path, _open(path)) if is_dicom(path) else read_picture(path).pixels
 
 
+def _read_picture_film(path: Path) -> Film:
+    picture = read_picture(path)
+    maximum = used_depth(picture)
+    pixels = np.minimum(np.divide(picture.pixels, maximum, dtype=np.float32), 1)
+    if not picture.prepared:
+        if pixels.max() - pixels.min() < _LEAST_CONTRAST:
+            raise UserError(f"{path}: the image shows nothing, its pixels are alike; check it or leave it out")
+        if picture.jpeg and jpeg_mask(picture.pixels) is not None:
+            raise UserError(f"{path}: {_MASK}")
+        _refuse_mask(path, pixels)
+    return Film(pixels, None, () if maximum == picture.maximum else ("fewer bits",))
+
+
+def _refuse_mask(path: Path, pixels: np.ndarray) -> None:
+    if is_two_valued(pixels):
+        raise UserError(f"{path}: {_MASK}")
+
+
 def _open(path: Path) -> pydicom.Dataset:
     """Read the header of a file with one grey image."""
-    try:
-        dataset = pydicom.dcmread(path, defer_size=_DEFER_BYTES)
+    with one_file(path, "not readable as DICOM"):
+        dataset = open_dicom(path)
         refusal = _refusal(dataset)
-    except DICOM_ERRORS as error:
-        raise UserError(
-            f"{path}: not readable as DICOM ({type(error).__name__}); download or copy the file again"
-        ) from error
     if refusal:
         raise UserError(f"{path}: {refusal}")
     return dataset
@@ -163,48 +175,41 @@ def _open(path: Path) -> pydicom.Dataset:
 
 def _refusal(dataset: pydicom.Dataset) -> str | None:
     """Why a file isn't one grey image, and what to do; None where it is."""
-    kind, frames = _kind(dataset), int(dataset.get("NumberOfFrames") or 1)
+    kind, frames = sop_class_name(dataset), int(dataset.get("NumberOfFrames") or 1)
     if "PixelData" not in dataset:
         return f"no pixel data ({kind}); choose a file that holds an image"
     sop_class, intent = dataset.get("SOPClassUID"), dataset.get("PresentationIntentType")
     # A 2D view computed from a tomosynthesis may be stored under its class, as one frame to look at.
     synthesized = sop_class in _TOMOSYNTHESIS and frames == 1 and intent == "FOR PRESENTATION"
     if sop_class in (*_TOMOSYNTHESIS, *_PROJECTIONS) and not synthesized:
-        return f"tomosynthesis ({kind}, {frames} frames); take the 2D or synthesized 2D image of the same view"
+        return f"tomosynthesis ({kind}); take the 2D or synthesized 2D image of the same view"
     if frames > 1:
-        return f"{frames} frames; only single films are read, extract one frame first"
+        return "several frames; only single films are read, extract one frame first"
     photometric = str(dataset.get("PhotometricInterpretation", "absent"))
-    if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        return f"photometric interpretation {photometric}; allowed: grey, which is MONOCHROME1 or MONOCHROME2"
+    if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in _GREY:
+        named = photometric if photometric in (*_COLOURS, *_GREY, "absent") else "unknown"
+        return f"photometric interpretation {named}; allowed: grey, which is MONOCHROME1 or MONOCHROME2"
     high, bits = dataset.get("HighBit"), dataset.get("BitsStored")
     if high is not None and bits is not None and high != bits - 1:
-        return f"high bit {high} with {bits} bits stored; allowed: {bits - 1}, see PS3.5 §8.1.1; export the file again"
+        return "high bit isn't the highest of the bits stored, see PS3.5 §8.1.1; export the file again"
+    if int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) > MAX_PIXELS:
+        return f"more than {MAX_PIXELS >> 20} million pixels, which no mammogram has; leave the file out"
     return None
-
-
-def _kind(dataset: pydicom.Dataset) -> str:
-    """Name of the SOP class, such as ``Basic Text SR Storage``."""
-    sop_class = dataset.get("SOPClassUID")
-    return sop_class.name if sop_class else "unknown kind of file"
 
 
 def _decode(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
     """Stored values ``[rows, columns]``, read-only where they are a view of the file's bytes."""
-    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
-    if syntax is None:
-        raise UserError(f"{path}: no Transfer Syntax UID, so can't be decoded; download or copy the file again")
-    plugin = _plugin(path, dataset, syntax)
-    options: dict[str, Any] = {"view_only": True, "correct_unused_bits": False, "allow_excess_frames": False}
-    if plugin == "gdcm":  # ends the process on 7 bits stored in 8, and needs no more than the size of a pixel
-        options["bits_stored"] = dataset.get("BitsAllocated")
-    try:
+    with one_file(path, "pixel data can't be decoded"):
+        syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
+        if syntax is None:
+            raise UserError(f"{path}: no Transfer Syntax UID, so can't be decoded; download or copy the file again")
+        plugin = _plugin(path, dataset, syntax)
+        options: dict[str, Any] = {"view_only": True, "correct_unused_bits": False, "allow_excess_frames": False}
+        if plugin == "gdcm":  # ends the process on 7 bits stored in 8, and needs no more than the size of a pixel
+            options["bits_stored"] = dataset.get("BitsAllocated")
         pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=plugin, **options)
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        return without_unused_bits(native, int(dataset.BitsStored))
-    except _DECODE_ERRORS as error:
-        raise UserError(
-            f"{path}: pixel data can't be decoded ({type(error).__name__}); download or copy the file again"
-        ) from error
+        return used_bits(native, int(dataset.BitsStored))
 
 
 def _plugin(path: Path, dataset: pydicom.Dataset, syntax: uid.UID) -> str:
@@ -213,7 +218,7 @@ def _plugin(path: Path, dataset: pydicom.Dataset, syntax: uid.UID) -> str:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
         raise UserError(
-            f"{path}: transfer syntax {syntax.name} isn't supported; convert the file, with `gdcmconv --raw` say"
+            f"{path}: transfer syntax {_name(syntax)} isn't supported; convert the file, with `gdcmconv --raw` say"
         ) from error
     if decoder.is_native:
         return ""
@@ -231,83 +236,8 @@ def _plugin(path: Path, dataset: pydicom.Dataset, syntax: uid.UID) -> str:
     return plugin
 
 
-def _brightness(dataset: pydicom.Dataset, stored: np.ndarray, voi_lut: bool) -> np.ndarray | None:
-    """What each stored value becomes (PS3.4 §N.2): float32 0…1, to be indexed by the value's bits.
-
-    A film has at most 65,536 values, so everything happens once to each of those between its lowest and its highest.
-    None where the film is of one brightness.
-    """
-    limits = np.iinfo(stored.dtype)
-    padding = _padding(dataset, stored.dtype)
-    if padding is None:
-        low, high = stored.min(), stored.max()
-    else:
-        inside = (stored < padding[0]) | (stored > padding[1])
-        low = stored.min(where=inside, initial=limits.max)
-        high = stored.max(where=inside, initial=limits.min)
-    codes = np.arange(int(low), int(high) + 1)
-    if len(codes) < 2:
-        return None
-    values = _modality_values(dataset, codes)
-    shares = _windowed(dataset, values) if voi_lut else None
-    if shares is None:
-        shares = values - values.min()
-        shares /= shares.max() or 1
-    if not shares.min() < shares.max():
-        return None
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        shares = 1 - shares
-    table = np.zeros(limits.max - limits.min + 1, dtype=np.float32)
-    table[codes] = shares  # negative values count from the end, as their bits do
-    if padding is not None:
-        table[np.arange(padding[0], padding[1] + 1)] = 0
-    return table
-
-
-def _modality_values(dataset: pydicom.Dataset, codes: np.ndarray) -> np.ndarray:
-    """Stored values after the modality LUT, or the rescale slope and intercept (PS3.3 §C.11.1)."""
-    if sequence := dataset.get("ModalityLUTSequence"):
-        return _apply_lut(dataset, sequence[0], codes)[0]
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    return codes * float(1 if slope is None else slope) + float(0 if intercept is None else intercept)
-
-
-def _windowed(dataset: pydicom.Dataset, values: np.ndarray) -> np.ndarray | None:
-    """Modality values after the first VOI LUT or else the first window (PS3.3 §C.11.2), 0…1; None without either."""
-    if sequence := dataset.get("VOILUTSequence"):
-        entries, maximum = _apply_lut(dataset, sequence[0], values)
-        return np.clip(entries / maximum, 0, 1)
-    center, width = (_first(dataset, name) for name in ("WindowCenter", "WindowWidth"))
-    if center is None or width is None:
-        return None
-    return apply_window(values, center, width, str(dataset.get("VOILUTFunction") or "LINEAR"))
-
-
-def _apply_lut(dataset: pydicom.Dataset, item: pydicom.Dataset, values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Entries of a modality or VOI LUT for values, which beyond its ends get its first or last; and its maximum.
-
-    pydicom 3.0's own functions let values wrap around where a table of more than 256 entries has 8-bit entries.
-    """
-    count, first, bits = (int(number) for number in item.LUTDescriptor)
-    data, order = item.LUTData, "<" if dataset.original_encoding[1] else ">"
-    if isinstance(data, bytes):  # OW; a count of 0 means 65,536
-        data = np.frombuffer(data, f"{order}u{1 if len(data) < 2 * (count or 65536) else 2}")
-    entries = np.atleast_1d(np.asarray(data, dtype=float))[: count or 65536]
-    return entries[np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.intp)], 2**bits - 1
-
-
-def _padding(dataset: pydicom.Dataset, dtype: np.dtype) -> tuple[int, int] | None:
-    """Lowest and highest of the stored values where the detector saw nothing (PS3.3 §C.7.5.1.1.2), or None.
-
-    Padding at the air's end of the range needs no care, but under MONOCHROME1 it would turn white.
-    """
-    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
-    if not isinstance(value, int):
-        return None
-    # Signed films often have the padding's bits as an unsigned number: 63536 for -2000.
-    ends = np.array([value, limit if isinstance(limit, int) else value]).astype(dtype)
-    low, high = sorted(int(end) for end in without_unused_bits(ends, int(dataset.BitsStored)))
-    return low, high
+def _name(syntax: uid.UID) -> str:
+    return "not of the standard" if syntax.name == str(syntax) else syntax.name
 
 
 def _pixel_spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:
@@ -319,9 +249,3 @@ def _pixel_spacing(dataset: pydicom.Dataset) -> tuple[float, float] | None:
         if 0 < rows < np.inf and 0 < columns < np.inf:
             return rows, columns
     return None
-
-
-def _first(dataset: pydicom.Dataset, name: str) -> float | None:
-    """The first value of an element, None where it is absent or empty."""
-    values = np.atleast_1d(dataset.get(name) if dataset.get(name) is not None else [])
-    return float(values[0]) if values.size else None

@@ -15,13 +15,14 @@ from monai_e2e.errors import UserError
 _ID_KEYS = ("image", "label", "patient_id", "laterality", "view")
 
 
-def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
+def list_mammograms(folder: str | Path, partition: str = "test", fold: int | None = None) -> list[dict]:
     """Images to classify, as the data list of a MONAI data set.
 
     Args:
         folder: a prepared folder, of which one partition is listed with its labels, or any folder, of which
             every DICOM, PNG, TIFF and JPEG file in it and below it is listed.
         partition: partition of a prepared folder.
+        fold: fold that is tested, of one prepared for cross-validation.
 
     Returns:
         Dicts with ``image`` (absolute path) and ``image_id`` (see :func:`find_images`) or, from a prepared folder,
@@ -31,7 +32,7 @@ def list_mammograms(folder: str | Path, partition: str = "test") -> list[dict]:
         UserError: when the folder is absent or holds no image.
     """
     if is_prepared(folder):
-        return [{key: sample[key] for key in _ID_KEYS} for sample in load_datalist(folder, partition)]
+        return [{key: sample[key] for key in _ID_KEYS} for sample in load_datalist(folder, partition, fold=fold)]
     return [{"image": str(path), "image_id": image_id} for image_id, path in find_images(folder).items()]
 
 
@@ -67,15 +68,20 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
     images = sorted(path for path in map(Path, files) if path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path))
     if not images:
         raise UserError(f"{folder} holds no DICOM, PNG, TIFF or JPEG file ({len(files)} others): name another folder")
-    names = [path.relative_to(root).as_posix() for path in images]
+    names = [shown(path.relative_to(root).as_posix()) for path in images]
     # No other ending is dropped: the file 1.2.840.7 is called after a UID.
     short = [
-        name[: -len(path.suffix)] if path.suffix.lower() in IMAGE_SUFFIXES else name
+        name[: -len(shown(path.suffix))] if path.suffix.lower() in IMAGE_SUFFIXES else name
         for name, path in zip(names, images, strict=True)
     ]
     counts = Counter(short)
     ids = [name if counts[shorter] > 1 else shorter for name, shorter in zip(names, short, strict=True)]
     return dict(zip(ids if len(set(ids)) == len(ids) else names, images, strict=True))
+
+
+def shown(path: str | Path) -> str:
+    """A path as text that can be written: bytes that aren't UTF-8 as ``\\xfc``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _walk(folder: str, left_out: Collection[str], seen: set[tuple[int, int]]) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from joblib import Parallel, cpu_count, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib import cpu_count
 from tqdm import tqdm
 
+from monai_e2e.data.streaming import stream_parallel
 from monai_e2e.errors import UserError
 
 Task = TypeVar("Task")
@@ -27,24 +27,24 @@ def run_parallel(
     """Apply a function to each task in worker processes, with a progress bar; results in task order.
 
     Args:
-        function: picklable; it must not rely on the state of this process.
+        function: picklable; it must not rely on the state of this process, and not give None.
         tasks: picklable.
         workers: processes; None: one for each core, at most 8; 1 or less: this process.
         description: of the progress bar.
         unit: what the bar counts.
 
     Raises:
-        UserError: when the system killed a worker.
+        UserError: when a task has ended the process that worked on it, and nothing else.
     """
     count = min(workers if workers is not None else min(cpu_count(), _MAX_WORKERS), len(tasks))
-    # Joblib's workers start afresh rather than as forks, which a caller with torch's threads would not survive, and
-    # don't import the caller's main module, so this works in notebooks and in scripts without a main guard.
-    parallel = Parallel(n_jobs=max(count, 1), return_as="generator")
-    results: Iterable[Result] = parallel(delayed(function)(task) for task in tasks)
-    try:
-        # disable=None: no bar where the output is a log file rather than a terminal.
-        return list(tqdm(results, total=len(tasks), desc=description, unit=unit, disable=None))
-    except TerminatedWorkerError as error:
-        raise UserError(
-            f"a worker process was killed, most likely for lack of memory; use fewer workers than {count}"
-        ) from error
+    streamed = stream_parallel(function, tasks, count if count > 1 else 0)
+    results: list[Result] = []
+    # disable=None: no bar where the output is a log file rather than a terminal.
+    for _, result in tqdm(streamed, total=len(tasks), desc=description, unit=unit, disable=None):
+        if result is None:
+            raise UserError(
+                f"{description}: the process that worked on {unit} {len(results) + 1} of {len(tasks)} was ended, most "
+                f"likely for lack of memory; use fewer workers than {count}, or look at that {unit}"
+            )
+        results.append(result)
+    return results

@@ -29,6 +29,7 @@ from monai_e2e.data.cbis_files import has_images
 from monai_e2e.data.datalist import PARTITIONS
 from monai_e2e.data.films import FINISHED, FilmTask, lesion_words, prepare_film
 from monai_e2e.data.inbreast import read_inbreast
+from monai_e2e.data.oddities import flag_films
 from monai_e2e.data.own import read_own
 from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.records import Catalogue
@@ -44,11 +45,14 @@ from monai_e2e.data.splits import (
     split_own,
 )
 from monai_e2e.errors import UserError
+from monai_e2e.locking import locked
 
 logger = logging.getLogger(__name__)
 
 #: Rows × columns of the paper (§2.3).
 IMAGE_SIZE = (1152, 896)
+#: Stands for the protocol where the table of labels divides the patients.
+_GIVEN = "given-in-table"
 _REPORTS = {"report.json", "report.md", "excluded.csv"}
 _OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
 
@@ -63,6 +67,7 @@ class Settings:
         folds: number of folds with protocol ``"kfold"``.
         seed: of the division.
         voi_lut: whether to apply the films' own window, see :func:`~monai_e2e.data.dicom.read_film`.
+        any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
         workers: processes; None: one per core, at most 8 (each needs about 0.5 GB).
         dry_run: report what would be done from tables and headers, and write no image.
     """
@@ -72,6 +77,7 @@ class Settings:
     folds: int | None = None
     seed: int = 0
     voi_lut: bool = False
+    any_modality: bool = False
     workers: int | None = None
     dry_run: bool = False
 
@@ -222,18 +228,36 @@ def _prepare(
         return _report_dry_run(catalogue, divide, Path(src), out, datalist, settings, began)
     split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
     _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
+    datalist["protocol"] = _GIVEN if split.given else settings.protocol
+    with locked(out):
+        return _write(catalogue, split, Path(src), out, datalist, settings, began)
+
+
+def _write(
+    catalogue: Catalogue,
+    split: Split,
+    src: Path,
+    out: Path,
+    datalist: dict[str, Any],
+    settings: Settings,
+    began: float,
+) -> dict[str, Any]:
+    """Prepare the films of a divided data set, and put them with data list and reports where ``out`` is."""
     folder = out.with_name(f".{out.name}.partial")
     for name in ("images", "masks", FINISHED):
         _make_folder(folder / name)
     earlier = out if (out / FINISHED).is_dir() else None
     size = tuple(settings.image_size)
     tasks = [
-        FilmTask(film, folder, size, settings.voi_lut, earlier) for group in split.partitions.values() for film in group
+        FilmTask(film, folder, size, settings.voi_lut, settings.any_modality, earlier)
+        for group in split.partitions.values()
+        for film in group
     ]
     results = iter(run_parallel(prepare_film, tasks, settings.workers, f"preparing {catalogue.name}"))
     prepared = {name: [next(results) for _ in group] for name, group in split.partitions.items()}
     excluded = catalogue.excluded + split.left_out
     excluded += [problem for group in prepared.values() for film in group for problem in film.excluded]
+    catalogue.notes |= flag_films([film for group in prepared.values() for film in group])
     samples = {name: [film.sample for film in group if film.sample] for name, group in prepared.items()}
     _check_classes({name: [sample["label"] for sample in group] for name, group in samples.items()})
     if samples["training"]:
@@ -246,7 +270,7 @@ def _prepare(
     _remove_others(folder, [sample for group in samples.values() for sample in group])
     (folder / "datalist.json").write_text(json.dumps(datalist, indent=1) + "\n", encoding="utf-8")
     report = make_report(datalist, catalogue, excluded, time.monotonic() - began)
-    write_report(folder, report, excluded, Path(src))
+    write_report(folder, report, excluded, src)
     _replace(out, folder)
     for name, counts in report["partitions"].items():
         logger.info(
@@ -255,7 +279,7 @@ def _prepare(
             counts["patients"],
             counts["images"],
             counts["positive"],
-            classes[1],
+            datalist["classes"][1],
         )
     logger.info("%s; %d exclusions, see %s", mean_words(report["pixel_mean"]), len(excluded), out / "excluded.csv")
     return report
@@ -289,6 +313,7 @@ def _report_dry_run(
         split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
         excluded += split.left_out
         _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
+        datalist["protocol"] = _GIVEN if split.given else settings.protocol
     for name in PARTITIONS:
         datalist[name] = [
             {

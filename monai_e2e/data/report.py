@@ -72,7 +72,7 @@ def make_report(
 def write_report(folder: Path, report: dict[str, Any], excluded: Sequence[Excluded], src: Path) -> None:
     """Write ``report.json``, ``report.md`` and ``excluded.csv``, the latter with paths relative to ``src``."""
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    with (folder / "excluded.csv").open("w", newline="", encoding="utf-8") as file:
+    with (folder / "excluded.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "reason", "rows"))
         prefixes = (f"{src.resolve()}{os.sep}", f"{src}{os.sep}")

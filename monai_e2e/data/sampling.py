@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Sampler
 from torch.utils.data.distributed import DistributedSampler
 
+from monai_e2e.data.seeded import Draw
 from monai_e2e.errors import UserError
 
 
@@ -48,7 +49,15 @@ class BalancedSampler(DistributedSampler):
         mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)  # seed + epoch would collide
         generator = torch.Generator().manual_seed(int(mixed[0]))
         drawn = torch.multinomial(self.weights, len(self.weights), replacement=True, generator=generator).tolist()
-        return islice(cycle(drawn), self.rank, self.total_size, self.num_replicas)
+        return islice(_count(cycle(drawn)), self.rank, self.total_size, self.num_replicas)
+
+
+def _count(drawn: Iterable[int]) -> Iterator[Draw]:
+    """The indices, each with the number of times that it came before, so that no two are augmented alike."""
+    times: Counter[int] = Counter()
+    for index in drawn:
+        yield Draw(index, times[index])
+        times[index] += 1
 
 
 def make_sampler(

@@ -96,12 +96,14 @@ class Split:
         left_out: what the protocol leaves out, with the reason.
         folds: number of folds, None without cross-validation.
         fold_of: fold of each patient, empty without cross-validation.
+        given: whether the data set's own tables name the partitions, so that neither protocol nor seed matters.
     """
 
     partitions: Partitions
     left_out: list[Excluded] = field(default_factory=list)
     folds: int | None = None
     fold_of: dict[str, int] = field(default_factory=dict)
+    given: bool = False
 
     def __post_init__(self) -> None:
         assert_disjoint(self.partitions)
@@ -216,7 +218,7 @@ def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None 
     partitions: Partitions = {"training": [], "validation": [], "test": []}
     for film in sorted(catalogue.mammograms, key=lambda film: film.image_id):
         partitions[film.partition or "training"].append(film)
-    return Split(partitions)
+    return Split(partitions, given=True)
 
 
 def assert_disjoint(partitions: Mapping[str, Iterable[Mammogram]]) -> None:

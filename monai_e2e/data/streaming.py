@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -12,11 +16,15 @@ from typing import TypeVar
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
+from monai_e2e.interrupt import closing_in_order
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 #: Tasks that are worked on or finished and not yet fetched, for each worker.
 _AHEAD = 2
+#: From one look at the parent to the next.
+_SECONDS = 0.5
 
 
 def stream_parallel(
@@ -38,6 +46,13 @@ def stream_parallel(
     if workers < 1:
         yield from ((task, function(task)) for task in tasks)
         return
+    with closing_in_order():
+        yield from _stream(function, tasks, workers)
+
+
+def _stream(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+) -> Iterator[tuple[Task, Result | None]]:
     remaining = iter(tasks)
     pending: deque[tuple[Task, Future[Result]]] = deque()
     pool = _start(workers)
@@ -92,9 +107,21 @@ def _one_by_one(
 
 
 def _start(workers: int) -> ProcessPoolExecutor:
-    # As in run_parallel, workers start afresh: forks of a process that has used torch's threads or CUDA may hang.
-    return ProcessPoolExecutor(workers, initializer=_prepare_worker, env={"OMP_NUM_THREADS": "1"})
+    # Loky's workers start afresh rather than as forks, which a caller with torch's threads or CUDA would not survive,
+    # and don't import the caller's main module, so this works in notebooks and in scripts without a main guard.
+    return ProcessPoolExecutor(
+        workers, initializer=_prepare_worker, initargs=(os.getpid(),), env={"OMP_NUM_THREADS": "1"}
+    )
 
 
-def _prepare_worker() -> None:
+def _prepare_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs a traceback for each damaged file
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, after which it has another one, except on Windows."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS)
+    os._exit(1)

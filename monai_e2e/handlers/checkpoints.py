@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from monai_e2e.checkpoint_files import FORMAT, UNFIT, DamagedError, as_plain, read_checkpoint, save_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.reproducible import rank
-from monai_e2e.networks.architecture import decode_architecture
+from monai_e2e.networks.architecture import DESCRIPTIONS, decode_architecture
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ def _epoch_of(path: Path) -> int:
 def _check_network(network: nn.Module, state: Mapping[str, torch.Tensor], start: str) -> None:
     own = network.state_dict()
     for key in [*own, *(key for key in state if key not in own)]:
-        if key != "architecture" and (key not in own or key not in state or own[key].shape != state[key].shape):
+        if key not in DESCRIPTIONS and (key not in own or key not in state or own[key].shape != state[key].shape):
             there, here = (str(list(of[key].shape)) if key in of else "absent" for of in (state, own))
             raise UserError(f"{start}{key}' is {there} in the file and {here} in this training{_hint(state, own)}")
     if hint := _hint(state, own):

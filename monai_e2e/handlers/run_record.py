@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,25 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
 
 from monai_e2e import bundle
 from monai_e2e.checkpoint_files import write_text_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.provenance import device_name, git_state, now, versions
 
+#: Characters of a setting; what is longer, such as the patients, is data.
+_LONGEST = 4000
+#: Parts of a record that are left out of earlier starts' where they are the same.
+_CONFIG = ("config", "resolved")
+
 
 class RunRecord:
     """Write what was run to ``run.json``, and one line for each epoch to ``metrics.jsonl``.
 
-    ``run.json`` has the bundle's merged config with the command line's overrides (expressions stay text), the command,
-    versions, device, git revision, seed and the data set's fingerprint. A resumed run's record has those of the starts
+    ``run.json`` has the bundle's merged config with the command line's overrides (expressions stay text), what its keys
+    came to, as far as that is plain values, under ``resolved``, the command, versions, device, git revision, seed and
+    the data set's fingerprint. A resumed run's record has those of the starts
     before it under ``earlier``. A line of ``metrics.jsonl`` has ``epoch``, ``iteration``, the state attributes, the
     metrics of trainer and validator, and ``seconds``; what JSON has no number for, such as NaN, is null. Epochs that
     are done again lose their earlier lines.
@@ -138,10 +145,11 @@ class RunRecord:
             "processes": idist.get_world_size(),
             "system": platform.platform(),
             "config": _plain(config),
+            "resolved": {} if workflow is None else _resolved(workflow.parser, config),
         }
         earlier = self._earlier() if engine.state.epoch > 1 else []
         record["earlier"] = [
-            {key: value for key, value in start.items() if key != "config" or value != record["config"]}
+            {key: value for key, value in start.items() if key not in _CONFIG or value != record[key]}
             for start in earlier
         ]
         return record
@@ -152,6 +160,21 @@ class RunRecord:
             return [*last.pop("earlier"), last]
         except (OSError, ValueError, KeyError):
             return []
+
+
+def _resolved(parser: ConfigParser, keys: Iterable[str]) -> dict[str, Any]:
+    """What the keys of a config's top level have come to, those whose value is plain and no data."""
+    found = parser.ref_resolver.resolved_content
+    plain = {key: found[key] for key in keys if key in found and _is_plain(found[key])}
+    return {key: value for key, value in plain.items() if len(json.dumps(value)) <= _LONGEST}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _plain(value: Any) -> Any:

@@ -374,9 +374,7 @@ def _checked(stage: Mapping, index: int) -> dict:
             f"got {dict(stage)}"
         )
     if checked["schedule"] not in _SCHEDULES:
-        raise UserError(
-            f"'schedule' of {where} is {checked['schedule']!r}; choose one of: {', '.join(_SCHEDULES)}"
-        )
+        raise UserError(f"'schedule' of {where} is {checked['schedule']!r}; choose one of: {', '.join(_SCHEDULES)}")
     if not 0 <= checked["warmup"] < checked["epochs"]:
         raise UserError(
             f"'warmup' of {where} must be at least 0 and less than its {checked['epochs']} epochs, "

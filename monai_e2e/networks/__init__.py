@@ -12,6 +12,7 @@ from monai_e2e.networks.backbones import (
     ResNet50,
     ResNet50Keras,
     YaroslavNet,
+    find_backbone,
     make_backbone,
 )
 from monai_e2e.networks.classifiers import (
@@ -28,10 +29,12 @@ from monai_e2e.networks.weights import (
     check_preparation,
     choose_architecture,
     choose_preparation,
+    describe_start,
     initialize,
     load_classifier,
     load_weights,
     read_architecture,
+    read_patients,
     read_pixel_mean,
 )
 
@@ -56,6 +59,8 @@ __all__ = [
     "checkpoint_activations",
     "choose_architecture",
     "choose_preparation",
+    "describe_start",
+    "find_backbone",
     "initialize",
     "load_classifier",
     "load_imagenet",
@@ -66,6 +71,7 @@ __all__ = [
     "make_top_block",
     "operating_point",
     "read_architecture",
+    "read_patients",
     "read_pixel_mean",
     "read_state",
     "synchronize_batchnorm",

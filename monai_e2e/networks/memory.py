@@ -24,8 +24,8 @@ def checkpoint_activations(network: nn.Module, enabled: bool = True) -> nn.Modul
     same: batch normalisation's running statistics are updated once, as without it.
 
     Args:
-        network: a classifier, changed in place and returned. Its units are residual units, dense layers, inverted bottlenecks and, in VGG and
-            YaroslavNet, the convolutions between two poolings.
+        network: a classifier, changed in place and returned. Its units are residual units, inverted bottlenecks,
+            dense layers and, in VGG and YaroslavNet, the convolutions between two poolings.
         enabled: False returns the network as it is, for a key in a config.
     """
     if not enabled:

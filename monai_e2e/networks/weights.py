@@ -5,21 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from monai_e2e.checkpoint_files import read_state
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import ARCHITECTURE, architecture, complete_preparation, decode_architecture
+from monai_e2e.networks.architecture import (
+    ARCHITECTURE,
+    DESCRIPTIONS,
+    architecture,
+    check_bounds,
+    complete_preparation,
+    decode_architecture,
+    record_patients,
+)
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
 from monai_e2e.networks.imagenet import is_url, load_imagenet
 
 logger = logging.getLogger(__name__)
 
-_FROM_CHECKPOINT = ("checkpoint", "checkpoint_or_scratch")
-_STARTS = (*_FROM_CHECKPOINT, "scratch", "imagenet")
+Network = TypeVar("Network", bound=nn.Module)
+
+_STARTS = ("checkpoint", "scratch", "imagenet")
 
 
 def read_pixel_mean(path: str | Path) -> float:
@@ -49,7 +58,7 @@ def choose_architecture(
         UserError: when the file is there and cannot be read.
     """
     chosen = {key: settings.get(key, default) for key, default in ARCHITECTURE.items()}
-    if weights not in _FROM_CHECKPOINT or checkpoint is None or not Path(checkpoint).is_file():
+    if weights != "checkpoint" or checkpoint is None or not Path(checkpoint).is_file():
         return chosen
     found = read_architecture(checkpoint)
     # None for in_channels means the backbone's own, which the checkpoint has as a number.
@@ -109,14 +118,16 @@ def load_classifier(path: str | Path) -> PatchClassifier | WholeImageClassifier:
     """
     found = read_architecture(path)
     try:
-        network = make_classifier(**found)
-    except (TypeError, ValueError) as error:
+        # Without numbers first, so that no memory is taken for layers that the file doesn't have.
+        with torch.device("meta"):
+            empty = make_classifier(**found)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path} does not say which network it belongs to ({error}): it was not written by this version's bundles; "
             "train it again, or evaluate it by the bundle that it comes from"
         ) from error
-    load_weights(network, path)
-    return network.eval()
+    _check_fit(empty, path, read_state(path))
+    return load_weights(make_classifier(**found), path).eval()
 
 
 def read_architecture(path: str | Path) -> dict[str, Any]:
@@ -126,15 +137,33 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
         UserError: when the file cannot be read.
     """
     state = read_state(path)
-    if "architecture" not in state:
+    found = _description(path, state, "architecture")
+    try:
+        check_bounds(found, state)
+    except (ValueError, TypeError, AttributeError) as error:  # the latter two of values of other kinds
+        raise UserError(f"{path} is refused: its architecture is none ({error}); fetch it again") from error
+    return found
+
+
+def read_patients(path: str | Path) -> dict[str, Any]:
+    """Whom a checkpoint's network was trained on, see :mod:`monai_e2e.seen`; empty where it says nothing.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    return _description(path, read_state(path), "patients")
+
+
+def _description(path: str | Path, state: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+    if name not in state:
         return {}
     try:
-        return decode_architecture(state["architecture"])
+        return decode_architecture(state[name], name)
     except ValueError as error:
-        raise UserError(f"{path} is damaged: its architecture can't be read ({error}); fetch it again") from error
+        raise UserError(f"{path} is damaged: its {name} can't be read ({error}); fetch it again") from error
 
 
-def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] | None = None) -> nn.Module:
+def load_weights(network: Network, path: str | Path, parts: Mapping[str, str] | None = None) -> Network:
     """Load a checkpoint into a network, every tensor of it.
 
     Args:
@@ -147,6 +176,18 @@ def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] 
         UserError: when the file cannot be read or a tensor is missing or has another shape.
     """
     state = read_state(path)
+    wanted = _check_fit(network, path, state, parts)
+    own = network.state_dict()
+    if parts is None and "patients" in state and hasattr(network, "patients"):
+        wanted = {**wanted, "patients": "patients"}
+    network.load_state_dict({**own, **{key: state[source] for key, source in wanted.items()}})
+    return network
+
+
+def _check_fit(
+    network: nn.Module, path: str | Path, state: Mapping[str, torch.Tensor], parts: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The network's keys that the file fills → the file's; raises a UserError where a tensor lacks or is of no use."""
     wanted = _wanted(network, parts)
     missing = [source for source in wanted.values() if source not in state]
     if missing:
@@ -161,19 +202,18 @@ def load_weights(network: nn.Module, path: str | Path, parts: Mapping[str, str] 
                 f"{path} does not fit: '{source}' is {list(state[source].shape)} in the file and "
                 f"{list(own[key].shape)} in the network" + _both_architectures(network, state)
             )
-    extra = [key for key in state if parts is None and key not in wanted and key != "architecture"]
+    extra = [key for key in state if parts is None and key not in wanted and key not in DESCRIPTIONS]
     if extra:
         raise UserError(
             f"{path} does not fit: it has '{extra[0]}' and {len(extra) - 1} more that the network lacks"
             + _both_architectures(network, state)
         )
-    network.load_state_dict({**own, **{key: state[source] for key, source in wanted.items()}})
-    return network
+    return wanted
 
 
 def _wanted(network: nn.Module, parts: Mapping[str, str] | None) -> dict[str, str]:
-    """Keys of the network that a file must fill → their keys in the file; the architecture is the network's own."""
-    keys = [key for key in network.state_dict() if key != "architecture"]
+    """Keys of the network that a file must fill → their keys in the file; descriptions are the network's own."""
+    keys = [key for key in network.state_dict() if key not in DESCRIPTIONS]
     if parts is None:
         return {key: key for key in keys}
     return {
@@ -197,12 +237,21 @@ def _both_architectures(network: nn.Module, state: Mapping[str, torch.Tensor]) -
     return f": {differences}" if differences else hint
 
 
+def describe_start(weights: str, checkpoint: str | Path | None = None) -> str:
+    """What a training starts from, in words; arguments as of :func:`initialize`."""
+    if weights == "checkpoint" and checkpoint is not None and Path(checkpoint).is_file():
+        return f"checkpoint {checkpoint}"
+    names = {"scratch": "scratch", "imagenet": "ImageNet weights"}
+    return names.get(weights, f"weights {weights}")
+
+
 def initialize(
     network: nn.Module,
     weights: str,
     checkpoint: str | Path | None,
     parts: Mapping[str, str] | None,
     first: str,
+    patients: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Give a network the weights that its training starts from.
 
@@ -211,30 +260,27 @@ def initialize(
 
     Args:
         network: the network, changed in place and returned.
-        weights: ``"checkpoint"`` (required), ``"checkpoint_or_scratch"`` (used if it is there), ``"scratch"``,
-            ``"imagenet"``, or a file or URL of ImageNet weights for the backbone.
+        weights: ``"checkpoint"``, ``"scratch"``, ``"imagenet"``, or a file or URL of ImageNet weights for the backbone.
         checkpoint: the previous step's checkpoint, None where there is no previous step.
         parts: submodules that the checkpoint fills, as in :func:`load_weights`; None for the whole network.
         first: the command that makes the checkpoint, for the message when it is absent.
+        patients: whom it is trained on, see :func:`monai_e2e.seen.describe_patients`; it remembers them, and those that
+            the checkpoint's network was trained on.
 
     Raises:
         UserError: when the checkpoint is required and absent, or does not fit.
     """
     if weights not in _STARTS and not is_url(weights) and not Path(weights).is_file():
         raise UserError(f"weights '{weights}': no such file; give a file, an URL or one of: {', '.join(_STARTS)}")
-    if weights in _FROM_CHECKPOINT and checkpoint is None:
+    if weights == "checkpoint" and checkpoint is None:
         raise UserError(f"weights '{weights}' needs a checkpoint: this training has none before it")
     present = checkpoint is not None and Path(checkpoint).is_file()
     if weights == "checkpoint" and not present:
         raise UserError(
-            f"no checkpoint at {checkpoint}: first run `{first}`, or choose another start by name with "
-            "`--weights imagenet` or `--weights scratch`"
+            f"no checkpoint at {checkpoint}: first run `{first}`, name a checkpoint or a shipped model "
+            "(`monai-e2e models` lists them), or choose another start with `--weights imagenet` or `--weights scratch`"
         )
-    if weights == "checkpoint_or_scratch" and not present:
-        logger.warning(
-            "No checkpoint at %s: training from scratch. To start from it, first run `%s`.", checkpoint, first
-        )
-    elif weights in _FROM_CHECKPOINT:
+    if weights == "checkpoint":
         kept = {name: value.clone() for name, value in network.named_buffers() if name in ("pixel_mean", "threshold")}
         load_weights(network, str(checkpoint), parts)
         for name, value in kept.items():
@@ -244,4 +290,15 @@ def initialize(
         logger.info("Training from scratch, as asked.")
     else:
         load_imagenet(network.get_submodule("backbone"), weights)
+    if patients is not None:
+        before = read_patients(str(checkpoint)) if weights == "checkpoint" and present else {}
+        if leaked := set(before.get("training", ())) & set(patients["validation"]):
+            logger.warning(
+                "%d of %d validation patients were in the training of %s, so the validation will look too good: train "
+                "both with the same fold.",
+                len(leaked),
+                len(patients["validation"]),
+                checkpoint,
+            )
+        record_patients(network, patients, before)
     return network

@@ -1,12 +1,13 @@
 """Results as DICOM files for a PACS: the overlay as a Secondary Capture, the score as a Structured Report.
 
-Both stand in the study of the film that they are about and refer to it by its UIDs. What they take from the film's
-header is listed here by name (:data:`_REFERENCES`, :data:`_IDENTITY`); no other element is even read, so that no text
-of a header reaches a result by accident.
+Both refer to the film that they are about by its UIDs. The overlays of an exam are one series, its reports another.
+What they take from the film's header is listed here by name (:data:`_REFERENCES`, :data:`_IDENTITY`); no other element
+is even read, so that no text of a header reaches a result by accident.
 
 By default a result names no patient: its Patient ID is that of the predictions' table, and name, birth date, accession
-number and the study's date are empty. Such files are for research archives. A PACS that holds the films themselves
-would take them for another patient's, so for it ``keep_identity`` copies patient and study from the film.
+number and the study's date are empty. It stands in a study of its own, since no PACS may have one study under two
+patients. Such files are for research archives. For a PACS that holds the films, ``keep_identity`` copies patient and
+study from them.
 
 UIDs are made from what a result says: the same film, model and score give the same UIDs, and a PACS takes the files of
 a repeated run for the ones that it has instead of piling up copies.
@@ -22,14 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pydicom
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from monai_e2e import NOTICE, __version__
-from monai_e2e.data.dicom import DICOM_ERRORS, is_dicom
+from monai_e2e.data.dicom_files import is_dicom, one_file, open_dicom
+from monai_e2e.data.headers import sop_class_name
 from monai_e2e.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID
 #: What every result takes from the film: references, and codes and numbers that belong to the picture.
 _REFERENCES = (
     *_UIDS,
-    "InstanceNumber",
     "PatientOrientation",
     "Rows",
     "Columns",
@@ -77,6 +77,7 @@ def write_dicom_results(
     overlay: np.ndarray,
     source: Path,
     keep_identity: bool = False,
+    number: int = 1,
 ) -> tuple[Path, Path]:
     """Write both results of one film, ``<image_id>_overlay.dcm`` and ``<image_id>_report.dcm``.
 
@@ -87,6 +88,7 @@ def write_dicom_results(
         overlay: see :func:`write_secondary_capture`.
         source: the film's DICOM file.
         keep_identity: copy patient and study from the film, see the module's text.
+        number: of the film among those of its exam, from 1; the results' Instance Number.
 
     Returns:
         The paths of the Secondary Capture and of the Structured Report.
@@ -98,13 +100,18 @@ def write_dicom_results(
     overlay_path, report_path = (Path(folder, f"{image_id}_{kind}.dcm") for kind in ("overlay", "report"))
     if not overlay_path.resolve().is_relative_to(Path(folder).resolve()):
         raise UserError(f"{source}: the image id {image_id!r} leads out of {folder}; change it in the table")
-    write_structured_report(prediction, source, report_path, keep_identity)
-    write_secondary_capture(overlay, prediction, source, overlay_path, keep_identity)
+    write_structured_report(prediction, source, report_path, keep_identity, number)
+    write_secondary_capture(overlay, prediction, source, overlay_path, keep_identity, number)
     return overlay_path, report_path
 
 
 def write_secondary_capture(
-    overlay: np.ndarray, prediction: Mapping[str, Any], source: Path, out: Path, keep_identity: bool = False
+    overlay: np.ndarray,
+    prediction: Mapping[str, Any],
+    source: Path,
+    out: Path,
+    keep_identity: bool = False,
+    number: int = 1,
 ) -> None:
     """Write a picture of the film as a Secondary Capture Image (PS3.3 §A.8.1), derived from the film.
 
@@ -116,6 +123,7 @@ def write_secondary_capture(
         source: the film's DICOM file.
         out: file to write.
         keep_identity: copy patient and study from the film.
+        number: Instance Number.
 
     Raises:
         UserError: as :func:`write_dicom_results`.
@@ -140,7 +148,7 @@ def write_secondary_capture(
         coordinate_system="PATIENT",
         patient_orientation=("A", "F"),  # stands in for the film's own, which may have two letters a direction
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        **_common("overlay", film, identity, prediction, hashlib.sha256(pixels.tobytes()).hexdigest()),
+        **_common("overlay", film, identity, prediction, number, hashlib.sha256(pixels.tobytes()).hexdigest()),
     )
     image.PatientOrientation = _orientation(film)
     image.ConversionType = ConversionTypeValues.WSD.value
@@ -168,7 +176,7 @@ def write_secondary_capture(
 
 
 def write_structured_report(
-    prediction: Mapping[str, Any], source: Path, out: Path, keep_identity: bool = False
+    prediction: Mapping[str, Any], source: Path, out: Path, keep_identity: bool = False, number: int = 1
 ) -> None:
     """Write the film's score as a Comprehensive SR with a Measurement Report (PS3.16, TID 1500).
 
@@ -181,6 +189,7 @@ def write_structured_report(
         source: the film's DICOM file.
         out: file to write.
         keep_identity: copy patient and study from the film.
+        number: Instance Number.
 
     Raises:
         UserError: as :func:`write_dicom_results`.
@@ -191,12 +200,14 @@ def write_structured_report(
     percent = 100 * _probability(prediction, source)
     film, identity = _read_header(source, prediction, keep_identity)
     side = _LATERALITY.get(prediction.get("laterality") or "")
-    parameters = [f"{name}: {prediction[name]}" for name in ("model", "threshold") if prediction.get(name)]
+    parameters = [f"model: {prediction['model']}"] if prediction.get("model") else []
+    if prediction.get("threshold"):
+        parameters.append(f"threshold: {float(prediction['threshold']):.3g}")
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(_uid("measurement", film.SOPInstanceUID), "whole image"),
         algorithm_id=sr.AlgorithmIdentification(_NAME, __version__, parameters),
         finding_sites=[sr.FindingSite(codes.SCT.Breast, laterality=side[1] if side else None)],
-        measurements=[sr.Measurement(codes.DCM.ProbabilityOfCancer, round(percent, 4), codes.UCUM.Percent)],
+        measurements=[sr.Measurement(codes.DCM.ProbabilityOfCancer, round(percent, 1), codes.UCUM.Percent)],
         source_images=[sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
     )
     relation = sr.RelationshipTypeValues.CONTAINS
@@ -209,14 +220,17 @@ def write_structured_report(
         procedure_reported=codes.SCT.Mammography,
         imaging_measurements=[group],
     )
-    common = _common("report", film, identity, prediction)
+    common = _common("report", film, identity, prediction, number)
     try:
         report = sr.ComprehensiveSR(evidence=[film], content=content, is_complete=True, **common)
     except KeyError as error:  # from highdicom's table of the standard's classes
         raise UserError(
-            f"{source}: a report can't refer to the SOP class {film.SOPClassUID.name}; "
+            f"{source}: a report can't refer to its SOP class ({sop_class_name(film)}); "
             f"convert the film to a mammography class, or do without DICOM results"
         ) from error
+    if not keep_identity:  # the film is of another study than the report
+        report.PertinentOtherEvidenceSequence = report.CurrentRequestedProcedureEvidenceSequence
+        del report.CurrentRequestedProcedureEvidenceSequence
     _save(report, identity, out)
 
 
@@ -235,13 +249,9 @@ def _read_header(source: Path, prediction: Mapping[str, Any], keep_identity: boo
             f"give the films as DICOM, or do without DICOM results"
         )
     wanted = [*_REFERENCES, *(_IDENTITY if keep_identity else ())]
-    try:
-        header = pydicom.dcmread(source, stop_before_pixels=True, specific_tags=wanted)
+    with one_file(source, "header not readable"):
+        header = open_dicom(source, wanted)
         elements = {name: header[name] for name in wanted if name in header}
-    except DICOM_ERRORS as error:
-        raise UserError(
-            f"{source}: header not readable ({type(error).__name__}); copy the file again or mend it"
-        ) from error
     for name in _UIDS:
         if name not in elements or not UID(str(elements[name].value)).is_valid:
             state = "invalid" if name in elements and elements[name].value else "missing"
@@ -256,6 +266,7 @@ def _read_header(source: Path, prediction: Mapping[str, Any], keep_identity: boo
         (film if name in _REFERENCES else identity).add(element)
     if not keep_identity:
         identity.PatientID = _patient_id(prediction, source)
+        identity.StudyInstanceUID = _uid("study", film.StudyInstanceUID, identity.PatientID)
     elif not identity.get("PatientID"):
         raise UserError(
             f"{source}: no Patient ID, under which a PACS could file the results; "
@@ -286,21 +297,18 @@ def _probability(prediction: Mapping[str, Any], source: Path) -> float:
 
 
 def _common(
-    kind: str, film: Dataset, identity: Dataset, prediction: Mapping[str, Any], *content: str
+    kind: str, film: Dataset, identity: Dataset, prediction: Mapping[str, Any], number: int, *content: str
 ) -> dict[str, Any]:
-    """Arguments that highdicom's two classes share.
-
-    Each series of films gets one series of a kind of results, in which the films keep their numbers.
-    """
+    """Arguments that highdicom's two classes share."""
     said = [f"{name}={prediction.get(name, '')}" for name in _COLUMNS]
     patient = [element.value for element in identity]
-    number = film.get("InstanceNumber")
+    study = identity.get("StudyInstanceUID") or film.StudyInstanceUID
     return {
-        "series_instance_uid": _uid(kind, film.SeriesInstanceUID, identity.PatientID, prediction.get("model")),
+        "series_instance_uid": _uid(kind, study, identity.PatientID, prediction.get("model")),
         "series_number": _SERIES_NUMBERS[kind],
         "series_description": f"{_NAME} {kind}. {DISCLAIMER}",
         "sop_instance_uid": _uid(kind, film.SOPInstanceUID, *patient, *said, *content),
-        "instance_number": number if isinstance(number, int) and number > 0 else 1,
+        "instance_number": number,
         "manufacturer": _NAME,
         "manufacturer_model_name": _NAME,
         "software_versions": __version__,

@@ -2,6 +2,9 @@
 
 A model is a bundle's folder, whose ``configs/inference.json`` says what is done to a film, or a checkpoint alone, which
 carries its architecture, its mean and its preparation; both give the same scores.
+
+A bundle is a program: its config names what is called, and has expressions that are run. A checkpoint is not, so of
+bundles from elsewhere only the checkpoint should be taken.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from torch import nn
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
+from monai_e2e.models import find_checkpoint, shipped_model
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.transforms import LoadMammogramd
 
@@ -59,6 +63,12 @@ class Model:
         """Operating point as log-odds of malignant, chosen on validation images; None where there is none."""
         return operating_point(self.network)
 
+    @property
+    def pixel_mean(self) -> float | None:
+        """Mean of its training images, 0…255; None where the network doesn't carry it."""
+        mean = dict(self.network.named_buffers()).get("pixel_mean")
+        return None if mean is None or mean <= 0 else float(mean)
+
     def infer(
         self, images: Sequence[np.ndarray], device: torch.device, amp: bool = False, flips: bool = False
     ) -> torch.Tensor:
@@ -93,41 +103,49 @@ class Model:
         return torch.stack([found[place] for place in range(len(images))])
 
 
-def load_model(path: str | Path, device: torch.device, src: str | Path) -> Model:
-    """Load a bundle or a checkpoint.
+def load_model(path: str | Path, device: torch.device, src: str | Path, weights_only: bool = False) -> Model:
+    """Load a bundle, which runs what its config says, or a checkpoint, which runs nothing.
 
     Args:
-        path: folder of a bundle, which has its checkpoint at ``models/model.pt``, or a checkpoint.
+        path: folder of a bundle, which has its checkpoint at ``models/model.pt``, a checkpoint or the name of a shipped
+            model.
         device: where the network is put.
         src: folder of the films, the ``dataset_dir`` of a bundle.
+        weights_only: whether to take the checkpoint alone of a bundle, and not its config.
 
     Raises:
         UserError: when there is no such model, or it can't be built or loaded.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
+    if path.is_dir() and weights_only:
+        path = _checkpoint_of(path)
     if path.is_dir():
         return _load_bundle(path, device, src)
     if path.is_file():
         return _load_checkpoint(path, device)
-    raise UserError(f"{path}: no such model; name a bundle's folder, such as bundles/ddsm_whole, or a checkpoint (.pt)")
+    raise UserError(
+        f"{path}: no such model; name a bundle's folder, such as bundles/ddsm_whole, a checkpoint (.pt), or a "
+        "shipped model (`monai-e2e models` lists them)"
+    )
 
 
 def choose_models(
-    paths: Sequence[str | Path], heatmaps: bool, device: torch.device, src: str | Path
+    paths: Sequence[str | Path], heatmaps: bool, device: torch.device, src: str | Path, weights_only: bool = False
 ) -> tuple[list[Model], Model | None]:
     """Load models; sort out those that score films and the one that makes heatmaps.
 
     Args:
-        paths: bundles or checkpoints. Without a patch classifier among them, heatmaps are made by the trained bundle
-            ``ddsm_patch`` beside the first.
+        paths: bundles, checkpoints or names of shipped models. Without a patch classifier among them, heatmaps are made
+            by the first one's: a shipped model's own, or the trained bundle ``ddsm_patch`` beside it.
         heatmaps: whether they are wanted.
         device: of the networks.
         src: folder of the films.
+        weights_only: as of :func:`load_model`.
 
     Raises:
         UserError: as :func:`load_model`, and when there is no model that scores, no patch classifier, or two of these.
     """
-    models = _load_distinct(paths, device, src)
+    models = _load_distinct(paths, device, src, weights_only)
     scorers = [model for model in models if not model.makes_heatmaps]
     makers = [model for model in models if model.makes_heatmaps]
     if not scorers:
@@ -137,37 +155,24 @@ def choose_models(
     if len(makers) > 1:
         raise UserError(f"{makers[1].checkpoint} is the second patch classifier: name one for the heatmaps")
     if heatmaps and not makers:
-        beside = _patch_bundle_beside(paths[0])
+        shipped = shipped_model(paths[0])
+        beside = shipped.patch_classifier if shipped is not None else _patch_bundle_beside(paths[0])
         if beside is None:
             raise UserError(
                 f"heatmaps need a patch classifier, and there is no trained bundle ddsm_patch beside {paths[0]}: name "
                 "one after the models, such as bundles/ddsm_patch or its checkpoint"
             )
-        makers = [load_model(beside, device, src)]
+        makers = [load_model(beside, device, src, weights_only=True)]  # nobody asked for its config to be run
     return scorers, makers[0] if makers else None
 
 
-def choose_device(name: str | None, amp: bool = False) -> torch.device:
-    """The device of that name, or without one a GPU if there is one.
-
-    Raises:
-        UserError: when it can't be used, or with ``amp`` is no GPU.
-    """
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' can't be used here: choose cpu, or cuda where there is a GPU") from error
-    if amp and device.type == "cpu":
-        raise UserError("--amp computes in float16, which needs a GPU: leave it out, or choose --device cuda")
-    return device
-
-
-def _load_distinct(paths: Sequence[str | Path], device: torch.device, src: str | Path) -> list[Model]:
+def _load_distinct(
+    paths: Sequence[str | Path], device: torch.device, src: str | Path, weights_only: bool
+) -> list[Model]:
     """Load several models, each under a name of its own."""
     models: list[Model] = []
     for path in paths:
-        model = load_model(path, device, src)
+        model = load_model(path, device, src, weights_only)
         if any(model.digest == other.digest for other in models):
             raise UserError(f"{path}: the same model as one named before it; name each once")
         if any(model.name == other.name for other in models):
@@ -184,12 +189,18 @@ def _patch_bundle_beside(path: str | Path) -> Path | None:
     return beside if (beside / "models" / "model.pt").is_file() else None
 
 
-def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
-    config, checkpoint = folder / "configs" / "inference.json", folder / "models" / "model.pt"
-    if not config.is_file():
-        raise UserError(f"{folder}: no bundle, since it has no configs/inference.json; name one, or a checkpoint (.pt)")
+def _checkpoint_of(folder: Path) -> Path:
+    checkpoint = folder / "models" / "model.pt"
     if not checkpoint.is_file():
         raise UserError(f"{folder}: no checkpoint at models/model.pt; train the bundle first, or name a checkpoint")
+    return checkpoint
+
+
+def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
+    config = folder / "configs" / "inference.json"
+    if not config.is_file():
+        raise UserError(f"{folder}: no bundle, since it has no configs/inference.json; name one, or a checkpoint (.pt)")
+    checkpoint = _checkpoint_of(folder)
     parser = ConfigParser()
     try:
         parser.read_config(str(config))

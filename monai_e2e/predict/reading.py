@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 from monai.utils import convert_to_numpy
 
 from monai_e2e.bundle import user_error
+from monai_e2e.data.appearance import appearance_flags
 from monai_e2e.data.dicom import read_mask, resize_mammogram, resize_mask
-from monai_e2e.data.headers import without_header_text
 from monai_e2e.predict.overlays import FILM_ROWS
 from monai_e2e.predict.worklist import ListedFilm
 from monai_e2e.transforms import FilmFile
@@ -30,12 +31,18 @@ class ReadFilm:
         size: rows and columns of the file's image.
         film: uint8 ``[FILM_ROWS, columns]`` in its true proportions, for pictures; empty where none are wanted.
         masks: bool of the same size, for each annotated lesion.
+        flags: what is odd about the file and about what it shows.
+        mean: of its pixels, 0…255.
+        digest: of its pixels.
     """
 
     images: list[np.ndarray]
     size: tuple[int, int]
     film: np.ndarray
     masks: list[np.ndarray]
+    flags: tuple[str, ...] = ()
+    mean: float = 0.0
+    digest: str = ""
 
 
 class FilmReader:
@@ -44,14 +51,20 @@ class FilmReader:
     Args:
         preprocessings: of the models, from ``{"image": path}`` to ``{"image": [C, H, W]}``.
         pictures: whether the film itself and the masks are wanted too.
+        any_modality: see :func:`~monai_e2e.data.dicom.read_film`.
     """
 
-    def __init__(self, preprocessings: Sequence[Callable[[dict[str, Any]], dict[str, Any]]], pictures: bool) -> None:
+    def __init__(
+        self,
+        preprocessings: Sequence[Callable[[dict[str, Any]], dict[str, Any]]],
+        pictures: bool,
+        any_modality: bool = False,
+    ) -> None:
         self.preprocessings = list(preprocessings)
-        self.pictures = pictures
+        self.pictures, self.any_modality = pictures, any_modality
 
     def __call__(self, listed: ListedFilm) -> ReadFilm | str:
-        file = FilmFile(listed.path)
+        file = FilmFile(listed.path, self.any_modality)
         try:
             images = [convert_to_numpy(prepare({"image": file})["image"]) for prepare in self.preprocessings]
             pixels, film, masks = file.pixels, np.empty((0, 0), dtype=np.uint8), []
@@ -60,14 +73,16 @@ class FilmReader:
                 size = FILM_ROWS, min(max(1, round(FILM_ROWS * columns / rows)), _WIDEST * FILM_ROWS)
                 film = np.rint(resize_mammogram(pixels, size) * 255).astype(np.uint8)
                 masks = [resize_mask(read_mask(path), size) for path in listed.masks]
-        except (ValueError, RuntimeError, OSError, MemoryError, LookupError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 # whatever fails in reading a film costs this film alone
             return reason_of(error, listed.path)
-        return ReadFilm(images, pixels.shape, film, masks)
+        flags = (*file.flags, *appearance_flags(pixels, listed.laterality))
+        mean, digest = float(pixels.mean(dtype=np.float64)) * 255, hashlib.sha256(pixels).hexdigest()
+        return ReadFilm(images, pixels.shape, film, masks, flags, mean, digest)
 
 
 def reason_of(error: BaseException, path: Path) -> str:
-    """Why a film has no score, without its path on this machine and without any text of its header."""
+    """Why a film has no score, without its path on this machine."""
     mistake = user_error(error)
     if mistake is None:  # of a transform that isn't ours; its message may hold anything
         return f"{type(error.__cause__ or error).__name__} while the film was read; run it alone to see more"
-    return without_header_text(str(mistake).replace(f"{path}: ", "").replace(str(path), path.name), path)
+    return str(mistake).replace(f"{path}: ", "").replace(str(path), path.name)

@@ -7,6 +7,7 @@ was killed, is dropped, and its film is done again.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,12 +16,31 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.data.tables import guarded_cell, unguarded_cell
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
 from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS
 from monai_e2e.provenance import now, versions
 
+#: Endings of the files that hold a film's results, and the longest part of a path that leaves room for them.
+_ENDINGS = (".png", ".npy", ".nii.gz", ".dcm")
+_LONGEST = 200
 _KIND = "monai-e2e predict"
+
+
+def file_name(image: str) -> str:
+    """The name of a film's other files, without their ending: its id, unless a file system couldn't hold that.
+
+    A part of the path that is too long, and a folder's that ends like a file of results, are shortened and get a hash.
+    """
+    *folders, name = image.split("/")
+    parts = [_changed(part) if part.lower().endswith(_ENDINGS) else part for part in folders] + [name]
+    return "/".join(_changed(part) if len(part.encode()) > _LONGEST else part for part in parts)
+
+
+def _changed(part: str) -> str:
+    data = part.encode()
+    return f"{data[: _LONGEST // 2].decode(errors='ignore')}--{hashlib.sha256(data).hexdigest()[:12]}"
 
 
 class ResultFolder:
@@ -90,7 +110,7 @@ class ResultFolder:
     def finish(self, aggregate: str) -> int:
         """Write ``breast.csv`` and ``exam.csv``, and how it went to ``run.json``; returns the number of rows."""
         with self.predictions.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = [_unguarded(row) for row in csv.DictReader(file)]
         with _writing(self.folder):
             for name, columns, combine in (
                 ("breast.csv", BREAST_COLUMNS, aggregate_breasts),
@@ -135,15 +155,20 @@ class ResultFolder:
                 with self.predictions.open("r+b") as file:
                     file.truncate(len(whole))
         rows = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
-        finished = {row["image"]: (row["patient_id"], row["exam_id"]) for row in rows}
+        finished = {row["image"]: (row["patient_id"], row["exam_id"]) for row in map(_unguarded, rows)}
         return list(rows.fieldnames or []), finished
 
     def _append(self, path: Path, row: Sequence[Any]) -> None:
-        with _writing(path), path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\r\n").writerow(row)
+        with _writing(path), path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            csv.writer(file, lineterminator="\r\n").writerow(map(guarded_cell, row))
 
     def _write_record(self) -> None:
         write_text_atomically(self.folder / "run.json", json.dumps(self.record, indent=4, ensure_ascii=False) + "\n")
+
+
+def _unguarded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it was added, without the guards of its cells; a cell that is missing is None."""
+    return {column: unguarded_cell(cell) if isinstance(cell, str) else cell for column, cell in row.items()}
 
 
 def _difference(key: str, earlier: Any, now: Any) -> str:

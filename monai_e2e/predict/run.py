@@ -19,6 +19,8 @@ Flags of a row, joined by ``;``:
 ``patient unknown``          no Patient ID in the header: a patient of its own, or one with its study's films
 ``upscaled``                 the film has fewer rows or columns than the first model's image
 ``other aspect``             rows : columns differ from that image's by more than a factor of 1.5
+``seen in training``         of a patient whose id is one of those that a model was trained on
+``seen in validation``       or of those that a model was chosen by
 ============================ ================================================================================
 """
 
@@ -28,7 +30,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,21 +42,25 @@ from PIL import Image
 from scipy.special import expit
 from tqdm import tqdm
 
-from monai_e2e.data import preparation
-from monai_e2e.data.folder import is_prepared
+from monai_e2e.bundle import choose_device
+from monai_e2e.data import load_datalist, preparation
+from monai_e2e.data.appearance import far_from
+from monai_e2e.data.folder import is_prepared, shown
 from monai_e2e.data.streaming import stream_parallel
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
+from monai_e2e.locking import locked
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
-from monai_e2e.predict.models import Model, choose_device, choose_models
+from monai_e2e.predict.models import Model, choose_models
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
 from monai_e2e.predict.reading import FilmReader, ReadFilm, reason_of
-from monai_e2e.predict.result_folder import ResultFolder
+from monai_e2e.predict.result_folder import ResultFolder, file_name
 from monai_e2e.predict.worklist import ListedFilm, list_films, list_prepared
 from monai_e2e.provenance import device_name
+from monai_e2e.seen import check_unseen, own_fold, seen_flags
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +79,13 @@ class Options:
 
     Args:
         partition: of a prepared folder.
+        fold: the fold that is tested, of one prepared for cross-validation; None: the first model's own.
+        allow_seen: whether to score validation or test patients that a model was trained on.
         table: table of a raw folder's films, see :mod:`monai_e2e.predict.worklist`.
         tta: ``"flips"`` to average each model over four flips, ``None`` for none.
         heatmap: whether to write heatmaps and overlays.
         heatmap_format: ``"npy"`` or ``"nifti"``.
+        any_modality: whether to score, and flag, DICOM files too whose header isn't a mammogram's.
         dicom: whether to write DICOM results of DICOM films.
         keep_identity: whether these name the patient as the films do.
         device: of PyTorch; None: a GPU if there is one.
@@ -84,20 +93,25 @@ class Options:
         batch_size: films that go through a network together, as far as they have the same size.
         workers: processes that read films; None: one for each core, at most 4 and not more than the films are worth; 0:
             none but this one, which a decoder of damaged data may then end.
+        weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
         aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
     """
 
     partition: str = "test"
+    fold: int | None = None
+    allow_seen: bool = False
     table: str | Path | None = None
     tta: str | None = None
     heatmap: bool = False
     heatmap_format: str = "npy"
+    any_modality: bool = False
     dicom: bool = False
     keep_identity: bool = False
     device: str | None = None
     amp: bool = False
     batch_size: int = 1
     workers: int | None = None
+    weights_only: bool = False
     aggregate: str = "mean"
 
 
@@ -129,31 +143,42 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         options: see :class:`Options`.
 
     Raises:
-        UserError: when something named isn't there or doesn't go together, or ``out`` has other results.
+        UserError: when something named isn't there or doesn't go together, ``out`` has other results or
+            another process writes to it.
     """
     options = options or Options()
     prepared = is_prepared(src)
     if prepared and (options.table is not None or options.dicom):
         raise UserError(f"{src} is a prepared folder, which has labels and no DICOM files: without --table and --dicom")
     device = choose_device(options.device, options.amp)
-    scorers, patch_model = choose_models(models, options.heatmap, device, src)
+    scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
             check_preparation(preparation(src), model.checkpoint)
-    results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
-    if prepared:
-        films = list_prepared(src, options.partition)
-    else:
-        films = list_films(src, options.table, [Path(out)], results.finished)
-    facts = {"models_named": [str(path) for path in models], "films": len(films), "device": device_name(device)}
-    results.start(_columns(films), facts)
-    run = _Run(scorers, patch_model, results, options, device)
-    todo = [film for film in films if film.image not in results.finished]
-    if len(todo) < len(films):
-        logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
-    run.predict(todo)
-    predicted = results.finish(options.aggregate)
-    return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
+        if options.fold is None:
+            options = replace(options, fold=own_fold(scorers[0].checkpoint, src))
+        for model in scorers:
+            samples = load_datalist(src, options.partition, fold=options.fold)
+            check_unseen(samples, model.checkpoint, options.partition, options.allow_seen)
+    elif options.fold is not None:
+        raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
+    with locked(out):
+        results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
+        if prepared:
+            films = list_prepared(src, options.partition, options.fold)
+        else:
+            films = list_films(src, options.table, [Path(out)], results.finished)
+        if prepared or options.table is not None:  # else the patients' ids are running numbers
+            films = _flag_seen(films, [*scorers, *filter(None, [patch_model])])
+        facts = {"models_named": [shown(path) for path in models], "films": len(films), "device": device_name(device)}
+        results.start(_columns(films), facts)
+        run = _Run(scorers, patch_model, results, options, device)
+        todo = [film for film in films if film.image not in results.finished]
+        if len(todo) < len(films):
+            logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
+        run.predict(todo)
+        predicted = results.finish(options.aggregate)
+        return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
 
 
 class _Run:
@@ -170,6 +195,7 @@ class _Run:
         self.models, self.patch_model = models, patch_model
         self.results, self.options, self.device = results, options, device
         self.name = "+".join(model.name for model in models)
+        self.seen: set[str] = set()
         # The operating point belongs to a model and what it says of a film, not to an average over flips or models.
         log_odds = models[0].threshold if len(models) == 1 and not options.tta else None
         self.threshold = "" if log_odds is None else f"{expit(log_odds):.6f}"
@@ -177,7 +203,11 @@ class _Run:
     def predict(self, films: Sequence[ListedFilm]) -> None:
         """Predict the films batch by batch, with a progress bar on a terminal and now and then a line elsewhere."""
         every = [*self.models, *filter(None, [self.patch_model])]
-        reader = FilmReader([model.preprocessing for model in every], self.options.heatmap or self.options.dicom)
+        reader = FilmReader(
+            [model.preprocessing for model in every],
+            self.options.heatmap or self.options.dicom,
+            self.options.any_modality,
+        )
         worth = min(cpu_count(), _MAX_WORKERS, -(-len(films) // _FILMS_PER_WORKER))
         reading = stream_parallel(reader, films, worth if self.options.workers is None else self.options.workers)
         done, last = 0, time.monotonic()
@@ -225,14 +255,16 @@ class _Run:
             "logit": f"{log_odds:.6f}",
             "threshold": self.threshold,
             "model": self.name,
-            "flags": ";".join([*film.flags, *_size_flags(film, read)]),
+            "flags": ";".join(dict.fromkeys([*film.flags, *read.flags, *self._flags(film, read)])),
         }
         heatmap = None
         if self.patch_model is not None:
             heatmap = make_heatmap(self.patch_model, read.images[-1], self.device, self.options.amp)
             self._write_heatmap(film.image, heatmap)
             overlay = Image.fromarray(draw_overlay(read.film, row, heatmap, read.masks))
-            self.results.write(f"overlays/{film.image}.png", lambda path: overlay.save(path, compress_level=2))
+            self.results.write(
+                f"overlays/{file_name(film.image)}.png", lambda path: overlay.save(path, compress_level=2)
+            )
         if self.options.dicom and film.dicom:
             from monai_e2e.predict.dicom_results import write_dicom_results
 
@@ -240,16 +272,26 @@ class _Run:
             folder = self.results.folder / "dicom"
             try:
                 write_dicom_results(
-                    folder, film.image, row, capture, film.path, keep_identity=self.options.keep_identity
+                    folder, file_name(film.image), row, capture, film.path, self.options.keep_identity, film.number
                 )
             except UserError as error:
                 self.results.fail(film.image, f"no DICOM results: {reason_of(error, film.path)}")
                 return
         self.results.add({column: "" if value is None else value for column, value in row.items()})
 
+    def _flags(self, film: ListedFilm, read: ReadFilm) -> list[str]:
+        """Flags that only the model, or the films before, show."""
+        mean, again = self.models[0].pixel_mean, read.digest in self.seen
+        self.seen.add(read.digest)
+        return [
+            *_size_flags(film, read),
+            *(["brightness unusual"] if mean is not None and far_from(read.mean, mean) else []),
+            *(["same pixels as another"] if again else []),
+        ]
+
     def _write_heatmap(self, image: str, heatmap: Heatmap) -> None:
         suffix, write = heatmap_writer(heatmap, self.options.heatmap_format)
-        self.results.write(f"heatmaps/{image}{suffix}", write)
+        self.results.write(f"heatmaps/{file_name(image)}{suffix}", write)
         self.results.write("heatmaps/format.json", lambda path: path.write_text(describe_format(heatmap)))
 
 
@@ -260,15 +302,26 @@ def _settings(
     return {
         "models": {model.name: model.digest for model in models},
         "patch_model": None if patch_model is None else {patch_model.name: patch_model.digest},
-        "src": str(src),
+        "src": shown(src),
         "partition": options.partition if prepared else None,
+        "fold": options.fold,
         "table": None if options.table is None else _sha256(Path(options.table)),
         "tta": options.tta,
         "amp": options.amp,
         "heatmap_format": options.heatmap_format if options.heatmap else None,
         "dicom": options.dicom,
         "keep_identity": options.keep_identity,
+        "any_modality": options.any_modality or None,
     }
+
+
+def _flag_seen(films: Sequence[ListedFilm], models: Sequence[Model]) -> list[ListedFilm]:
+    """The films, those of patients that a model was trained on or chosen by flagged."""
+    flags = seen_flags([model.network for model in models])
+    flagged = [replace(film, flags=(*film.flags, *flags(film.patient_id))) for film in films]
+    if count := sum("seen in training" in film.flags for film in flagged):
+        logger.warning("%d of %d films are of patients that a model was trained on, see the flags.", count, len(films))
+    return flagged
 
 
 def _columns(films: Sequence[ListedFilm]) -> list[str]:

@@ -8,6 +8,7 @@ per image: ``image`` (path within the folder) and ``patient_id``, and where they
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from monai_e2e.data.datalist import load_datalist
-from monai_e2e.data.dicom import is_dicom
+from monai_e2e.data.dicom_files import is_dicom, quiet
 from monai_e2e.data.folder import find_images
 from monai_e2e.data.headers import OTHER_VIEW, Header, read_header
 from monai_e2e.data.tables import read_table
@@ -48,6 +49,7 @@ class ListedFilm:
         masks: the lesions' mask files.
         film_size: rows and columns of the original, where ``path`` is a resized copy.
         dicom: whether the file is DICOM.
+        number: its place in the list, from 1.
         flags: what about these facts is missing or odd.
     """
 
@@ -63,10 +65,11 @@ class ListedFilm:
     masks: tuple[str, ...] = ()
     film_size: tuple[int, int] | None = None
     dicom: bool = False
+    number: int = 1
     flags: tuple[str, ...] = ()
 
 
-def list_prepared(folder: str | Path, partition: str) -> list[ListedFilm]:
+def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -> list[ListedFilm]:
     """The films of a prepared folder's partition; raises what :func:`~monai_e2e.data.load_datalist` raises."""
     return [
         ListedFilm(
@@ -80,9 +83,9 @@ def list_prepared(folder: str | Path, partition: str) -> list[ListedFilm]:
             lesion_type=lesion_types(sample["lesions"]),
             masks=tuple(lesion["mask"] for lesion in sample["lesions"]),
             film_size=tuple(sample["film_size"]) if "film_size" in sample else None,
-            flags=_unknown(sample["laterality"], sample["view"]),
+            flags=(*_unknown(sample["laterality"], sample["view"]), *filter(None, sample.get("flags", "").split(";"))),
         )
-        for sample in load_datalist(folder, partition)
+        for sample in load_datalist(folder, partition, fold=fold)
     ]
 
 
@@ -109,14 +112,31 @@ def list_films(
         UserError: when the folder or the table can't be used, or the table has a word or an image that isn't known.
     """
     found = find_images(folder, without)
-    films = [ListedFilm(image, path, dicom=is_dicom(path)) for image, path in found.items()]
-    if table is not None:
-        return _join(films, Path(folder), Path(table))
-    headers = _read_headers(films)
-    before = [(earlier or {}).get(film.image, ("", "")) for film in films]
-    groups = [header.patient or header.study for header in headers]
-    patients = _number("patient", groups, [patient for patient, _ in before])
-    studies = _number("exam", [header.study for header in headers], [exam for _, exam in before])
+    films = [
+        ListedFilm(image, path, dicom=is_dicom(path), number=number)
+        for number, (image, path) in enumerate(found.items(), start=1)
+    ]
+    headers = dict(zip(found, _read_headers(films), strict=True))
+    if table is None:
+        listed = _number_films(_without_lesion_images(folder, films, headers), headers, earlier or {})
+    else:
+        listed = _join(films, headers, Path(folder), Path(table))
+    instances = Counter(headers[film.image].instance for film in listed)
+    return [
+        replace(film, flags=(*film.flags, "same instance as another")) if instances[instance] > 1 and instance else film
+        for film in listed
+        for instance in [headers[film.image].instance]
+    ]
+
+
+def _number_films(
+    films: Sequence[ListedFilm], headers: Mapping[str, Header], earlier: Mapping[str, tuple[str, str]]
+) -> list[ListedFilm]:
+    """The films with what their headers say, patients and exams as running numbers."""
+    those = [headers[film.image] for film in films]
+    before = [earlier.get(film.image, ("", "")) for film in films]
+    patients = _number("patient", [header.patient or header.study for header in those], [one for one, _ in before])
+    studies = _number("exam", [header.study for header in those], [exam for _, exam in before])
     return [
         replace(
             film,
@@ -126,14 +146,26 @@ def list_films(
             view=header.view,
             flags=(*header.flags, *(() if header.patient else ("patient unknown",))),
         )
-        for film, header, patient, study in zip(films, headers, patients, studies, strict=True)
+        for film, header, patient, study in zip(films, those, patients, studies, strict=True)
     ]
 
 
 def _read_headers(films: Sequence[ListedFilm]) -> list[Header]:
-    with ThreadPoolExecutor() as pool:
+    with quiet(), ThreadPoolExecutor() as pool:
         headers = pool.map(lambda film: read_header(film.path) if film.dicom else Header(), films)
         return list(tqdm(headers, total=len(films), desc="DICOM headers", unit="film", disable=None))
+
+
+def _without_lesion_images(
+    folder: str | Path, films: Sequence[ListedFilm], headers: Mapping[str, Header]
+) -> list[ListedFilm]:
+    """The films without CBIS-DDSM's crops and masks of lesions, which lie beside them."""
+    whole = [film for film in films if not headers[film.image].lesion_only]
+    if not whole:
+        raise UserError(f"{folder} holds CBIS-DDSM's crops and masks of lesions alone: name the folder of the films")
+    if len(whole) < len(films):
+        logger.warning("%s: %d crops and masks of lesions are left out", folder, len(films) - len(whole))
+    return whole
 
 
 def _number(prefix: str, groups: Sequence[str], earlier: Sequence[str]) -> list[str]:
@@ -152,7 +184,7 @@ def _number(prefix: str, groups: Sequence[str], earlier: Sequence[str]) -> list[
     return [ids[key] for key in keys]
 
 
-def _join(films: Sequence[ListedFilm], folder: Path, path: Path) -> list[ListedFilm]:
+def _join(films: Sequence[ListedFilm], headers: Mapping[str, Header], folder: Path, path: Path) -> list[ListedFilm]:
     """The films that the table names, with what it says of them."""
     table = read_table(path, ("image", "patient_id"), _OPTIONAL_COLUMNS, advice=_ADVICE)
     by_name = {film.image: film for film in films}
@@ -168,7 +200,7 @@ def _join(films: Sequence[ListedFilm], folder: Path, path: Path) -> list[ListedF
             raise UserError(f"{place}: image {values['image']!r} has a row already; keep one of them")
         if not values["patient_id"]:
             raise UserError(f"{place}: no patient_id; give all images of a person the same one")
-        joined[film.image] = _described(film, values, place)
+        joined[film.image] = _described(film, headers[film.image], values, place)
     if not joined:
         raise UserError(f"{path}: no row; {_ADVICE[0].lower()}{_ADVICE[1:]}")
     if len(joined) < len(films):
@@ -176,14 +208,17 @@ def _join(films: Sequence[ListedFilm], folder: Path, path: Path) -> list[ListedF
     return [joined[film.image] for film in films if film.image in joined]
 
 
-def _described(film: ListedFilm, values: Mapping[str, str], place: str) -> ListedFilm:
+def _described(film: ListedFilm, header: Header, values: Mapping[str, str], place: str) -> ListedFilm:
     """The film with what its row says and, where the row leaves side or view empty, its header."""
-    header = read_header(film.path) if film.dicom else Header()
     laterality, view, _ = parse_place(place, values["laterality"], values["view"])
     flags = [flag for flag in header.flags if flag not in _UNKNOWN]
     if values["view"]:
         flags = [flag for flag in flags if not flag.startswith(OTHER_VIEW)]
         flags += [] if view else [f"{OTHER_VIEW} {values['view'].replace(';', ',')}"]
+    if laterality and header.laterality not in ("", laterality):
+        flags.append("side differs from header")
+    if view and header.view not in ("", view):
+        flags.append("view differs from header")
     laterality, view = laterality or header.laterality, view or ("" if values["view"] else header.view)
     named = any(flag.startswith(OTHER_VIEW) for flag in flags)
     return replace(

@@ -13,6 +13,7 @@ from monai_e2e.transforms.mammogram import (
     LoadMammogramd,
     LoadMammogramDict,
 )
+from monai_e2e.transforms.spatial import RandFlipAffine, RandFlipAffineD, RandFlipAffined, RandFlipAffineDict
 
 __all__ = [
     "FilmFile",
@@ -20,6 +21,10 @@ __all__ = [
     "LoadMammogramD",
     "LoadMammogramDict",
     "LoadMammogramd",
+    "RandFlipAffine",
+    "RandFlipAffineD",
+    "RandFlipAffineDict",
+    "RandFlipAffined",
     "RandShiftIntensityWithinRange",
     "RandShiftIntensityWithinRangeD",
     "RandShiftIntensityWithinRangeDict",

@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
-from monai_e2e.data.dicom import read_mammogram, resize_mammogram
+from monai_e2e.data.dicom import Film, read_film, resize_mammogram
 
 
 class FilmFile(os.PathLike[str]):
@@ -22,11 +22,12 @@ class FilmFile(os.PathLike[str]):
 
     Args:
         path: DICOM, PNG, TIFF or JPEG file.
+        any_modality: see :func:`~monai_e2e.data.dicom.read_film`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        self._pixels: dict[bool, np.ndarray] = {}
+    def __init__(self, path: str | os.PathLike[str], any_modality: bool = False) -> None:
+        self.path, self.any_modality = os.fspath(path), any_modality
+        self._films: dict[bool, Film] = {}
 
     def __fspath__(self) -> str:
         return self.path
@@ -36,14 +37,19 @@ class FilmFile(os.PathLike[str]):
 
     def read(self, voi_lut: bool = False) -> np.ndarray:
         """What :func:`~monai_e2e.data.dicom.read_mammogram` returns and raises."""
-        if voi_lut not in self._pixels:
-            self._pixels[voi_lut] = read_mammogram(self.path, voi_lut)
-        return self._pixels[voi_lut]
+        if voi_lut not in self._films:
+            self._films[voi_lut] = read_film(self.path, voi_lut, self.any_modality)
+        return self._films[voi_lut].pixels
 
     @property
     def pixels(self) -> np.ndarray:
         """The film as it was read first, float32 ``[rows, columns]``, 0…1."""
-        return next(iter(self._pixels.values())) if self._pixels else self.read()
+        return next(iter(self._films.values())).pixels if self._films else self.read()
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What was odd about it, each time that it was read."""
+        return tuple(dict.fromkeys(flag for film in self._films.values() for flag in film.flags))
 
 
 class LoadMammogram(Transform):

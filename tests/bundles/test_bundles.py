@@ -3,6 +3,8 @@
 import csv
 import json
 import logging
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,19 @@ def test_training_writes_a_model_of_plain_tensors_with_its_pixel_mean_and_tensor
     datalist = json.loads((Path(dataset_of(bundle, prepared)) / "datalist.json").read_text())
     assert float(state["pixel_mean"]) == pytest.approx(datalist["pixel_mean"], abs=1e-3)
     assert list((trained / bundle / "tensorboard").glob("events.*"))
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_how_a_network_started_stands_in_the_last_line_and_in_the_record(bundle, trained, prepared, tmp_path, caplog):
+    before = {"ddsm_whole": "ddsm_patch", "inbreast_transfer": "ddsm_whole"}.get(bundle)
+    start = "scratch" if before is None else f"checkpoint {trained / before / 'model.pt'}"
+    resolved = json.loads((trained / bundle / "run.json").read_text())["resolved"]
+    assert resolved["started_from"] == start
+    assert resolved["weights"] == ("scratch" if before is None else "checkpoint")
+    assert resolved["batch_size"] == 8
+    with caplog.at_level(logging.INFO):
+        train(bundle, dataset_of(bundle, prepared), tmp_path, weights="scratch")
+    assert "of a network that started from scratch: " in caplog.messages[-1]
 
 
 @pytest.mark.parametrize("bundle", NAMES)
@@ -167,12 +182,26 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(prepared, t
     assert not torch.equal(first["head.weight"], third["head.weight"])
 
 
-def test_without_a_checkpoint_phantoms_train_from_scratch_and_name_the_command_to_run_first(prepared, tmp_path, caplog):
+@pytest.mark.parametrize(("bundle", "name"), [("ddsm_whole", "phantom-patch"), ("inbreast_transfer", "phantom-whole")])
+def test_where_the_step_before_was_not_run_phantoms_start_from_the_shipped_model(
+    bundle, name, prepared, tmp_path, monkeypatch, caplog
+):
+    alone = tmp_path / "bundles"  # where no other bundle has a trained model
+    shutil.copytree(BUNDLES / bundle / "configs", alone / bundle / "configs")
+    monkeypatch.setattr(sys.modules[__name__], "BUNDLES", alone)
     with caplog.at_level(logging.INFO):
-        train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, patch_checkpoint=str(tmp_path / "absent.pt"))
-    line = next(record.getMessage() for record in caplog.records if "from scratch" in record.getMessage())
-    assert "bundles/ddsm_patch/configs/train.json" in line
-    assert str(tmp_path / "absent.pt") in line
+        train(bundle, dataset_of(bundle, prepared), tmp_path / "out")
+    (line,) = [record.getMessage() for record in caplog.records if "the step before was not run" in record.getMessage()]
+    assert f"taking the shipped {name}" in line
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert f"{name}.pt" in json.dumps(record)
+
+
+def test_a_shipped_model_is_named_like_a_checkpoint_and_a_misspelt_one_is_answered(prepared, tmp_path):
+    train("ddsm_whole", prepared["cbis-ddsm"], tmp_path / "out", patch_checkpoint="phantom-patch")
+    with pytest.raises(RuntimeError) as caught:
+        train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, patch_checkpoint="phantom-pach")
+    assert "did you mean 'phantom-patch'?" in str(user_error(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ def plain(prepared, tmp_path_factory):
         {"cache": "disk"},
         {"cache": "none"},
         {"cache_rate": 0.5},
+        {"num_workers": 1},
+        {"num_workers": 2, "cache": "none"},
         {"checkpoint_activations": True},
         # All of torch.compile but for the code that its last step makes, which rounds otherwise.
         pytest.param(

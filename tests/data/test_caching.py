@@ -11,7 +11,7 @@ from monai.transforms import Compose, EnsureTyped, RandAffined, RandFlipd, Repea
 
 from monai_e2e.data import caching
 from monai_e2e.data.caching import available_memory, make_dataset, not_cached
-from monai_e2e.data.films import save_grey16
+from monai_e2e.data.pixels import save_grey16
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import SeedEpochs
 from monai_e2e.transforms import LoadMammogramd, RandShiftIntensityWithinRanged

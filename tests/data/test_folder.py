@@ -1,5 +1,7 @@
 """Listing the images of any folder."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,3 +83,14 @@ def test_hidden_files_tables_of_contents_and_the_results_are_left_out(tmp_path):
 def test_a_damaged_dicom_file_is_listed_for_its_ending_so_that_it_is_not_lost_silently(tmp_path):
     (tmp_path / "empty.dcm").write_bytes(b"")
     assert list(find_images(tmp_path)) == ["empty"]
+
+
+def test_names_that_are_not_utf8_have_an_id_that_can_be_written(tmp_path):
+    for name in (b"m\xfcller.png", b"a.png", "müller.png".encode()):
+        picture(tmp_path / "plain.png")
+        os.rename(tmp_path / "plain.png", os.path.join(os.fsencode(tmp_path), name))
+    found = find_images(tmp_path)
+    assert list(found) == ["a", "müller", "m\\xfcller"]
+    for image_id, path in found.items():
+        assert image_id.encode("utf-8")
+        assert path.is_file()

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
-from monai_e2e.data.headers import read_header
+from monai_e2e.data.headers import Verdict, examine, read_header
 from monai_e2e.data.phantom.storage import new_dataset, save
 
 
@@ -70,3 +70,92 @@ def test_a_file_that_is_no_dicom_has_an_empty_header(tmp_path):
         found = read_header(tmp_path / name)
         assert (found.laterality, found.view, found.patient, found.study) == ("", "", "", "")
         assert found.flags == ("side unknown", "view unknown")
+
+
+def verdict(**elements):
+    dataset = Dataset()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    return examine(dataset)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"Modality": "MG"},
+        {"SOPClassUID": uid.DigitalMammographyXRayImageStorageForPresentation},
+        {"SOPClassUID": uid.SecondaryCaptureImageStorage, "Modality": "MG"},
+        {"SOPClassUID": uid.BreastTomosynthesisImageStorage, "Modality": "MG"},
+        {"SOPClassUID": "1.2.3.4.5", "Modality": "MG"},
+        {"SOPClassUID": uid.DigitalXRayImageStorageForPresentation, "Modality": "DX", "BodyPartExamined": "BREAST"},
+        {"SOPClassUID": uid.ComputedRadiographyImageStorage, "Modality": "CR", "BodyPartExamined": "LEFT BREAST"},
+        {"SOPClassUID": uid.ComputedRadiographyImageStorage, "Modality": "CR", "ViewPosition": "MLO"},
+        {"Modality": "RG", "AnatomicRegionSequence": [item("T-04000", "SRT")]},
+        {"Modality": "DX", "AnatomicRegionSequence": [item("76752008", "SCT")]},
+    ],
+)
+def test_mammograms_are_known_by_class_modality_and_body_part(elements):
+    assert verdict(**elements).refusal == ""
+    assert "no mammogram by its header" not in verdict(**elements).flags
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"SOPClassUID": uid.CTImageStorage, "Modality": "CT"}, "CT Image Storage"),
+        ({"SOPClassUID": uid.CTImageStorage, "Modality": "MG"}, "CT Image Storage"),
+        ({"SOPClassUID": uid.UltrasoundImageStorage, "Modality": "US"}, "Ultrasound Image Storage"),
+        ({"SOPClassUID": uid.SecondaryCaptureImageStorage, "Modality": "OT"}, "modality OT"),
+        ({"SOPClassUID": uid.SecondaryCaptureImageStorage, "Modality": "DOE"}, "modality unknown"),
+        ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, "no modality"),
+        ({}, "no modality"),
+        ({"SOPClassUID": uid.DigitalMammographyXRayImageStorageForPresentation, "Modality": "US"}, "modality US"),
+        ({"SOPClassUID": uid.DigitalXRayImageStorageForPresentation, "Modality": "DX"}, "no word of a breast"),
+        ({"Modality": "CR", "BodyPartExamined": "HAND", "ViewPosition": "CC"}, "no word of a breast"),
+    ],
+)
+def test_what_is_no_mammogram_is_refused_with_the_standards_words(elements, reason):
+    found = verdict(**elements)
+    assert reason in found.refusal
+    assert "DOE" not in found.refusal
+    assert found.flags[0] == "no mammogram by its header"
+
+
+@pytest.mark.parametrize(
+    ("elements", "flag"),
+    [
+        ({"BodyPartExamined": "CHEST"}, "body part not breast"),
+        ({"SpecimenDescriptionSequence": [Dataset()]}, "specimen"),
+        ({"ViewCodeSequence": [item("127457009", "SCT")]}, "specimen"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_SCOUT"]}, "biopsy"),
+        ({"EstimatedRadiographicMagnificationFactor": "1.8"}, "magnified"),
+        ({"BreastImplantPresent": "YES"}, "implant"),
+        ({"BurnedInAnnotation": "YES"}, "burned-in annotation"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"]}, "synthesized 2D"),
+    ],
+)
+def test_what_is_odd_about_a_mammogram_is_flagged(elements, flag):
+    assert verdict(Modality="MG", **elements) == Verdict("", (flag,))
+
+
+def test_an_ordinary_mammogram_has_no_flag():
+    ordinary = {
+        "BodyPartExamined": "BREAST",
+        "EstimatedRadiographicMagnificationFactor": "1.07",
+        "BreastImplantPresent": "NO",
+        "BurnedInAnnotation": "NO",
+        "ImageType": ["ORIGINAL", "PRIMARY", ""],
+    }
+    assert verdict(Modality="MG", **ordinary) == Verdict("", ())
+
+
+@pytest.mark.parametrize("number", ["", "_1"])
+def test_cbis_ddsm_has_patient_side_view_and_kind_in_the_patient_id(number, tmp_path):
+    found = header(tmp_path, PatientID=f"Mass-Training_P_00001_LEFT_MLO{number}", PatientOrientation="MLO")
+    assert (found.patient, found.laterality, found.view, found.flags) == ("P_00001", "LEFT", "MLO", ())
+    assert found.lesion_only == bool(number)
+
+
+def test_a_view_in_the_patient_orientation_is_read(tmp_path):
+    found = header(tmp_path, ImageLaterality="L", PatientOrientation="CC")
+    assert (found.view, found.flags) == ("CC", ())

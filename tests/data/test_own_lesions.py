@@ -241,6 +241,10 @@ def test_lesions_become_masks_that_say_what_they_were_made_from(prepared):
     assert "Lesions are marked by: box 12, circle 1" in (out / "report.md").read_text()
 
 
+def test_a_division_of_the_table_is_called_so(prepared):
+    assert prepared[1]["protocol"] == "given-in-table"
+
+
 def test_every_row_of_both_tables_is_used_or_excluded(prepared):
     out, report = prepared
     assert report["tables"] == {"rows": 13 + 19, "lesion_rows": 19, "patients": 13, "files": 13, "views": None}

@@ -10,6 +10,8 @@ from monai.data import CacheDataset, DataLoader, Dataset
 from monai.transforms import Compose, Lambdad, RandLambdad
 from torch.utils.data import DistributedSampler, RandomSampler, WeightedRandomSampler
 
+from monai_e2e.data.sampling import BalancedSampler
+from monai_e2e.data.seeded import SeededDataset
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import reproducible
 from monai_e2e.handlers.reproducible import SeedEpochs
@@ -40,16 +42,18 @@ class Rotation:
         return N
 
 
-def make_loader(workers=0, cached=False, batch_size=4, sampler=None, generator=False):
+def make_loader(workers=0, cached=False, batch_size=4, sampler=None, generator=False, seeded=False):
     transforms = Compose([Lambdad("x", float), RandShift(), RandShift()])
     kind = CacheDataset if cached else Dataset
     data = kind([{"x": 10 * i} for i in range(N)], transforms, **({"progress": False} if cached else {}))
+    data = SeededDataset(data, 5) if seeded else data
     shared = torch.Generator() if generator else None
     samplers = {
         None: lambda: None,
         "rotation": Rotation,
         "distributed": lambda: DistributedSampler(data, num_replicas=2, rank=1),
         "weighted": lambda: WeightedRandomSampler([1.0 + i for i in range(N)], N, generator=shared),
+        "balanced": lambda: BalancedSampler([{"label": int(i == 0)} for i in range(N)]),
         "twice": lambda: RandomSampler(data, num_samples=18, generator=shared),
     }
     chosen = samplers[sampler]()
@@ -96,6 +100,7 @@ LOADERS = [
     {"sampler": "weighted"},
     {"sampler": "weighted", "generator": True},
     {"sampler": "twice", "generator": True},
+    {"seeded": True, "sampler": "balanced"},
 ]
 
 
@@ -106,6 +111,20 @@ def test_an_epoch_draws_the_same_in_a_run_that_begins_with_it(settings):
     for first in (2, 4) if settings.get("workers") else (2, 3, 4):
         torch.manual_seed(first)
         assert draws(make_loader(**settings), 4, first) == {e: whole[e] for e in range(first, 5)}
+
+
+@pytest.mark.parametrize("settings", [{}, {"cached": True}, {"sampler": "balanced"}, {"generator": True}], ids=str)
+def test_an_epoch_of_seeded_samples_is_the_same_with_any_number_of_workers(settings):
+    alone = draws(make_loader(seeded=True, **settings), 2)
+    assert draws(make_loader(seeded=True, workers=1, **settings), 2) == alone
+    assert draws(make_loader(seeded=True, workers=2, **settings), 2, first=2) == {2: alone[2]}
+
+
+def test_a_sample_that_is_drawn_again_in_an_epoch_is_augmented_otherwise():
+    (epoch,) = draws(make_loader(seeded=True, sampler="balanced"), 1).values()
+    rare = [x for batch, _ in epoch for x in batch if x < 10]
+    assert len(rare) > 2
+    assert len(set(rare)) == len(rare)
 
 
 @pytest.mark.parametrize("epoch_length", [2, 5])

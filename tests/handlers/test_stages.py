@@ -248,6 +248,47 @@ def test_a_trainer_that_resumes_later_finds_the_stage_of_its_epoch():
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
+def rates_of(stages, batches=4) -> list[float]:
+    """Learning rate of each iteration."""
+    network = Toy()
+    optimizer = adam(network)
+    trainer = make_trainer(network, optimizer, stages, batches=batches)
+    rates: list[float] = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: rates.append(optimizer.param_groups[0]["lr"]))
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: rates[-1] == engine.state.learning_rate or pytest.fail("untold")
+    )
+    trainer.run()
+    return rates
+
+
+def test_cosine_falls_from_the_stages_rate_towards_zero_and_each_stage_has_its_own():
+    rates = rates_of([stage(HEAD, 1, 0.5), stage(ALL, 2, 0.1, schedule="cosine")])
+    assert rates[:4] == [0.5] * 4
+    assert rates[4:] == pytest.approx([0.05 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])
+
+
+def test_warmup_rises_in_equal_steps_to_the_rate_and_the_schedule_follows():
+    rates = rates_of([stage(ALL, 2, 0.1, warmup=0.5), stage(ALL, 2, 0.2, warmup=1, schedule="cosine")])
+    assert rates[:8] == pytest.approx([0.05, *[0.1] * 7])
+    assert rates[8:12] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    assert rates[12:] == pytest.approx([0.1 * (1 + math.cos(math.pi * step / 4)) for step in range(4)])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"schedule": "cosin"}, "'schedule' of training stage 1 .* is 'cosin'; choose one of: constant, cosine"),
+        ({"warmup": 2}, "'warmup' .* less than its 2 epochs, got 2"),
+        ({"warmup": -1.0}, "'warmup' .* got -1.0"),
+        ({"warmup": "1"}, "'warmup' of training stage 1 .* must be of type float"),
+    ],
+)
+def test_schedule_and_warmup_are_checked(wrong, message):
+    with pytest.raises(UserError, match=message):
+        StagedTraining(Toy(), adam(Toy()), [stage(ALL, 2, **wrong)])
+
+
 def test_the_whole_image_network_trains_its_top_first_and_then_all_of_it():
     torch.manual_seed(0)
     network = WholeImageClassifier(PatchClassifier("resnet50", width=0.0625), ["8x1"])

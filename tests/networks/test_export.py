@@ -43,6 +43,8 @@ OTHERS: dict[str, dict[str, Any]] = {
         "heatmap": {"activation": "softmax"},
     },
     "densenet121": {"backbone": "densenet121", "top_blocks": ["128x1"]},
+    "efficientnet_lite0": {"backbone": "efficientnet_lite0", "top_blocks": ["[64-64-128]x1"]},
+    "efficientnet_lite0, patch classifier": {"backbone": "efficientnet_lite0"},
     "patch classifier": {"backbone": "resnet50", "pool_size": 2},
 }
 NETWORKS = {**ROWS, **OTHERS}

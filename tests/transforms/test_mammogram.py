@@ -8,6 +8,7 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from PIL import Image
 
 from monai_e2e.data import read_mammogram
+from monai_e2e.data.dicom import read_film
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
 from monai_e2e.transforms import FilmFile, LoadMammogram, LoadMammogramd, mammogram
@@ -96,12 +97,12 @@ def test_window_of_the_file_is_applied_as_preparation_would(voi_lut, tmp_path):
 def test_a_film_that_several_pipelines_read_is_decoded_once_and_left_as_it_is(film, monkeypatch):
     path, pixels = film
     read = []
-    monkeypatch.setattr(mammogram, "read_mammogram", lambda *given: read.append(given) or read_mammogram(*given))
+    monkeypatch.setattr(mammogram, "read_film", lambda *given: read.append(given) or read_film(*given))
     shared = FilmFile(path)
     first = LoadMammogramd("image")({"image": shared})
     first["image"] -= 50
     second = LoadMammogramd("image", image_size=(8, 3))({"image": shared})
-    assert read == [(str(path), False)]
+    assert read == [(str(path), False, False)]
     assert second["image"].shape == (1, 8, 3)
     assert first["image_path"] == second["image_path"] == str(path)
     np.testing.assert_allclose(LoadMammogram()(shared)[0].numpy(), pixels * (255 / 65535), rtol=1e-5)

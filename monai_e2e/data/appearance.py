@@ -1,0 +1,54 @@
+"""What a film's pixels say of it, whatever its file says: where the air is, where the breast, how bright it all is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Pixels looked at: one of so many in each direction, at least.
+_GRID = 256
+#: Share of rows and columns that makes a corner, and of columns that makes an edge.
+_CORNER, _EDGE = 0.06, 0.1
+_BRIGHT = 0.5
+#: The breast lies on the side whose edge is brighter than the other's by this much.
+_CLEARLY, _TISSUE = 3.0, 0.08
+#: Films brighter or darker than the others by this factor are noted.
+_FAR = 3.0
+
+
+def appearance_flags(pixels: np.ndarray, laterality: str) -> list[str]:
+    """``bright background`` and ``breast on the other side``, as far as they hold.
+
+    A mammogram's air is dark, so two of its corners are, also where the breast and its muscle fill the others, and a
+    scanner's white margin doesn't make most of it bright. A left breast has its chest wall on the left of the image, a
+    right one on the right, as DICOM's mammograms are hung; scanned films may be mirrored.
+
+    Args:
+        pixels: ``[rows, columns]``, 0…1.
+        laterality: LEFT or RIGHT, empty where unknown.
+    """
+    rows, columns = pixels.shape
+    small = pixels[:: max(1, rows // _GRID), :: max(1, columns // _GRID)]
+    rows, columns = small.shape
+    height, width = max(1, round(_CORNER * rows)), max(1, round(_CORNER * columns))
+    corners = sorted(
+        float(np.median(small[part][:, side]))
+        for part in (slice(height), slice(-height, None))
+        for side in (slice(width), slice(-width, None))
+    )
+    flags = ["bright background"] if min(corners[1], float(np.median(small))) > _BRIGHT else []
+    side = breast_side(small)
+    return flags + (["breast on the other side"] if laterality and side and side != laterality and not flags else [])
+
+
+def breast_side(pixels: np.ndarray) -> str:
+    """LEFT or RIGHT: the edge of ``[rows, columns]`` at which the breast lies; empty where that isn't clear."""
+    width = max(1, round(_EDGE * pixels.shape[1]))
+    left, right = float(pixels[:, :width].mean()), float(pixels[:, -width:].mean())
+    if max(left, right) < _TISSUE or max(left, right) < _CLEARLY * min(left, right):
+        return ""
+    return "LEFT" if left > right else "RIGHT"
+
+
+def far_from(mean: float, others: float) -> bool:
+    """Whether a film's mean brightness is far from that of others."""
+    return not others / _FAR <= mean <= others * _FAR

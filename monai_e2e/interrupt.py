@@ -1,0 +1,57 @@
+"""Ctrl-C ends a command at once, with one line that says how to go on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import psutil
+
+#: What a shell takes for a process that Ctrl-C has ended.
+STATUS = 130
+_ERRORS = 2  # file descriptor: Python's own object may be in the middle of a line
+_open = 0
+
+
+@contextmanager
+def closing_in_order() -> Iterator[None]:
+    """In the block Ctrl-C is a KeyboardInterrupt, for what is open there must be closed; a second one is the end."""
+    global _open
+    _open += 1
+    try:
+        yield
+    finally:
+        _open -= 1
+
+
+def end_on_interrupt(advice: str | None) -> None:
+    """Take Ctrl-C from now on for the end of this process, whatever it is doing; to be called by a program alone.
+
+    Python's KeyboardInterrupt would pass through the libraries that are at work, which show it as hundreds of lines and
+    now and then swallow it. Nothing needs it: files are whole or absent at any time.
+
+    Args:
+        advice: how to go on; None: say nothing, as all processes but the first of a distributed run.
+    """
+    own, said = os.getpid(), False
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal said
+        if os.getpid() != own:  # a loader's process, which has this from its parent: that one ends it
+            return
+        if not said:
+            said = True
+            if advice is not None:
+                os.write(_ERRORS, f"\ninterrupted: {advice}\n".encode())
+            if _open > 0:
+                raise KeyboardInterrupt
+        for child in multiprocessing.active_children():
+            with suppress(psutil.Error):
+                psutil.Process(child.pid).kill()
+        os._exit(STATUS)
+
+    signal.signal(signal.SIGINT, end)

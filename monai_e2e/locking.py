@@ -1,0 +1,73 @@
+"""One process at a time for each folder of results: two that write there would mix theirs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from filelock import BaseFileLock, FileLock, Timeout
+
+from monai_e2e.errors import UserError
+
+#: A process that was killed may leave its loader's processes behind for some seconds, and these its lock.
+_SECONDS_OF_ORPHANS = 30
+
+_held: list[BaseFileLock] = []  # a lock that nothing refers to is released
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which need not exist, for as long as the block takes.
+
+    The lock is the system's own, on ``.<name>.lock`` beside the folder: it ends with the process, however that ends. A
+    process may lock a folder that it has locked already.
+
+    Raises:
+        UserError: when another process has it, or nothing can be written beside the folder.
+    """
+    lock = _acquire(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def hold(folder: str | Path) -> None:
+    """As :func:`locked`, until the process ends."""
+    _held.append(_acquire(folder))
+
+
+def _acquire(folder: str | Path) -> BaseFileLock:
+    place = Path(folder).resolve()
+    file = place.with_name(f".{place.name}.lock")
+    lock = FileLock(file, timeout=0, thread_local=False, is_singleton=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            owner = _owner(file)
+            if owner is None or psutil.pid_exists(owner):
+                raise
+            lock.acquire(timeout=_SECONDS_OF_ORPHANS)
+    except Timeout as error:
+        who = "another process" if (owner := _owner(file)) is None else f"process {owner}"
+        raise UserError(f"{folder}: {who} is writing to it; wait until it has ended, or name another folder") from error
+    except OSError as error:
+        raise UserError(f"{file}: can't be written ({error.strerror}); choose another folder") from error
+    with suppress(OSError):  # on Windows nobody may write to a file that is locked
+        file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+    return lock
+
+
+def _owner(file: Path) -> int | None:
+    """Process that has, or had, the lock; None where it isn't known or is another machine's."""
+    try:
+        number, host = file.read_text(encoding="utf-8").split()
+        return int(number) if host == socket.gethostname() else None
+    except (OSError, ValueError):
+        return None

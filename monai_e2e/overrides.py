@@ -1,0 +1,140 @@
+"""What a user sets on the command line of MONAI's bundle runner: read as it was typed, refused where it has no effect.
+
+The runner takes every value for Python: of ``2024_01`` it makes 202401, of ``a,b`` two values, and of ``run#2`` the
+text ``run``. And it accepts any key, also one whose value something else replaces later.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from monai_e2e.errors import UserError, did_you_mean
+
+#: Keys whose value is a file or a folder.
+_PATH = re.compile(r"(_dir|checkpoint)$|^weights$")
+#: What MONAI's parser takes for an expression, a reference and a copy.
+_SPECIAL = ("$", "@", "%")
+_JSON_WORDS = {"true": True, "false": False, "null": None}
+_UNRESOLVED = (RuntimeError, ValueError, LookupError, SyntaxError)
+
+
+def typed_overrides(words: Sequence[str]) -> dict[str, str]:
+    """Keys and values, as text, of the ``--key value`` and ``--key=value`` among the words of a command line."""
+    found = {}
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            found[key.replace("-", "_").replace("#", "::")] = value if equals else following
+    return found
+
+
+def command_line() -> list[str]:
+    """Words of the command line where MONAI's bundle runner is the program, else none."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return sys.argv[1:] if spec is not None and spec.name == "monai.bundle.__main__" else []
+
+
+def read_as_typed(workflow: ConfigWorkflow, typed: Mapping[str, str]) -> None:
+    """Give paths the text that was typed, and make of JSON's words what they are in JSON.
+
+    Args:
+        workflow: parsed, nothing of it resolved.
+        typed: as :func:`typed_overrides` gives it.
+
+    Raises:
+        UserError: when a path begins as MONAI's expressions do and is none.
+    """
+    config: MutableMapping[str, Any] = workflow.parser.get()
+    for key, value in list(config.items()):
+        if isinstance(value, str) and value in _JSON_WORDS:
+            replace(workflow, key, _JSON_WORDS[value])
+        elif _PATH.search(key) and (key in typed or isinstance(value, str)):
+            text = _as_text(typed[key]) if key in typed else value
+            if text in ("None", *_JSON_WORDS):
+                continue
+            if not text.startswith(_SPECIAL):
+                replace(workflow, key, text)
+            elif key in typed:
+                _check_expression(workflow, key, text)
+
+
+def replace(workflow: ConfigWorkflow, key: str, value: Any) -> None:
+    """Give a key of the top level a value, to the letter.
+
+    What the parser resolves are its own items: to parse the config again would drop what has been resolved. And in
+    texts that it resolves itself it writes ``::`` for ``#``.
+    """
+    workflow.parser.get()[key] = value
+    workflow.parser.ref_resolver.resolved_content[key] = value
+
+
+def check_run_id(workflow: ConfigWorkflow) -> None:
+    """Refuse to run a part of the config that does nothing, such as ``train``, for ``training``.
+
+    Raises:
+        UserError: when it is none of the config's expressions.
+    """
+    config, name = workflow.parser.get(), workflow.run_id.split("#")[0].split("::")[0]
+    if not _acts(config.get(name)):
+        actions = [key for key, value in config.items() if isinstance(value, list) and _acts(value)]
+        steps = [key for key in actions if key not in ("imports", "initialize", "finalize")]
+        raise UserError(f"`run {workflow.run_id}` does nothing: {did_you_mean(name, steps)}")
+
+
+def refuse_without_effect(workflow: ConfigWorkflow, typed: Mapping[str, str]) -> None:
+    """Refuse values that something else replaces later.
+
+    Raises:
+        UserError: when there is one; the message says what to set instead.
+    """
+    config = workflow.parser.get()
+    optimizer = config.get("optimizer")
+    for name in ("lr", "weight_decay"):
+        if "stages" in config and isinstance(optimizer, Mapping) and name in optimizer:
+            raise UserError(
+                f"optimizer#{name} {optimizer[name]} has no effect, since each training stage sets its own: give it "
+                f'in the stages, with --stages \'[{{"name": …, "{name}": {optimizer[name]}, …}}]\''
+            )
+    for key, value in typed.items():
+        part, _, rest = key.partition("::")
+        chosen = workflow.parser.get_parsed_content("recipe") if part == "recipes" and "recipe" in config else None
+        if chosen is not None and rest.split("::")[0] != chosen:
+            raise UserError(f"{key.replace('::', '#')} {value} has no effect: the recipe is '{chosen}'")
+        if key in ("patch_checkpoint", "whole_checkpoint") and workflow.run_id == "training":
+            weights = workflow.parser.get_parsed_content("weights")
+            if weights != "checkpoint":
+                raise UserError(
+                    f"{key} {value} has no effect with weights '{weights}': pass --weights checkpoint, or leave it out"
+                )
+
+
+def _as_text(typed: str) -> str:
+    """What was typed, less quotes that the shell left."""
+    try:
+        value = ast.literal_eval(typed)
+    except (ValueError, SyntaxError):
+        return typed
+    return value if isinstance(value, str) else typed
+
+
+def _check_expression(workflow: ConfigWorkflow, key: str, text: str) -> None:
+    try:
+        workflow.parser.get_parsed_content(key)
+    except _UNRESOLVED as error:
+        raise UserError(
+            f"{key} '{text}' can't be resolved: a value that begins with {text[0]} is one of MONAI's expressions; for "
+            f"a file or folder of that name write './{text}'"
+        ) from error
+
+
+def _acts(value: object) -> bool:
+    """Whether a part of a config is an expression or a list of them."""
+    if isinstance(value, list):
+        return bool(value) and all(_acts(item) for item in value)
+    return isinstance(value, str) and value.startswith(_SPECIAL)

@@ -1,0 +1,107 @@
+"""Which patients a model has been trained on, so that it isn't judged by them.
+
+A checkpoint carries hashes of the patients of its training and validation partitions, its predecessors' among them, and
+its fold. Ids themselves are not in it; but who has a list of ids can find out which of them are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from monai_e2e.data.datalist import load_datalist, read_datalist
+from monai_e2e.data.folder import is_prepared
+from monai_e2e.errors import UserError
+from monai_e2e.networks.architecture import recorded_patients
+from monai_e2e.networks.weights import read_patients
+
+logger = logging.getLogger(__name__)
+
+_HEX_DIGITS = 16
+
+
+def hash_patient(patient_id: str) -> str:
+    """A patient's id as 16 hexadecimal digits."""
+    return hashlib.sha256(patient_id.strip().encode()).hexdigest()[:_HEX_DIGITS]
+
+
+def describe_patients(prepared_dir: str | Path, fold: int | None = None) -> dict[str, Any]:
+    """What a network that is trained on a prepared folder is to remember: ``fold``, ``training``, ``validation``.
+
+    Raises:
+        UserError: as :func:`~monai_e2e.data.load_datalist` does.
+    """
+    partitions = {
+        name: sorted({hash_patient(sample["patient_id"]) for sample in load_datalist(prepared_dir, name, fold=fold)})
+        for name in ("training", "validation")
+    }
+    divided = read_datalist(prepared_dir).get("folds") is not None
+    return {"fold": (fold or 0) if divided else None, **partitions}
+
+
+def own_fold(checkpoint: str | Path, prepared_dir: str | Path) -> int | None:
+    """The fold that a checkpoint was trained to be tested on, in a prepared folder that is divided into so many."""
+    if not is_prepared(prepared_dir):
+        return None
+    fold, folds = read_patients(checkpoint).get("fold"), read_datalist(prepared_dir).get("folds")
+    return fold if fold is not None and folds is not None and fold < folds else None
+
+
+def seen_flags(networks: Iterable[nn.Module]) -> Callable[[str], tuple[str, ...]]:
+    """A function from a patient's id to the flags of a film of theirs: ``seen in training``, ``seen in validation``."""
+    records = [recorded_patients(network) for network in networks]
+    known = {name: {one for record in records for one in record.get(name, ())} for name in ("training", "validation")}
+
+    def flags(patient_id: str) -> tuple[str, ...]:
+        found = hash_patient(patient_id)
+        return next(((f"seen in {name}",) for name, hashes in known.items() if found in hashes), ())
+
+    return flags
+
+
+def check_unseen(
+    samples: Sequence[Mapping[str, Any]], checkpoint: str | Path, partition: str, allow_seen: bool = False
+) -> Sequence[Mapping[str, Any]]:
+    """Refuse to judge a model by patients that it was trained on; returns the samples as they are.
+
+    Args:
+        samples: of a prepared folder, with ``patient_id``; those of any other folder have none.
+        checkpoint: the model's.
+        partition: theirs; of ``training`` nothing is said.
+        allow_seen: warn instead.
+
+    Raises:
+        UserError: when patients of the samples were in the model's training.
+    """
+    if partition != "training":
+        patients = {sample["patient_id"] for sample in samples if "patient_id" in sample}
+        refuse_seen(patients, read_patients(checkpoint), str(checkpoint), partition, allow_seen)
+    return samples
+
+
+def refuse_seen(
+    patients: Collection[str], record: Mapping[str, Any], model: str, partition: str, allow_seen: bool = False
+) -> None:
+    """As :func:`check_unseen`, of patients' ids and what a network remembers."""
+    hashes = {hash_patient(patient) for patient in patients}
+    counts = {name: len(hashes & set(record.get(name, ()))) for name in ("training", "validation")}
+    if counts["training"]:
+        fold = record.get("fold")
+        text = f"{counts['training']} of {len(hashes)} {partition} patients were in the training of {model}"
+        if not allow_seen:
+            own = "" if fold is None else f"name its own fold, {fold}, or "
+            raise UserError(
+                f"{text}, so that its scores of them say nothing: {own}take a model that has not seen them; if these "
+                "are other people with the same ids, pass --allow-seen (of a bundle: --allow_seen true)"
+            )
+        logger.warning("%s.", text)
+    elif counts["validation"] and partition != "validation":
+        logger.warning(
+            "%d of %d %s patients were in the validation of %s, which chose it.",
+            counts["validation"], len(hashes), partition, model,
+        )  # fmt: skip

@@ -1,0 +1,122 @@
+"""Spatial augmentation of the paper in one warp."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.transforms import MapTransform, RandAffineGrid, Randomizable, Transform
+from monai.utils import convert_to_numpy
+
+
+class RandFlipAffine(Randomizable, Transform):
+    """Flip, rotate, shear and zoom an image about its centre at random, by one bilinear warp of OpenCV's.
+
+    It draws what MONAI's ``RandFlip`` and ``RandAffineGrid`` draw and gives what they give one after the other, but for
+    OpenCV's rounding of bilinear weights to 1/32, in about a tenth of the time. Edges are replicated.
+
+    Args:
+        spatial_size: rows and columns of the result.
+        flip_prob: probability of a flip along each of the two axes.
+        rotate_range: the angle is drawn from ``[-rotate_range, rotate_range]``, in radians.
+        shear_range: likewise for each axis, as in MONAI.
+        scale_range: likewise; 0.2 makes the factor 0.8 to 1.2.
+
+    Shape: ``[C, H, W]``, float, to ``[C, *spatial_size]`` float32.
+
+    Raises:
+        ValueError: when ``flip_prob`` is no probability, or the spatial size isn't two numbers.
+    """
+
+    def __init__(
+        self,
+        spatial_size: Sequence[int],
+        flip_prob: float = 0.5,
+        rotate_range: float = 0.0,
+        shear_range: Sequence[float] = (0.0, 0.0),
+        scale_range: Sequence[float] = (0.0, 0.0),
+    ) -> None:
+        if not 0 <= flip_prob <= 1:
+            raise ValueError(f"flip_prob must be from 0 to 1, got {flip_prob}")
+        if len(spatial_size) != 2:
+            raise ValueError(f"spatial_size must be rows and columns, got {list(spatial_size)}")
+        self.spatial_size = (int(spatial_size[0]), int(spatial_size[1]))
+        self.flip_prob = flip_prob
+        self.affine = RandAffineGrid(rotate_range, shear_range=shear_range, scale_range=scale_range, lazy=True)
+        self._signs = (1.0, 1.0)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandFlipAffine:
+        super().set_random_state(seed, state)
+        self.affine.set_random_state(seed, state)
+        return self
+
+    def randomize(self, data: object | None = None) -> None:
+        rows, columns = (-1.0 if self.R.rand() < self.flip_prob else 1.0 for _ in range(2))
+        self._signs = (rows, columns)
+        self.affine.randomize()
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
+        if randomize:
+            self.randomize()
+        image = convert_to_numpy(img, dtype=np.float32)
+        matrix = self._matrix(image.shape[1:])
+        size = self.spatial_size[::-1]  # OpenCV counts columns first, here and in the matrix
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped = [cv2.warpAffine(one, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) for one in image]
+        return torch.from_numpy(np.stack(warped) if len(warped) > 1 else warped[0][None])
+
+    def _matrix(self, image_size: Sequence[int]) -> np.ndarray:
+        """From columns and rows of the result to those of the image, ``[2, 3]``."""
+        self.affine(self.spatial_size, randomize=False)
+        about_centre = np.diag(self._signs) @ np.asarray(self.affine.get_transformation_matrix())[:2, :2]
+        here, there = ((np.array(side, dtype=np.float64) - 1) / 2 for side in (self.spatial_size, image_size))
+        by_rows = np.column_stack([about_centre, there - about_centre @ here])
+        return by_rows[::-1][:, [1, 0, 2]].copy()
+
+
+class RandFlipAffined(Randomizable, MapTransform):
+    """Dictionary version of :class:`RandFlipAffine`; all keys are warped alike.
+
+    Args:
+        keys: keys of the images.
+        spatial_size: see :class:`RandFlipAffine`, the next four too.
+        flip_prob: see there.
+        rotate_range: see there.
+        shear_range: see there.
+        scale_range: see there.
+        allow_missing_keys: don't raise if a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        spatial_size: Sequence[int],
+        flip_prob: float = 0.5,
+        rotate_range: float = 0.0,
+        shear_range: Sequence[float] = (0.0, 0.0),
+        scale_range: Sequence[float] = (0.0, 0.0),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.warper = RandFlipAffine(spatial_size, flip_prob, rotate_range, shear_range, scale_range)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandFlipAffined:
+        super().set_random_state(seed, state)
+        self.warper.set_random_state(seed, state)
+        return self
+
+    def randomize(self, data: object | None = None) -> None:
+        self.warper.randomize()
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        d = dict(data)
+        self.randomize()
+        for key in self.key_iterator(d):
+            d[key] = self.warper(d[key], randomize=False)
+        return d
+
+
+RandFlipAffineD = RandFlipAffineDict = RandFlipAffined

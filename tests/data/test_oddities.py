@@ -1,0 +1,74 @@
+"""Flags that a film's pixels, and the other films of its set, give it."""
+
+import numpy as np
+import pytest
+
+from monai_e2e.data.appearance import appearance_flags, breast_side, far_from
+from monai_e2e.data.films import PreparedFilm
+from monai_e2e.data.oddities import flag_films
+
+
+def breast(side: str = "LEFT") -> np.ndarray:
+    down, right = np.mgrid[:300, :200]
+    pixels = np.where((right / 120) ** 2 + ((down - 150) / 130) ** 2 < 1, 0.5, 0.01).astype(np.float32)
+    return pixels if side == "LEFT" else pixels[:, ::-1]
+
+
+@pytest.mark.parametrize("side", ["LEFT", "RIGHT"])
+def test_the_breast_lies_where_its_chest_wall_is(side):
+    assert breast_side(breast(side)) == side
+    assert breast_side(np.full((30, 20), 0.3)) == ""
+    assert appearance_flags(breast(side), side) == []
+    assert appearance_flags(breast(side), "") == []
+    other = "LEFT" if side == "RIGHT" else "RIGHT"
+    assert appearance_flags(breast(side), other) == ["breast on the other side"]
+
+
+def test_a_negative_has_a_bright_background_and_a_scanners_margin_has_not():
+    assert appearance_flags(1 - breast(), "LEFT") == ["bright background"]
+    framed = breast()
+    framed[:, -20:] = framed[:15] = 1
+    assert "bright background" not in appearance_flags(framed, "LEFT")
+
+
+def test_small_pictures_have_an_appearance_too():
+    assert appearance_flags(np.eye(2, dtype=np.float32), "LEFT") == []
+
+
+def test_brightness_is_unusual_from_a_factor_of_three():
+    assert [mean for mean in (3.7, 20, 58, 174, 175) if far_from(mean, 58)] == [3.7, 175]
+    assert far_from(float("nan"), 58)
+
+
+def prepared(patient, mean=50.0, pixels="a", instance="", label=0, flags=""):
+    sample = {"patient_id": patient, "mean": mean, "label": label, "flags": flags}
+    return PreparedFilm(sample, [], pixels, instance)
+
+
+def test_films_that_are_alike_and_unusual_are_flagged_and_counted():
+    films = [
+        prepared("1", pixels="a", flags="no window"),
+        prepared("2", pixels="a", label=1),
+        prepared("3", pixels="b"),
+        prepared("3", pixels="b"),
+        prepared("4", pixels="c", instance="x"),
+        prepared("4", pixels="d", instance="x", mean=3.7),
+        PreparedFilm(None, []),
+    ]
+    notes = flag_films(films)
+    assert [film.sample["flags"] for film in films[:-1]] == [
+        "no window;same pixels as another;same pixels, other patient;same pixels, other label",
+        "same pixels as another;same pixels, other patient;same pixels, other label",
+        "same pixels as another",
+        "same pixels as another",
+        "same instance as another",
+        "brightness unusual;same instance as another",
+    ]
+    assert notes["images_flagged_same pixels as another"] == 4
+    assert notes["images_flagged_same instance as another"] == 2
+    assert notes["images_flagged_no window"] == 1
+
+
+def test_a_half_of_a_set_that_is_far_darker_is_flagged():
+    films = [prepared(str(number), mean=(3.7, 58)[number % 2], pixels=str(number)) for number in range(20)]
+    assert flag_films(films)["images_flagged_brightness unusual"] >= 10

@@ -1,0 +1,86 @@
+"""Ctrl-C: one line, status 130, at once, whatever the process is doing; and no process outlives its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+SLEEP = """
+import time
+from monai_e2e.interrupt import end_on_interrupt
+end_on_interrupt("do this")
+print("ready", flush=True)
+while True:
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+"""
+LOADER = """
+import time
+from torch.utils.data import DataLoader, Dataset
+from monai_e2e.interrupt import end_on_interrupt
+class Slow(Dataset):
+    def __len__(self): return 1000
+    def __getitem__(self, index):
+        time.sleep(0.2)
+        return index
+end_on_interrupt("do this")
+for batch in DataLoader(Slow(), num_workers=2):
+    print("ready", flush=True)
+"""
+WORKERS = """
+import time
+from monai_e2e.data.streaming import stream_parallel
+from monai_e2e.interrupt import end_on_interrupt
+end_on_interrupt("do this")
+{start}
+"""
+STREAM = """try:
+    for _ in stream_parallel(time.sleep, [0, 60, 60, 60], 2):
+        print('ready', flush=True)
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
+
+
+def begun(code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, which gets the signal as that of a terminal does
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def gone(processes, seconds=30):
+    _, alive = psutil.wait_procs(processes, seconds)
+    return [process.cmdline() for process in alive]
+
+
+@pytest.mark.parametrize("code", [SLEEP, LOADER, WORKERS.format(start=STREAM)], ids=["alone", "loader", "stream"])
+def test_an_interrupt_is_one_line_and_ends_all(code):
+    process = begun(code)
+    children = psutil.Process(process.pid).children(recursive=True)
+    started = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip()) == (130, "interrupted: do this")
+    assert time.monotonic() - started < 20
+    assert gone(children) == []
+
+
+def test_workers_end_with_a_parent_that_was_killed():
+    process = begun(WORKERS.format(start=STREAM))
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    assert gone(children) == []
