@@ -14,9 +14,6 @@ from monai_e2e.cli_results import add_parsers
 from monai_e2e.errors import UserError, of_the_system
 from monai_e2e.interrupt import STATUS, end_on_interrupt
 
-#: Exit status of a program whose output's reader has ended: 128 and the number of SIGPIPE.
-_READER_LEFT = 141
-
 
 def _image_size(text: str) -> tuple[int, int]:
     try:
@@ -226,16 +223,6 @@ def _convert_keras(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _reader_left() -> bool:
-    """Whether nobody reads the output any more, as with ``| head``; what is left of it then goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some films failed, 130 for Ctrl-C.
 
@@ -250,13 +237,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         status = arguments.run(arguments)
-        return _READER_LEFT if _reader_left() else status
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return STATUS
-    except BrokenPipeError:
-        if not _reader_left():
-            raise
-        return _READER_LEFT
+    except BrokenPipeError:  # who reads it, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest when it ends
+        return 1
     except (UserError, OSError) as error:
         mistake = error if isinstance(error, UserError) else of_the_system(error)
         if mistake is None:

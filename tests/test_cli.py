@@ -162,19 +162,15 @@ def test_module_is_the_command():
     assert result.stderr.startswith("error: /nonexistent")
 
 
-def test_reader_that_leaves_ends_the_command_without_a_traceback(tmp_path):
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from monai_e2e import cli\n"
-        "cli._describe = lambda arguments: print('x' * 1_000_000) or 0\n"
-        "sys.exit(cli.main(['describe']))",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.read(10)
-    process.stdout.close()
-    assert process.wait(timeout=120) == 141
-    assert process.stderr.read() == ""
+def test_a_reader_that_has_enough_is_no_error():
+    code = (
+        "import sys; from monai_e2e import cli; "
+        'cli._describe = lambda _: print("line\\n" * 100_000) or 0; sys.exit(cli.main(["describe"]))'
+    )
+    command = f"{sys.executable} -c '{code}' | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=60)
+    assert result.stdout == "line\n"
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])

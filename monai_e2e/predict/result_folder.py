@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.data.tables import guarded_cell, unguarded_cell
 from monai_e2e.errors import UserError
 from monai_e2e.locking import INSIDE
 from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
@@ -110,7 +111,7 @@ class ResultFolder:
     def finish(self, aggregate: str) -> int:
         """Write ``breast.csv`` and ``exam.csv``, and how it went to ``run.json``; returns the number of rows."""
         with self.predictions.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = [_unguarded(row) for row in csv.DictReader(file)]
         with _writing(self.folder):
             for name, columns, combine in (
                 ("breast.csv", BREAST_COLUMNS, aggregate_breasts),
@@ -155,15 +156,20 @@ class ResultFolder:
                 with self.predictions.open("r+b") as file:
                     file.truncate(len(whole))
         rows = csv.DictReader(io.StringIO(whole.decode("utf-8"), newline=""))
-        finished = {row["image"]: (row["patient_id"], row["exam_id"]) for row in rows}
+        finished = {row["image"]: (row["patient_id"], row["exam_id"]) for row in map(_unguarded, rows)}
         return list(rows.fieldnames or []), finished
 
     def _append(self, path: Path, row: Sequence[Any]) -> None:
         with _writing(path), path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            csv.writer(file, lineterminator="\r\n").writerow(row)
+            csv.writer(file, lineterminator="\r\n").writerow(map(guarded_cell, row))
 
     def _write_record(self) -> None:
         write_text_atomically(self.folder / "run.json", json.dumps(self.record, indent=4, ensure_ascii=False) + "\n")
+
+
+def _unguarded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it was added, without the guards of its cells; a cell that is missing is None."""
+    return {column: unguarded_cell(cell) if isinstance(cell, str) else cell for column, cell in row.items()}
 
 
 def _difference(key: str, earlier: Any, now: Any) -> str:

@@ -33,3 +33,16 @@ def test_bytes_that_are_no_utf8_are_written_as_escapes(tmp_path):
     results.fail("image", "m\udcfcller.png: broken")
     with results.failures.open(newline="", encoding="utf-8") as file:
         assert list(csv.DictReader(file)) == [{"image": "image", "reason": "m\\udcfcller.png: broken"}]
+
+
+def test_ids_that_spreadsheets_would_run_are_guarded_and_taken_up_again(tmp_path):
+    row = {"image": "=1+1", "patient_id": "-7a", "exam_id": "@x", "laterality": "LEFT", "view": "CC", "logit": "-1.5"}
+    results = ResultFolder(tmp_path, {})
+    results.start(list(row), {})
+    results.add(row)
+    results.fail("+cmd", "broken")
+    results.finish("mean")
+    assert "'=1+1,'-7a,'@x,LEFT,CC,-1.5" in results.predictions.read_text()
+    assert "'+cmd,broken" in results.failures.read_text()
+    assert "'-7a,'@x,LEFT" in (tmp_path / "breast.csv").read_text()
+    assert ResultFolder(tmp_path, {}).finished == {"=1+1": ("-7a", "@x")}
