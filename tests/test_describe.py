@@ -35,6 +35,7 @@ FIELDS = {
     "vgg16": (212, 32),
     "vgg19": (268, 32),
     "densenet121": (2071, 32),
+    "efficientnet_lite0": (851, 32),
     "yaroslavnet": (316, 64),
     "resnet50_keras": (483, 32),
 }
@@ -186,10 +187,11 @@ def make_transparent(network: nn.Module) -> nn.Module:
             nn.init.constant_(module.weight, 1 / module.weight[0].numel())
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.MaxPool2d):
-            parent = network.get_submodule(name.rpartition(".")[0])
-            pool = nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
-            setattr(parent, name.rpartition(".")[2], pool)
+        elif isinstance(module, nn.MaxPool2d | nn.ReLU6):
+            through = nn.ReLU()  # which never ends in a plateau
+            if isinstance(module, nn.MaxPool2d):
+                through = nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
+            setattr(network.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], through)
     return network.double().eval()
 
 
