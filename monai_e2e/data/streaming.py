@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -80,11 +81,25 @@ def _stream(
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
     try:
-        return pool.submit(function, task)
+        with _interrupts_later():  # the first task starts the processes
+            return pool.submit(function, task)
     except BrokenProcessPool as error:  # found before any result was asked for
         future: Future[Result] = Future()
         future.set_exception(error)
         return future
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Keep Ctrl-C back for a moment; processes that are started in it never get one, not even before they are ready."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _one_by_one(
@@ -96,7 +111,7 @@ def _one_by_one(
         for task, future in pending:
             finished = future.done() and not future.cancelled() and future.exception() is None
             try:
-                result = future.result() if finished else pool.submit(function, task).result()
+                result = future.result() if finished else _submit(pool, function, task).result()
             except BrokenProcessPool:
                 yield task, None
                 pool = _start(1)
