@@ -2,7 +2,8 @@
 
 A RUN is a folder with the ``score.json`` of ``monai-e2e score``, ``monai-e2e forest`` or a bundle's ``evaluating``. Its
 name is the arm and, if it ends in digits, the seed: ``A0``, ``A1``, ``D0``, ``A-flips``. An arm of several seeds also
-gets their mean and, after ±, their standard deviation, which is that of trainings; the intervals are of patients.
+gets their mean and, after ±, their standard deviation, which is that of trainings; the intervals are of patients. Of a
+patch classifier's run the accuracy and the confusion matrix are printed.
 """
 
 from __future__ import annotations
@@ -95,18 +96,19 @@ def markdown(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def counts(group: Mapping[str, Any]) -> str:
-    return f"{group['n']}, {group['positive']} malignant"
+def counts(groups: Sequence[Mapping[str, Any] | None]) -> str:
+    """How many there are, where that is the same in all runs."""
+    found = {f" ({group['n']}, {group['positive']} malignant)" for group in groups if group is not None}
+    return found.pop() if len(found) == 1 else ""
 
 
 def subgroup_tables(runs: Mapping[Path, Score]) -> list[str]:
     tables = []
     for name, title in SUBGROUPS.items():
-        found: dict[str, Mapping[str, Any]] = {}
-        for score in runs.values():
-            found = {**score["subgroups"].get(name, {}), **found}
-        if found:
-            columns = {f"{word} ({counts(found[word])})": subgroup_auc(name, word) for word in sorted(found)}
+        groups = [score["subgroups"].get(name, {}) for score in runs.values()]
+        words = sorted({word for group in groups for word in group})
+        columns = {word + counts([group.get(word) for group in groups]): subgroup_auc(name, word) for word in words}
+        if columns:
             tables.append(table(f"{title}: AUC per image", runs, columns))
     return tables
 
@@ -128,25 +130,43 @@ def comparison_table(runs: Mapping[Path, Score]) -> list[str]:
     return ["\n".join(["### Differences of AUC, paired bootstrap of patients", "", *header, *lines])]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with score.json")
-    arguments = parser.parse_args()
-    runs = {run: json.loads((run / "score.json").read_text(encoding="utf-8")) for run in arguments.runs}
+def patch_tables(runs: Mapping[Path, Score]) -> list[str]:
+    """Accuracy and confusion matrix of each patch classifier, without the classes that have no patch."""
+    tables = []
+    for run, score in runs.items():
+        patch = score["patch"]
+        names, confusion = patch["classes"], patch["confusion"]
+        there = [k for k in range(len(names)) if any(confusion[k]) or any(row[k] for row in confusion)]
+        title = f"### {run.resolve().name}: accuracy {patch['accuracy']:.3f} on {patch['n']} patches"
+        header = ["patches of", *(f"taken for {names[k]}" for k in there)]
+        rows = [markdown([names[k], *(str(confusion[k][other]) for other in there)]) for k in there]
+        tables.append("\n".join([title, "", markdown(header), markdown(["---"] * len(header)), *rows]))
+    return tables
+
+
+def image_tables(runs: Mapping[Path, Score]) -> list[str]:
     first = next(iter(runs.values()))
-    aucs = {f"per {level} ({counts(first[level])})": auc_at(level) for level in LEVELS if level in first}
-    different = {tuple(score[level]["n"] for level in LEVELS if level in score) for score in runs.values()}
-    if len(different) > 1:
-        raise SystemExit("the runs are of different images: make a table of each test set")
+    if len({score["image"]["n"] for score in runs.values()}) > 1:
+        raise SystemExit("the runs are of different numbers of images: make a table of each test set")
+    aucs = {f"per {level}{counts([score.get(level) for score in runs.values()])}": auc_at(level) for level in LEVELS}
     sensitivities = {f"specificity {specificity}": sensitivity_at(specificity) for specificity in SPECIFICITIES}
-    tables = [
+    return [
         table("AUC", runs, aucs, f"Intervals: 95 %, bootstrap of {first['image']['drawn']}."),
         table("Sensitivity per image", runs, sensitivities, "Read off these images' curve. Intervals: 95 %, Wilson."),
         table("Calibration per image", runs, {"Brier score": brier, "expected calibration error": calibration}),
         *subgroup_tables(runs),
         *comparison_table(runs),
     ]
-    print("\n\n".join(tables))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with score.json")
+    arguments = parser.parse_args()
+    runs = {run: json.loads((run / "score.json").read_text(encoding="utf-8")) for run in arguments.runs}
+    patches = {run: score for run, score in runs.items() if "patch" in score}
+    images = {run: score for run, score in runs.items() if "patch" not in score}
+    print("\n\n".join([*patch_tables(patches), *(image_tables(images) if images else [])]))
 
 
 if __name__ == "__main__":
