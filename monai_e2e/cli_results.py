@@ -1,4 +1,4 @@
-"""The commands that turn models and films into results: ``models``, ``predict``, ``score``, ``forest``."""
+"""The commands that turn models and films into results: ``models``, ``predict``, ``score``, ``gallery``, ``forest``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def add_parsers(commands: Any) -> None:
     _add_models(commands.add_parser("models", help="the trained models that come with the package"))
     _add_predict(commands.add_parser("predict", help="classify mammograms by one model or the mean of several"))
     _add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
+    _add_gallery(commands.add_parser("gallery", help="a page of the images that a model got right and wrong"))
     _add_forest(commands.add_parser("forest", help="a random forest on heatmaps, the paper's rival design"))
 
 
@@ -188,6 +189,13 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aggregate", choices=["mean", "max"], default="mean", help="views of a breast to its score (default: mean)"
     )
+    _add_threshold(parser)
+    parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
+
+
+def _add_threshold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=float, metavar="P", help="probability from which on an image counts as positive"
     )
@@ -198,9 +206,6 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         help="choose it on these labelled predictions of other patients, by Youden's index (default: the model's own, "
         "from the predictions' column threshold)",
     )
-    parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
-    parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
 
 
 def _score(arguments: argparse.Namespace) -> int:
@@ -226,6 +231,39 @@ def _show(scored: dict[str, Any], folder: Path) -> int:
 
     print(format_scores(scored))
     print(f"Report: {folder / 'report.html'}")
+    return 0
+
+
+def _add_gallery(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write one HTML page of the images that a model got right, got wrong and was unsure of, each with its annotated "
+        "lesions, heatmap and score. The page holds copies of the images, which stay under the licence of their data "
+        "set and may not be passed on. For research, not for diagnosis."
+    )
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="folder of `monai-e2e predict … PREPARED RESULTS --heatmap`"
+    )
+    parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that was predicted")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the page")
+    parser.add_argument("--per-group", type=int, default=8, metavar="N", help="images of each kind (default: 8)")
+    _add_threshold(parser)
+    parser.set_defaults(run=_gallery)
+
+
+def _gallery(arguments: argparse.Namespace) -> int:
+    from monai_e2e.predict.gallery import write_gallery
+
+    groups = write_gallery(
+        arguments.results,
+        arguments.prepared,
+        arguments.out,
+        per_group=arguments.per_group,
+        threshold=arguments.threshold,
+        threshold_from=arguments.threshold_from,
+    )
+    for group in groups:
+        print(f"{group.title}: {len(group.rows)} of {group.total}")
+    print(f"Page: {arguments.out / 'index.html'}")
     return 0
 
 

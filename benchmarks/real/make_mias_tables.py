@@ -126,7 +126,7 @@ def write_cropped(src: Path, out: Path, images: Mapping[str, Mapping[str, object
     for name, row in images.items():
         with Image.open(src / "images" / f"{name}.png") as picture:
             pixels, first_columns[name] = crop(np.asarray(picture.convert("L")), str(row["laterality"]))
-        Image.fromarray(pixels).save(out / "images" / f"{name}.png")
+        Image.fromarray(pixels).save(out / "images" / f"{name}.png", compress_level=2)
     return first_columns
 
 

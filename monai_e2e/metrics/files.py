@@ -62,7 +62,7 @@ def score_file(
     path = Path(predictions)
     everything, notes = _labelled(path, labels)
     rows, dropped = require_labels(everything, path, drop_unlabelled)
-    limit, source, more = _threshold(rows, threshold, threshold_from, how)
+    limit, source, more = find_threshold(rows, threshold, threshold_from, how)
     scored = score_rows(rows, limit, how, seed, resamples, source)
     scored["notes"] = notes + dropped + more + scored["notes"]
     comparisons = []
@@ -108,6 +108,47 @@ def write_results(
     write_html(out / "report.html", scored, title, {name: out / f"{name}.png" for name in ("roc", "pr", "calibration")})
 
 
+def find_threshold(
+    rows: Sequence[Mapping[str, Any]], threshold: float | None, threshold_from: str | Path | None, how: str
+) -> tuple[float | dict[str, float] | None, str, list[str]]:
+    """The threshold that was given, else chosen on validation data, else the predictions' own.
+
+    Args:
+        rows: predictions that are judged.
+        threshold: probability between 0 and 1.
+        threshold_from: labelled predictions of the validation images.
+        how: how the views of a breast become one score there.
+
+    Returns:
+        Log-odds, by level where they were chosen here, None where there is none; where they come from; notes.
+
+    Raises:
+        UserError: when both are given, the probability isn't one, or the validation's images or patients are in rows.
+    """
+    if threshold is not None and threshold_from is not None:
+        raise UserError("--threshold and --threshold-from exclude each other: give one")
+    if threshold is not None:
+        if not 0 < threshold < 1:
+            raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, such as 0.35")
+        return float(logit(threshold)), "given", []
+    if threshold_from is not None:
+        path = Path(threshold_from)
+        validation = require_labels(read_predictions(path), path)[0]
+        _require_disjoint(rows, validation, path)
+        samples, _ = level_rows(validation, how)
+        chosen = {level: choose_threshold(*columns(table)[:2]) for level, table in samples.items()}
+        return chosen, f"largest Youden index on {path.name}", []
+    found = {row["threshold"] for row in rows if row.get("threshold") is not None}
+    if len(found) > 1:
+        return None, "", [f"The predictions carry {len(found)} thresholds, so none is used; give --threshold."]
+    if not found:
+        return None, "", []
+    (value,) = found
+    if not 0 < value < 1:
+        return None, "", [f"The predictions' threshold is {value:g}, which tells nobody apart, so it isn't used."]
+    return float(logit(value)), MODEL_THRESHOLD, []
+
+
 def format_scores(scored: Mapping[str, Any]) -> str:
     """The table that the command prints: AUCs with their intervals, comparisons and notes.
 
@@ -143,34 +184,6 @@ def _interval(limits: Sequence[float] | None) -> str:
 def _labelled(path: Path, labels: str | Path | None) -> tuple[list[dict[str, Any]], list[str]]:
     rows = read_predictions(path)
     return (rows, []) if labels is None else join_labels(rows, read_labels(labels), labels)
-
-
-def _threshold(
-    rows: Sequence[Mapping[str, Any]], threshold: float | None, threshold_from: str | Path | None, how: str
-) -> tuple[float | dict[str, float] | None, str, list[str]]:
-    """Log-odds (by level), where they come from, and notes."""
-    if threshold is not None and threshold_from is not None:
-        raise UserError("--threshold and --threshold-from exclude each other: give one")
-    if threshold is not None:
-        if not 0 < threshold < 1:
-            raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, such as 0.35")
-        return float(logit(threshold)), "given", []
-    if threshold_from is not None:
-        path = Path(threshold_from)
-        validation = require_labels(read_predictions(path), path)[0]
-        _require_disjoint(rows, validation, path)
-        samples, _ = level_rows(validation, how)
-        chosen = {level: choose_threshold(*columns(table)[:2]) for level, table in samples.items()}
-        return chosen, f"largest Youden index on {path.name}", []
-    found = {row["threshold"] for row in rows if row.get("threshold") is not None}
-    if len(found) > 1:
-        return None, "", [f"The predictions carry {len(found)} thresholds, so none is used; give --threshold."]
-    if not found:
-        return None, "", []
-    (value,) = found
-    if not 0 < value < 1:
-        return None, "", [f"The predictions' threshold is {value:g}, which tells nobody apart, so it isn't used."]
-    return float(logit(value)), MODEL_THRESHOLD, []
 
 
 def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], path: Path) -> None:

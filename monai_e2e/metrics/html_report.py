@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from monai_e2e import NOTICE
+
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -27,7 +29,9 @@ p {{ max-width: 46rem }}
 .card b {{ display: block; font-size: 2.2rem; line-height: 1.2; font-variant-numeric: tabular-nums }}
 .card span {{ display: block; font-size: .9rem; color: var(--soft); font-variant-numeric: tabular-nums }}
 .curves {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem }}
-figure {{ margin: 0 }} figure img {{ width: 100% }} figcaption {{ font-size: .85rem; color: var(--soft) }}
+.gallery {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1.6rem 1.2rem }}
+figure {{ margin: 0; overflow-wrap: anywhere }} figure img {{ width: 100% }}
+figcaption {{ font-size: .85rem; color: var(--soft) }}
 .wide {{ overflow-x: auto }}
 table {{ border-collapse: collapse; font-size: .93rem; margin: .4rem 0 1rem }}
 th, td {{ text-align: left; padding: .32rem 1.1rem .32rem 0; border-bottom: 1px solid var(--line); white-space: nowrap;
@@ -77,10 +81,17 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         _list("What these figures are not", _LIMITS),
         _settings(scored["settings"]),
     ]
-    page = _PAGE.format(
-        title=escape(f"Score of {title}"), notice=escape(scored["settings"]["notice"]), body="\n".join(parts)
-    )
-    Path(path).write_text(page, encoding="utf-8")
+    Path(path).write_text(page(f"Score of {title}", "\n".join(parts)), encoding="utf-8")
+
+
+def page(title: str, body: str) -> str:
+    """A page that opens offline, in the style of the report.
+
+    Args:
+        title: plain text.
+        body: HTML, whose pictures are ``data:`` addresses; no others are shown.
+    """
+    return _PAGE.format(title=escape(title), notice=escape(NOTICE), body=body)
 
 
 def _cards(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
