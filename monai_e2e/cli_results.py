@@ -236,7 +236,7 @@ def _show(scored: dict[str, Any], folder: Path) -> int:
 
 def _add_gallery(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Write one HTML page of the images that a model got right, got wrong and was unsure of, each with its annotated "
+        "Write one HTML page of the images that a model got right, wrong and was unsure of, each with its annotated "
         "lesions, heatmap and score. The page holds copies of the images, which stay under the licence of their data "
         "set and may not be passed on. For research, not for diagnosis."
     )

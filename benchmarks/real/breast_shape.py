@@ -1,7 +1,7 @@
 """How wide for its height the breast is in the MLO images of prepared folders: ``breast_shape.py PREPARED …``.
 
 Two data sets whose frames differ in their proportions differ in this after preparation. The breast is the largest area
-brighter than a grey level; images in which that is nearly as wide as the frame, whose background is bright, don't count.
+brighter than a grey level. Images in which that is nearly as wide as the frame don't count: their background is bright.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from monai_e2e.data import PARTITIONS, read_datalist
+from monai_e2e.data.datalist import PARTITIONS, read_datalist
 
 #: Of 16 bits.
 GREY = 25 * 257

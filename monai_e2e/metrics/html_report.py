@@ -29,7 +29,8 @@ p {{ max-width: 46rem }}
 .card b {{ display: block; font-size: 2.2rem; line-height: 1.2; font-variant-numeric: tabular-nums }}
 .card span {{ display: block; font-size: .9rem; color: var(--soft); font-variant-numeric: tabular-nums }}
 .curves {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem }}
-.gallery {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); gap: 1.6rem 1.2rem }}
+.gallery {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr));
+  gap: 1.6rem 1.2rem }}
 figure {{ margin: 0; overflow-wrap: anywhere }} figure img {{ width: 100% }}
 figcaption {{ font-size: .85rem; color: var(--soft) }}
 .wide {{ overflow-x: auto }}

@@ -104,7 +104,8 @@ def write_gallery(
         What is on the page.
 
     Raises:
-        UserError: when the results are of something else, lack labels, heatmaps or threshold, or an image can't be read.
+        UserError: when the results are of something else, lack labels, heatmaps or a threshold, or an image can't be
+            read.
     """
     if per_group < 1:
         raise UserError(f"--per-group {per_group}: give 1 or more")

@@ -77,7 +77,7 @@ def test_a_half_of_a_set_that_is_far_darker_is_flagged():
 
 
 def test_a_prepared_film_has_the_flags_of_its_file_and_finds_them_again(tmp_path):
-    pixels = (breast() * 4000).astype(np.uint16)
+    pixels = (breast() * np.linspace(3000, 4000, 200)).astype(np.uint16)
     path = write_dicom(
         tmp_path / "film.dcm", pixels, ImageLaterality="R", ViewPosition="CC", BreastImplantPresent="YES"
     )

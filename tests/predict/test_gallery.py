@@ -116,7 +116,7 @@ class TestPage:
         prepared, results = folders
         text = (results / "predictions.csv").read_text().replace(",0.5,", ",,")
         (results / "predictions.csv").write_text(text)
-        with pytest.raises(UserError, match="no threshold .*--threshold P"):
+        with pytest.raises(UserError, match=r"no threshold .*--threshold P"):
             write_gallery(results, prepared, tmp_path / "page")
 
     def test_results_without_heatmaps_or_of_other_images_are_refused(self, folders, tmp_path):
@@ -126,7 +126,7 @@ class TestPage:
             write_gallery(results, prepared, tmp_path / "page")
         text = (results / "predictions.csv").read_text().replace("\na,", "\nz,")
         (results / "predictions.csv").write_text(text)
-        with pytest.raises(UserError, match="1 images aren't in .*z"):
+        with pytest.raises(UserError, match=r"1 images aren't in .*z"):
             write_gallery(results, prepared, tmp_path / "page")
 
     @pytest.mark.parametrize("record", ["", "{}", '{"settings": {"partition": null, "fold": null}}'])
