@@ -31,7 +31,7 @@ from monai_e2e.errors import UserError
 #: Folder of the records, in the prepared folder.
 FINISHED = ".finished"
 #: To be raised when what is written for the same sources changes.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)

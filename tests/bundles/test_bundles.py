@@ -190,7 +190,7 @@ def test_where_the_step_before_was_not_run_phantoms_start_from_the_shipped_model
     shutil.copytree(BUNDLES / bundle / "configs", alone / bundle / "configs")
     monkeypatch.setattr(sys.modules[__name__], "BUNDLES", alone)
     with caplog.at_level(logging.INFO):
-        train(bundle, dataset_of(bundle, prepared), tmp_path / "out")
+        train(bundle, dataset_of(bundle, prepared), tmp_path / "out", width=0.125)
     (line,) = [record.getMessage() for record in caplog.records if "the step before was not run" in record.getMessage()]
     assert f"taking the shipped {name}" in line
     record = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -198,7 +198,7 @@ def test_where_the_step_before_was_not_run_phantoms_start_from_the_shipped_model
 
 
 def test_a_shipped_model_is_named_like_a_checkpoint_and_a_misspelt_one_is_answered(prepared, tmp_path):
-    train("ddsm_whole", prepared["cbis-ddsm"], tmp_path / "out", patch_checkpoint="phantom-patch")
+    train("ddsm_whole", prepared["cbis-ddsm"], tmp_path / "out", patch_checkpoint="phantom-patch", width=0.125)
     with pytest.raises(RuntimeError) as caught:
         train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, patch_checkpoint="phantom-pach")
     assert "did you mean 'phantom-patch'?" in str(user_error(caught.value))
