@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
+
+from monai_e2e.metrics.auc import roc_auc
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
@@ -25,7 +27,7 @@ def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float,
     axes.plot([0, 1], [0, 1], color="0.75", linestyle="--", linewidth=1)
     for number, (name, (labels, scores)) in enumerate(curves.items()):
         false_positive, true_positive, _ = roc_curve(labels, scores)
-        label = f"{name}: AUC {roc_auc_score(labels, scores):.3f}"
+        label = f"{name}: AUC {roc_auc(labels, scores)[0]:.3f}"
         axes.plot(false_positive, true_positive, linewidth=2, color=f"C{number}", label=label)
         if points and name in points:
             sensitivity, specificity = points[name]
