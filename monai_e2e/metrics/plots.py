@@ -26,8 +26,8 @@ def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float,
     figure, axes = _square("1 − specificity", "sensitivity")
     axes.plot([0, 1], [0, 1], color="0.75", linestyle="--", linewidth=1)
     for number, (name, (labels, scores)) in enumerate(curves.items()):
+        label = f"{name}: AUC {roc_auc(labels, scores)[0]:.3f}"  # first, since it checks them
         false_positive, true_positive, _ = roc_curve(labels, scores)
-        label = f"{name}: AUC {roc_auc(labels, scores)[0]:.3f}"
         axes.plot(false_positive, true_positive, linewidth=2, color=f"C{number}", label=label)
         if points and name in points:
             sensitivity, specificity = points[name]
