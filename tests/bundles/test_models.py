@@ -114,6 +114,7 @@ def test_every_row_builds_its_network_and_learns_from_a_batch(row, tmp_path):
         patch_checkpoint=str(tmp_path / "unused.pt"),
         pixel_mean=40.0,
         preparation={"image_size": SIZE},
+        patients={"fold": None, "training": [], "validation": []},
         width=WIDTH,
     )
     network = started.parser.get_parsed_content("network")

@@ -202,14 +202,14 @@ def test_example_of_the_documentation_works(tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Twelve grey images of 40 × 60 with a box of known pathology each, and five rows of other kinds."""
+    """Twelve images of 40 × 60 with a box of known pathology each, and five rows of other kinds."""
     tmp_path = tmp_path_factory.mktemp("own")
     src = tmp_path / "src"
     src.mkdir()
     labels, rows = ["image,label,patient_id,partition"], [HEADER]
     for index in range(12):
         partition = ("training", "training", "training", "training", "validation", "test")[index // 2]
-        Image.fromarray(np.full(SIZE, 90 + index, np.uint8)).save(src / f"{index}.png")
+        Image.fromarray(np.tile(np.arange(SIZE[1], dtype=np.uint8) + index, (SIZE[0], 1))).save(src / f"{index}.png")
         labels.append(f"{index}.png,{index % 2},K{index},{partition}")
         rows.append(f"{index}.png,mass,{('benign', 'malignant')[index % 2]},20,10,12,8,,,")
     Image.fromarray(np.kron(np.eye(2), np.ones((20, 30))).astype(np.uint8) * 255).save(src / "mask.png")

@@ -371,7 +371,7 @@ class TestResuming:
         assert read[9:] == [film.parts[-4]]
 
     def test_a_stopped_run_is_taken_up_and_its_half_written_files_are_not_trusted(self, source, tmp_path, monkeypatch):
-        class Stopped(Exception):
+        class Stopped(BaseException):
             pass
 
         done: list[str] = []

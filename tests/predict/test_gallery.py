@@ -40,7 +40,7 @@ def folders(tmp_path):
     samples, rows = [], []
     probabilities = np.full((5, 5, 3), 0.2, dtype=np.float32)
     for number, (name, (label, logit)) in enumerate(FILMS.items()):
-        film = np.full(SIZE, 9000 + 1000 * number, dtype=np.uint16)
+        film = np.tile(np.arange(SIZE[1], dtype=np.uint16) * 100 + 1000 * number, (SIZE[0], 1))
         Image.fromarray(film).save(prepared / f"images/{name}.png")
         Image.fromarray(mask).save(prepared / f"masks/{name}_1.png")
         lesion = {"mask": f"masks/{name}_1.png", "type": "mass", "pathology": "malignant", "drawn_as": "box"}
