@@ -38,8 +38,8 @@ _GAP = 8
 _LICENCE = "The images stay under the licence of their data set and may not be passed on."
 _LEGEND = (
     "Left: the image, its annotated lesions outlined. Right: the same under the patch classifier's probability of a "
-    "malignant lesion, from yellow to red. An image is marked where its score reaches the threshold; those nearest to it are "
-    "under Unsure alone."
+    "malignant lesion, from yellow to red. An image is marked where its score reaches the threshold; those nearest "
+    "to it are under Unsure alone."
 )
 _TITLES = {
     (1, True): ("Right: malignant and marked", "surest first"),
