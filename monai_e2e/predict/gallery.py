@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.special import expit
 
 from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.data.dicom import resize_mask
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_predictions, require_labels
 from monai_e2e.metrics.files import find_threshold
@@ -37,7 +38,8 @@ _GAP = 8
 _LICENCE = "The images stay under the licence of their data set and may not be passed on."
 _LEGEND = (
     "Left: the image, its annotated lesions outlined. Right: the same under the patch classifier's probability of a "
-    "malignant lesion, from yellow to red. An image is marked where its score reaches the threshold."
+    "malignant lesion, from yellow to red. An image is marked where its score reaches the threshold; those nearest "
+    "to it are under Unsure alone."
 )
 _TITLES = {
     (1, True): ("Right: malignant and marked", "surest first"),
@@ -185,9 +187,12 @@ def _heatmap(folder: Path, image: str) -> Heatmap:
 
 def _picture(film: np.ndarray, heatmap: Heatmap, masks: Sequence[np.ndarray]) -> str:
     """The image with its lesions, and the same under the heatmap, as the address of a JPEG."""
-    gap = np.full((len(film), _GAP, 3), 255, dtype=np.uint8)
-    both = np.hstack([draw_film(film, None, masks), gap, draw_film(film, heatmap, masks)])
-    small = Image.fromarray(both).resize((round(both.shape[1] * ROWS / len(both)), ROWS), Image.Resampling.LANCZOS)
+    # Made small before it is drawn on, so that the outlines stay as thick as they are.
+    size = ROWS, max(1, round(film.shape[1] * ROWS / len(film)))
+    small = np.asarray(Image.fromarray(film).resize(size[::-1], Image.Resampling.LANCZOS))
+    lesions = [resize_mask(mask, size) for mask in masks]
+    gap = np.full((ROWS, _GAP, 3), 255, dtype=np.uint8)
+    both = np.hstack([draw_film(small, None, lesions), gap, draw_film(small, heatmap, lesions)])
     buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=85, subsampling=0)  # the outlines are thin and coloured
+    Image.fromarray(both).save(buffer, format="JPEG", quality=85, subsampling=0)  # the outlines are thin and coloured
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
