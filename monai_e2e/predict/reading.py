@@ -76,7 +76,8 @@ class FilmReader:
         except Exception as error:  # noqa: BLE001 # whatever fails in reading a film costs this film alone
             return reason_of(error, listed.path)
         flags = (*file.flags, *appearance_flags(pixels, listed.laterality))
-        mean, digest = float(pixels.mean(dtype=np.float64)) * 255, hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+        mean = float(pixels.mean(dtype=np.float64)) * 255
+        digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
         return ReadFilm(images, pixels.shape, film, masks, flags, mean, digest)
 
 
