@@ -69,7 +69,7 @@ def shipped_model(name: str | Path) -> ShippedModel | None:
     return next((model for model in shipped_models() if model.name == str(name)), None)
 
 
-def find_checkpoint(model: str | Path) -> Path:
+def find_model(model: str | Path) -> Path:
     """The file of a shipped model by its name; any other path as it is.
 
     Raises:
@@ -104,11 +104,11 @@ def find_start(weights: str, given: str | None, own: str, instead: str | None) -
         A path; of a file that may be absent if ``instead`` is None.
 
     Raises:
-        UserError: as :func:`find_checkpoint`.
+        UserError: as :func:`find_model`.
     """
     if given is not None:
-        return str(find_checkpoint(given))
+        return str(find_model(given))
     if weights != "checkpoint" or instead is None or Path(own).is_file():
         return own
     logger.info("No checkpoint at %s, since the step before was not run here: taking the shipped %s.", own, instead)
-    return str(find_checkpoint(instead))
+    return str(find_model(instead))

@@ -13,7 +13,7 @@ from monai_e2e import models
 from monai_e2e.cli import main
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.tables import read_predictions
-from monai_e2e.models import find_checkpoint, find_start, shipped_model, shipped_models
+from monai_e2e.models import find_model, find_start, shipped_model, shipped_models
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, load_classifier, operating_point
 from monai_e2e.networks.architecture import recorded_patients
 
@@ -28,7 +28,7 @@ def test_the_phantoms_models_are_there():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_the_network_that_its_card_says(name):
     model = shipped_model(name)
-    network = load_classifier(find_checkpoint(name))
+    network = load_classifier(find_model(name))
     assert type(network) is KINDS[model.kind]
     assert model.path.stat().st_size < 25e6
     assert hashlib.sha256(model.path.read_bytes()).hexdigest() == model.sha256
@@ -47,18 +47,18 @@ def test_weights_without_a_card_or_the_reverse_are_not_shipped():
 
 def test_a_path_is_left_as_it_is(tmp_path):
     for path in (tmp_path / "model.pt", Path("bundles/ddsm_whole"), "absent.pt"):
-        assert find_checkpoint(path) == Path(path)
+        assert find_model(path) == Path(path)
 
 
 def test_a_folder_of_a_shipped_models_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "phantom-whole").mkdir()
-    assert find_checkpoint("phantom-whole") == Path("phantom-whole")
+    assert find_model("phantom-whole") == Path("phantom-whole")
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest():
     with pytest.raises(UserError, match=r"'phantom-hole' is neither .*; did you mean 'phantom-whole'"):
-        find_checkpoint("phantom-hole")
+        find_model("phantom-hole")
 
 
 def test_a_file_that_is_not_the_shipped_one_is_refused(tmp_path, monkeypatch):
@@ -67,10 +67,10 @@ def test_a_file_that_is_not_the_shipped_one_is_refused(tmp_path, monkeypatch):
     card |= dict.fromkeys(("data", "never_shown", "licence", "result", "threshold", "use"), "told")
     (tmp_path / "mine.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match=r"mine\.pt can't be read .*install monai-e2e again"):
-        find_checkpoint("mine")
+        find_model("mine")
     (tmp_path / "mine.pt").write_bytes(b"other")
     with pytest.raises(UserError, match="not the file that was shipped"):
-        find_checkpoint("mine")
+        find_model("mine")
 
 
 class TestStart:

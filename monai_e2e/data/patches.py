@@ -26,9 +26,9 @@ import numpy as np
 
 from monai_e2e.data.datalist import load_datalist
 from monai_e2e.data.dicom import read_mask, read_pixels
+from monai_e2e.data.out_folder import temporary_sibling
 from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.pixels import save_grey16
-from monai_e2e.data.prepare import temporary_sibling
 from monai_e2e.data.records import PATCH_CLASSES
 from monai_e2e.errors import UserError
 

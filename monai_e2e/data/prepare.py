@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +27,7 @@ from monai_e2e.data.datalist import PARTITIONS
 from monai_e2e.data.films import FINISHED, FilmTask, lesion_words, prepare_film
 from monai_e2e.data.inbreast import read_inbreast
 from monai_e2e.data.oddities import flag_films
+from monai_e2e.data.out_folder import make_folder, replace_folder
 from monai_e2e.data.own import read_own
 from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.records import Catalogue
@@ -147,17 +145,6 @@ def prepare_own(
     return _prepare(lambda _: read_own(src, labels, lesions), split_own, src, out, ("negative", "positive"), chosen)
 
 
-def temporary_sibling(folder: Path) -> Path:
-    """A new empty folder beside ``folder``, so that finished work moves into place by a rename."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
-        path.chmod(0o777 & ~_umask())  # mkdtemp keeps others out, which suits no shared data folder
-        return path
-    except OSError as error:
-        raise UserError(f"{folder.parent}: can't write there ({error.strerror}); choose another folder") from error
-
-
 def _settings(arguments: dict[str, Any], protocols: Sequence[str]) -> Settings:
     settings = Settings(**arguments)
     size = settings.image_size
@@ -166,12 +153,6 @@ def _settings(arguments: dict[str, Any], protocols: Sequence[str]) -> Settings:
     protocol = settings.protocol or protocols[0]
     check_protocol(protocol, protocols, settings.folds)
     return replace(settings, image_size=tuple(size), protocol=protocol)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
@@ -224,28 +205,38 @@ def _prepare(
         "pixel_mean": None,
         "classes": list(classes),
     }
+    split = Split({})
+    if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
+        split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
+        _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
+    if split.given:
+        datalist["protocol"] = _GIVEN
+    plan = _Plan(catalogue, split, Path(src), out, datalist, settings, began)
     if settings.dry_run:
-        return _report_dry_run(catalogue, divide, Path(src), out, datalist, settings, began)
-    split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
-    datalist["protocol"] = _GIVEN if split.given else settings.protocol
-    _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
+        return _report_dry_run(plan)
     with locked(out):
-        return _write(catalogue, split, Path(src), out, datalist, settings, began)
+        return _write(plan)
 
 
-def _write(
-    catalogue: Catalogue,
-    split: Split,
-    src: Path,
-    out: Path,
-    datalist: dict[str, Any],
-    settings: Settings,
-    began: float,
-) -> dict[str, Any]:
-    """Prepare the films of a divided data set, and put them with data list and reports where ``out`` is."""
+@dataclass(frozen=True)
+class _Plan:
+    """A divided data set, and what is to be done with it: arguments of :func:`_prepare` and what follows from them."""
+
+    catalogue: Catalogue
+    split: Split
+    src: Path
+    out: Path
+    datalist: dict[str, Any]  # without its images
+    settings: Settings
+    began: float
+
+
+def _write(plan: _Plan) -> dict[str, Any]:
+    """Prepare the films, and put them with data list and reports where ``out`` is."""
+    catalogue, split, out, datalist, settings = plan.catalogue, plan.split, plan.out, plan.datalist, plan.settings
     folder = out.with_name(f".{out.name}.partial")
     for name in ("images", "masks", FINISHED):
-        _make_folder(folder / name)
+        make_folder(folder / name)
     earlier = out if (out / FINISHED).is_dir() else None
     size = tuple(settings.image_size)
     tasks = [
@@ -269,9 +260,9 @@ def _write(
     datalist |= {name: samples[name] for name in PARTITIONS}
     _remove_others(folder, [sample for group in samples.values() for sample in group])
     (folder / "datalist.json").write_text(json.dumps(datalist, indent=1) + "\n", encoding="utf-8")
-    report = make_report(datalist, catalogue, excluded, time.monotonic() - began)
-    write_report(folder, report, excluded, src)
-    _replace(out, folder)
+    report = make_report(datalist, catalogue, excluded, time.monotonic() - plan.began)
+    write_report(folder, report, excluded, plan.src)
+    replace_folder(out, folder)
     for name, counts in report["partitions"].items():
         logger.info(
             "%s: %d patients, %d images, %d %s",
@@ -298,42 +289,22 @@ def _check_classes(labels: Mapping[str, Sequence[int]]) -> None:
             )
 
 
-def _report_dry_run(
-    catalogue: Catalogue,
-    divide: Callable[..., Split],
-    src: Path,
-    out: Path,
-    datalist: dict[str, Any],
-    settings: Settings,
-    began: float,
-) -> dict[str, Any]:
+def _report_dry_run(plan: _Plan) -> dict[str, Any]:
     """Write the reports of what would be prepared, as far as tables, file names and headers tell."""
-    excluded, split = list(catalogue.excluded), Split({})
-    if catalogue.tables["patients"] is not None:
-        split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
-        excluded += split.left_out
-        datalist["protocol"] = _GIVEN if split.given else settings.protocol
-        _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
+    excluded = plan.catalogue.excluded + plan.split.left_out
     for name in PARTITIONS:
-        datalist[name] = [
+        plan.datalist[name] = [
             {
                 "label": film.label,
                 "patient_id": film.patient_id,
                 "lesions": [lesion_words(lesion) for lesion in film.lesions],
             }
-            for film in split.partitions.get(name, [])
+            for film in plan.split.partitions.get(name, [])
         ]
-    report = make_report(datalist, catalogue, excluded, time.monotonic() - began, dry_run=True)
-    _make_folder(out)
-    write_report(out, report, excluded, src)
+    report = make_report(plan.datalist, plan.catalogue, excluded, time.monotonic() - plan.began, dry_run=True)
+    make_folder(plan.out)
+    write_report(plan.out, report, excluded, plan.src)
     return report
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: can't be written ({error.strerror}); choose another folder") from error
 
 
 def _remove_others(folder: Path, samples: Sequence[dict[str, Any]]) -> None:
@@ -345,22 +316,3 @@ def _remove_others(folder: Path, samples: Sequence[dict[str, Any]]) -> None:
         for path in (folder / name).iterdir():
             if f"{name}/{path.name}" not in wanted:
                 path.unlink()
-
-
-def _replace(out: Path, folder: Path) -> None:
-    """Put a finished folder where an older one may be."""
-    try:
-        if out.exists():
-            old = temporary_sibling(out)
-            out.rename(old / out.name)
-            try:
-                folder.rename(out)
-            except OSError:
-                (old / out.name).rename(out)
-                old.rmdir()
-                raise
-            shutil.rmtree(old)
-        else:
-            folder.rename(out)
-    except OSError as error:
-        raise UserError(f"{out}: can't be replaced ({error.strerror}); choose another folder") from error

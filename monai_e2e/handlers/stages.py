@@ -16,28 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from monai_e2e.errors import UserError
+from monai_e2e.handlers.stage_plan import check_stage, rate_factor
 
 logger = logging.getLogger(__name__)
-
-_REQUIRED_KEYS = {"name": str, "trainable": list, "lr": float, "epochs": int}
-_OPTIONAL_KEYS = {
-    "weight_decay": float,
-    "dropout": float,
-    "reset_optimizer": bool,
-    "patience": int,
-    "schedule": str,
-    "warmup": float,
-}
-_STAGE_KEYS = {**_REQUIRED_KEYS, **_OPTIONAL_KEYS}
-_DEFAULTS = {
-    "weight_decay": 0.0,
-    "dropout": None,
-    "reset_optimizer": True,
-    "patience": None,
-    "schedule": "constant",
-    "warmup": 0.0,
-}
-_SCHEDULES = ("constant", "cosine")
 
 
 @dataclass
@@ -122,7 +103,7 @@ class StagedTraining:
             raise UserError(f"patience must be a whole number of epochs from 1 on, or null for none, got {patience!r}")
         self.network = network.module if isinstance(network, DistributedDataParallel) else network
         self.optimizer = optimizer
-        self.stages = [_checked(stage, index) for index, stage in enumerate(stages, start=1)]
+        self.stages = [check_stage(stage, index) for index, stage in enumerate(stages, start=1)]
         if not self.stages:
             raise UserError("the list of training stages is empty: give at least one")
         self.frozen_batchnorm = frozen_batchnorm
@@ -144,7 +125,7 @@ class StagedTraining:
     @staticmethod
     def total_epochs(stages: Sequence[Mapping]) -> int:
         """Number of epochs of all stages together, the trainer's ``max_epochs``."""
-        return sum(_checked(stage, index)["epochs"] for index, stage in enumerate(stages, start=1))
+        return sum(check_stage(stage, index)["epochs"] for index, stage in enumerate(stages, start=1))
 
     @property
     def over(self) -> bool:
@@ -206,7 +187,7 @@ class StagedTraining:
         done = engine.state.iteration - 1 - (self._progress.first_epoch - 1) * length
         if stage["schedule"] == "constant" and done > stage["warmup"] * length:
             return
-        rate = stage["lr"] * _rate_factor(stage, done / length, (done + 1) / length)
+        rate = stage["lr"] * rate_factor(stage, done / length, (done + 1) / length)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         engine.state.learning_rate = rate
@@ -333,51 +314,3 @@ class StagedTraining:
         if network.training and self.frozen_batchnorm == "eval":
             for module in self._frozen_norms:
                 module.eval()
-
-
-def _rate_factor(stage: Mapping, begin: float, end: float) -> float:
-    """What the stage's learning rate is multiplied by in the iteration between two moments, in epochs of the stage."""
-    warmup, epochs = stage["warmup"], stage["epochs"]
-    if begin < warmup:
-        return min(end / warmup, 1.0)
-    if stage["schedule"] == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (begin - warmup) / (epochs - warmup)))
-
-
-def _checked(stage: Mapping, index: int) -> dict:
-    if not isinstance(stage, Mapping):
-        raise UserError(f"training stage {index} must be a dict with {', '.join(_STAGE_KEYS)}, got {stage!r}")
-    where = f"training stage {index} ('{stage.get('name', 'unnamed')}')"
-    if unknown := set(stage) - set(_STAGE_KEYS):
-        raise UserError(f"{where} has unknown keys {sorted(unknown)}; allowed are: {', '.join(_STAGE_KEYS)}")
-    if missing := set(_REQUIRED_KEYS) - set(stage):
-        raise UserError(f"{where} lacks {sorted(missing)}")
-    checked = {**_DEFAULTS, **stage}
-    for key, kind in _STAGE_KEYS.items():
-        value = checked[key]
-        if value is None and key in _DEFAULTS and _DEFAULTS[key] is None:
-            continue
-        allowed = (int, float) if kind is float else kind
-        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-            raise UserError(f"'{key}' of {where} must be of type {kind.__name__}, got {value!r}")
-    if not checked["trainable"] or not all(isinstance(pattern, str) for pattern in checked["trainable"]):
-        raise UserError(
-            f"{where} must name at least one part under 'trainable', or '*' for all, got {checked['trainable']!r}"
-        )
-    dropout = 0.0 if checked["dropout"] is None else checked["dropout"]
-    patience = 1 if checked["patience"] is None else checked["patience"]
-    speeds = 0 < checked["lr"] < math.inf and 0 <= checked["weight_decay"] < math.inf
-    if not (speeds and 0 <= dropout < 1 and checked["epochs"] >= 1 and patience >= 1):
-        raise UserError(
-            f"{where} needs epochs ≥ 1, lr > 0, weight_decay ≥ 0, dropout from 0 to below 1 and patience ≥ 1, "
-            f"got {dict(stage)}"
-        )
-    if checked["schedule"] not in _SCHEDULES:
-        raise UserError(f"'schedule' of {where} is {checked['schedule']!r}; choose one of: {', '.join(_SCHEDULES)}")
-    if not 0 <= checked["warmup"] < checked["epochs"]:
-        raise UserError(
-            f"'warmup' of {where} must be at least 0 and less than its {checked['epochs']} epochs, "
-            f"got {checked['warmup']!r}"
-        )
-    return checked

@@ -25,7 +25,7 @@ from torch import nn
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
-from monai_e2e.models import find_checkpoint, shipped_model
+from monai_e2e.models import find_model, shipped_model
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.transforms import LoadMammogramd
 
@@ -116,7 +116,7 @@ def load_model(path: str | Path, device: torch.device, src: str | Path, weights_
     Raises:
         UserError: when there is no such model, or it can't be built or loaded.
     """
-    path = find_checkpoint(path)
+    path = find_model(path)
     if path.is_dir() and weights_only:
         path = _checkpoint_of(path)
     if path.is_dir():
