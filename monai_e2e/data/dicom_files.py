@@ -8,10 +8,11 @@ on damaged bytes, and their messages and warnings repeat what stands in the head
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,20 +34,45 @@ _GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 _CHUNK = 1 << 20
 
 
+class _Quiet:
+    """What is switched off while anybody reads, and how many read: the first switches off, the last on again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._restore = ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            self._readers += 1
+            if self._readers == 1:
+                logger = logging.getLogger("pydicom")
+                self._restore.callback(setattr, logger, "disabled", logger.disabled)
+                logger.disabled = True
+                self._restore.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+
+    def leave(self) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers == 0:
+                self._restore.close()
+
+
+_quiet = _Quiet()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep pydicom's and Pillow's warnings, which repeat what files say, from the console and from logs.
 
-    Python's filters belong to the process and not to a thread: who reads in threads calls this around all of them.
+    Python's filters belong to the process and not to a thread, so all threads that read share one switch.
     """
-    logger = logging.getLogger("pydicom")
-    disabled, logger.disabled = logger.disabled, True
+    _quiet.enter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        logger.disabled = disabled
+        _quiet.leave()
 
 
 @contextmanager

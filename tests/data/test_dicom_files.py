@@ -35,7 +35,8 @@ def test_what_a_user_ends_and_what_was_said_already_pass():
         raise UserError("said")
 
 
-def test_nothing_is_warned_of_or_logged_while_a_file_is_read(recwarn, caplog):
+def test_nothing_is_warned_of_or_logged_while_a_file_is_read(recwarn, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("pydicom"), "disabled", False)
     with quiet():
         warnings.warn("DOE^JANE", stacklevel=1)
         logging.getLogger("pydicom").warning("DOE^JANE")
@@ -44,6 +45,19 @@ def test_nothing_is_warned_of_or_logged_while_a_file_is_read(recwarn, caplog):
     with caplog.at_level(logging.WARNING, "pydicom"):
         logging.getLogger("pydicom").warning("heard again")
     assert "heard again" in caplog.text
+
+
+def test_readers_in_threads_leave_warnings_and_logs_as_they_were():
+    logger, filters = logging.getLogger("pydicom"), list(warnings.filters)
+    before = logger.disabled
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)  # the first reader ends while the second still reads
+    assert logger.disabled
+    second.__exit__(None, None, None)
+    assert logger.disabled == before
+    assert warnings.filters == filters
 
 
 def test_a_flipped_bit_in_a_header_costs_at_most_the_file(tmp_path):
