@@ -56,7 +56,7 @@ def save_atomically(content: Any, path: Path) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file so that no reader finds half of it."""
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", newline="")
     temporary.replace(path)
 
 

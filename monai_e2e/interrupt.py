@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -15,6 +15,12 @@ import psutil
 STATUS = 130
 _ERRORS = 2  # file descriptor: Python's own object may be in the middle of a line
 _open = 0
+_endings: list[Callable[[], object]] = []
+
+
+def at_end(call: Callable[[], object]) -> None:
+    """Have something done when Ctrl-C ends the process, which passes over what :mod:`atexit` has; it must not fail."""
+    _endings.append(call)
 
 
 @contextmanager
@@ -52,6 +58,8 @@ def end_on_interrupt(advice: str | None) -> None:
         for child in multiprocessing.active_children():
             with suppress(psutil.Error):
                 psutil.Process(child.pid).kill()
+        for call in _endings:
+            call()
         os._exit(STATUS)
 
     signal.signal(signal.SIGINT, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import psutil
 from filelock import BaseFileLock, FileLock, Timeout
 
 from monai_e2e.errors import UserError
+from monai_e2e.interrupt import at_end
 
 #: Name of the file of a folder beside which nothing can be written.
 INSIDE = ".lock"
@@ -21,27 +23,50 @@ _SECONDS_OF_ORPHANS = 30
 _held: list[BaseFileLock] = []  # a lock that nothing refers to is released
 
 
+def _release_held() -> None:
+    while _held:
+        _release(_held.pop())
+
+
+atexit.register(_release_held)
+at_end(_release_held)
+
+
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Keep other processes out of a folder, which need not exist, for as long as the block takes.
 
     The lock is the system's own, on ``.<name>.lock`` beside the folder, or on ``.lock`` in it where that is the only
-    place to write, as in a container: it ends with the process, however that ends. A process may lock a folder that it
-    has locked already.
+    place to write, as in a container: it ends with the process, however that ends. Its file is removed with it, unless
+    the process is killed; the next one then takes it over. A process may lock a folder that it has locked already.
 
     Raises:
         UserError: when another process has it, or nothing can be written there.
     """
     lock = _acquire(folder)
+    _held.append(lock)
     try:
         yield
     finally:
-        lock.release()
+        _held.remove(lock)
+        _release(lock)
 
 
 def hold(folder: str | Path) -> None:
     """As :func:`locked`, until the process ends."""
     _held.append(_acquire(folder))
+
+
+def _release(lock: BaseFileLock) -> None:
+    """Release a lock, and remove its file where nobody here has it any more.
+
+    Who removes it has it. Another process that opened it before gets a lock on a file without a name, which filelock
+    notices and drops.
+    """
+    if lock.lock_counter == 1:
+        with suppress(OSError):  # Windows lets nobody remove an open file
+            Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def _acquire(folder: str | Path) -> BaseFileLock:

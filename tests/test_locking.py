@@ -50,6 +50,41 @@ def test_a_process_may_lock_its_own_folder_again(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_lock_leaves_no_file_when_it_ends(tmp_path):
+    with locked(tmp_path / "out"):
+        with locked(tmp_path / "out"):
+            pass
+        assert [path.name for path in tmp_path.iterdir()] == [".out.lock"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["pass", "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"])
+def test_a_program_that_ends_or_is_interrupted_leaves_no_lock_file(tmp_path, ending):
+    code = (
+        "import os, signal, sys, time; from monai_e2e.interrupt import end_on_interrupt\n"
+        "from monai_e2e.locking import hold\n"
+        f"end_on_interrupt('again'); hold(sys.argv[1]); {ending}"
+    )
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True)
+    assert (process.returncode, list(tmp_path.iterdir())) == (0 if ending == "pass" else 130, [])
+
+
+def test_of_many_processes_that_want_one_lock_never_two_have_it(tmp_path):
+    code = (
+        "import os, sys, time; from monai_e2e.errors import UserError; from monai_e2e.locking import locked\n"
+        "end = time.monotonic() + 2\n"
+        "while time.monotonic() < end:\n"
+        "    try:\n"
+        "        with locked(sys.argv[1] + '/out'):\n"
+        "            os.close(os.open(sys.argv[1] + '/taken', os.O_CREAT | os.O_EXCL))\n"
+        "            os.unlink(sys.argv[1] + '/taken')\n"
+        "    except UserError:\n"
+        "        pass\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0, 0, 0, 0]
+
+
 def test_where_a_folder_is_the_only_place_to_write_the_lock_is_in_it(tmp_path, monkeypatch):
     (tmp_path / "mount").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)

@@ -13,6 +13,10 @@ _BRIGHT = 0.5
 _CLEARLY, _TISSUE = 3.0, 0.08
 #: Films brighter or darker than the others by this factor are noted.
 _FAR = 3.0
+#: Flag of an image whose breast isn't where its laterality says.
+OTHER_SIDE = "breast on the other side"
+#: From so many images on, being such a share of all, it is how a data set keeps them and not a mistake of each.
+_MANY, _MANY_SHARE = 10, 0.1
 
 
 def appearance_flags(pixels: np.ndarray, laterality: str) -> list[str]:
@@ -37,7 +41,15 @@ def appearance_flags(pixels: np.ndarray, laterality: str) -> list[str]:
     )
     flags = ["bright background"] if min(corners[1], float(np.median(small))) > _BRIGHT else []
     side = breast_side(small)
-    return flags + (["breast on the other side"] if laterality and side and side != laterality and not flags else [])
+    return flags + ([OTHER_SIDE] if laterality and side and side != laterality and not flags else [])
+
+
+def is_of_the_set(flagged: int, images: int) -> bool:
+    """Whether so many of a set's images are flagged :data:`OTHER_SIDE` that the set must be described, not they.
+
+    CBIS-DDSM keeps a third of its images mirrored.
+    """
+    return flagged >= _MANY and flagged >= _MANY_SHARE * images
 
 
 def breast_side(pixels: np.ndarray) -> str:

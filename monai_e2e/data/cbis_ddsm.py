@@ -77,7 +77,9 @@ def read_cbis_ddsm(
         images = find_images(src, tables.series)
         excluded += images.excluded
         notes["files_not_in_tables"] = images.count_outside(tables.series)
-    catalogue = Catalogue("cbis-ddsm", excluded=excluded, notes=notes, tables=tables.counts)
+    catalogue = Catalogue(
+        "cbis-ddsm", excluded=excluded, notes=notes, tables=tables.counts, test_patients=tables.test_patients
+    )
     for rows, suffix in chosen:
         mammogram = _mammogram(rows, suffix, images, catalogue.excluded)
         if mammogram is not None:
@@ -88,6 +90,8 @@ def read_cbis_ddsm(
             f"{src}: all of the tables' {tables.counts['rows']} rows are left out{first}; download tables and films "
             f"that belong together, or try `monai-e2e phantom cbis-ddsm SRC`"
         )
+    for name in tables.missing:
+        logger.warning("%s: no %s, though tables of this kind and of this half are there: a part is missing", src, name)
     layout = images.layout if images else "tables alone"
     logger.info("%s: %s, %d mammograms, %d exclusions", src, layout, len(catalogue.mammograms), len(excluded))
     return catalogue

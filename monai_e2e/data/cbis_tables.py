@@ -7,6 +7,7 @@ the others, and a path's folders are name, StudyInstanceUID and SeriesInstanceUI
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -69,12 +70,16 @@ class Tables:
             included; a row in two copies of a table counts once.
         series: SeriesInstanceUIDs that the cells name, likewise.
         excluded: the rows that aren't understood.
+        test_patients: patients that the test half's cells name, likewise.
+        missing: tables whose other half is there.
     """
 
     rows: list[TableRow] = field(default_factory=list)
     counts: dict[str, int | None] = field(default_factory=dict)
     series: set[str] = field(default_factory=set)
     excluded: list[Excluded] = field(default_factory=list)
+    test_patients: frozenset[str] = frozenset()
+    missing: list[str] = field(default_factory=list)
 
 
 def read_tables(src: Path) -> Tables:
@@ -112,6 +117,14 @@ def read_tables(src: Path) -> Tables:
         "files": _distinct(named, "image file path"),
         "views": _distinct(named, "patient id", "left or right breast", "image view"),
     }
+    tables.test_patients = frozenset(row["patient id"] for row in named if row[""] == "test")
+    here = {match.group(1, 2) for path in paths if (match := _TABLE_NAME.fullmatch(path.name.lower()))}
+    kinds, halves = ({table[place] for table in here} for place in (0, 1))
+    tables.missing = [
+        f"{kind}_case_description_{half}_set.csv"
+        for kind, half in itertools.product(sorted(kinds), sorted(halves))
+        if (kind, half) not in here
+    ]
     tables.series = {series_of(row[column]) for row in named for column in _PATH_COLUMNS} - {""}
     return tables
 

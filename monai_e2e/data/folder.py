@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -12,6 +13,15 @@ from monai_e2e.data.dicom import is_dicom
 from monai_e2e.data.own_cells import IMAGE_SUFFIXES
 from monai_e2e.errors import UserError
 
+logger = logging.getLogger(__name__)
+
+#: Folders that this package writes, and the entries by which they are known among others.
+_OWN_FOLDERS = {
+    "a prepared folder: name it alone": {"datalist.json", "images"},
+    "a folder of results": {"run.json", "predictions.csv"},
+}
+#: Endings of images that aren't read.
+_OTHER_IMAGES = (".bmp", ".gif", ".webp", ".jp2", ".j2k", ".dic", ".ima", ".nii", ".gz", ".mha", ".mhd", ".nrrd")
 _ID_KEYS = ("image", "label", "patient_id", "laterality", "view")
 
 
@@ -45,8 +55,9 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
     """Every DICOM, PNG, TIFF and JPEG file in and under a folder, by an id.
 
     DICOM files are known by their ending or their content, the others by their ending. Hidden files are left out
-    (macOS leaves a ``._1.dcm`` beside each ``1.dcm``), and ``DICOMDIR``, which is a table of contents. Links are
-    followed, into each folder once.
+    (macOS leaves a ``._1.dcm`` beside each ``1.dcm``), and ``DICOMDIR``, which is a table of contents. So are, with a
+    word in the log, images of other kinds and the folders further down that `monai-e2e prepare` and `predict` wrote,
+    which hold copies, masks, patches and overlays of films. Links are followed, into each folder once.
 
     Args:
         folder: the folder.
@@ -68,6 +79,9 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
     images = sorted(path for path in map(Path, files) if path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path))
     if not images:
         raise UserError(f"{folder} holds no DICOM, PNG, TIFF or JPEG file ({len(files)} others): name another folder")
+    others = Counter(path.suffix.lower() for path in set(map(Path, files)) - set(images))
+    if named := [f"{others[suffix]} {suffix}" for suffix in _OTHER_IMAGES if others[suffix]]:
+        logger.warning("%s: files that aren't DICOM, PNG, TIFF or JPEG are left out: %s", folder, ", ".join(named))
     names = [shown(path.relative_to(root).as_posix()) for path in images]
     # No other ending is dropped: the file 1.2.840.7 is called after a UID.
     short = [
@@ -89,11 +103,16 @@ def _walk(folder: str, left_out: Collection[str], seen: set[tuple[int, int]]) ->
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen or os.path.realpath(folder) in left_out:
         return
+    below = bool(seen)
     seen.add((status.st_dev, status.st_ino))
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise UserError(f"{folder}: can't be read ({error.strerror}); change its permissions or move it") from error
+    kinds = [kind for kind, entries in _OWN_FOLDERS.items() if entries.issubset(names)]
+    if below and kinds:
+        logger.warning("%s is left out, being %s", shown(folder), kinds[0])
+        return
     for name in names:
         path = os.path.join(folder, name)
         if name.startswith(".") or name.upper() == "DICOMDIR":

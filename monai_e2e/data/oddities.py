@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from monai_e2e.data.appearance import far_from
+from monai_e2e.data.appearance import OTHER_SIDE, far_from, is_of_the_set
 from monai_e2e.data.films import PreparedFilm
 
 
@@ -16,6 +16,8 @@ def flag_films(films: Sequence[PreparedFilm]) -> dict[str, int]:
 
     These are ``brightness unusual``, ``same instance as another`` and ``same pixels as another``, the latter also as
     ``same pixels, other patient`` and ``same pixels, other label``.
+
+    Where a set keeps many of its images mirrored, that is said of the set and no image is flagged for it.
 
     Returns:
         ``images_flagged_<flag>`` and their number, for the report's notes.
@@ -39,4 +41,11 @@ def flag_films(films: Sequence[PreparedFilm]) -> dict[str, int]:
         flags = [*filter(None, sample["flags"].split(";")), *(flag for flag, held in holds.items() if held)]
         sample["flags"] = ";".join(flags)
         counts.update(flags)
-    return {f"images_flagged_{flag}": count for flag, count in counts.most_common()}
+    mirrored = counts[OTHER_SIDE]
+    notes = {}
+    if is_of_the_set(mirrored, len(found)):
+        del counts[OTHER_SIDE]
+        for _, sample in found:
+            sample["flags"] = ";".join(flag for flag in sample["flags"].split(";") if flag != OTHER_SIDE)
+        notes = {"images_with_the_breast_on_the_other_side,_mirrored_by_the_data_set_or_of_wrong_laterality": mirrored}
+    return notes | {f"images_flagged_{flag}": count for flag, count in counts.most_common() if count}

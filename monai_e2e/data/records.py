@@ -139,6 +139,7 @@ class Catalogue:
             tell), ``files`` and ``views``, and ``lesion_rows``, how many of the rows stand in a table of lesions
             alone, where there is one. Every row is either excluded or belongs to a mammogram, so ``rows`` is the
             sum of both's ``rows``.
+        test_patients: patients of the data set's own test half, by its tables, whatever images there are.
     """
 
     name: str
@@ -146,3 +147,4 @@ class Catalogue:
     excluded: list[Excluded] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     tables: dict[str, int | None] = field(default_factory=dict)
+    test_patients: frozenset[str] = frozenset()

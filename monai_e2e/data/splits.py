@@ -5,7 +5,8 @@ Three protocols for CBIS-DDSM, since figures from the one don't compare with fig
 - ``paper``: TCIA's training half alone, 85 % of its patients against 15 % for testing, then 10 % of the training
   patients for validation. The paper's counts come from that half; its patient lists were never published.
 - ``official``: TCIA's test half for testing, labelled by that half's tables as in published figures, and 10 % of the
-  training half's patients for validation. Patients in both halves are dropped from training.
+  training half's patients for validation. Patients in both halves are dropped from training,
+  also where their test images are not at hand.
 - ``kfold``: cross-validation over all patients of both halves.
 
 INbreast: 70 % against 30 % of the patients. The paper selects its models on those 30 %; here a further 15 % of the
@@ -171,7 +172,7 @@ def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int, folds: int |
         reason = "TCIA's test half: not used by protocol paper"
         left_out = [Excluded(film.image_id, reason, film.rows) for film in halves["test"]]
         return Split(split_patients(halves["training"], _PAPER, seed), left_out)
-    tested = {film.patient_id for film in halves["test"]}
+    tested = catalogue.test_patients | {film.patient_id for film in halves["test"]}
     both = [film for film in halves["training"] if film.patient_id in tested]
     labels: dict[str, int] = defaultdict(int)
     for film in halves["test"]:

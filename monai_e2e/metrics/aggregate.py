@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ AGGREGATIONS = ("mean", "max")
 BREAST_COLUMNS = ("patient_id", "exam_id", "laterality", "images", "label", "p_malignant", "logit", "flags")
 EXAM_COLUMNS = ("patient_id", "exam_id", "breasts", "images", "label", "p_malignant", "logit", "flags")
 
+#: Flags of images that are none of a breast's two standard views, as models know them.
+_NO_STANDARD_VIEW = ("synthesized 2D", "partial view", "magnified", "specimen", "biopsy")
+
 Row = Mapping[str, Any]
 
 
@@ -26,16 +30,19 @@ def aggregate_breasts(rows: Iterable[Row], how: str = "mean") -> list[dict[str, 
     A breast's probability is the mean of its views' (or the largest of them); images of the same view are averaged
     first, so that a view taken twice counts once. It is computed from the log-odds, so it keeps the order of breasts
     where probabilities round to 0 or 1. An image whose side is unknown can't be averaged with another and stands
-    alone. Images with neither ``patient_id`` nor ``exam_id`` belong to nobody and are left out.
+    alone. Where a breast has other images, synthesized 2D images, magnifications and other partial views, specimens and
+    biopsies are left out, which the breast's flags say. Images with neither ``patient_id`` nor ``exam_id`` belong to
+    nobody and are left out.
 
     Args:
         rows: rows of ``predictions.csv``, as read from the file or typed; ``image``, ``logit`` and whichever there
-            are of ``patient_id``, ``exam_id``, ``laterality``, ``view``, ``label``.
+            are of ``patient_id``, ``exam_id``, ``laterality``, ``view``, ``label``, ``flags``.
         how: ``"mean"`` or ``"max"``.
 
     Returns:
         Dicts with :data:`BREAST_COLUMNS`. ``label`` is 1 if any image's is, 0 if all are, else None; ``flags``:
-        ``missing CC``, ``missing MLO``, ``2 CC``, ``view unknown``, ``side unknown``, joined by ``;``.
+        ``missing CC``, ``missing MLO``, ``2 CC``, ``view unknown``, ``side unknown``, ``synthesized 2D left out``, or
+        ``synthesized 2D`` where there is nothing else, joined by ``;``. ``images`` counts those used.
 
     Raises:
         UserError: when ``how`` is another word or a log-odds is no finite number.
@@ -90,8 +97,11 @@ def joint_label(labels: Iterable[Any]) -> int | None:
 
 def _breast(key: tuple[str, ...], images: list[Row], how: str) -> dict[str, Any]:
     patient, exam, side = key[:3]
+    odd = [[flag for flag in _NO_STANDARD_VIEW if flag in str(image.get("flags") or "").split(";")] for image in images]
+    standard = [image for image, flags in zip(images, odd, strict=True) if not flags]
+    used = standard or images
     views: dict[str, list[float]] = {}
-    for image in images:
+    for image in used:
         logit = float(image["logit"])
         if not np.isfinite(logit):
             raise UserError(f"image {image.get('image')}: log-odds {logit}; leave the image out or predict it again")
@@ -104,11 +114,12 @@ def _breast(key: tuple[str, ...], images: list[Row], how: str) -> dict[str, Any]
     elif side:
         flags += [f"missing {view.value}" for view in View if view.value not in views]
     flags += [f"{len(views[view.value])} {view.value}" for view in View if len(views.get(view.value, ())) > 1]
+    flags += [f"{flag} left out" if standard else flag for flag in dict.fromkeys(itertools.chain(*odd))]
     return {
         "patient_id": patient,
         "exam_id": exam,
         "laterality": side,
-        "images": len(images),
+        "images": len(used),
         "label": joint_label(image.get("label") for image in images),
         "p_malignant": float(expit(logit)),
         "logit": logit,

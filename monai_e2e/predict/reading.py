@@ -75,7 +75,7 @@ class FilmReader:
                 masks = [resize_mask(read_mask(path), size) for path in listed.masks]
         except Exception as error:  # noqa: BLE001 # whatever fails in reading a film costs this film alone
             return reason_of(error, listed.path)
-        flags = (*file.flags, *appearance_flags(pixels, listed.laterality))
+        flags = (*file.flags, *appearance_flags(pixels, "" if listed.judged else listed.laterality))
         mean = float(pixels.mean(dtype=np.float64)) * 255
         digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
         return ReadFilm(images, pixels.shape, film, masks, flags, mean, digest)

@@ -10,18 +10,22 @@ import csv
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.data.appearance import OTHER_SIDE, is_of_the_set
 from monai_e2e.data.tables import guarded_cell, unguarded_cell
 from monai_e2e.errors import UserError
 from monai_e2e.locking import INSIDE
 from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
 from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS
 from monai_e2e.provenance import now, versions
+
+logger = logging.getLogger(__name__)
 
 #: Endings of the files that hold a film's results, and the longest part of a path that leaves room for them.
 _ENDINGS = (".png", ".npy", ".nii.gz", ".dcm")
@@ -59,6 +63,7 @@ class ResultFolder:
         self.folder = Path(folder)
         self.record: dict[str, Any] = {"kind": _KIND, "settings": dict(settings), "started": now()}
         self.failed = 0
+        self._of_the_set = 0  # rows of an earlier run that lost their flag to it
         self._check()
         #: Columns of the finished rows, and patient and exam of each film that has one.
         self.columns, self.finished = self._read_rows()
@@ -85,6 +90,8 @@ class ResultFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.failures.unlink(missing_ok=True)  # all of them are tried again
             self.record |= {**facts, "versions": versions()}
+            if self._of_the_set:
+                self.record["breast_on_the_other_side"] = self._of_the_set
             self._write_record()
         if not self.columns:
             self.columns = list(columns)
@@ -113,6 +120,7 @@ class ResultFolder:
         with self.predictions.open(newline="", encoding="utf-8") as file:
             rows = [_unguarded(row) for row in csv.DictReader(file)]
         with _writing(self.folder):
+            self._describe_set(rows)
             for name, columns, combine in (
                 ("breast.csv", BREAST_COLUMNS, aggregate_breasts),
                 ("exam.csv", EXAM_COLUMNS, aggregate_exams),
@@ -122,6 +130,29 @@ class ResultFolder:
             self.record |= {"ended": now(), "predicted": len(rows), "failed": self.failed, "aggregate": aggregate}
             self._write_record()
         return len(rows)
+
+    def _describe_set(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Say of the set, and no more of its rows, that many images show the breast on the other side."""
+        flagged = [row for row in rows if OTHER_SIDE in (row.get("flags") or "").split(";")]
+        count = min(len(flagged) + self._of_the_set, len(rows))
+        if not is_of_the_set(count, len(rows)):
+            return
+        self.record["breast_on_the_other_side"] = count
+        logger.warning(
+            "%d of %d images show the breast on the other side than their laterality: rather mirrored copies, as "
+            "CBIS-DDSM's, or wrong sides throughout than single mistakes, so no row is flagged for it",
+            count,
+            len(rows),
+        )
+        if flagged:
+            self._write_record()  # before the flags are gone
+            for row in flagged:
+                row["flags"] = ";".join(flag for flag in row["flags"].split(";") if flag != OTHER_SIDE)
+            text = io.StringIO(newline="")
+            writer = csv.writer(text, lineterminator="\r\n")
+            writer.writerow(self.columns)
+            writer.writerows([guarded_cell(row[column]) for column in self.columns] for row in rows)
+            write_text_atomically(self.predictions, text.getvalue())
 
     def _check(self) -> None:
         path = self.folder / "run.json"
@@ -134,6 +165,7 @@ class ResultFolder:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             kind, earlier = record["kind"], dict(record["settings"])
+            self._of_the_set = int(record.get("breast_on_the_other_side", 0))
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise UserError(f"{path}: not written by `monai-e2e predict`; name a new or empty folder") from error
         settings = json.loads(json.dumps(self.record["settings"]))

@@ -9,17 +9,6 @@ number, and a run that was stopped goes on where it was. In the folder of result
 - ``dicom/<image>_overlay.dcm`` and ``dicom/<image>_report.dcm``, if asked for;
 - ``run.json``, models, settings, versions.
 
-``side unknown``             neither the table nor the DICOM header says which breast it is
-``view unknown``             nor which view
-``other view position XCCL`` a view that is neither CC nor MLO; the models have seen none of it
-``partial view``             a magnification, a spot compression or a displaced implant
-``patient unknown``          no Patient ID in the header: a patient of its own, or one with its study's films
-``upscaled``                 the film has fewer rows or columns than the first model's image
-``other aspect``             rows : columns differ from that image's by more than a factor of 1.5
-``seen in training``         of a patient whose id is one of those that a model was trained on
-``seen in validation``       or of those that a model was chosen by
-============================ ================================================================================
-=======
 Flags of a row, joined by ``;``, are listed in docs/results.md.
 """
 

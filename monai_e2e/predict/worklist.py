@@ -53,6 +53,7 @@ class ListedFilm:
         dicom: whether the file is DICOM.
         number: its place in the list, from 1.
         flags: what about these facts is missing or odd.
+        judged: whether the flags also say if the breast is on its side, as those of a prepared folder do.
     """
 
     image: str
@@ -69,6 +70,7 @@ class ListedFilm:
     dicom: bool = False
     number: int = 1
     flags: tuple[str, ...] = ()
+    judged: bool = False
 
 
 def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -> list[ListedFilm]:
@@ -86,6 +88,7 @@ def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -
             masks=tuple(lesion["mask"] for lesion in sample["lesions"]),
             film_size=tuple(sample["film_size"]) if "film_size" in sample else None,
             flags=(*_unknown(sample["laterality"], sample["view"]), *filter(None, sample.get("flags", "").split(";"))),
+            judged="flags" in sample,
         )
         for sample in load_datalist(folder, partition, fold=fold)
     ]
@@ -222,6 +225,8 @@ def _described(film: ListedFilm, header: Header, values: Mapping[str, str], plac
     if values["view"]:
         flags = [flag for flag in flags if not flag.startswith(OTHER_VIEW)]
         flags += [] if view else [f"{OTHER_VIEW} {values['view'].replace(';', ',')}"]
+    if values["view"].upper() == "ML":
+        flags.append("view ML read as MLO")
     if laterality and header.laterality not in ("", laterality):
         flags.append("side differs from header")
     if view and header.view not in ("", view):

@@ -289,6 +289,25 @@ def test_protocol_official_follows_the_test_tables_and_tells_what_contradicts_th
     assert_reconciled(catalogue)
 
 
+def test_patients_of_the_test_tables_are_known_without_their_images_or_readable_rows(tmp_path):
+    src = halves_that_share_a_view(tmp_path)
+    path = src / "mass_case_description_test_set.csv"
+    path.write_text(path.read_text().replace("MALIGNANT", "PERHAPS").replace("BENIGN", "PERHAPS"))
+    catalogue = read_cbis_ddsm(src, tables_only=True)
+    assert "P_00000" in catalogue.test_patients
+
+
+def test_a_table_that_is_missing_among_the_four_is_told(tmp_path, caplog):
+    src = halves_that_share_a_view(tmp_path)
+    for table in src.glob("calc_*.csv"):
+        table.unlink()
+    read_cbis_ddsm(src, tables_only=True)
+    assert "is missing" not in caplog.text  # masses alone are a choice
+    (src / "mass_case_description_test_set.csv").rename(src / "calc_case_description_test_set.csv")
+    read_cbis_ddsm(src, tables_only=True)
+    assert "no mass_case_description_test_set.csv" in caplog.text
+
+
 def test_halves_are_merged_where_asked(tmp_path):
     catalogue = read_cbis_ddsm(halves_that_share_a_view(tmp_path), merge_halves=True)
     split = split_cbis_ddsm(catalogue, "official", seed=0)

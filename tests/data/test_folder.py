@@ -94,3 +94,24 @@ def test_names_that_are_not_utf8_have_an_id_that_can_be_written(tmp_path):
     for image_id, path in found.items():
         assert image_id.encode("utf-8")
         assert path.is_file()
+
+
+@pytest.mark.parametrize("marks", [("datalist.json", "images/film.png"), ("run.json", "predictions.csv")])
+def test_folders_that_this_package_wrote_are_left_out_with_a_note(tmp_path, caplog, marks):
+    for name in ("film.png", "data/own/masks/film_1.png", "data/own/patches/film_1.png"):
+        picture(tmp_path / name)
+    for name in marks:
+        place = tmp_path / "data" / "own" / name
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
+    assert list(find_images(tmp_path)) == ["film"]
+    assert f"{tmp_path / 'data' / 'own'} is left out" in caplog.text
+    assert len(find_images(tmp_path / "data" / "own")) > 1  # who names it means it
+
+
+def test_images_of_other_kinds_are_counted_in_the_log(tmp_path, caplog):
+    picture(tmp_path / "film.png")
+    for name in ("a.BMP", "b.bmp", "notes.txt"):
+        (tmp_path / name).touch()
+    assert list(find_images(tmp_path)) == ["film"]
+    assert "left out: 2 .bmp" in caplog.text

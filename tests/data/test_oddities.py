@@ -47,6 +47,21 @@ def prepared(patient, mean=50.0, pixels="a", instance="", label=0, flags=""):
     return PreparedFilm(sample, [], pixels, instance)
 
 
+@pytest.mark.parametrize(("mirrored", "told"), [(35, "set"), (9, "rows")])
+def test_images_that_a_set_keeps_mirrored_are_a_fact_of_the_set(mirrored, told):
+    films = [
+        prepared(str(number), pixels=str(number), flags="no window;breast on the other side" * (number < mirrored))
+        for number in range(100)
+    ]
+    notes = flag_films(films)
+    flagged = sum("breast on the other side" in film.sample["flags"] for film in films)
+    assert flagged == (0 if told == "set" else mirrored)
+    assert sum(film.sample["flags"].startswith("no window") for film in films) == mirrored
+    words = "images_with_the_breast_on_the_other_side,_mirrored_by_the_data_set_or_of_wrong_laterality"
+    assert notes.get(words) == (mirrored if told == "set" else None)
+    assert notes.get("images_flagged_breast on the other side") == (None if told == "set" else mirrored)
+
+
 def test_films_that_are_alike_and_unusual_are_flagged_and_counted():
     films = [
         prepared("1", pixels="a", flags="no window"),

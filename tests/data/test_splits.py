@@ -101,6 +101,17 @@ def test_official_protocol_tests_on_tcia_s_half_and_drops_shared_patients_from_t
     assert not patients_of(partitions["test"]) & patients_of(partitions["training"] + partitions["validation"])
 
 
+def test_official_protocol_trains_on_no_patient_of_the_test_tables_whatever_images_there_are():
+    catalogue = Catalogue(
+        "cbis",
+        films(40, partition="training") + films(10, partition="test", prefix="T"),
+        test_patients=frozenset(["P0003", "T0001"]),
+    )
+    split = split_cbis_ddsm(catalogue, "official", seed=0)
+    assert "P0003" not in patients_of(split.partitions["training"] + split.partitions["validation"])
+    assert sum(item.rows for item in split.left_out) == 2
+
+
 def test_protocol_errors_name_the_choices():
     with pytest.raises(UserError, match="choose one of paper, official, kfold"):
         split_cbis_ddsm(Catalogue("cbis", films(40, partition="training")), "other", seed=0)

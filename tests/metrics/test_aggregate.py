@@ -57,6 +57,23 @@ def test_exam_is_its_higher_breast():
     assert all(tuple(e) == EXAM_COLUMNS for e in exams)
 
 
+def test_images_that_are_no_standard_view_are_left_out_where_there_are_others():
+    rows = [
+        image("A", "LEFT", "CC", 0.2),
+        image("A", "LEFT", "CC", 0.9, 1, flags="implant;synthesized 2D"),
+        image("A", "LEFT", "MLO", 0.4, flags="magnified;partial view"),
+        image("B", "LEFT", "CC", 0.7, flags="synthesized 2D"),
+        image("B", "LEFT", "MLO", 0.5, flags="synthesized 2D"),
+    ]
+    first, second = aggregate_breasts(rows)
+    assert (first["p_malignant"], first["images"], first["label"]) == (pytest.approx(0.2), 1, 1)
+    assert first["flags"] == "missing MLO;synthesized 2D left out;partial view left out;magnified left out"
+    assert (second["p_malignant"], second["images"]) == (pytest.approx(0.6), 2)
+    assert second["flags"] == "synthesized 2D"
+    assert aggregate_breasts(rows, "max")[0]["p_malignant"] == pytest.approx(0.2)
+    assert "LEFT synthesized 2D left out" in aggregate_exams(rows)[0]["flags"]
+
+
 def test_missing_views_and_sides_are_flagged():
     assert [b["flags"] for b in aggregate_breasts(ROWS)] == ["", "", "missing MLO"]
     assert [e["flags"] for e in aggregate_exams(ROWS)] == ["", "missing LEFT;RIGHT missing MLO"]

@@ -1,6 +1,7 @@
 """Names of the files of results, and rows of films whose names no table could hold as they are."""
 
 import csv
+import json
 
 import pytest
 
@@ -46,3 +47,29 @@ def test_ids_that_spreadsheets_would_run_are_guarded_and_taken_up_again(tmp_path
     assert "'+cmd,broken" in results.failures.read_text()
     assert "'-7a,'@x,LEFT" in (tmp_path / "breast.csv").read_text()
     assert ResultFolder(tmp_path, {}).finished == {"=1+1": ("-7a", "@x")}
+
+
+@pytest.mark.parametrize(("mirrored", "total"), [(13, 36), (9, 36)])
+def test_many_mirrored_images_are_told_of_the_set_also_when_a_run_is_taken_up(tmp_path, mirrored, total, caplog):
+    columns = ["image", "patient_id", "exam_id", "laterality", "view", "logit", "flags"]
+    many = mirrored == 13
+
+    def run(numbers):
+        results = ResultFolder(tmp_path, {})
+        results.start(columns, {})
+        for number in numbers:
+            side = "upscaled;breast on the other side" if number < mirrored else ""
+            results.add(dict.fromkeys(columns, "") | {"image": f"=i{number}", "logit": "0.5", "flags": side})
+        results.finish("mean")
+        with results.predictions.open(newline="", encoding="utf-8") as file:
+            flags = [row["flags"] for row in csv.DictReader(file)]
+        return flags, json.loads((tmp_path / "run.json").read_text()).get("breast_on_the_other_side")
+
+    flags, told = run(range(total // 2))
+    assert len(flags) == total // 2
+    flags, told = run(range(total // 2, total))
+    assert sum(flag.startswith("upscaled") for flag in flags) == mirrored
+    assert sum("other side" in flag for flag in flags) == (0 if many else mirrored)
+    assert told == (13 if many else None)
+    assert ("13 of 36 images show the breast on the other side" in caplog.text) == many
+    assert len(ResultFolder(tmp_path, {}).finished) == total

@@ -86,6 +86,12 @@ def test_other_views_in_a_table_are_unknown_and_flagged(films):
     assert (film.view, film.flags) == ("", ("other view position XCCL,x",))
 
 
+def test_a_tables_ml_counts_as_mlo_and_says_so(films):
+    change(films / "a.dcm", ViewPosition="ML")
+    (film,) = list_films(films, table(films, "image,patient_id,view", "a.dcm,1,ml"))
+    assert (film.view, film.flags) == ("MLO", ("view ML read as MLO",))
+
+
 def test_films_that_a_table_does_not_name_are_left_out_and_counted(films, caplog):
     assert [film.image for film in list_films(films, table(films, "image,patient_id", "c.dcm,1"))] == ["c"]
     assert "3 of 4 films have no row" in caplog.text
