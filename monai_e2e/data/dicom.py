@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom import uid
+from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 
 from monai_e2e.data.brightness import brightness, fits, look_up, used_bits
@@ -25,6 +26,7 @@ from monai_e2e.data.pixels import is_two_valued as is_two_valued
 from monai_e2e.data.pixels import resize_mammogram as resize_mammogram
 from monai_e2e.data.pixels import resize_mask as resize_mask
 from monai_e2e.data.pixels import same_aspect as same_aspect
+from monai_e2e.data.streams import declared_size
 from monai_e2e.errors import UserError
 
 _TOMOSYNTHESIS = (uid.BreastTomosynthesisImageStorage, uid.XRay3DCraniofacialImageStorage)
@@ -204,6 +206,13 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
         if syntax is None:
             raise UserError(f"{path}: no Transfer Syntax UID, so can't be decoded; download or copy the file again")
         plugin = _plugin(path, dataset, syntax)
+        if plugin and syntax != uid.RLELossless:
+            declared = declared_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
+            if declared != (dataset.Rows, dataset.Columns, 1):
+                raise UserError(
+                    f"{path}: its compressed pixels declare another size than the header, or none; download or copy "
+                    "the file again, or leave it out"
+                )
         options: dict[str, Any] = {"view_only": True, "correct_unused_bits": False, "allow_excess_frames": False}
         if plugin == "gdcm":  # ends the process on 7 bits stored in 8, and needs no more than the size of a pixel
             options["bits_stored"] = dataset.get("BitsAllocated")

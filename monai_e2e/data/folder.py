@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ _OWN_FOLDERS = {
 }
 #: Endings of images that aren't read.
 _OTHER_IMAGES = (".bmp", ".gif", ".webp", ".jp2", ".j2k", ".dic", ".ima", ".nii", ".gz", ".mha", ".mhd", ".nrrd")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ID_KEYS = ("image", "label", "patient_id", "laterality", "view")
 
 
@@ -94,8 +96,9 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
 
 
 def shown(path: str | Path) -> str:
-    """A path as text that can be written: bytes that aren't UTF-8 as ``\\xfc``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path as one line of text that can be written: control characters and bytes that aren't UTF-8 as ``\\xfc``."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda sign: sign[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _walk(folder: str, left_out: Collection[str], seen: set[tuple[int, int]]) -> Iterator[str]:

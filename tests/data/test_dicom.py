@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
@@ -294,6 +294,26 @@ def test_lossy_syntax_is_read_nearly_as_it_was_saved(tmp_path, syntax, options, 
     path = write_dicom(tmp_path / "a.dcm", pixels, BitsStored=12, HighBit=11)
     difference = abs(read_pixels(compress(path, syntax, **options)).astype(int) - pixels)
     assert 0 < difference.max() <= error
+
+
+def test_a_stream_that_declares_another_size_than_the_header_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    def believe(*_):
+        pytest.fail("a decoder was asked")
+
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.as_array", believe)
+    for name, syntax, change in (
+        ("ls", uid.JPEGLSLossless, lambda stream: stream.replace(b"\0\x42\0\x30", b"\xff\xff\xff\xff", 1)),
+        ("j2k", uid.JPEG2000Lossless, lambda stream: stream.replace(b"\0\0\0\x30", b"\0\1\0\0", 1)),
+        ("components", uid.JPEG2000Lossless, lambda stream: stream[:40] + b"\x40\0" + stream[42:]),
+        ("cut", uid.JPEGLSLossless, lambda stream: stream[:6]),
+    ):
+        path = write_dicom(tmp_path / f"{name}.dcm", texture(np.uint16, 12), BitsStored=12, HighBit=11)
+        stream = get_frame(pydicom.dcmread(compress(path, syntax)).PixelData, 0, number_of_frames=1)
+        changed = change(stream)
+        assert changed != stream
+        embed(path, syntax, changed)
+        with pytest.raises(UserError, match="compressed pixels declare another size than the header, or none"):
+            read_pixels(path)
 
 
 @pytest.mark.parametrize("syntax", [uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit])

@@ -115,3 +115,9 @@ def test_images_of_other_kinds_are_counted_in_the_log(tmp_path, caplog):
         (tmp_path / name).touch()
     assert list(find_images(tmp_path)) == ["film"]
     assert "left out: 2 .bmp" in caplog.text
+
+
+def test_names_of_several_lines_have_an_id_of_one(tmp_path):
+    picture(tmp_path / "a\nb\tc\x1b[31m\u2028.png")
+    (image_id,) = find_images(tmp_path)
+    assert image_id == r"a\nb\tc\x1b[31m\u2028"
