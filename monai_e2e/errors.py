@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 _SPACE = "free some space, or name a folder on another disk, and run the same command again"
 _PERMISSION = "name another folder, or have its owner permit it"
+_PLACE = "name another folder, and run the same command again"
 #: Conditions of the system that a user can mend, and how.
 _ADVICE = {
     errno.ENOSPC: _SPACE,
@@ -15,6 +16,12 @@ _ADVICE = {
     errno.EROFS: "name a folder on a disk that can be written to",
     errno.EACCES: _PERMISSION,
     errno.EPERM: _PERMISSION,
+    errno.ENOENT: _PLACE,
+    errno.ENOTDIR: _PLACE,
+    errno.EEXIST: _PLACE,
+    errno.EISDIR: _PLACE,
+    errno.ENAMETOOLONG: _PLACE,
+    errno.EIO: _PLACE,
 }
 
 
@@ -34,8 +41,14 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def of_the_system(error: BaseException) -> UserError | None:
-    """A full or read-only disk or a lacking permission as a user's mistake, None for any other exception."""
-    if not isinstance(error, OSError) or error.errno not in _ADVICE:
-        return None
-    where = f"{error.filename}: " if error.filename else ""
-    return UserError(f"{where}{error.strerror}: {_ADVICE[error.errno]}")
+    """What the system refuses, such as a full disk, as a user's mistake; None for any other exception.
+
+    Libraries raise an exception of their own from it, so those that an exception was raised from are looked at too.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in _ADVICE:
+            where = f"{found.filename}: " if found.filename else ""
+            return UserError(f"{where}{found.strerror}: {_ADVICE[found.errno]}")
+        found = found.__cause__
+    return None

@@ -173,10 +173,14 @@ def test_a_reader_that_has_enough_is_no_error():
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_condition_of_the_disk_is_one_line(code, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_condition_of_the_disk_is_one_line(code, wrapped, tmp_path, monkeypatch, capsys):
     def fail(*_, **__):
-        raise OSError(code, os.strerror(code), "some/file.png")
+        condition = OSError(code, os.strerror(code), "some/file.png")
+        if wrapped:  # as pydicom does
+            raise OSError("With tag (7FE0,0010) got exception") from condition
+        raise condition
 
     monkeypatch.setattr("monai_e2e.data.prepare.prepare_inbreast", fail)
     line = fails(["prepare", "inbreast", str(tmp_path), str(tmp_path / "out")], capsys)

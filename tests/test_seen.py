@@ -5,11 +5,13 @@ import json
 import logging
 from pathlib import Path
 
+import pydicom
 import pytest
 import torch
 
 from monai_e2e.data import load_datalist
 from monai_e2e.data.films import save_grey16
+from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
 from monai_e2e.forest import run_forest
 from monai_e2e.handlers.checkpoints import TrainingCheckpoint
@@ -156,6 +158,21 @@ def test_a_table_of_a_raw_folder_is_compared_too(models, prepared, tmp_path):
     predict([models[1]], prepared / "images", tmp_path / "out", Options(workers=0, table=tmp_path / "table.csv"))
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     assert all("seen in training" in row["flags"] for row in rows)
+
+
+def test_patients_of_a_raw_folder_are_compared_by_their_headers(models, prepared, tmp_path):
+    """As of a download of CBIS-DDSM; their ids are written nowhere."""
+    write_inbreast(tmp_path / "raw", patients=2, rows=256, workers=1)
+    known = load_datalist(prepared, "training", fold=1)[0]["patient_id"]
+    files = sorted((tmp_path / "raw" / "AllDICOMs").iterdir())
+    for number, path in enumerate(files):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = known if number % 2 else "ANOTHER"
+        dataset.save_as(path)
+    predict([models[1]], tmp_path / "raw" / "AllDICOMs", tmp_path / "out", Options(workers=0))
+    rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
+    assert ["seen in training" in row["flags"] for row in rows] == [bool(number % 2) for number in range(len(files))]
+    assert not any(known in path.read_text() for path in (tmp_path / "out").iterdir())
 
 
 def test_a_forest_is_not_judged_by_the_patch_classifiers_training_patients(prepared, tmp_path):

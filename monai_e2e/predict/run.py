@@ -156,8 +156,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
             films = list_prepared(src, options.partition, options.fold)
         else:
             films = list_films(src, options.table, [Path(out)], results.finished)
-        if prepared or options.table is not None:  # else the patients' ids are running numbers
-            films = _flag_seen(films, [*scorers, *filter(None, [patch_model])])
+        films = _flag_seen(films, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None)
         facts = {"models_named": [shown(path) for path in models], "films": len(films), "device": device_name(device)}
         results.start(_columns(films), facts)
         run = _Run(scorers, patch_model, results, options, device)
@@ -303,10 +302,20 @@ def _settings(
     }
 
 
-def _flag_seen(films: Sequence[ListedFilm], models: Sequence[Model]) -> list[ListedFilm]:
-    """The films, those of patients that a model was trained on or chosen by flagged."""
+def _flag_seen(films: Sequence[ListedFilm], models: Sequence[Model], named: bool) -> list[ListedFilm]:
+    """The films, those of patients that a model was trained on or chosen by flagged.
+
+    Args:
+        films: of all patients.
+        models: that score them.
+        named: whether the patients' ids are their own; else they are running numbers, and the headers' are compared.
+    """
     flags = seen_flags([model.network for model in models])
-    flagged = [replace(film, flags=(*film.flags, *flags(film.patient_id))) for film in films]
+    ids = [film.patient_id if named else film.header_patient for film in films]
+    flagged = [
+        replace(film, flags=(*film.flags, *flags(patient))) if patient else film
+        for film, patient in zip(films, ids, strict=True)
+    ]
     if count := sum("seen in training" in film.flags for film in flagged):
         logger.warning("%d of %d films are of patients that a model was trained on, see the flags.", count, len(films))
     return flagged

@@ -53,6 +53,7 @@ class ListedFilm:
         dicom: whether the file is DICOM.
         number: its place in the list, from 1.
         flags: what about these facts is missing or odd.
+        header_patient: Patient ID of the header, to be compared with ids that a model knows. Never to be written.
         judged: whether the flags also say if the breast is on its side, as those of a prepared folder do.
     """
 
@@ -70,6 +71,7 @@ class ListedFilm:
     dicom: bool = False
     number: int = 1
     flags: tuple[str, ...] = ()
+    header_patient: str = ""
     judged: bool = False
 
 
@@ -154,6 +156,7 @@ def _number_films(
             exam_id=study if header.study else "",
             laterality=header.laterality,
             view=header.view,
+            header_patient=header.patient,
             flags=(*header.flags, *(() if header.patient else ("patient unknown",))),
         )
         for film, header, patient, study in zip(films, those, patients, studies, strict=True)
