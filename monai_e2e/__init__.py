@@ -17,6 +17,7 @@ _MODULES = (
     "data",
     "demo",
     "errors",
+    "federated",
     "handlers",
     "inferers",
     "losses",

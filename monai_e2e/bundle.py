@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from monai.bundle import ConfigWorkflow
@@ -23,6 +24,8 @@ from monai_e2e.interrupt import STATUS, end_on_interrupt
 from monai_e2e.locking import hold
 
 logger = logging.getLogger(__name__)
+
+Runner = TypeVar("Runner")
 
 _LOADER_ENDED = re.compile(r"DataLoader worker \(pid.*?\) (is killed by signal: [\w ]+|exited unexpectedly)")
 _IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (.+)$", re.MULTILINE)
@@ -39,6 +42,12 @@ def bundle_root() -> str:
         return str(Path.cwd())
     config_dir = Path(workflow.config_root_path).resolve()
     return str(config_dir.parent if config_dir.name == "configs" else config_dir)
+
+
+def is_federated() -> bool:
+    """Whether the config is being run by a federation's client, such as MONAI's ``MonaiAlgo``."""
+    clients = sys.modules.get("monai.fl.client")  # who runs one has imported it; for others it would take seconds
+    return clients is not None and _running(clients.ClientAlgo) is not None
 
 
 def begin() -> None:
@@ -90,7 +99,7 @@ def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
         str(specification[BundlePropertyConfig.ID]).split("::")[0]
         for properties in (TrainProperties, InferProperties, MetaProperties)
         for specification in properties.values()
-    }
+    } | {"run_name"}  # MONAI's federated client gives it
     for key, value in config.items():
         if key in used or key in known or not _is_plain(value):
             continue
@@ -224,10 +233,15 @@ def _one_line_excepthook(
 
 
 def _running_workflow() -> ConfigWorkflow | None:
+    return _running(ConfigWorkflow)
+
+
+def _running(kind: type[Runner]) -> Runner | None:
+    """The object of that class whose method is being run."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         candidate = frame.f_locals.get("self")
-        if isinstance(candidate, ConfigWorkflow):
+        if isinstance(candidate, kind):
             return candidate
         frame = frame.f_back
     return None

@@ -97,7 +97,8 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a state dict of plain tensors.
 
     Args:
-        path: a file written by ``torch.save``; either the state dict or a dict that holds it under ``"model"``.
+        path: a file written by ``torch.save``; either the state dict or a dict that holds it under ``"model"``, and
+            ``patients`` beside it, see :func:`monai_e2e.federated.model_file`.
 
     Raises:
         UserError: when the file is absent, is not a checkpoint or holds anything but plain tensors.
@@ -117,7 +118,9 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
             f"{path} can't be read as plain tensors: it is damaged, no checkpoint, or holds Python objects, which may "
             "carry code; fetch it again, or save the network's state_dict() with torch.save"
         ) from error
-    state = content.get("model", content) if isinstance(content, dict) else content
+    state = content
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        state = {**content["model"], **{key: content[key] for key in ("patients",) if key in content}}
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path} holds no state dict of tensors: save network.state_dict()")
     return state

@@ -44,9 +44,9 @@ def describe_patients(prepared_dir: str | Path, fold: int | None = None) -> dict
     return {"fold": (fold or 0) if divided else None, **partitions}
 
 
-def own_fold(checkpoint: str | Path, prepared_dir: str | Path) -> int | None:
+def own_fold(checkpoint: str | Path | None, prepared_dir: str | Path) -> int | None:
     """The fold that a checkpoint was trained to be tested on, in a prepared folder that is divided into so many."""
-    if not is_prepared(prepared_dir):
+    if checkpoint is None or not is_prepared(prepared_dir):
         return None
     fold, folds = read_patients(checkpoint).get("fold"), read_datalist(prepared_dir).get("folds")
     return fold if fold is not None and folds is not None and fold < folds else None
@@ -65,20 +65,20 @@ def seen_flags(networks: Iterable[nn.Module]) -> Callable[[str], tuple[str, ...]
 
 
 def check_unseen(
-    samples: Sequence[Mapping[str, Any]], checkpoint: str | Path, partition: str, allow_seen: bool = False
+    samples: Sequence[Mapping[str, Any]], checkpoint: str | Path | None, partition: str, allow_seen: bool = False
 ) -> Sequence[Mapping[str, Any]]:
     """Refuse to judge a model by patients that it was trained on; returns the samples as they are.
 
     Args:
         samples: of a prepared folder, with ``patient_id``; those of any other folder have none.
-        checkpoint: the model's.
+        checkpoint: the model's; None, of weights that a server sends, says nothing.
         partition: theirs; of ``training`` nothing is said.
         allow_seen: warn instead.
 
     Raises:
         UserError: when patients of the samples were in the model's training.
     """
-    if partition != "training":
+    if checkpoint is not None and partition != "training":
         patients = {sample["patient_id"] for sample in samples if "patient_id" in sample}
         refuse_seen(patients, read_patients(checkpoint), str(checkpoint), partition, allow_seen)
     return samples

@@ -1,17 +1,19 @@
 """Ignite handlers that MONAI lacks."""
 
 from monai_e2e.handlers.auc import AucInterval
-from monai_e2e.handlers.checkpoints import BestModel, TrainingCheckpoint
+from monai_e2e.handlers.checkpoints import TrainingCheckpoint
 from monai_e2e.handlers.checks import Progress, StopOnBadLoss
 from monai_e2e.handlers.pictures import TrainingPictures
 from monai_e2e.handlers.predictions import PredictionWriter, binary_scores, logit_of_positive
 from monai_e2e.handlers.reproducible import SeedEpochs
 from monai_e2e.handlers.run_record import RunRecord
+from monai_e2e.handlers.saved_models import BestModel, FinalModel
 from monai_e2e.handlers.stages import StagedTraining
 
 __all__ = [
     "AucInterval",
     "BestModel",
+    "FinalModel",
     "PredictionWriter",
     "Progress",
     "RunRecord",

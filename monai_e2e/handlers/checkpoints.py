@@ -1,9 +1,8 @@
-"""Checkpoints to resume a training from, and the best model's file."""
+"""Checkpoints to resume a training from."""
 
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,7 +68,7 @@ class TrainingCheckpoint:
             if not (hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict")):
                 raise UserError(f"'{name}' ({type(thing).__name__}) has no state_dict to save: leave it out of objects")
         self.save_dir = Path(save_dir)
-        self.objects = {name: _unwrapped(thing) for name, thing in objects.items()}
+        self.objects = {name: unwrapped(thing) for name, thing in objects.items()}
         self.validator = validator
         self.fingerprint = as_plain(dict(fingerprint or {}), "fingerprint")
         self.keep = keep
@@ -134,7 +133,7 @@ class TrainingCheckpoint:
             "ended": bool(engine.should_terminate) or state.epoch >= state.max_epochs,
             "objects": {name: thing.state_dict() for name, thing in self.objects.items()},
             "scaler": _scaler_state(engine),
-            "best": {name: _best(whose) for name, whose in self._engines(engine).items()},
+            "best": {name: best_of(whose) for name, whose in self._engines(engine).items()},
         }
         return as_plain(content, "checkpoint")
 
@@ -196,45 +195,6 @@ class TrainingCheckpoint:
             logger.info("Resuming after epoch %d of %d, from %s.", content["epoch"], engine.state.max_epochs, path)
 
 
-class BestModel:
-    """Ignite handler of an evaluator that writes the network's state dict whenever its key metric is a new best.
-
-    What is best is the evaluator's own judgement (MONAI's ``metric_cmp_fn``, by default: strictly higher), so that it
-    goes on from the best of a resumed run; but NaN and infinity, which would stay best for good, never are. The file
-    is complete or absent, and holds plain tensors. In a distributed run name it on all ranks; the first one writes.
-
-    Args:
-        save_dir: folder of the file.
-        network: the network to save.
-        filename: the file's name.
-
-    Raises:
-        UserError: when the file cannot be written.
-    """
-
-    def __init__(self, save_dir: str | Path, network: nn.Module, filename: str = "model.pt") -> None:
-        self.path = Path(save_dir) / filename
-        self.network = _unwrapped(network)
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to the evaluator."""
-        engine.add_event_handler(Events.STARTED, self._note_best)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        state = engine.state
-        if state.best_metric_epoch != state.epoch:
-            return
-        if not math.isfinite(state.best_metric):
-            logger.warning("%s of epoch %d is %s: not saved.", state.key_metric_name, state.epoch, state.best_metric)
-            vars(state).update(self._best)
-        elif rank() == 0:
-            save_atomically(as_plain(self.network.state_dict(), self.path.name), self.path)
-
-    def _note_best(self, engine: Engine) -> None:
-        self._best = _best(engine)
-
-
 def _epoch_of(path: Path) -> int:
     match = re.fullmatch(r"epoch_(\d+)\.pt", path.name)
     return int(match.group(1)) if match else 0
@@ -283,7 +243,8 @@ def _as_bool(value: bool | str, name: str) -> bool:
     return known[str(value).lower()]
 
 
-def _unwrapped(thing: Any) -> Any:
+def unwrapped(thing: Any) -> Any:
+    """A network without :class:`~torch.nn.parallel.DistributedDataParallel` around it."""
     return thing.module if isinstance(thing, DistributedDataParallel) else thing
 
 
@@ -292,6 +253,7 @@ def _scaler_state(engine: Engine) -> dict[str, Any]:
     return {} if scaler is None else scaler.state_dict()
 
 
-def _best(engine: Engine) -> dict[str, Any]:
+def best_of(engine: Engine) -> dict[str, Any]:
+    """An engine's best metric and its epoch."""
     values = {key: getattr(engine.state, key, None) for key in _BEST}
     return {key: value.item() if isinstance(value, torch.Tensor) else value for key, value in values.items()}

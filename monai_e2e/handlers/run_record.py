@@ -69,6 +69,7 @@ class RunRecord:
         self.seed = seed
         self.state_attributes = tuple(state_attributes)
         self._record: dict[str, Any] | None = None
+        self._workflow = bundle._running_workflow()  # a federated client later runs the trainer without it
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
@@ -129,7 +130,7 @@ class RunRecord:
             write_text_atomically(self._lines, kept)
 
     def _describe(self, engine: Engine) -> dict[str, Any]:
-        workflow = bundle._running_workflow()
+        workflow = self._workflow
         config = {} if workflow is None else dict(workflow.parser.get())
         metadata = config.pop("_meta_", None) or {}
         record = {

@@ -1,9 +1,11 @@
-"""One stage of a training plan: its keys, checked, and its learning rate over time."""
+"""A plan of training stages: their keys, checked, their learning rates over time, and where a run stands in it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from monai_e2e.errors import UserError
@@ -29,6 +31,27 @@ _DEFAULTS = {
 _SCHEDULES = ("constant", "cosine")
 
 
+@dataclass
+class Progress:
+    """Where a run stands in its plan: plain numbers, so that a checkpoint without pickled objects can hold them."""
+
+    best: float  # score over all
+    stage_best: float  # score of the stage
+    stage: int = -1  # index in the plan, -1 before the first epoch
+    first_epoch: int = 1  # of the stage
+    lr: float = 0.0  # with which the stage began
+    epoch: int = 0  # last one completed
+    validated: int = 0  # last epoch with a score
+    best_epoch: int = 0
+    stage_best_epoch: int = 0
+
+    @classmethod
+    def before(cls, epoch: int, worst: float) -> Progress:
+        """Before a plan's first epoch, of that number; ``worst`` is the score that any other improves on."""
+        last = epoch - 1
+        return cls(worst, worst, -1, epoch, epoch=last, validated=last, best_epoch=last, stage_best_epoch=last)
+
+
 def rate_factor(stage: Mapping, begin: float, end: float) -> float:
     """What the stage's learning rate is multiplied by in the iteration between two moments, in epochs of the stage."""
     warmup, epochs = stage["warmup"], stage["epochs"]
@@ -37,6 +60,26 @@ def rate_factor(stage: Mapping, begin: float, end: float) -> float:
     if stage["schedule"] == "constant":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (begin - warmup) / (epochs - warmup)))
+
+
+def fit_plan(stages: Sequence[Mapping[str, Any]], epochs: int) -> list[dict[str, Any]]:
+    """The same plan in so many epochs.
+
+    Each stage keeps its share of them, to whole epochs, and of its epochs its warm-up keeps its own. A stage that gets
+    none is left out; the last always has one.
+
+    Args:
+        stages: as :func:`check_stage` gives them.
+        epochs: 1 or more.
+    """
+    share = epochs / sum(stage["epochs"] for stage in stages)
+    ends = [min(round(end * share), epochs - 1) for end in accumulate(stage["epochs"] for stage in stages)]
+    ends[-1] = epochs
+    return [
+        {**stage, "epochs": end - begin, "warmup": stage["warmup"] * (end - begin) / stage["epochs"]}
+        for stage, begin, end in zip(stages, [0, *ends], ends, strict=False)
+        if end > begin
+    ]
 
 
 def check_stage(stage: Mapping, index: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 
 from ignite.engine import Engine, Events
@@ -16,24 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from monai_e2e.errors import UserError
-from monai_e2e.handlers.stage_plan import check_stage, rate_factor
+from monai_e2e.handlers.stage_plan import Progress, check_stage, fit_plan, rate_factor
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _Progress:
-    """Where a run stands in its plan: plain numbers, so that a checkpoint without pickled objects can hold them."""
-
-    best: float  # score over all
-    stage_best: float  # score of the stage
-    stage: int = -1  # index in the plan, -1 before the first epoch
-    first_epoch: int = 1  # of the stage
-    lr: float = 0.0  # with which the stage began
-    epoch: int = 0  # last one completed
-    validated: int = 0  # last epoch with a score
-    best_epoch: int = 0
-    stage_best_epoch: int = 0
 
 
 class StagedTraining:
@@ -71,6 +56,9 @@ class StagedTraining:
         monitor: name of the watched metric.
         mode: ``"min"`` or ``"max"``, whether lower or higher is better. NaN is no improvement.
         patience: epochs without improvement over all stages after which training ends; None for never.
+        rounds: whether each run of the trainer is a round of a federation: it has the whole plan, in as many epochs as
+            the run has, see :func:`~monai_e2e.handlers.stage_plan.fit_plan`, and begins with a new optimizer. So a
+            round depends on no other, and a site may miss some.
 
     Raises:
         UserError: when a stage has unknown, missing or ill-typed keys, a pattern matches nothing, a patience has no
@@ -94,6 +82,7 @@ class StagedTraining:
         monitor: str = "val_loss",
         mode: str = "min",
         patience: int | None = None,
+        rounds: bool = False,
     ) -> None:
         if frozen_batchnorm not in ("eval", "batch"):
             raise UserError(f"frozen_batchnorm must be 'eval' or 'batch', got '{frozen_batchnorm}'")
@@ -113,7 +102,7 @@ class StagedTraining:
             raise UserError("patience needs a validator whose metrics can be watched: give one, or leave patience out")
         self._trainer: Engine | None = None
         self._worst = math.inf if mode == "min" else -math.inf
-        self._progress = _Progress(best=self._worst, stage_best=self._worst)
+        self._progress = Progress.before(1, self._worst)
         self._applied = False
         self._frozen_norms: list[nn.Module] = []
         self._groups: Mapping[str, Sequence[str]] = getattr(self.network, "stages", None) or {
@@ -121,6 +110,7 @@ class StagedTraining:
         }
         self._warn_of_never_trained()
         self._inherit_dropout()
+        self.rounds, self._plan = rounds, self.stages
 
     @staticmethod
     def total_epochs(stages: Sequence[Mapping]) -> int:
@@ -137,7 +127,7 @@ class StagedTraining:
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer, and to the validator if its metrics are watched."""
         self._trainer = engine
-        engine.add_event_handler(Events.STARTED, self._end_if_over)
+        engine.add_event_handler(Events.STARTED, self._begin_round if self.rounds else self._end_if_over)
         engine.add_event_handler(Events.EPOCH_STARTED, self)
         if any(stage["schedule"] != "constant" or stage["warmup"] for stage in self.stages):
             engine.add_event_handler(Events.ITERATION_STARTED, self._set_rate)
@@ -168,7 +158,7 @@ class StagedTraining:
                 f"the checkpoint is in stage {state['stage'] + 1} of training, but the plan has {len(self.stages)}: "
                 "resume with the plan that the run was started with"
             )
-        self._progress = _Progress(**{key: type(fields[key])(value) for key, value in state.items()})
+        self._progress = Progress(**{key: type(fields[key])(value) for key, value in state.items()})
         self._applied = False
 
     def __call__(self, engine: Engine) -> None:
@@ -180,6 +170,12 @@ class StagedTraining:
             engine.state.stage = index + 1
             engine.state.learning_rate = self.optimizer.param_groups[0]["lr"]
         self._end_if_over(engine)
+
+    def _begin_round(self, engine: Engine) -> None:
+        self.stages = fit_plan(self._plan, engine.state.max_epochs - engine.state.epoch)
+        self._progress = Progress.before(engine.state.epoch + 1, self._worst)
+        self._applied = False
+        self.optimizer.state.clear()
 
     def _set_rate(self, engine: Engine) -> None:
         """The learning rate of the coming iteration, which follows from its place in the stage alone."""

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_STARTS = ("checkpoint", "scratch", "imagenet")
+_STARTS = ("checkpoint", "scratch", "imagenet", "server")
 
 
 def read_pixel_mean(path: str | Path) -> float:
@@ -90,17 +90,17 @@ def choose_preparation(settings: Mapping[str, Any], checkpoint: str | Path | Non
     return complete_preparation({key: settings[key] for key in ("image_size", "patch_size") if key in settings})
 
 
-def check_preparation(preparation: Mapping[str, Any], checkpoint: str | Path) -> dict[str, Any]:
+def check_preparation(preparation: Mapping[str, Any], checkpoint: str | Path | None) -> dict[str, Any]:
     """Refuse images that were made otherwise than those that a network was trained on; else return ``preparation``.
 
     Args:
         preparation: how the images were made, as :func:`monai_e2e.data.preparation` says it.
-        checkpoint: file of the network's weights.
+        checkpoint: file of the network's weights; None refuses nothing.
 
     Raises:
         UserError: when the file cannot be read, or says that its images were made otherwise.
     """
-    wanted = choose_preparation(preparation, checkpoint)
+    wanted = preparation if checkpoint is None else choose_preparation(preparation, checkpoint)
     for key, value in preparation.items():
         if value != wanted[key]:
             raise UserError(
@@ -241,7 +241,7 @@ def describe_start(weights: str, checkpoint: str | Path | None = None) -> str:
     """What a training starts from, in words; arguments as of :func:`initialize`."""
     if weights == "checkpoint" and checkpoint is not None and Path(checkpoint).is_file():
         return f"checkpoint {checkpoint}"
-    names = {"scratch": "scratch", "imagenet": "ImageNet weights"}
+    names = {"scratch": "scratch", "imagenet": "ImageNet weights", "server": "the server's weights"}
     return names.get(weights, f"weights {weights}")
 
 
@@ -260,7 +260,8 @@ def initialize(
 
     Args:
         network: the network, changed in place and returned.
-        weights: ``"checkpoint"``, ``"scratch"``, ``"imagenet"``, or a file or URL of ImageNet weights for the backbone.
+        weights: ``"checkpoint"``, ``"scratch"``, ``"imagenet"``, or a file or URL of ImageNet weights for the backbone;
+            ``"server"``: random ones as of ``"scratch"``, which a federation's server replaces.
         checkpoint: the previous step's checkpoint, None where there is no previous step.
         parts: submodules that the checkpoint fills, as in :func:`load_weights`; None for the whole network.
         first: the command that makes the checkpoint, for the message when it is absent.
@@ -288,6 +289,8 @@ def initialize(
         logger.info("Starting from %s.", checkpoint)
     elif weights == "scratch":
         logger.info("Training from scratch, as asked.")
+    elif weights == "server":
+        logger.info("Random weights, until the server sends its own.")
     else:
         load_imagenet(network.get_submodule("backbone"), weights)
     if patients is not None:

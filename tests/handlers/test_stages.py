@@ -248,6 +248,34 @@ def test_a_trainer_that_resumes_later_finds_the_stage_of_its_epoch():
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
+def test_each_run_of_a_federations_trainer_is_a_round_with_the_whole_plan_and_a_new_optimizer():
+    network = Toy()
+    optimizer = adam(network)
+    trainer = make_trainer(network, optimizer, [stage(HEAD, 2), stage(ALL, 2, warmup=1)], rounds=True)
+    seen, steps = [], []
+
+    def record(engine) -> None:
+        seen.append((engine.state.epoch, engine.state.stage))
+        steps.append(int(optimizer.state[network.head.weight]["step"]))
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, record)
+    for epochs in (2, 2, 1):
+        trainer.state.max_epochs = trainer.state.epoch + epochs
+        trainer.run()
+    assert seen == [(1, 1), (2, 2), (3, 1), (4, 2), (5, 1)]
+    assert steps == [2] * 5
+
+
+def test_patience_counts_within_a_round():
+    trainer = make_watched_trainer([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [stage(ALL, 9)], patience=1, rounds=True)
+    ends = []
+    for _ in range(2):
+        trainer.state.max_epochs = trainer.state.epoch + 4
+        trainer.run()
+        ends.append(trainer.state.epoch)
+    assert ends == [2, 4]
+
+
 def rates_of(stages, batches=4) -> list[float]:
     """Learning rate of each iteration."""
     network = Toy()

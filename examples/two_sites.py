@@ -1,0 +1,99 @@
+"""A federation of two sites on one machine: MONAI's own client at each, and a server that averages, in a few lines.
+
+Without ``--site`` the sites have phantoms. What a federation is to know is told in ``docs/federated.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.fl.client import MonaiAlgo
+from monai.fl.utils.constants import ExtraItems
+from monai.fl.utils.exchange_object import ExchangeObject
+
+from monai_e2e.data import phantom_dataset
+
+BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
+
+Weights = Mapping[str, torch.Tensor]
+
+
+def join(bundle: str | Path, name: str, folder: Path, settings: Mapping[str, Any], local_epochs: int = 1) -> MonaiAlgo:
+    """A site: the bundle, run by MONAI's client with the site's own keys of the config and its own folder."""
+    keys = {"output_dir": str(folder), "model_dir": str(folder), **settings}
+    client = MonaiAlgo(
+        str(bundle),
+        local_epochs=local_epochs,
+        send_weight_diff=False,
+        train_kwargs=dict(keys),
+        eval_kwargs=dict(keys),
+        best_model_filepath=str(folder / "model.pt"),
+        final_model_filepath=str(folder / "model_final.pt"),
+    )
+    client.initialize({ExtraItems.CLIENT_NAME: name})
+    return client
+
+
+def average(sites: Sequence[tuple[int, Weights]]) -> Weights:
+    """Mean of the sites' weights, each counted by its number of images (FedAvg, McMahan et al. 2017)."""
+    total = sum(images for images, _ in sites)
+    first = sites[0][1]
+    return {
+        key: sum(images / total * weights[key].double() for images, weights in sites).to(first[key].dtype)
+        for key in first
+    }
+
+
+def federate(clients: Sequence[MonaiAlgo], rounds: int) -> tuple[Weights, list[list[dict[str, float]]]]:
+    """Train together from the first site's weights; returns the server's last ones, and each round's metrics by site.
+
+    The metrics are those of the averaged weights on each site's own validation images.
+    """
+    server = copy.deepcopy(clients[0].get_weights().weights)  # what the client gives are the network's own tensors
+    history = []
+    for _ in range(rounds):
+        trained = []
+        for client in clients:
+            client.train(ExchangeObject(weights=server))
+            trained.append((len(client.train_workflow.train_dataset_data), client.get_weights().weights))
+        server = average(trained)
+        history.append([dict(client.evaluate(ExchangeObject(weights=server)).metrics) for client in clients])
+    for client in clients:
+        client.finalize()
+    return server, history
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", default="ddsm_whole", help="name of a bundle (default: %(default)s)")
+    parser.add_argument("--site", action="append", help="prepared folder of a site, once for each")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--local-epochs", type=int, default=2, help="epochs of a round (default: %(default)s)")
+    parser.add_argument("--settings", type=json.loads, default={}, help="keys of the bundle's config as JSON")
+    parser.add_argument("--out", type=Path, default=Path("runs/two_sites"))
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, force=True)
+    name = "inbreast" if arguments.bundle == "inbreast_transfer" else "cbis-ddsm"
+    folders = arguments.site or [phantom_dataset(name, patients=120, seed=seed) for seed in (0, 1)]
+    recipe = {"recipe": "small" if arguments.site else "phantom"}
+    clients = []
+    for index, folder in enumerate(folders, start=1):
+        # The first site starts as a training without federation does, and the others from its weights.
+        start = {"weights": "checkpoint"} if index == 1 and arguments.bundle != "ddsm_patch" else {}
+        settings = {"dataset_dir": folder, **recipe, **start, **arguments.settings}
+        site = f"site-{index}"
+        clients.append(join(BUNDLES / arguments.bundle, site, arguments.out / site, settings, arguments.local_epochs))
+    _, history = federate(clients, arguments.rounds)
+    for number, metrics in enumerate(history, start=1):
+        print(f"round {number}:", *(f"{key} {value:.3f}" for site in metrics for key, value in site.items()))
+
+
+if __name__ == "__main__":
+    main()
