@@ -5,11 +5,12 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test bench lint format clean
 
 help:
 	@echo "make demo    the whole pipeline on phantoms, report in runs/demo/index.html"
 	@echo "make test    the test suite"
+	@echo "make bench   times, to docs/benchmarks.md and .json; twenty minutes on a machine that does nothing else"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove .venv and runs"
 
@@ -26,6 +27,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+bench: install
+	$(BIN)/python benchmarks/run.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -62,11 +62,13 @@ def costs_of_transforms(prepared: str, folder: str) -> dict[str, float]:
     return {name: 1000 * statistics.median(seconds) for name, seconds in times.items()}
 
 
-def waiting(prepared: str, folder: str, steps: int, step: float | None, cache: str, workers: int) -> list[float]:
+def waiting(
+    prepared: str, folder: str, steps: int, step: float | None, cache: str, workers: int, **keys: object
+) -> list[float]:
     """Seconds that a batch takes of the trainer and of the loader, and an epoch's first batch of the loader."""
     # The pause needs some network for the optimizer, and a small one is quickly written to the checkpoint.
     width = {} if step is None else {"width": 0.0625}
-    parser = workflow(prepared, folder, steps, cache=cache, num_workers=workers, **width).parser
+    parser = workflow(prepared, folder, steps, cache=cache, num_workers=workers, **width, **keys).parser
     trainer, network = (parser.get_parsed_content(key) for key in ("train#trainer", "network"))
     if step is not None:
 

@@ -1,4 +1,4 @@
-"""Time and memory of ``monai-e2e predict``: per film, and as the number of films grows.
+"""Time and memory of ``monai-e2e predict``: per film, by reading processes, and as the number of films grows.
 
 Run: ``python benchmarks/predict.py``. Untrained networks; noise in the shape of films, written as PNG. Each measurement
 is a process of its own, whose largest resident memory the system reports; reading processes are counted apart.
@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from timing import record
 
-from monai_e2e.inferers import FlipAveraging, mean_log_probabilities
+from monai_e2e.inferers import FlipAveraging
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 from monai_e2e.predict import Options, predict
 
@@ -50,7 +51,9 @@ def measure(model: str, films: str, out: str, workers: int) -> None:
 
 
 def memory() -> None:
-    print(f"{'':12} {'films':>6} {'workers':>8} {'s per film':>11} {'MiB':>7} {'MiB of the largest reader':>26}")
+    columns = f"{'s per film':>11} {'films a minute':>15} {'MiB':>7} {'MiB of the largest reader':>26}"
+    print(f"{'':12} {'films':>6} {'workers':>8} {columns}")
+    rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as root:
         for name, size, counts, image_size, width in CASES:
             model = Path(root, f"{size[0]}.pt")
@@ -58,13 +61,16 @@ def memory() -> None:
             for count in counts:
                 films = Path(root, f"{size[0]}-{count}")
                 write_films(films, size, count)
-                for workers in (0, 1):
+                for workers in (0, 1, 2, 4) if count == counts[-1] else (0, 1):
                     arguments = [str(model), str(films), f"{films}-out-{workers}", str(workers)]
                     command = [sys.executable, __file__, *arguments]
                     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                     number, seconds, own, reader = json.loads(found.splitlines()[-1])
+                    rows.append({"name": name, "films": number, "workers": workers, "s": seconds, "MiB": own})
                     reader = f"{reader:26.0f}" if workers else f"{'-':>26}"
-                    print(f"{name:12} {number:6} {workers:8} {seconds / number:11.3f} {own:7.0f} {reader}")
+                    rate = f"{seconds / number:11.3f} {60 * number / seconds:15.0f}"
+                    print(f"{name:12} {number:6} {workers:8} {rate} {own:7.0f} {reader}", flush=True)
+    record("predict, by number of films and of reading processes", rows)
 
 
 def flips() -> None:
@@ -72,13 +78,10 @@ def flips() -> None:
     torch.manual_seed(0)
     network = WholeImageClassifier(PatchClassifier("resnet50"), ["[512-512-1024]x2"] * 2).eval()
     image = torch.randn(1, 3, 1152, 896)
-    dims = ((), (3,), (2,), (2, 3))
-
-    def in_one_batch() -> torch.Tensor:
-        outputs = network(torch.cat([image.flip(flip) for flip in dims]))
-        return mean_log_probabilities(list(outputs.split(1)))
-
-    ways = {"one after the other": lambda: FlipAveraging()(image, network), "one batch of four": in_one_batch}
+    ways = {
+        "one after the other": lambda: FlipAveraging()(image, network),
+        "one batch of four": lambda: FlipAveraging(together=True)(image, network),
+    }
     for name, run in ways.items():
         with torch.inference_mode():
             start = time.perf_counter()

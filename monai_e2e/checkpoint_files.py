@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -53,6 +54,17 @@ def save_atomically(content: Any, path: Path) -> None:
         raise UserError(f"{path} can't be written ({reason}): free some space, or name another folder") from error
 
 
+def save_shared(content: Any, path: Path) -> None:
+    """As :func:`save_atomically`, for a file that other processes may be writing too; the last one's stays.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    own = path.with_name(f"{path.stem}.{uuid4().hex}")
+    save_atomically(content, own)
+    own.replace(path)
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file so that no reader finds half of it."""
     temporary = path.with_name(f".{path.name}.partial")
@@ -91,6 +103,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "resume with the version of monai-e2e that wrote it, or start anew (resume false)"
         )
     return content
+
+
+def map_checkpoint(path: Path) -> dict[str, Any]:
+    """A file that :func:`read_checkpoint` has found sound, its tensors mapped into memory, not read.
+
+    Raises:
+        DamagedError: when it is no longer what was written.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, *_UNREADABLE) as error:
+        raise DamagedError(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def read_state(path: str | Path) -> dict[str, torch.Tensor]:

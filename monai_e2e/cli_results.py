@@ -114,6 +114,13 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--aggregate", choices=["mean", "max"], default="mean", help="of a breast's views (default: mean)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
+    parser.add_argument(
+        "--engine",
+        choices=["auto", "torch", "openvino", "onnxruntime"],
+        default="auto",
+        help="what computes the networks on a processor (default: auto, the fastest that is installed)",
+    )
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the networks (default: fp32)")
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
     parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
     parser.add_argument("--workers", type=int, default=None, help="processes that read films (default: up to 4)")

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import ndimage
 from scipy.special import expit, logit
 from sklearn.ensemble import RandomForestClassifier
@@ -32,6 +31,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.locking import locked
 from monai_e2e.metrics import choose_threshold, lesion_types, roc_auc, score_file, write_predictions, write_table
 from monai_e2e.networks import check_preparation
+from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.heatmaps import make_heatmap
 from monai_e2e.predict.models import Model, load_model
 from monai_e2e.seen import check_unseen, own_fold
@@ -114,7 +114,7 @@ def _measures(heatmap: np.ndarray, region: np.ndarray) -> dict[str, float]:
 
 
 def film_features(
-    model: Model, samples: Sequence[Mapping[str, Any]], device: torch.device, cutoffs: Sequence[float] = CUTOFFS
+    model: Model, samples: Sequence[Mapping[str, Any]], engine: Engine, cutoffs: Sequence[float] = CUTOFFS
 ) -> Iterator[dict[str, float]]:
     """Features of each film's heatmap, one film in memory at a time.
 
@@ -123,7 +123,7 @@ def film_features(
     Args:
         model: a patch classifier.
         samples: with ``image``, the film's path.
-        device: of the model.
+        engine: what computes its network.
         cutoffs: see :func:`heatmap_features`.
 
     Raises:
@@ -131,7 +131,7 @@ def film_features(
     """
     for sample in samples:
         image = np.asarray(model.preprocessing({"image": sample["image"]})["image"])
-        probabilities = make_heatmap(model, image, device).probabilities
+        probabilities = make_heatmap(model, image, engine).probabilities
         if not np.isfinite(probabilities).all():
             raise UserError(f"{sample['image']}: {model.name} gives no number for it; train the patch classifier again")
         features = heatmap_features(probabilities, cutoffs)
@@ -254,7 +254,7 @@ def run_forest(
         check_unseen(group, model.checkpoint, name, allow_seen)
     out = Path(out)
     with locked(out):
-        films = _describe_films(model, samples, chosen, cutoffs)
+        films = _describe_films(model, samples, Engine(chosen), cutoffs)
         write_table(out / "features.csv", films)
         names = [name for name in films[0] if name not in _FACTS]
         training, validation, test = ([film for film in films if film["partition"] == name] for name in PARTITIONS)
@@ -271,11 +271,11 @@ def run_forest(
 
 
 def _describe_films(
-    model: Model, partitions: Mapping[str, Sequence[Mapping[str, Any]]], device: torch.device, cutoffs: Sequence[float]
+    model: Model, partitions: Mapping[str, Sequence[Mapping[str, Any]]], engine: Engine, cutoffs: Sequence[float]
 ) -> list[dict[str, Any]]:
     """What is known of each film of all partitions, and its features: the rows of ``features.csv``."""
     samples = [(name, sample) for name, group in partitions.items() for sample in group]
-    described = zip(samples, film_features(model, [sample for _, sample in samples], device, cutoffs), strict=True)
+    described = zip(samples, film_features(model, [sample for _, sample in samples], engine, cutoffs), strict=True)
     return [
         {
             "partition": partition,

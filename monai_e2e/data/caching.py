@@ -7,10 +7,9 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import numpy as np
 import psutil
@@ -22,7 +21,7 @@ from monai.transforms import Compose, Transform
 from monai.transforms.traits import RandomizableTrait
 
 from monai_e2e import __version__
-from monai_e2e.checkpoint_files import FORMAT, DamagedError, as_plain, read_checkpoint, save_atomically
+from monai_e2e.checkpoint_files import FORMAT, DamagedError, as_plain, map_checkpoint, read_checkpoint, save_shared
 from monai_e2e.data.seeded import SeededDataset
 from monai_e2e.errors import UserError
 
@@ -33,6 +32,10 @@ Sample = TypeVar("Sample")
 CACHES = ("memory", "disk", "none")
 #: Share of the free room that a cache may take; the rest is for the network, the loader's processes and checkpoints.
 _SHARE = 0.8
+#: The largest number of 16 bits, which stands for 255.
+_MAXIMUM = 65535
+#: Key under which a sample lists what is packed.
+_PACKED = "_packed"
 #: Threads that fill a cache in memory: Pillow decodes without Python's lock, so a second one halves the time.
 _MAX_THREADS = 8
 
@@ -47,7 +50,8 @@ def make_dataset(
 ) -> Dataset | SeededDataset:
     """MONAI's data set that keeps what the transforms before the first random one, or :func:`not_cached`, give.
 
-    Whatever is kept, the samples are the same to the bit, random transforms included. What it will take is logged
+    Whatever is kept, the samples are the same to the bit, random transforms included. Images whose values are those of
+    16 bits, as all of a prepared folder are, are kept as such, in half the room. What it will take is logged
     before it is taken: the bytes of one transformed sample times their number and, in memory, where each process has
     its own, times the number of processes that ``torchrun`` has on this machine. Data sets share the room: the second
     to be made finds what the first has left.
@@ -79,6 +83,7 @@ def _make(
     count = int(len(data) * cache_rate)
     if cache == "none" or not count:
         return Dataset(data, transform)
+    transform = _packing(transform)
     size = _bytes(_kept(transform, data[0]))
     if cache == "disk":
         if cache_dir is None:
@@ -100,13 +105,48 @@ def not_cached(sample: Sample) -> Sample:
     return sample
 
 
+class _Pack(Transform):
+    """Replace a sample's float32 images by the whole numbers of 16 bits that they were read from, where these exist."""
+
+    def __call__(self, sample: Mapping[Any, Any]) -> dict[Any, Any]:
+        packed, names = dict(sample), []
+        for name, value in sample.items():
+            if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
+                numbers = (value * (_MAXIMUM / 255)).round().clamp(0, _MAXIMUM).to(torch.uint16)
+                if torch.equal(_unpacked(numbers), value):
+                    packed[name] = numbers
+                    names.append(name)
+        return {**packed, _PACKED: names}
+
+
+def _unpack(sample: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A sample as it was before :class:`_Pack`."""
+    values = dict(sample)
+    return values | {name: _unpacked(values[name]) for name in values.pop(_PACKED)}
+
+
+def _unpacked(numbers: torch.Tensor) -> torch.Tensor:
+    # In the steps of LoadMammogram, which round.
+    return numbers.to(torch.float32).div_(_MAXIMUM).mul_(255)
+
+
+def _packing(transform: Compose) -> Compose:
+    """The same chain, which packs what is kept."""
+    end = _end_of_kept(transform)
+    chain = copy(transform)
+    # What follows a function that is no Transform isn't kept.
+    chain.transforms = (*transform.transforms[:end], _Pack(), _unpack, *transform.transforms[end:])
+    return chain
+
+
 class DiskCacheDataset(PersistentDataset):
     """MONAI's ``PersistentDataset``, proof against files that are damaged, half written or out of date.
 
     A file's name is a hash of its sample, the size and time of change of the sample's image file, the transforms and
     this package's version, so that an image that was replaced is decoded anew. Files are whole or absent, also when
-    processes write the same one or are killed; their checksums are looked at, and they hold plain tensors and values
-    alone. One that is damaged is replaced with a warning, and where none can be written training goes on without.
+    processes write the same one or are killed; they hold plain tensors and values alone, are mapped into memory, and
+    their checksums are looked at when they are first read. One that is damaged is replaced with a warning, and where
+    none can be written training goes on without.
 
     Args:
         data: samples, dicts of plain values with the path ``image``.
@@ -134,13 +174,16 @@ class DiskCacheDataset(PersistentDataset):
             )
         super().__init__(data, transform, folder, hash_func=_hash, hash_transform=pickle_hashing)
         self.folder, self.cache_num = folder, cache_num
+        #: Whose checksums were right; shared with the loader's processes, which end with each epoch.
+        self._sound = torch.zeros(len(data), dtype=torch.bool).share_memory_()
 
     def file_of(self, index: int) -> Path:
         """Where a sample is kept."""
         return self.folder / f"{self.hash_func(self.data[index]).decode()}{self.transform_hash[:16]}.pt"
 
     def _transform(self, index: int) -> Any:
-        sample = self._read(index) if index % len(self) < self.cache_num else self._pre_transform(self.data[index])
+        index %= len(self)
+        sample = self._read(index) if index < self.cache_num else self._pre_transform(self.data[index])
         return self._post_transform(sample)
 
     def _read(self, index: int) -> Any:
@@ -148,15 +191,15 @@ class DiskCacheDataset(PersistentDataset):
         path = self.file_of(index)
         if path.is_file():
             try:
-                return read_checkpoint(path)["sample"]
+                content = map_checkpoint(path) if self._sound[index] else read_checkpoint(path)
+                self._sound[index] = True
+                return content["sample"]
             except (DamagedError, UserError) as error:  # the latter of a file that this package didn't write
                 reason = error if isinstance(error, DamagedError) else "written by something else"
                 logger.warning("%s is damaged (%s): its image is decoded again.", path, reason)
         sample = as_plain(self._pre_transform(deepcopy(self.data[index])), "sample")
-        own = path.with_name(f"{path.stem}.{uuid4().hex}")  # other processes may write the same sample
         try:
-            save_atomically({"format": FORMAT, "sample": sample}, own)
-            own.replace(path)
+            save_shared({"format": FORMAT, "sample": sample}, path)
         except (UserError, OSError) as error:
             logger.warning("An image is not kept: %s", error)
         return sample
@@ -244,8 +287,13 @@ def _hash(sample: Mapping[str, Any]) -> bytes:
 
 def _kept(transform: Compose, sample: Mapping[str, Any]) -> Any:
     """A sample as a cache keeps it."""
+    return transform(deepcopy(sample), end=_end_of_kept(transform))
+
+
+def _end_of_kept(transform: Compose) -> int:
+    """Number of transforms whose result a cache keeps, by MONAI's rule."""
     end = transform.get_index_of_first(lambda t: isinstance(t, RandomizableTrait) or not isinstance(t, Transform))
-    return transform(deepcopy(sample), end=end)
+    return len(transform.transforms) if end is None else end
 
 
 def _bytes(sample: Any) -> int:

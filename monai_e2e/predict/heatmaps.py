@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from monai_e2e.data.records import PATCH_CLASSES
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import HeatmapInferer, upsample_heatmap
 from monai_e2e.networks import PatchClassifier
+from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.models import Model
 
 #: Classes of the patch classifier that count as malignant.
@@ -53,14 +53,13 @@ class Heatmap:
         return np.clip(np.asarray(picture), 0, 1)
 
 
-def make_heatmap(model: Model, image: np.ndarray, device: torch.device, amp: bool = False) -> Heatmap:
+def make_heatmap(model: Model, image: np.ndarray, engine: Engine) -> Heatmap:
     """Run a patch classifier over one image.
 
     Args:
         model: see :attr:`~monai_e2e.predict.models.Model.makes_heatmaps`.
         image: ``[C, H, W]``, preprocessed by the model.
-        device: of the model.
-        amp: whether to compute in float16 on a GPU.
+        engine: what computes the network.
 
     Raises:
         UserError: when the model isn't run by a ``HeatmapInferer`` or has other classes than the paper's.
@@ -68,7 +67,7 @@ def make_heatmap(model: Model, image: np.ndarray, device: torch.device, amp: boo
     network, inferer = model.network, model.inferer
     if not isinstance(network, PatchClassifier) or not isinstance(inferer, HeatmapInferer):
         raise UserError(f"{model.checkpoint}: its inferer must be monai_e2e.inferers.HeatmapInferer to make heatmaps")
-    logits = model.infer([image], device, amp)[0]
+    logits = model.infer([image], engine)[0]
     if len(logits) != len(PATCH_CLASSES):
         raise UserError(f"{model.checkpoint}: has {len(logits)} classes; heatmaps are of {', '.join(PATCH_CLASSES)}")
     size = image.shape[-2], image.shape[-1]

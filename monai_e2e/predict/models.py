@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from monai_e2e.inferers import FlipAveraging, HeatmapInferer
 from monai_e2e.models import find_model, shipped_model
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.transforms import LoadMammogramd
+
+if TYPE_CHECKING:
+    from monai_e2e.predict.engines import Engine
 
 #: What a bundle's config raises when it can't be followed (its expressions can raise anything).
 _CONFIG_ERRORS = (RuntimeError, ImportError, LookupError, ValueError, TypeError, AttributeError, OSError)
@@ -69,15 +73,12 @@ class Model:
         mean = dict(self.network.named_buffers()).get("pixel_mean")
         return None if mean is None or mean <= 0 else float(mean)
 
-    def infer(
-        self, images: Sequence[np.ndarray], device: torch.device, amp: bool = False, flips: bool = False
-    ) -> torch.Tensor:
+    def infer(self, images: Sequence[np.ndarray], engine: Engine, flips: bool = False) -> torch.Tensor:
         """What the network says of each preprocessed image ``[C, H, W]``; those of one size go through it together.
 
         Args:
             images: they may differ in size.
-            device: of the network.
-            amp: whether to compute in float16 on a GPU.
+            engine: what computes the network.
             flips: whether to average over the image's flips.
 
         Returns:
@@ -86,14 +87,13 @@ class Model:
         Raises:
             UserError: when the memory is too small.
         """
-        inferer = FlipAveraging(self.inferer) if flips else self.inferer
+        compute = partial(engine, self)
         found: dict[int, torch.Tensor] = {}
         for shape in dict.fromkeys(image.shape for image in images):
             places = [place for place, image in enumerate(images) if image.shape == shape]
-            batch = torch.from_numpy(np.stack([images[place] for place in places])).to(device)
+            batch = torch.from_numpy(np.stack([images[place] for place in places]))
             try:
-                with torch.inference_mode(), torch.autocast(device.type, enabled=amp):
-                    outputs = inferer(batch, self.network).float().cpu()
+                outputs = _averaged_flips(batch, engine, compute) if flips else compute(batch)
             except torch.OutOfMemoryError as error:
                 raise UserError(
                     f"out of memory for {len(places)} images {list(shape)}: use a smaller --batch-size, --amp or "
@@ -101,6 +101,18 @@ class Model:
                 ) from error
             found |= dict(zip(places, outputs, strict=True))
         return torch.stack([found[place] for place in range(len(images))])
+
+
+def _averaged_flips(
+    batch: torch.Tensor, engine: Engine, compute: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """The flips as one batch where that may be faster, until it was too large for the memory."""
+    if engine.flips_together:
+        try:
+            return FlipAveraging(together=True)(batch, compute)
+        except torch.OutOfMemoryError:
+            engine.flips_together = False
+    return FlipAveraging()(batch, compute)
 
 
 def load_model(path: str | Path, device: torch.device, src: str | Path, weights_only: bool = False) -> Model:

@@ -115,8 +115,8 @@ class ResultFolder:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
 
-    def finish(self, aggregate: str) -> int:
-        """Write ``breast.csv`` and ``exam.csv``, and how it went to ``run.json``; returns the number of rows."""
+    def finish(self, aggregate: str, facts: Mapping[str, Any] | None = None) -> int:
+        """Write ``breast.csv`` and ``exam.csv``, how it went and further facts to ``run.json``; returns the rows."""
         with self.predictions.open(newline="", encoding="utf-8") as file:
             rows = [_unguarded(row) for row in csv.DictReader(file)]
         with _writing(self.folder):
@@ -128,6 +128,7 @@ class ResultFolder:
                 wanted = [column for column in columns if column != "label" or "label" in self.columns]
                 write_table(self.folder / name, combine(rows, aggregate), wanted)
             self.record |= {"ended": now(), "predicted": len(rows), "failed": self.failed, "aggregate": aggregate}
+            self.record |= facts or {}
             self._write_record()
         return len(rows)
 

@@ -7,7 +7,7 @@ number, and a run that was stopped goes on where it was. In the folder of result
 - ``failures.csv``, the films that have none, and why; the next run tries them again;
 - ``overlays/<image>.png`` and ``heatmaps/<image>.npy``, if asked for, ``heatmaps/format.json`` saying what these are;
 - ``dicom/<image>_overlay.dcm`` and ``dicom/<image>_report.dcm``, if asked for;
-- ``run.json``, models, settings, versions.
+- ``run.json``, models, settings, versions, and what computed the networks.
 
 Flags of a row, joined by ``;``, are listed in docs/results.md.
 """
@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from joblib import cpu_count
 from PIL import Image
 from scipy.special import expit
@@ -41,6 +40,7 @@ from monai_e2e.inferers import mean_log_probabilities
 from monai_e2e.locking import locked
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
+from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
 from monai_e2e.predict.models import Model, choose_models
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
@@ -77,6 +77,8 @@ class Options:
         dicom: whether to write DICOM results of DICOM films.
         keep_identity: whether these name the patient as the films do.
         device: of PyTorch; None: a GPU if there is one.
+        engine: what computes the networks, see :class:`~monai_e2e.predict.engines.Engine`.
+        precision: ``"fp32"`` or ``"bf16"``.
         amp: float16 on a GPU.
         batch_size: films that go through a network together, as far as they have the same size.
         workers: processes that read films; None: one for each core, at most 4 and not more than the films are worth; 0:
@@ -96,6 +98,8 @@ class Options:
     dicom: bool = False
     keep_identity: bool = False
     device: str | None = None
+    engine: str = "auto"
+    precision: str = "fp32"
     amp: bool = False
     batch_size: int = 1
     workers: int | None = None
@@ -139,6 +143,10 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     if prepared and (options.table is not None or options.dicom):
         raise UserError(f"{src} is a prepared folder, which has labels and no DICOM files: without --table and --dicom")
     device = choose_device(options.device, options.amp)
+    if options.amp and options.precision != "fp32":
+        raise UserError(f"--amp computes in float16: without --precision {options.precision}")
+    precision = "fp16" if options.amp else options.precision
+    engine = Engine(device, options.engine, precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
@@ -159,12 +167,13 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         films = _flag_seen(films, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None)
         facts = {"models_named": [shown(path) for path in models], "films": len(films), "device": device_name(device)}
         results.start(_columns(films), facts)
-        run = _Run(scorers, patch_model, results, options, device)
+        engine.images = len(films) * (4 if options.tta else 1)
+        run = _Run(scorers, patch_model, results, options, engine)
         todo = [film for film in films if film.image not in results.finished]
         if len(todo) < len(films):
             logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
         run.predict(todo)
-        predicted = results.finish(options.aggregate)
+        predicted = results.finish(options.aggregate, {"engines": engine.used})
         return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
 
 
@@ -177,10 +186,10 @@ class _Run:
         patch_model: Model | None,
         results: ResultFolder,
         options: Options,
-        device: torch.device,
+        engine: Engine,
     ) -> None:
         self.models, self.patch_model = models, patch_model
-        self.results, self.options, self.device = results, options, device
+        self.results, self.options, self.engine = results, options, engine
         self.name = "+".join(model.name for model in models)
         self.seen: set[str] = set()
         # The operating point belongs to a model and what it says of a film, not to an average over flips or models.
@@ -227,7 +236,7 @@ class _Run:
         predictions = []
         for index, model in enumerate(self.models):
             images = [film.images[index] for film in films]
-            logits = model.infer(images, self.device, self.options.amp, flips=self.options.tta == "flips")
+            logits = model.infer(images, self.engine, flips=self.options.tta == "flips")
             if logits.shape[1:] != (2,):
                 found = list(logits.shape[1:])
                 raise UserError(f"{model.checkpoint}: gives {found} values for a film, not two logits; leave it out")
@@ -246,7 +255,7 @@ class _Run:
         }
         heatmap = None
         if self.patch_model is not None:
-            heatmap = make_heatmap(self.patch_model, read.images[-1], self.device, self.options.amp)
+            heatmap = make_heatmap(self.patch_model, read.images[-1], self.engine)
             self._write_heatmap(film.image, heatmap)
             overlay = Image.fromarray(draw_overlay(read.film, row, heatmap, read.masks))
             self.results.write(
@@ -295,6 +304,7 @@ def _settings(
         "table": None if options.table is None else _sha256(Path(options.table)),
         "tta": options.tta,
         "amp": options.amp,
+        "precision": None if options.precision == "fp32" else options.precision,
         "heatmap_format": options.heatmap_format if options.heatmap else None,
         "dicom": options.dicom,
         "keep_identity": options.keep_identity,

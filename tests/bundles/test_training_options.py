@@ -80,14 +80,30 @@ def test_the_weights_are_the_same_to_the_bit_with(keys, prepared, plain, tmp_pat
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_mixed_precision_trains_and_leaves_weights_of_full_precision(dtype, prepared, tmp_path, monkeypatch):
+def test_mixed_precision_of_a_gpu_trains_and_leaves_weights_of_full_precision(dtype, prepared, tmp_path, monkeypatch):
     # MONAI asks for CUDA's, which on a processor is off.
     on_processor = lambda device, **kwargs: torch.amp.autocast_mode.autocast("cpu", **kwargs)  # noqa: E731
     for module in (monai.engines.trainer, monai.engines.evaluator):
         monkeypatch.setattr(module.torch, "autocast", on_processor)
-    weights = train(prepared, tmp_path, amp=True, amp_dtype=dtype)
+    engines = {"train#trainer#amp": True, "validate#evaluator#amp": True, "train#inferer#enabled": False}
+    weights = train(prepared, tmp_path, amp=True, amp_dtype=dtype, **engines)
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize("keys", [{}, {"checkpoint_activations": True, "accumulation_steps": 2}], ids=str)
+def test_mixed_precision_on_a_processor_trains_nearly_to_the_weights_of_full_precision(
+    keys, prepared, plain, tmp_path, recwarn
+):
+    weights = train(prepared, tmp_path, amp=True, **keys)
+    assert not [warning for warning in recwarn if "CUDA is not available" in str(warning.message)]
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
+    kernels = [key for key in weights if key.startswith("backbone") and weights[key].ndim == 4]
+    assert all(torch.isfinite(weights[key]).all() for key in weights)
+    assert any(not torch.equal(weights[key], plain[key]) for key in kernels)
+    if not keys:
+        for key in kernels:
+            torch.testing.assert_close(weights[key], plain[key], rtol=0, atol=2e-2)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ def test_the_mean_is_that_of_the_four_flips_probabilities(images):
     expected = torch.stack(corners).sigmoid().mean(dim=0)
     found = FlipAveraging()(images, Corner())
     assert found.shape == (3, 2)
+    torch.testing.assert_close(FlipAveraging(together=True)(images, Corner()), found)
     torch.testing.assert_close(found.softmax(dim=1)[:, 1], expected)
     torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(3))
 

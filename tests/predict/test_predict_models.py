@@ -11,6 +11,7 @@ import torch
 from monai_e2e.bundle import choose_device
 from monai_e2e.errors import UserError
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
+from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.models import choose_models, load_model
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "ddsm_whole" / "configs"
@@ -73,8 +74,27 @@ def test_images_of_different_sizes_are_scored_as_each_alone(bundle):
     model = load_model(bundle, CPU, "SRC")
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(3, rows, 64)).astype(np.float32) for rows in (64, 96, 64)]
-    alone = torch.cat([model.infer([image], CPU) for image in images])
-    torch.testing.assert_close(model.infer(images, CPU), alone)
+    alone = torch.cat([model.infer([image], Engine(CPU)) for image in images])
+    torch.testing.assert_close(model.infer(images, Engine(CPU)), alone)
+
+
+def test_flips_go_as_one_batch_until_the_memory_does_not_suffice(bundle):
+    model, image = load_model(bundle, CPU, "SRC"), np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
+    sizes = []
+
+    class Small(Engine):
+        def __call__(self, model, images):
+            sizes.append(len(images))
+            if len(images) > 1:
+                raise torch.OutOfMemoryError
+            return super().__call__(model, images)
+
+    engine = Small(CPU)
+    engine.flips_together = True
+    for _ in range(2):
+        found = model.infer([image], engine, flips=True)
+    torch.testing.assert_close(found, model.infer([image], Engine(CPU), flips=True))
+    assert sizes == [4, *[1] * 8]
 
 
 def test_models_of_one_name_are_told_apart_and_one_model_is_not_counted_twice(bundle, tmp_path):

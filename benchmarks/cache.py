@@ -1,0 +1,89 @@
+"""What it takes to get a film from its PNG, from the cache on disk and from memory, and to augment it.
+
+Run: ``OMP_NUM_THREADS=1 python benchmarks/cache.py``. One core's time for films of 1152 × 896 with grain. "32 bits" is
+a file of the same sample as float32, read with its checksum as earlier versions did. "The usual way" is OpenCV's:
+decode, make float32, warp.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from monai.transforms import Compose
+from timing import compare, record, show
+
+from monai_e2e.checkpoint_files import FORMAT, as_plain, read_checkpoint, save_atomically
+from monai_e2e.data.caching import make_dataset
+from monai_e2e.data.pixels import save_grey16
+from monai_e2e.transforms import LoadMammogramd, RandFlipAffined
+
+SIZE = (1152, 896)
+FILMS = 16
+
+
+def write_films(folder: Path) -> list[dict[str, object]]:
+    """A bright disc on dark ground, with grain: as large as a film's file is."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    disc = 30000 * (((rows - SIZE[0] / 2) / 500) ** 2 + (columns / 700) ** 2 < 1)
+    samples = []
+    for number in range(FILMS):
+        path = folder / f"{number}.png"
+        save_grey16(np.clip(disc + rng.normal(2000, 300, SIZE), 0, 65535).astype(np.uint16), path)
+        samples.append({"image": str(path), "label": number % 2})
+    return samples
+
+
+def usual(path: str, matrix: np.ndarray) -> np.ndarray:
+    image = cv2.imread(path, cv2.IMREAD_UNCHANGED).astype(np.float32) / 257
+    return cv2.warpAffine(image, matrix, SIZE[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=9)
+    settings = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    matrix = cv2.getRotationMatrix2D((SIZE[1] / 2, SIZE[0] / 2), 10, 1.1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        samples = write_films(folder)
+        load = LoadMammogramd("image")
+        warp = RandFlipAffined("image", SIZE, rotate_range=0.4, shear_range=[0.2, 0.0], scale_range=[0.2, 0.2])
+        sets = {
+            (kind, chain): make_dataset(
+                samples, Compose([load, *([warp] if chain == "augmented" else [])]), kind, cache_dir=folder / "cache"
+            )
+            for kind in ("none", "disk", "memory")
+            for chain in ("alone", "augmented")
+        }
+        wide = [folder / f"{number}.pt" for number in range(FILMS)]
+        for path, sample in zip(wide, samples, strict=True):
+            save_atomically({"format": FORMAT, "sample": as_plain(load(sample), "sample")}, path)
+
+        def each(one) -> None:
+            for number in range(FILMS):
+                one(number)
+
+        names = {"none": "PNG", "disk": "disk", "memory": "memory"}
+        alone = {"32 bits from the disk": lambda: each(lambda number: read_checkpoint(wide[number])["sample"])}
+        augmented = {"the usual way": lambda: each(lambda number: usual(str(samples[number]["image"]), matrix))}
+        for (kind, chain), dataset in sets.items():
+            ways = alone if chain == "alone" else augmented
+            ways[names[kind]] = lambda dataset=dataset: each(lambda number: dataset[number])
+        size = f"{SIZE[0]} × {SIZE[1]}, one core"
+        show(f"A film: {size}", compare(alone, settings.repeats, time.process_time), "ms", FILMS)
+        show(f"A film, augmented: {size}", compare(augmented, settings.repeats, time.process_time), "ms", FILMS)
+        kept = next((folder / "cache").iterdir()).stat().st_size
+        megabytes = [{"name": "16 bits", "MB": kept / 1e6}, {"name": "32 bits", "MB": wide[0].stat().st_size / 1e6}]
+        print(*(f"{row['name']}: {row['MB']:.2f} MB a film" for row in megabytes), sep="\n")
+        record("Room of a film on the disk", megabytes)
+
+
+if __name__ == "__main__":
+    main()

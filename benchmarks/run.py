@@ -1,0 +1,115 @@
+"""All benchmarks that need no GPU and no data, within twenty minutes on two quiet cores: ``make bench``.
+
+Run: ``python benchmarks/run.py [NAME …] [--out docs]``. Each is a process of its own, the command that is printed, and
+can be run alone. What they print and their tables go to ``benchmarks.md`` and ``benchmarks.json`` in the folder
+``--out``, with the machine and versions. One that fails or takes more than its time is named, and the others go on.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from monai_e2e.provenance import device_name, git_state, now, versions
+
+HERE = Path(__file__).parent
+#: Name → arguments, number of threads (0: all cores), and the most seconds that it may take.
+BENCHMARKS: dict[str, tuple[list[str], int, int]] = {
+    "engines": (["--repeats", "3"], 0, 210),
+    "cache": (["--repeats", "7"], 1, 60),
+    "memory_format": ([], 1, 90),
+    "find_unused_parameters": ([], 1, 60),
+    "loader": (["--step", "0.25", "--steps", "16", "--patients", "20", "--workers", "0", "1", "2"], 1, 240),
+    "predict": ([], 0, 300),
+    "prepare": (["--films", "4", "--repeats", "3"], 1, 120),
+    "memory": ([], 1, 90),
+}
+
+
+def run(name: str, tables: Path) -> dict[str, object]:
+    """One benchmark's command, output, tables and exit status."""
+    arguments, threads, limit = BENCHMARKS[name]
+    command = ["python", f"benchmarks/{name}.py", *arguments]
+    environment = {**os.environ, "BENCHMARK_JSON": str(tables)}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    tables.write_text("", encoding="utf-8")
+    shown = (f"OMP_NUM_THREADS={threads} " if threads else "") + " ".join(command)
+    print(f"$ {shown}", flush=True)
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", *command[1:]],
+        cwd=HERE.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=limit)
+        state = "finished" if process.returncode == 0 else f"failed: {(errors.strip().splitlines() or ['?'])[-1]}"
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        state = f"ended after {limit} s"
+    seconds = time.perf_counter() - start
+    print(f"{output.rstrip()}\n{name} {state}, {seconds:.0f} s\n", flush=True)
+    found = [json.loads(line) for line in tables.read_text(encoding="utf-8").splitlines()]
+    return {"name": name, "command": shown, "state": state, "seconds": seconds, "output": output, "tables": found}
+
+
+def write(out: Path, machine: dict[str, object], results: list[dict[str, object]], stem: str, by: str) -> None:
+    """The results as ``<stem>.json``, and as ``<stem>.md`` with each benchmark's command and what it printed.
+
+    Args:
+        out: folder, made if it isn't there.
+        machine: device, time, revision and versions.
+        results: as :func:`run` gives them.
+        stem: name of the files.
+        by: the command that measured.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({**machine, "benchmarks": results}, indent=1, ensure_ascii=False) + "\n"
+    (out / f"{stem}.json").write_text(content, encoding="utf-8")
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `{by}`. Where ways are compared, all were timed by turns in each round.",
+        "",
+        f"{machine['device']}; {machine['time']}; revision {machine['revision']}; PyTorch {torch.__version__}.",
+    ]
+    for result in results:
+        state = "" if result["state"] == "finished" else f" **{result['state']}**"
+        lines += ["", f"## {result['name']}", "", f"`{result['command']}`, {result['seconds']:.0f} s.{state}", ""]
+        lines += ["```", str(result["output"]).rstrip(), "```"]
+    (out / f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs")
+    settings = parser.parse_args()
+    if unknown := set(settings.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: choose of {', '.join(BENCHMARKS)}")
+    machine = {
+        "device": device_name(None),
+        "time": now(),
+        "revision": git_state(HERE.parent / "monai_e2e")["revision"],
+        "versions": versions(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        results = [run(name, Path(folder, "tables")) for name in settings.names or BENCHMARKS]
+    write(settings.out, machine, results, "benchmarks", "make bench")
+    if failed := [result["name"] for result in results if result["state"] != "finished"]:
+        raise SystemExit(f"not finished: {', '.join(map(str, failed))}")
+
+
+if __name__ == "__main__":
+    main()

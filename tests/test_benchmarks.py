@@ -1,0 +1,59 @@
+"""The benchmarks' own parts: the GPU's table on a processor at a tiny size, and results that survive a failure."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _folder(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) & {"gpu", "loader", "memory", "run", "timing"} - before:
+        del sys.modules[name]
+
+
+def test_the_gpus_table_has_rows_of_every_network_and_option_and_names_what_failed(tmp_path, monkeypatch, capsys):
+    import gpu
+
+    def fail(_scale):
+        yield {"what": "first", "images/s": 1.5}
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setitem(gpu.SECTIONS, "compile", fail)
+    gpu.main(["--tiny", "--sections", "compile", "speed", "memory", "--out", str(tmp_path)])
+    found = {section["name"]: section for section in json.loads((tmp_path / "tiny.json").read_text())["benchmarks"]}
+    assert {name: section["state"].split(":")[0] for name, section in found.items()} == {
+        "compile": "failed",
+        "speed": "finished",
+        "memory": "finished",
+    }
+    rows = {name: section["tables"][0]["rows"] for name, section in found.items()}
+    assert rows["compile"] == [{"what": "first", "images/s": 1.5}]
+    assert len(rows["speed"]) == 1 + 3 * 2 * 2
+    assert all(row["share of peak"] > 0 for row in rows["speed"][1:])
+    assert len(rows["memory"]) == len(gpu.ROWS)
+    text = (tmp_path / "tiny.md").read_text()
+    assert "no kernel image" in text
+    assert "resnet50, whole images, inference, fp32 | images/s: " in text
+    assert "python benchmarks/gpu.py --sections speed" in text
+    assert capsys.readouterr().out
+
+
+def test_ways_are_timed_by_turns_and_ratios_are_of_each_round(tmp_path, monkeypatch, capsys):
+    import timing
+
+    monkeypatch.setenv("BENCHMARK_JSON", str(tmp_path / "tables"))
+    order, clock = [], iter(range(1000))
+    ways = {"slow": lambda: (order.append("slow"), next(clock)), "fast": lambda: order.append("fast")}
+    times = timing.compare(ways, 2, lambda: next(clock))
+    assert order == ["slow", "fast"] * 3
+    assert times == {"slow": [2, 2], "fast": [1, 1]}
+    timing.show("Two ways", times, "ms", calls=4)
+    (table,) = map(json.loads, (tmp_path / "tables").read_text().splitlines())
+    assert table["title"] == "Two ways"
+    assert table["rows"][1] == {"name": "fast", "median": 250, "low": 250, "high": 250, "ratio": 2, "unit": "ms"}
+    assert "2.00 (2.00 to 2.00)" in capsys.readouterr().out
