@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_e2e.checkpoint_files import write_text_atomically
-from monai_e2e.experiment.plan import Expansion, Run
+from monai_e2e.experiment.runs import Expansion, Run
 
 _SHELL = """#!/bin/sh
 # The runs of plan {plan}, one line for each, and then the table. Run it again to go on where it was stopped.

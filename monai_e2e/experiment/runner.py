@@ -22,7 +22,8 @@ from monai_e2e.checkpoint_files import write_text_atomically
 from monai_e2e.data.datalist import PARTITIONS, read_datalist
 from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.experiment.emit import write_jobs
-from monai_e2e.experiment.plan import Expansion, Plan, Run, read_plan
+from monai_e2e.experiment.plan import Plan, read_plan
+from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.locking import HeldError, is_held, locked
 from monai_e2e.provenance import now
