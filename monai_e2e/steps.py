@@ -186,7 +186,8 @@ class Commands:
 
     def predict(self, run: str, *models: Path, dataset: str = "cbis-ddsm", options: Sequence[str] = ()) -> Step:
         folders = (self.prepared(dataset), self.out / run)
-        return self.cli(f"predict {run}", "predict", *models, *folders, *options, "--workers", 0)
+        alone = () if self.threads is None else ("--workers", 0)  # side by side no one needs more processes
+        return self.cli(f"predict {run}", "predict", *models, *folders, *options, *alone)
 
     def score(self, run: str, *tables: Path) -> Step:
         """Score tables into the run's folder, by default its own."""

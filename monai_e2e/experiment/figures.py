@@ -21,8 +21,9 @@ def plot_values(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
             axes.errorbar(value, place, xerr=errors, fmt="o", color="C0", capsize=3, label="here")
         if row["paper"] is not None:
             axes.plot(row["paper"], place, "D", color="C1", markerfacecolor="none", label="paper")
+    metric = ", ".join(dict.fromkeys(row["metric"] for row in rows if row["metric"]))
     names = [row["label"] + ("" if row["patients"] is None else f", {row['patients']} patients") for row in rows]
-    axes.set(yticks=range(len(rows)), yticklabels=names, xlabel=rows[0]["metric"] or "", ylim=(len(rows) - 0.5, -0.5))
+    axes.set(yticks=range(len(rows)), yticklabels=names, xlabel=metric, ylim=(len(rows) - 0.5, -0.5))
     _legend(axes)
     figure.savefig(path, dpi=150)
     return path

@@ -261,6 +261,9 @@ def _describe_data(commands: Commands, datasets: Sequence[str]) -> list[str]:
     """What must stand beside every figure: the data, and how they were divided."""
     sentences = []
     for dataset in datasets:
+        if dataset not in commands.data and not commands.prepared(dataset).is_dir():
+            sentences.append(f"{dataset}: PHANTOMS, not drawn yet.")
+            continue
         listed = read_datalist(commands.prepared(dataset))
         drawn = "" if dataset in commands.data else ", PHANTOMS: drawn by a program, they say nothing of patients"
         counts = ", ".join(f"{len(listed[name])} images for {name}" for name in PARTITIONS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.describe import TABLE_2
+from monai_e2e.describe import TABLE_2, from_config
 from monai_e2e.errors import UserError
 from monai_e2e.experiment.plan import plan_names, read_plan
 from monai_e2e.experiment.runs import Expansion
@@ -57,9 +57,23 @@ def test_table_2_has_the_papers_ten_designs_and_what_it_says_beside_them():
     assert [published[name] for name in plan.select if plan.rows[name].predict] == [0.88, 0.86, 0.88, 0.91]
     assert published["hybrid-extended"] == 0.85
     (extended,) = [run for run in expand("table2").runs.values() if run.row.name == "hybrid-extended"]
-    assert (
-        extended.epochs == sum(stage["epochs"] for stage in recipe_of(BUNDLES / "ddsm_whole", "paper")["stages"]) + 200
-    )
+    usual = sum(stage["epochs"] for stage in recipe_of(BUNDLES / "ddsm_whole", "paper")["stages"])
+    assert extended.epochs == usual + 200
+
+
+def test_the_phantoms_networks_can_be_built(tmp_path):
+    plan = read_plan("table2", "phantom")
+    for name in plan.select:
+        row = plan.rows[name]
+        if row.bundle is None:
+            continue
+        configs = BUNDLES / row.bundle / "configs"
+        keys = {key: value for key, value in row.keys.items() if key not in ("stages", "weights")}
+        (tmp_path / "keys.json").write_text(json.dumps({"width": 0.125, **keys}))
+        found = from_config(
+            [configs / "train.json", configs / f"{row.overlay}.json", tmp_path / "keys.json"], (288, 224), name
+        )
+        assert found.parameters < 3_000_000
 
 
 def test_a_row_starts_from_the_run_that_it_needs_after_that_has_been_trained():
