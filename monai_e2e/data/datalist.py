@@ -111,7 +111,7 @@ def pixel_mean(
     mean = datalist["pixel_mean"]
     if fold is not None or training_patients is not None:
         training = _arranged(datalist, fold, prepared_dir)["training"]
-        means = [sample.get("mean") for sample in _drawn(training, training_patients, seed, prepared_dir)]
+        means: list[Any] = [sample.get("mean") for sample in _drawn(training, training_patients, seed, prepared_dir)]
         mean = None if None in means or not means else round(sum(means) / len(means), 4)
     if mean is None:
         raise UserError(f"{prepared_dir}: no training images and so no pixel mean; prepare a folder to train on")

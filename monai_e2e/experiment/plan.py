@@ -122,7 +122,7 @@ class Plan:
 
     def needs(self, row: Row) -> tuple[str, ...]:
         """Rows whose models a row takes; a start that is no row is a checkpoint or a shipped model."""
-        return (*row.predict, *(name for name in (row.start, row.forest) if name in self.rows))
+        return (*row.predict, *(name for name in (row.start, row.forest) if name is not None and name in self.rows))
 
     @property
     def datasets(self) -> list[str]:
@@ -184,7 +184,7 @@ def read_plan(plan: str | Path, recipe: str, changes: Mapping[str, Any] | None =
     return found
 
 
-def _load(plan: str | Path) -> dict[str, Any]:
+def _load(plan: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A plan's content, that of the plan which it extends included."""
     from jsonschema import Draft202012Validator
 
@@ -196,11 +196,17 @@ def _load(plan: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}); correct it") from error
-    error = next(Draft202012Validator(_SCHEMA).iter_errors(content), None)
-    if error is not None:
-        place = error.json_path.removeprefix("$").removeprefix(".") or "the plan"
-        raise UserError(f"{path}: {place}: {error.message[:200]}; docs/experiments.md has the keys")
-    base = _load(content.pop("extends")) if "extends" in content else {}
+    found = next(Draft202012Validator(_SCHEMA).iter_errors(content), None)
+    if found is not None:
+        place = found.json_path.removeprefix("$").removeprefix(".") or "the plan"
+        raise UserError(f"{path}: {place}: {found.message[:200]}; docs/experiments.md has the keys")
+    base: dict[str, Any] = {}
+    if "extends" in content:
+        if path.resolve() in extending:
+            raise UserError(f"{path}: it extends itself, through other plans or at once; name another one")
+        other = content.pop("extends")
+        beside = path.parent / other if other.endswith(".json") else other
+        base = _load(beside, (*extending, path.resolve()))
     rows = {**base.get("rows", {}), **content.pop("rows", {})}
     everywhere = {**base.get("set", {}), **content.pop("set", {})}
     return {**base, **content, "rows": rows, "set": everywhere}

@@ -133,6 +133,7 @@ ROW = {"bundle": "ddsm_patch"}
         ({"rows": {"a": {"bundle": "ddsm_whole", "from": "cbis-mas"}}}, "neither a file nor a shipped model; did you"),
         ({"rows": {"a": {"bundle": "ddsm_whole", "predict": ["a"]}}}, r"rows.a: .*valid under each of"),
         ({"rows": {"a/b": ROW}}, "'a/b' does not match"),
+        ({"extends": "own.json"}, "it extends itself"),
         ({"extends": "table9"}, "no such plan; did you mean 'table"),
         ({}, "it has no rows"),
     ],
