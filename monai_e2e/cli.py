@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_e2e import __version__
+from monai_e2e import __version__, cli_experiment
 from monai_e2e.cli_results import add_parsers
 from monai_e2e.errors import UserError, of_the_system
 from monai_e2e.interrupt import STATUS, end_on_interrupt
@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(run=_convert_keras)
 
     add_parsers(commands)
+    cli_experiment.add_parser(commands)
 
     demo = commands.add_parser("demo", help="the whole pipeline on phantoms, with a report")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
@@ -230,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the program's name; None: this process's own.
     """
     if argv is None:  # this is the program
-        end_on_interrupt("run the same command again; prepare and predict go on where they were")
+        end_on_interrupt("run the same command again; prepare, predict and experiment go on where they were")
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.

@@ -174,8 +174,10 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "predictions",
         type=Path,
+        nargs="+",
         metavar="PREDICTIONS",
-        help="predictions.csv, or the meta-repository's CSV with image_index,malignant_pred,malignant_label",
+        help="predictions.csv, or the meta-repository's CSV with image_index,malignant_pred,malignant_label; of "
+        "several, the folds of one seed are pooled, and seeds or models stand side by side",
     )
     parser.add_argument(
         "--labels",
@@ -192,7 +194,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         metavar="OTHER.csv",
         help="predictions of other models on the same images, for DeLong's paired test",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default: the predictions')")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the results (default: that of the one table)"
+    )
     parser.add_argument(
         "--aggregate", choices=["mean", "max"], default="mean", help="views of a breast to its score (default: mean)"
     )
@@ -216,21 +220,29 @@ def _add_threshold(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from monai_e2e.metrics import score_file
+    from monai_e2e.metrics import format_summary, score_file, score_files
 
-    scored = score_file(
-        arguments.predictions,
-        labels=arguments.labels,
-        compare=arguments.compare,
-        out=arguments.out,
-        how=arguments.aggregate,
-        threshold=arguments.threshold,
-        threshold_from=arguments.threshold_from,
-        drop_unlabelled=arguments.drop_unlabelled,
-        seed=arguments.seed,
-        resamples=arguments.resamples,
-    )
-    return _show(scored, arguments.out or arguments.predictions.parent)
+    tables, out = arguments.predictions, arguments.out
+    settings = {
+        "labels": arguments.labels,
+        "compare": arguments.compare,
+        "how": arguments.aggregate,
+        "threshold": arguments.threshold,
+        "threshold_from": arguments.threshold_from,
+        "drop_unlabelled": arguments.drop_unlabelled,
+        "seed": arguments.seed,
+        "resamples": arguments.resamples,
+    }
+    if len(tables) == 1:
+        return _show(score_file(tables[0], out=out, **settings), out or tables[0].parent)
+    if out is None:
+        raise UserError("several tables: name the folder of the results, --out DIR")
+    scored = score_files(tables, out, **settings)
+    if "groups" not in scored:
+        return _show(scored, out)
+    print(format_summary(scored))
+    print(f"Reports: {out}/*/report.html, summary: {out / 'score.json'}")
+    return 0
 
 
 def _show(scored: dict[str, Any], folder: Path) -> int:

@@ -9,131 +9,36 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
 from monai_e2e.demo_page import write_page
 from monai_e2e.errors import UserError
+from monai_e2e.steps import Commands, Step, recipe_of, run_steps
 
 logger = logging.getLogger(__name__)
 
-BUNDLES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")
 SEEDS = 2  # each seed trains one network from the patch classifier and one from scratch
 _MARKER = ".monai-e2e-demo"
 
 
-@dataclass
-class Step:
-    """One command of the demo; ``argv`` is what is run, its output goes to ``log``."""
+class Demo(Commands):
+    """The steps of the demo, and those that were run."""
 
-    name: str
-    argv: Sequence[str]
-    log: Path
-    seconds: float = 0.0
-
-    @property
-    def command(self) -> str:
-        words = ["monai-e2e" if word == "monai_e2e" else word for word in self.argv]
-        if words[:2] == ["-m", "monai-e2e"]:
-            words = words[1:]
-        elif words[:1] == ["-m"]:
-            words = ["python", *words]
-        return " ".join(f'"{word}"' if "'" in word else shlex.quote(word) for word in words)
-
-    def run(self) -> None:
-        """Run the command; raises ``UserError`` with the end of its log when it fails."""
-        start = time.monotonic()
-        logger.info("        …  %s", self.name)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        # Steps run side by side: PyTorch's threads wait for each other by spinning, and would slow each other down.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with self.log.open("w", encoding="utf-8") as log:
-            status = subprocess.run(
-                [sys.executable, *self.argv], stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
-            )
-        self.seconds = time.monotonic() - start
-        if status.returncode:
-            tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            raise UserError(f"step '{self.name}' failed: {' '.join(tail)} (whole log: {self.log})")
-        logger.info("%7.0f s  %s", self.seconds, self.name)
-
-
-@dataclass
-class Demo:
-    """Names and places of one run of the demo."""
-
-    out: Path
-    bundles: Path
-    seed: int
-    steps: list[Step] = field(default_factory=list)
-
-    def download(self, dataset: str) -> Path:
-        return self.out / "data" / dataset / "download"
-
-    def prepared(self, dataset: str) -> Path:
-        return self.out / "data" / dataset / "prepared"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.steps: list[Step] = []
 
     def run(self, *stages: Sequence[Step]) -> None:
         """Run stages one after the other, and the steps of a stage side by side."""
-        lanes = max(1, min(4, os.cpu_count() or 1))
         for stage in stages:
             self.steps += stage
-            with ThreadPoolExecutor(lanes) as pool:
-                for future in [pool.submit(step.run) for step in stage]:
-                    future.result()
-
-    def draw(self, dataset: str) -> Step:
-        bundle = "inbreast_transfer" if dataset == "inbreast" else "ddsm_whole"
-        patients = train_config(self.bundles / bundle)["phantom"]["patients"]
-        return self._cli(f"draw {dataset}", "phantom", dataset, self.download(dataset), "--patients", patients)
-
-    def prepare(self, dataset: str, *options: str) -> Step:
-        size = "x".join(str(length) for length in phantom_recipe(self.bundles / "ddsm_whole")["image_size"])
-        folders = (self.download(dataset), self.prepared(dataset))
-        return self._cli(f"prepare {dataset}", "prepare", dataset, *folders, "--image-size", size, *options)
-
-    def bundle(self, name: str, action: str, bundle: str, configs: Sequence[str], run: str, **keys: object) -> Step:
-        files = [str(self.bundles / bundle / "configs" / f"{config}.json") for config in configs]
-        dataset = "inbreast" if bundle == "inbreast_transfer" else "cbis-ddsm"
-        keys = {"dataset_dir": self.prepared(dataset), "recipe": "phantom", "output_dir": self.out / run, **keys}
-        arguments = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
-        config = files[0] if len(files) == 1 else str(files).replace(" ", "")
-        argv = ["-m", "monai.bundle", "run", action, "--config_file", config, *arguments]
-        return Step(name, argv, self._log(name))
-
-    def train(self, bundle: str, run: str, seed: int, **keys: object) -> Step:
-        return self.bundle(
-            f"train {run}", "training", bundle, ["train"], run, model_dir=self.out / run, seed=seed, **keys
-        )
-
-    def evaluate(self, bundle: str, run: str) -> Step:
-        return self.bundle(
-            f"evaluate {run}", "evaluating", bundle, ["train", "evaluate"], run, model_dir=self.out / run
-        )
-
-    def predict(self, run: str, *models: Path) -> Step:
-        folders = (self.prepared("cbis-ddsm"), self.out / run)
-        return self._cli(f"predict {run}", "predict", *models, *folders, "--tta", "flips", "--heatmap", "--workers", 0)
-
-    def score(self, run: str) -> Step:
-        return self._cli(f"score {run}", "score", self.out / run / "predictions.csv")
-
-    def forest(self, run: str, patch_model: Path) -> Step:
-        return self._cli(f"{run} on heatmaps", "forest", patch_model, self.prepared("cbis-ddsm"), self.out / run)
-
-    def _cli(self, name: str, *arguments: object) -> Step:
-        return Step(name, ["-m", "monai_e2e", *map(str, arguments)], self._log(name))
-
-    def _log(self, name: str) -> Path:
-        return self.out / "logs" / f"{name.replace(' ', '-').replace('/', '-')}.log"
+            failed = run_steps(stage, max(1, min(4, os.cpu_count() or 1)))
+            if failed:
+                raise next(iter(failed.values()))
 
 
 def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) -> dict:
@@ -150,12 +55,7 @@ def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) ->
     Raises:
         UserError: when ``bundles`` lacks one, ``out`` holds something else, or a step fails.
     """
-    demo = Demo(Path(out), Path(bundles), seed)
-    for bundle in BUNDLES:
-        if not (demo.bundles / bundle / "configs" / "train.json").is_file():
-            raise UserError(
-                f"no bundle at {demo.bundles / bundle}: run the demo in a checkout, or pass --bundles FOLDER"
-            )
+    demo = Demo(Path(out), Path(bundles))
     _empty(demo.out)
     start = time.monotonic()
     logger.info("Demo on phantoms, drawn and not real mammograms. Results: %s", demo.out)
@@ -163,7 +63,7 @@ def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) ->
     seeds = [seed + index for index in range(SEEDS)]
     patch = demo.out / "patch" / "model.pt"
     whole = {s: demo.out / f"whole/seed{s}" / "model.pt" for s in seeds}
-    scratch = _scratch_plan(phantom_recipe(demo.bundles / "ddsm_whole"))
+    scratch = _scratch_plan(recipe_of(demo.bundles / "ddsm_whole"))
     demo.run(
         [demo.draw("cbis-ddsm")],
         [demo.draw("inbreast")],
@@ -176,7 +76,10 @@ def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) ->
         [demo.evaluate("ddsm_patch", "patch")]
         + [demo.evaluate("ddsm_whole", f"{kind}/seed{s}") for kind in ("whole", "scratch") for s in seeds]
         + [demo.evaluate("inbreast_transfer", f"transfer/seed{s}") for s in seeds]
-        + [demo.predict("flips", whole[seed], patch), demo.forest("forest", patch)],
+        + [
+            demo.predict("flips", whole[seed], patch, options=("--tta", "flips", "--heatmap")),
+            demo.forest("forest", patch),
+        ],
         [demo.score("flips")],
     )
     summary = _summary(demo, seeds, time.monotonic() - start)
@@ -203,16 +106,6 @@ def format_summary(summary: dict) -> str:
     lines.append("")
     lines += [f"{name:<28} {path}" for name, path in summary["paths"].items()]
     return "\n".join(lines)
-
-
-def train_config(bundle: Path) -> dict:
-    """A bundle's ``train.json``."""
-    return json.loads((bundle / "configs" / "train.json").read_text(encoding="utf-8"))
-
-
-def phantom_recipe(bundle: Path) -> dict:
-    """The phantom recipe of a bundle's ``train.json``."""
-    return train_config(bundle)["recipes"]["phantom"]
 
 
 def _scratch_plan(recipe: dict) -> str:

@@ -260,10 +260,10 @@ def run_forest(
         training, validation, test = ([film for film in films if film["partition"] == name] for name in PARTITIONS)
         fitted = fit_forest(*_arrays(training, names), *_arrays(validation, names), trees, seed)
         _write_record(out / "forest.json", fitted, names, {"trees": trees, "seed": seed, "cutoffs": cutoffs})
-        threshold = float(expit(fitted.threshold))
+        threshold, facts = float(expit(fitted.threshold)), {"model": MODEL, "fold": fold, "seed": seed}
         scores = log_odds(fitted.forest, _arrays(test, names)[0])
         predictions = [
-            {**film, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, "model": MODEL}
+            {**film, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, **facts}
             for film, score in zip(test, scores, strict=True)
         ]
         write_predictions(out / "predictions.csv", predictions)

@@ -20,6 +20,11 @@ INSIDE = ".lock"
 #: A process that was killed may leave its loader's processes behind for some seconds, and these its lock.
 _SECONDS_OF_ORPHANS = 30
 
+
+class HeldError(UserError):
+    """Another process writes to the folder."""
+
+
 _held: list[BaseFileLock] = []  # a lock that nothing refers to is released
 
 
@@ -41,7 +46,8 @@ def locked(folder: str | Path) -> Iterator[None]:
     the process is killed; the next one then takes it over. A process may lock a folder that it has locked already.
 
     Raises:
-        UserError: when another process has it, or nothing can be written there.
+        HeldError: when another process has it.
+        UserError: when nothing can be written there.
     """
     lock = _acquire(folder)
     _held.append(lock)
@@ -50,6 +56,15 @@ def locked(folder: str | Path) -> Iterator[None]:
     finally:
         _held.remove(lock)
         _release(lock)
+
+
+def is_held(folder: str | Path) -> bool:
+    """Whether another process has a folder locked at this moment."""
+    try:
+        with locked(folder):
+            return False
+    except HeldError:
+        return True
 
 
 def hold(folder: str | Path) -> None:
@@ -83,7 +98,7 @@ def _acquire(folder: str | Path) -> BaseFileLock:
             lock.acquire(timeout=_SECONDS_OF_ORPHANS)
     except Timeout as error:
         who = "another process" if (owner := _owner(file)) is None else f"process {owner}"
-        raise UserError(f"{folder}: {who} is writing to it; wait until it has ended, or name another folder") from error
+        raise HeldError(f"{folder}: {who} is writing to it; wait until it has ended, or name another folder") from error
     except OSError as error:
         raise UserError(f"{file}: can't be written ({error.strerror}); choose another folder") from error
     with suppress(OSError):  # on Windows nobody may write to a file that is locked

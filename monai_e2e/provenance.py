@@ -6,12 +6,14 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 _GIT_SECONDS = 10
@@ -49,6 +51,18 @@ def device_name(device: torch.device | None) -> str:
         names = []
     name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores"
+
+
+def peak_memory(device: torch.device | None = None) -> int:
+    """MiB that this process has held at most until now: on a GPU what PyTorch allocated there, else in memory."""
+    if device is not None and device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    if sys.platform == "win32":
+        return round(psutil.Process().memory_info().peak_wset / 2**20)
+    import resource  # Windows has none
+
+    unit = 1 if sys.platform == "darwin" else 2**10  # macOS counts bytes, others KiB
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
 
 
 def git_state(folder: Path) -> dict[str, Any]:

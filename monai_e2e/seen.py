@@ -30,18 +30,33 @@ def hash_patient(patient_id: str) -> str:
     return hashlib.sha256(patient_id.strip().encode()).hexdigest()[:_HEX_DIGITS]
 
 
-def describe_patients(prepared_dir: str | Path, fold: int | None = None) -> dict[str, Any]:
-    """What a network that is trained on a prepared folder is to remember: ``fold``, ``training``, ``validation``.
+def describe_patients(
+    prepared_dir: str | Path, fold: int | None = None, training_patients: int | None = None, seed: int | None = None
+) -> dict[str, Any]:
+    """What a network that is trained on a prepared folder is to remember: ``fold``, ``seed`` and hashes.
+
+    Args:
+        prepared_dir: prepared folder.
+        fold: the fold that is tested, of one prepared for cross-validation.
+        training_patients: how many of the training patients are used, as in :func:`~monai_e2e.data.load_datalist`.
+        seed: of the training, and of the draw of these patients; None: not known.
 
     Raises:
         UserError: as :func:`~monai_e2e.data.load_datalist` does.
     """
     partitions = {
-        name: sorted({hash_patient(sample["patient_id"]) for sample in load_datalist(prepared_dir, name, fold=fold)})
+        name: sorted({hash_patient(sample["patient_id"]) for sample in samples})
         for name in ("training", "validation")
+        for samples in [load_datalist(prepared_dir, name, None, fold, training_patients, seed or 0)]
     }
     divided = read_datalist(prepared_dir).get("folds") is not None
-    return {"fold": (fold or 0) if divided else None, **partitions}
+    return {"fold": (fold or 0) if divided else None, "seed": seed, **partitions}
+
+
+def shared_fact(networks: Iterable[nn.Module], name: str) -> int | None:
+    """``"fold"`` or ``"seed"`` of the networks' trainings, None where one doesn't know it or they differ."""
+    values = {recorded_patients(network).get(name) for network in networks}
+    return values.pop() if len(values) == 1 else None
 
 
 def own_fold(checkpoint: str | Path | None, prepared_dir: str | Path) -> int | None:

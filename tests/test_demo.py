@@ -6,29 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.demo import Step, _scratch_plan, format_summary, phantom_recipe, run_demo
+from monai_e2e.demo import _scratch_plan, format_summary, run_demo
 from monai_e2e.demo_page import _examples
 from monai_e2e.errors import UserError
+from monai_e2e.steps import recipe_of
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-
-
-def test_the_commands_are_shown_as_a_user_would_type_them(tmp_path):
-    def command(*argv):
-        return Step("name", argv, tmp_path / "log").command
-
-    assert command("-m", "monai_e2e", "phantom", "inbreast", "a b") == "monai-e2e phantom inbreast 'a b'"
-    assert command("-m", "monai.bundle", "run", "training") == "python -m monai.bundle run training"
-
-
-def test_a_failing_step_ends_in_one_line_that_names_its_log(tmp_path):
-    step = Step("prepare", ["-m", "monai_e2e", "prepare", "inbreast", str(tmp_path / "no"), "out"], tmp_path / "a.log")
-    with pytest.raises(UserError) as caught:
-        step.run()
-    message = str(caught.value)
-    assert "\n" not in message
-    assert str(tmp_path / "a.log") in message
-    assert str(tmp_path / "no") in message
 
 
 def test_a_folder_that_is_no_earlier_demo_is_not_replaced(tmp_path):
@@ -44,7 +27,7 @@ def test_bundles_that_are_not_there_are_named(tmp_path):
 
 
 def test_the_rival_from_scratch_gets_the_same_number_of_epochs_and_all_layers():
-    recipe = phantom_recipe(BUNDLES / "ddsm_whole")
+    recipe = recipe_of(BUNDLES / "ddsm_whole")
     (stage,) = json.loads(_scratch_plan(recipe).replace("'", '"'))
     assert stage["epochs"] == sum(s["epochs"] for s in recipe["stages"])
     assert stage["trainable"] == ["*"]

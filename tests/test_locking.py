@@ -8,7 +8,7 @@ import time
 import pytest
 
 from monai_e2e.errors import UserError
-from monai_e2e.locking import locked
+from monai_e2e.locking import is_held, locked
 
 HOLD = (
     "import sys, time; from monai_e2e.locking import hold; hold(sys.argv[1]); print('held', flush=True); time.sleep(60)"
@@ -33,6 +33,11 @@ def test_a_second_process_gets_one_line_that_names_the_first(holder, tmp_path):
     assert "\n" not in str(caught.value)
     with locked(tmp_path / "another"):
         pass
+
+
+def test_whether_another_process_has_a_folder_can_be_asked(holder, tmp_path):
+    assert is_held(tmp_path / "out")
+    assert not is_held(tmp_path / "another")
 
 
 def test_the_lock_of_a_process_that_was_killed_is_taken_over(holder, tmp_path):

@@ -193,3 +193,17 @@ def test_a_training_of_an_earlier_version_is_resumed(models, prepared, tmp_path)
     checkpoint._restore(tmp_path / "epoch_0001.pt", content, engine)
     assert torch.equal(described.head.weight, earlier["head.weight"])
     assert recorded_patients(described)["fold"] == 1
+
+
+def test_predictions_carry_fold_and_seed_of_the_models_training(prepared, tmp_path):
+    for seed in (3, 4):
+        found = initialize(network(), "scratch", None, None, "", describe_patients(prepared, 1, seed=seed))
+        torch.save(found.state_dict(), tmp_path / f"seed{seed}.pt")
+
+    def facts(out, *seeds):
+        predict([tmp_path / f"seed{seed}.pt" for seed in seeds], prepared, out, Options(workers=0))
+        with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
+            return {(row["fold"], row.get("seed")) for row in csv.DictReader(file)}
+
+    assert facts(tmp_path / "one", 3) == {("1", "3")}
+    assert facts(tmp_path / "both", 3, 4) == {("1", None)}

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from monai_e2e.data.splits import check_patients, partition_of_fold
 from monai_e2e.errors import UserError
 
@@ -92,20 +94,24 @@ def _check(datalist: Any, path: Path) -> None:
         raise UserError(f"{path}: {place}: {message}; {_PREPARE} again")
 
 
-def pixel_mean(prepared_dir: str | Path, fold: int | None = None) -> float:
+def pixel_mean(
+    prepared_dir: str | Path, fold: int | None = None, training_patients: int | None = None, seed: int = 0
+) -> float:
     """Mean of the training partition's pixels, scaled to 0…255; subtracted from every network input.
 
     Args:
         prepared_dir: prepared folder.
         fold: the fold that is tested, in a folder prepared for cross-validation; None: as the data list says.
+        training_patients, seed: as of :func:`load_datalist`.
 
     Raises:
-        UserError: when the folder isn't a prepared one, has no such fold or no training images.
+        UserError: when the folder isn't a prepared one, has no such fold, no training images or too few patients.
     """
     datalist = read_datalist(prepared_dir)
     mean = datalist["pixel_mean"]
-    if fold is not None:
-        means = [sample.get("mean") for sample in _arranged(datalist, fold, prepared_dir)["training"]]
+    if fold is not None or training_patients is not None:
+        training = _arranged(datalist, fold, prepared_dir)["training"]
+        means: list[Any] = [sample.get("mean") for sample in _drawn(training, training_patients, seed, prepared_dir)]
         mean = None if None in means or not means else round(sum(means) / len(means), 4)
     if mean is None:
         raise UserError(f"{prepared_dir}: no training images and so no pixel mean; prepare a folder to train on")
@@ -123,7 +129,12 @@ def preparation(prepared_dir: str | Path) -> dict[str, Any]:
 
 
 def load_datalist(
-    prepared_dir: str | Path, partition: str, image_size: Sequence[int] | None = None, fold: int | None = None
+    prepared_dir: str | Path,
+    partition: str,
+    image_size: Sequence[int] | None = None,
+    fold: int | None = None,
+    training_patients: int | None = None,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Samples of one partition with absolute paths, checked.
 
@@ -140,11 +151,14 @@ def load_datalist(
         partition: ``"training"``, ``"validation"`` or ``"test"``.
         image_size: rows and columns that the caller expects; None: any.
         fold: the fold that is tested, in a folder prepared for cross-validation; the next one is for validation.
+        training_patients: how many of the training partition's patients are kept, drawn at random, those with a
+            positive image in their share; of one seed, a larger number has all patients of a smaller. None: all.
+        seed: of that draw.
 
     Raises:
         UserError: when the folder isn't a prepared one, its size is another, a patient is in two partitions, the
-            partition is empty or, unless it is the test partition, of one class, it has no such fold, or a file is
-            absent or outside the folder.
+            partition is empty or, unless it is the test partition, of one class, it has no such fold or not so many
+            patients, or a file is absent or outside the folder.
     """
     if partition not in PARTITIONS:
         raise UserError(f"partition {partition!r}: choose one of {', '.join(PARTITIONS)}")
@@ -155,11 +169,11 @@ def load_datalist(
             f"{prepared_dir}: prepared at {_times(prepared_size)}, this config wants {_times(image_size)}: prepare "
             f"again with --image-size or pass --image_size '{json.dumps(prepared_size, separators=(',', ':'))}'"
         )
-    if fold is not None:
-        datalist = _arranged(datalist, fold, prepared_dir)
+    datalist = _arranged(datalist, fold, prepared_dir)
     check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})
     root = Path(prepared_dir).resolve()
-    samples = [_absolute(sample, root) for sample in datalist[partition]]
+    wanted = training_patients if partition == "training" else None
+    samples = [_absolute(sample, root) for sample in _drawn(datalist[partition], wanted, seed, prepared_dir)]
     labels = {sample["label"] for sample in samples}
     if not samples:
         raise UserError(f"{prepared_dir}: partition {partition} has no images; prepare a folder that has some")
@@ -171,8 +185,33 @@ def load_datalist(
     return samples
 
 
-def _arranged(datalist: dict[str, Any], fold: int, prepared_dir: str | Path) -> dict[str, Any]:
+def _drawn(
+    samples: list[dict[str, Any]], patients: int | None, seed: int, prepared_dir: str | Path
+) -> list[dict[str, Any]]:
+    """The samples of so many patients, see :func:`load_datalist`."""
+    if patients is None:
+        return samples
+    positive: dict[str, bool] = {}
+    for sample in samples:
+        positive[sample["patient_id"]] = positive.get(sample["patient_id"], False) or sample["label"] == 1
+    if not 1 <= patients <= len(positive):
+        raise UserError(
+            f"training_patients {patients}: {prepared_dir} has {len(positive)} patients for training; give a number "
+            f"from 1 to {len(positive)}, or leave it out for all"
+        )
+    draw = np.random.default_rng(seed)
+    places: dict[str, float] = {}
+    for kind in (False, True):  # evenly spaced, so that any number of the first ones has both kinds in their share
+        own = draw.permutation(sorted(patient for patient, is_positive in positive.items() if is_positive == kind))
+        places |= {str(patient): (rank + 0.5) / len(own) for rank, patient in enumerate(own)}
+    chosen = set(sorted(places, key=lambda patient: (places[patient], patient))[:patients])
+    return [sample for sample in samples if sample["patient_id"] in chosen]
+
+
+def _arranged(datalist: dict[str, Any], fold: int | None, prepared_dir: str | Path) -> dict[str, Any]:
     """The data list with its partitions as they are when ``fold`` is tested."""
+    if fold is None:
+        return datalist
     folds = datalist.get("folds")
     if folds is None:
         raise UserError(

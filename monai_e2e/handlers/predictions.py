@@ -20,7 +20,7 @@ from monai_e2e.metrics import (
     write_table,
 )
 from monai_e2e.networks import operating_point
-from monai_e2e.seen import seen_flags
+from monai_e2e.seen import seen_flags, shared_fact
 
 logger = logging.getLogger(__name__)
 
@@ -110,11 +110,12 @@ class PredictionWriter:
     def _write_binary(self, path: Path, log_odds: torch.Tensor) -> None:
         threshold = operating_point(self.network)
         probability = None if threshold is None else torch.tensor(threshold).double().sigmoid().item()
-        flags = seen_flags([] if self.network is None else [self.network])
+        networks = [] if self.network is None else [self.network]
+        flags, facts = seen_flags(networks), {name: shared_fact(networks, name) for name in ("fold", "seed")}
         scores = {"logit": log_odds.tolist(), "p_malignant": log_odds.sigmoid().tolist()}
         for index, row in enumerate(self._rows):
             row |= {name: values[index] for name, values in scores.items()}
-            row |= {"threshold": probability, "model": self.model}
+            row |= {"threshold": probability, "model": self.model, **facts}
             row["flags"] = ";".join(flags(str(row.get("patient_id", ""))))
         write_predictions(path, self._rows)
         if "label" not in self._rows[0]:

@@ -22,7 +22,7 @@ from monai.bundle import ConfigParser
 from monai_e2e import bundle
 from monai_e2e.checkpoint_files import write_text_atomically
 from monai_e2e.errors import UserError
-from monai_e2e.provenance import device_name, git_state, now, versions
+from monai_e2e.provenance import device_name, git_state, now, peak_memory, versions
 
 #: Characters of a setting; what is longer, such as the patients, is data.
 _LONGEST = 4000
@@ -37,7 +37,8 @@ class RunRecord:
     came to, as far as that is plain values, under ``resolved``, the command, versions, device, git revision, seed and
     the data set's fingerprint. A resumed run's record has those of the starts
     before it under ``earlier``. A line of ``metrics.jsonl`` has ``epoch``, ``iteration``, the state attributes, the
-    metrics of trainer and validator, and ``seconds``; what JSON has no number for, such as NaN, is null. Epochs that
+    metrics of trainer and validator, ``seconds``, and ``peak_memory_mib`` of the process so far (on a GPU: what PyTorch
+    allocated there); what JSON has no number for, such as NaN, is null. Epochs that
     are done again lose their earlier lines.
 
     Name it after MONAI's ``ValidationHandler``, whose result it writes, and before what saves a checkpoint to resume
@@ -101,6 +102,7 @@ class RunRecord:
             for name, value in self.validator.state.metrics.items():
                 line[f"val_{name}" if name in line else name] = value
         line["seconds"] = round(time.monotonic() - self._start, 3)
+        line["peak_memory_mib"] = peak_memory(getattr(engine.state, "device", None))
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(line)) + "\n")
 

@@ -4,7 +4,7 @@ from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS, aggregate_
 from monai_e2e.metrics.auc import compare_aucs, delong_covariance, roc_auc
 from monai_e2e.metrics.bootstrap import patient_bootstrap, weighted_auc, weighted_average_precision
 from monai_e2e.metrics.calibration import brier_score, reliability
-from monai_e2e.metrics.files import MODEL_THRESHOLD, format_scores, score_file, write_results
+from monai_e2e.metrics.files import MODEL_THRESHOLD, format_scores, score_file, score_files, write_results
 from monai_e2e.metrics.labels import join_labels, lesion_types, read_labels, require_labels
 from monai_e2e.metrics.operating import (
     choose_threshold,
@@ -14,6 +14,7 @@ from monai_e2e.metrics.operating import (
     wilson_interval,
 )
 from monai_e2e.metrics.plots import plot_calibration, plot_pr, plot_roc
+from monai_e2e.metrics.pooled import format_summary
 from monai_e2e.metrics.report import compare_rows, score_classes, score_rows, write_score
 from monai_e2e.metrics.tables import PREDICTION_COLUMNS, read_predictions, write_predictions, write_table
 
@@ -30,6 +31,7 @@ __all__ = [
     "compare_rows",
     "delong_covariance",
     "format_scores",
+    "format_summary",
     "join_labels",
     "lesion_types",
     "patient_bootstrap",
@@ -44,6 +46,7 @@ __all__ = [
     "roc_auc",
     "score_classes",
     "score_file",
+    "score_files",
     "score_rows",
     "sensitivity_at_specificity",
     "specificity_at_sensitivity",

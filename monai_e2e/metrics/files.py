@@ -15,8 +15,17 @@ from monai_e2e.metrics.html_report import format_p, write_html
 from monai_e2e.metrics.labels import image_key, join_labels, read_labels, require_labels, some
 from monai_e2e.metrics.operating import choose_threshold
 from monai_e2e.metrics.plots import plot_calibration, plot_pr, plot_roc
+from monai_e2e.metrics.pooled import (
+    add_folds,
+    fold_thresholds,
+    format_spread,
+    group_tables,
+    pool_rows,
+    summarize,
+    write_summary,
+)
 from monai_e2e.metrics.report import LEVELS, columns, compare_rows, level_rows, ranks, score_rows, write_score
-from monai_e2e.metrics.tables import read_predictions, write_table
+from monai_e2e.metrics.tables import read_predictions, write_predictions, write_table
 
 #: Where a threshold comes from that the predictions carry.
 MODEL_THRESHOLD = "the model's, chosen on its validation data"
@@ -38,7 +47,8 @@ def score_file(
     """Score a table of predictions and write the results beside it, see :func:`write_results`.
 
     The threshold is ``threshold``, else chosen on ``threshold_from`` (for images, breasts and exams each), else the one
-    that the predictions carry, else there is none. It is never chosen on the predictions that are scored.
+    that the predictions carry, each fold its own, else there is none. It is never chosen on the predictions that are
+    scored. Rows of several folds are pooled, and each fold is scored too.
 
     Args:
         predictions: table, see :func:`~monai_e2e.metrics.read_predictions`.
@@ -62,8 +72,10 @@ def score_file(
     path = Path(predictions)
     everything, notes = _labelled(path, labels)
     rows, dropped = require_labels(everything, path, drop_unlabelled)
-    limit, source, more = find_threshold(rows, threshold, threshold_from, how)
+    by_fold = fold_thresholds(rows) if threshold is None and threshold_from is None else None
+    limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how)
     scored = score_rows(rows, limit, how, seed, resamples, source)
+    add_folds(scored, rows, by_fold, how)
     scored["notes"] = notes + dropped + more + scored["notes"]
     comparisons = []
     kept = {row["image"] for row in rows}
@@ -79,6 +91,55 @@ def score_file(
         scored["comparisons"] = comparisons
     write_results(path.parent if out is None else out, scored, rows, path.name)
     return scored
+
+
+def score_files(
+    predictions: Sequence[str | Path], out: str | Path, labels: str | Path | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Score several tables: those of one seed without a common image, as folds, are pooled; others stand side by side.
+
+    Pooled rows are written to ``pooled.csv``. Of several seeds or models each gets a folder in ``out``, with all that
+    :func:`score_file` writes, and ``score.json`` has their AUCs with mean and standard deviation.
+
+    Args:
+        predictions: tables.
+        out: folder of the results.
+        labels: as of :func:`score_file`.
+        settings: other arguments of :func:`score_file`.
+
+    Returns:
+        What ``score.json`` holds.
+
+    Raises:
+        UserError: as :func:`score_file`, and when a patient is in two folds.
+    """
+    paths, out = [Path(path) for path in predictions], Path(out)
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UserError("a table is named twice; name each once")
+    tables = {path: read_predictions(path) for path in paths}
+    groups = group_tables(tables)
+    folders = [out] if len(groups) == 1 else [out / str(number) for number in range(len(groups))]
+    scores: dict[str, dict[str, Any]] = {}
+    for members, folder in zip(groups, folders, strict=True):
+        pooled = members[0]
+        if len(members) > 1:
+            pooled = folder / "pooled.csv"
+            write_predictions(pooled, pool_rows([tables[path] for path in members]))
+        name = _group_name(members, tables)
+        scores[f"{name} ({folder.name})" if name in scores else name] = score_file(
+            pooled, labels, out=folder, **settings
+        )
+    if len(groups) == 1:
+        return next(iter(scores.values()))
+    summary = summarize(scores)
+    write_summary(out / "score.json", summary)
+    return summary
+
+
+def _group_name(members: Sequence[Path], tables: Mapping[Path, Sequence[Mapping[str, Any]]]) -> str:
+    seeds = {row["seed"] for row in tables[members[0]]}
+    known = f"seed {seeds.pop()}" if len(seeds) == 1 and None not in seeds else str(members[0].parent.name)
+    return known if len(members) == 1 else f"{known}, {len(members)} folds"
 
 
 def write_results(
@@ -160,6 +221,10 @@ def format_scores(scored: Mapping[str, Any]) -> str:
         bootstrap, delong = (_interval(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong"))
         counts = f"{level:<7} {score['n']:>6} {score['positive']:>9}"
         lines.append(f"{counts}  {score['auc']:.3f}  {bootstrap:<21}  {delong}")
+    for level, folds in scored.get("folds", {}).items():
+        if folds["mean"] is not None:
+            each = ", ".join("–" if one["auc"] is None else f"{one['auc']:.3f}" for one in folds["by_fold"].values())
+            lines.append(f"per {level}, folds: {each}; mean ± SD {format_spread(folds['mean'], folds['sd'])}")
     for comparison in scored.get("comparisons", []):
         for level in (level for level in LEVELS if level in comparison):
             test = comparison[level]

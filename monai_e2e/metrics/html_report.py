@@ -77,6 +77,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         _fixed_rates(scored, levels),
         _calibration(scored, levels),
         _subgroups(scored["subgroups"]),
+        _folds(scored.get("folds", {})),
         *(_comparison(comparison, scored["image"]["drawn"]) for comparison in scored.get("comparisons", [])),
         _list("Notes", scored["notes"]),
         _list("What these figures are not", _LIMITS),
@@ -133,7 +134,8 @@ def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         if point is not None:
             rates = [_rate(point[name], point[f"{name}_ci"]) for name in ("sensitivity", "specificity", "ppv", "npv")]
             counts = [str(point[f"{word}"]) for word in ("true_positive", "false_negative", "false_positive")]
-            rows.append([level, f"{point['threshold']:.4g}", *counts, str(point["true_negative"]), *rates])
+            threshold = "by fold" if point["threshold"] is None else f"{point['threshold']:.4g}"
+            rows.append([level, threshold, *counts, str(point["true_negative"]), *rates])
     if not rows:
         return (
             "<h2>At the threshold</h2><p>These predictions carry no threshold. Give one by <code>--threshold</code>, "
@@ -182,6 +184,19 @@ def _subgroups(subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
             lines.append(_row([*map(escape, cells), f"{score['auc']:.3f}", *intervals, _bar(score["auc"], *limits)]))
     header = _row(["", "images", "malignant", "AUC", "bootstrap", "DeLong", "0 – ½ – 1"], "th")
     return f'<h2>Subgroups of images</h2><div class="wide"><table>{header}{"".join(lines)}</table></div>'
+
+
+def _folds(folds: Mapping[str, Mapping[str, Any]]) -> str:
+    if not folds:
+        return ""
+    rows = []
+    for level, scores in folds.items():
+        for fold, one in scores["by_fold"].items():
+            auc = "–" if one["auc"] is None else f"{one['auc']:.3f} {_interval(one['auc_ci_delong'])}"
+            rows.append([level, fold, str(one["n"]), str(one["positive"]), auc])
+        if scores["mean"] is not None:
+            rows.append([level, "mean ± SD", "", "", f"{scores['mean']:.3f} ± {scores['sd'] or 0:.3f}"])
+    return f"<h2>Folds</h2>{_table(['per', 'fold', 'n', 'malignant', 'AUC (DeLong)'], rows)}"
 
 
 def _comparison(comparison: Mapping[str, Any], drawn: str) -> str:

@@ -31,10 +31,12 @@ PREDICTION_COLUMNS = (
     "logit",
     "threshold",
     "model",
+    "fold",
+    "seed",
     "flags",
 )
 #: Columns that are left out where they are empty throughout.
-OPTIONAL_COLUMNS = ("label", "density", "lesion_type")
+OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed")
 #: Log-odds that stand for a probability of exactly 0 or 1: beyond those of any other double, so ranks stay.
 EXTREME = 750.0
 SIDES = {"": "", "L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
@@ -89,8 +91,8 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
     unknown and is flagged, since such views exist; a side other than left and right is an error.
 
     Returns:
-        Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density`` and ``threshold`` None where unknown,
-        ``p_malignant`` and ``logit`` float, the others text.
+        Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density``, ``threshold``, ``fold`` and ``seed`` None
+        where unknown, ``p_malignant`` and ``logit`` float, the others text.
 
     Raises:
         UserError: when the file can't be read, is empty, lacks a column, names an image twice, or a value is none.
@@ -185,6 +187,7 @@ def _prediction(table: Table, line: int, values: dict[str, str]) -> dict[str, An
         "label": parse_label(where, values["label"]),
         "density": parse_density(where, values["density"]),
         "threshold": threshold,
+        **{name: _whole(where, name, values[name]) for name in ("fold", "seed")},
         "flags": ";".join(filter(None, [values["flags"], flag])),
         **_score(where, values, "logit" in table.columns),
     }
@@ -219,6 +222,12 @@ def _number(where: str, column: str, text: str) -> float | None:
     if not np.isfinite(value):
         raise UserError(f"{where}: {column} is {text}; predict the image again, or remove the row")
     return value
+
+
+def _whole(where: str, column: str, text: str) -> int | None:
+    if text and not whole_number(text).isdecimal():
+        raise UserError(f"{where}: {column} {text!r}; allowed are whole numbers from 0 on, or empty: correct the table")
+    return int(whole_number(text)) if text else None
 
 
 def _precise(value: Any) -> Any:

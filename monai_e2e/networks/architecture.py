@@ -151,4 +151,5 @@ def _fit_patients(network: nn.Module, state: dict[str, torch.Tensor], prefix: st
 def record_patients(network: nn.Module, patients: Mapping[str, Any], before: Mapping[str, Any]) -> None:
     """Let a network remember whom it is trained on, and whom the network before it was."""
     both = {name: sorted({*patients.get(name, ()), *before.get(name, ())}) for name in ("training", "validation")}
-    network.register_buffer("patients", encode_architecture({"fold": patients.get("fold"), **both}))
+    own = {name: patients.get(name) for name in ("fold", "seed")}
+    network.register_buffer("patients", encode_architecture({**own, **both}))

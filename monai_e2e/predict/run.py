@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -48,7 +48,7 @@ from monai_e2e.predict.reading import FilmReader, ReadFilm, reason_of
 from monai_e2e.predict.result_folder import ResultFolder, file_name
 from monai_e2e.predict.worklist import ListedFilm, list_films, list_prepared
 from monai_e2e.provenance import device_name
-from monai_e2e.seen import check_unseen, own_fold, seen_flags
+from monai_e2e.seen import check_unseen, own_fold, seen_flags, shared_fact
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
             films = list_films(src, options.table, [Path(out)], results.finished)
         films = _flag_seen(films, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None)
         facts = {"models_named": [shown(path) for path in models], "films": len(films), "device": device_name(device)}
-        results.start(_columns(films), facts)
+        results.start(_columns(films, _trainings(scorers)), facts)
         engine.images = len(films) * (4 if options.tta else 1)
         run = _Run(scorers, patch_model, results, options, engine)
         todo = [film for film in films if film.image not in results.finished]
@@ -191,6 +191,7 @@ class _Run:
         self.models, self.patch_model = models, patch_model
         self.results, self.options, self.engine = results, options, engine
         self.name = "+".join(model.name for model in models)
+        self.trainings = _trainings(models)
         self.seen: set[str] = set()
         # The operating point belongs to a model and what it says of a film, not to an average over flips or models.
         log_odds = models[0].threshold if len(models) == 1 and not options.tta else None
@@ -251,6 +252,7 @@ class _Run:
             "logit": f"{log_odds:.6f}",
             "threshold": self.threshold,
             "model": self.name,
+            **self.trainings,
             "flags": ";".join(dict.fromkeys([*film.flags, *read.flags, *self._flags(film, read)])),
         }
         heatmap = None
@@ -331,9 +333,15 @@ def _flag_seen(films: Sequence[ListedFilm], models: Sequence[Model], named: bool
     return flagged
 
 
-def _columns(films: Sequence[ListedFilm]) -> list[str]:
-    """Columns of the table, optional ones only where something is known of a film."""
-    known = {name for name in OPTIONAL_COLUMNS if any(getattr(film, name) not in (None, "") for film in films)}
+def _trainings(models: Sequence[Model]) -> dict[str, int | None]:
+    """Fold and seed of the models' trainings, None where they differ or aren't known."""
+    return {name: shared_fact([model.network for model in models], name) for name in ("fold", "seed")}
+
+
+def _columns(films: Sequence[ListedFilm], trainings: Mapping[str, int | None]) -> list[str]:
+    """Columns of the table, optional ones only where something is known of a film, or of the models."""
+    known = {name for name in OPTIONAL_COLUMNS if any(getattr(film, name, None) not in (None, "") for film in films)}
+    known |= {name for name, value in trainings.items() if value is not None}
     return [name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known]
 
 

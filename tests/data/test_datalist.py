@@ -206,3 +206,44 @@ class TestFolds:
 def test_preparation_is_what_later_films_need_too(write, datalist):
     assert preparation(write({**datalist, "voi_lut": True})) == {"image_size": [288, 224], "voi_lut": True}
     assert preparation(write(datalist))["voi_lut"] is False  # as in folders of the versions that did not record it
+
+
+class TestTrainingPatients:
+    """A training on so many patients, drawn by the seed."""
+
+    @pytest.fixture
+    def prepared(self, tmp_path):
+        names = [f"p{number:02}" for number in range(20)]
+        samples = [{**sample(name, int(number % 4 == 0)), "mean": number} for number, name in enumerate(names)]
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir()
+        for name in [*names, *"cdef"]:
+            for path in (f"images/{name}.png", f"masks/{name}_1.png"):
+                Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / path)
+        (tmp_path / "datalist.json").write_text(json.dumps(DATALIST | {"training": samples}))
+        return tmp_path
+
+    def draw(self, prepared, patients, seed=0):
+        return load_datalist(prepared, "training", training_patients=patients, seed=seed)
+
+    def test_are_as_many_as_asked_for_with_the_positive_ones_in_their_share(self, prepared):
+        for patients in (4, 8, 12, 20):
+            drawn = self.draw(prepared, patients)
+            assert (len(drawn), sum(item["label"] for item in drawn)) == (patients, patients // 4)
+
+    def test_of_a_smaller_number_are_among_those_of_a_larger_and_others_of_another_seed(self, prepared):
+        few, more, others = (
+            {item["patient_id"] for item in self.draw(prepared, *draw)} for draw in ((8, 3), (12, 3), (8, 4))
+        )
+        assert few < more
+        assert few != others
+
+    def test_leave_the_other_partitions_alone_and_give_the_mean(self, prepared):
+        assert len(load_datalist(prepared, "validation", training_patients=4)) == 2
+        means = [item["mean"] for item in self.draw(prepared, 8)]
+        assert pixel_mean(prepared, training_patients=8) == pytest.approx(np.mean(means), abs=1e-3)
+
+    @pytest.mark.parametrize("patients", [0, 21])
+    def test_that_are_not_there_are_refused_with_the_number_that_is(self, prepared, patients):
+        with pytest.raises(UserError, match=f"training_patients {patients}: .* has 20 patients .* from 1 to 20"):
+            self.draw(prepared, patients)

@@ -70,6 +70,7 @@ class TestMetrics:
         first, second = lines(tmp_path)
         seconds = first.pop("seconds")
         assert 0 <= seconds < 60
+        assert 10 < first.pop("peak_memory_mib") < 1_000_000
         assert first == {
             "epoch": 1,
             "iteration": 2,

@@ -7,6 +7,7 @@ import pytest
 
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import PREDICTION_COLUMNS, read_predictions, write_predictions, write_table
+from monai_e2e.metrics.tables import OPTIONAL_COLUMNS
 
 ROW = {
     "image": "P1_LEFT_CC",
@@ -21,6 +22,8 @@ ROW = {
     "logit": 1.0986122886681098,
     "threshold": 0.4,
     "model": "m",
+    "fold": 2,
+    "seed": 0,
     "flags": "",
 }
 
@@ -51,7 +54,7 @@ def test_columns_that_nothing_is_known_for_are_left_out(tmp_path):
     write_predictions(path, [{"image": "a", "p_malignant": 0.5, "logit": 0.0}])
     with path.open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    assert list(row) == [name for name in PREDICTION_COLUMNS if name not in ("label", "density", "lesion_type")]
+    assert list(row) == [name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS]
     assert row["logit"] == "0.000000"
     assert row["patient_id"] == ""
 

@@ -1,0 +1,6 @@
+"""Experiments: a plan's rows, run by the commands that users type, and the table that comes of them."""
+
+from monai_e2e.experiment.plan import Plan, plan_names, read_plan
+from monai_e2e.experiment.runner import Outcome, Settings, run_experiment
+
+__all__ = ["Outcome", "Plan", "Settings", "plan_names", "read_plan", "run_experiment"]

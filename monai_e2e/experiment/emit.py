@@ -1,0 +1,81 @@
+"""A plan's runs as jobs: one command line for each, in the order in which they need each other."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.experiment.runs import Expansion, Run
+
+_SHELL = """#!/bin/sh
+# The runs of plan {plan}, one line for each, and then the table. Run it again to go on where it was stopped.
+{lines}
+"""
+_SLURM = """#!/bin/sh
+# Submits the runs of plan {plan}, one task for each, and then the table; what needs other runs waits for them.
+# Submit it again to go on with what failed or was stopped. What each task gets is for you to set:
+OPTIONS=${{OPTIONS:-"--gres=gpu:1 --cpus-per-task=8 --mem=32G --time=24:00:00"}}
+submit() {{ sbatch --parsable --output={logs}/slurm-%A_%a.log $OPTIONS "$@"; }}
+{lines}
+echo "The last job, $job, writes {table}"
+"""
+_TASK = """#!/bin/sh
+eval "$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {tasks})"
+"""
+
+
+def write_jobs(kind: str, expansion: Expansion, words: Sequence[str]) -> Path:
+    """Write a script of all runs.
+
+    Args:
+        kind: ``"shell"`` for one that runs them one after the other, ``"slurm"`` for one that submits array jobs.
+        expansion: the runs.
+        words: command line of the experiment.
+
+    Returns:
+        The script.
+    """
+    out, plan = expansion.commands.out, expansion.plan.name
+    levels = _levels(list(expansion.runs.values()))
+    lines = [[shlex.join([*words, "--task", run.folder.name]) for run in runs] for runs in levels] + [
+        [shlex.join(words)]
+    ]
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    script = out / f"{plan}.{kind}.sh"
+    if kind == "shell":
+        text = _SHELL.format(plan=plan, lines="\n".join(line for level in lines for line in level))
+    else:
+        submits = []
+        for number, level in enumerate(lines):
+            tasks, job = (out / f"{plan}.slurm.{number}.{ending}" for ending in ("txt", "sh"))
+            write_text_atomically(tasks, "\n".join(level) + "\n")
+            write_text_atomically(job, _TASK.format(tasks=shlex.quote(str(tasks))))
+            after = "--dependency=afterany:$job " if number else ""
+            submits.append(f"job=$(submit {after}--array=1-{len(level)} {shlex.quote(str(job))})")
+        text = _SLURM.format(
+            plan=plan,
+            lines="\n".join(submits),
+            logs=shlex.quote(str(out / "logs")),
+            table=out / plan / "index.html",
+        )
+    write_text_atomically(script, text)
+    script.chmod(0o755)
+    return script
+
+
+def _levels(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that need no other, then those that need only these, and so on."""
+    owner = {step: run for run in runs for step in run.steps}
+    levels: list[list[Run]] = []
+    placed: set[Run] = set()
+    while len(placed) < len(runs):
+        ready = [run for run in runs if run not in placed and _before(run, owner) <= placed]
+        levels.append(ready)
+        placed |= set(ready)
+    return levels
+
+
+def _before(run: Run, owner: dict) -> set[Run]:
+    return {owner[step] for step in run.steps[0].after}

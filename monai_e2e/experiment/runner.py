@@ -1,0 +1,302 @@
+"""Running a plan: what isn't done yet, and what was stopped from where it was; or as jobs of a cluster.
+
+Each command leaves ``logs/<name>.json`` when it has succeeded, and isn't run again. The same experiment may run several
+times at once, also on machines that share the folder: a command that another process is at is waited for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.data.datalist import PARTITIONS, read_datalist
+from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.experiment.emit import write_jobs
+from monai_e2e.experiment.plan import Plan, read_plan
+from monai_e2e.experiment.runs import Expansion, Run
+from monai_e2e.experiment.table import read_epochs, write_results
+from monai_e2e.locking import HeldError, is_held, locked
+from monai_e2e.provenance import now
+from monai_e2e.steps import BUNDLES, Commands, Step, run_steps
+
+logger = logging.getLogger(__name__)
+
+DATASETS = ("cbis-ddsm", "inbreast")
+_EVERY = 60.0  # seconds between two lines on the progress
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a plan is run.
+
+    Args:
+        out: folder of all runs and of the table; plans that have rows in common may share it.
+        data: prepared folders, ``NAME=FOLDER`` or a folder alone whose data list has the name; none: phantoms.
+        bundles: folder of the bundles.
+        recipe: of the bundles; None: ``paper`` with data and ``phantom`` without.
+        jobs: commands at a time; None: one, of the recipe ``phantom`` one for each core, at most 4.
+        dry_run: run nothing; write the table of what is there.
+        task: name of the only run that is made, with what it needs; no table is written.
+        emit: ``"slurm"`` or ``"shell"``: write a script of all runs, and run nothing.
+    """
+
+    out: Path
+    data: tuple[str, ...] = ()
+    bundles: Path = Path("bundles")
+    recipe: str | None = None
+    jobs: int | None = None
+    dry_run: bool = False
+    task: str | None = None
+    emit: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended.
+
+    Args:
+        commands: what is to be run, and whether it has been.
+        failed: error by command.
+        written: the table's page or the script; None of a single task.
+    """
+
+    commands: Sequence[tuple[str, bool]]
+    failed: Mapping[str, UserError]
+    written: Path | None
+
+
+def run_experiment(name: str, settings: Settings, changes: Mapping[str, Any] | None = None) -> Outcome:
+    """Run a plan.
+
+    Args:
+        name: a shipped plan's name or a file.
+        settings: see there.
+        changes: keys of the plan that are to be others.
+
+    Raises:
+        UserError: when plan, data or bundles aren't there or don't go together, or the folder has other runs of the
+            same names. A command that fails is in the outcome.
+    """
+    out = settings.out.resolve()
+    data = _find_data(settings.data)
+    recipe = settings.recipe or ("paper" if data else "phantom")
+    plan = read_plan(name, recipe, changes)
+    jobs = settings.jobs or (max(1, min(4, os.cpu_count() or 1)) if recipe == "phantom" else 1)
+    commands = Commands(out, settings.bundles.resolve(), recipe, data, threads=1 if jobs > 1 else None)
+    missing = [dataset for dataset in plan.datasets if dataset not in data]
+    if missing and (data or recipe != "phantom"):
+        raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")
+    record = _Records(commands, plan.datasets)
+    failed = {}
+    if missing and not settings.dry_run:
+        failed = run_steps(_phantoms(plan, commands, missing), jobs, record.run)
+        if failed:
+            raise next(iter(failed.values()))
+    expansion = Expansion(plan, commands, {dataset: _folds(plan, commands, dataset) for dataset in plan.datasets})
+    steps = _of_task(expansion, settings.task) if settings.task else expansion.steps
+    for step in steps:
+        record.check(step)
+    if settings.emit is not None:
+        written: Path | None = write_jobs(settings.emit, expansion, _words(name, settings, changes or {}))
+    else:
+        if not settings.dry_run:
+            watch = _Progress(steps, list(expansion.runs.values()), record, jobs)
+            failed = run_steps(steps, jobs, record.run, watch)
+        listed = [(step.name, step.command, record.seconds(step)) for step in expansion.steps]
+        data_facts = _describe_data(commands, plan.datasets)
+        written = None if settings.task else write_results(out / plan.name, plan, expansion.lines, listed, data_facts)
+    return Outcome([(step.command, record.seconds(step) is not None) for step in steps], failed, written)
+
+
+class _Records:
+    """What is known of the commands of a folder: ``logs/<name>.json`` for each that was begun."""
+
+    def __init__(self, commands: Commands, datasets: Sequence[str]) -> None:
+        self.commands, self.datasets = commands, datasets
+
+    def run(self, step: Step) -> None:
+        """Run a step unless it has been; raises a ``HeldError`` while another process is at it."""
+        folder = None if step.makes is None else step.makes.parent
+        with locked(step.log):
+            if self.seconds(step) is not None:
+                return
+            if folder is not None and is_held(folder):  # by a training whose experiment was killed
+                raise HeldError(f"{folder}: another process is writing to it")
+            self._write(step, None)
+            try:
+                step.run()
+            except UserError:
+                if folder is not None and is_held(folder):
+                    raise HeldError(f"{folder}: another process is writing to it") from None
+                raise
+            if step.makes is not None and not step.makes.is_file():
+                raise UserError(f"step '{step.name}' left no {step.makes.name} (whole log: {step.log})")
+            self._write(step, step.seconds)
+
+    def seconds(self, step: Step) -> float | None:
+        """What a finished step took, None of one that isn't finished or whose file has gone."""
+        there = step.makes is None or step.makes.is_file()
+        return self._read(step).get("seconds") if there else None
+
+    def check(self, step: Step) -> None:
+        """Refuse a folder in which the step was run with other settings."""
+        earlier = self._read(step).get("command")
+        if earlier is not None and earlier != self._portable(step):
+            raise UserError(
+                f"{self._file(step)}: '{step.name}' was run here with other settings or data ({earlier}); name another "
+                f"--out, or remove this file and the folder {step.makes.parent if step.makes else ''}"
+            )
+
+    def _portable(self, step: Step) -> str:
+        """The command without this machine's folders, and with the data's fingerprint."""
+        words = " ".join(step.argv)
+        for dataset in self.datasets:
+            folder = self.commands.prepared(dataset)
+            listed = folder / "datalist.json"
+            if str(folder) in words and listed.is_file() and step.argv[2] != "prepare":
+                digest = hashlib.sha256(listed.read_bytes()).hexdigest()[:12]
+                words = words.replace(str(folder), f"{dataset}:{digest}")
+        return words.replace(str(self.commands.bundles), "BUNDLES").replace(str(self.commands.out), "OUT")
+
+    def _read(self, step: Step) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._file(step).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
+    def _write(self, step: Step, seconds: float | None) -> None:
+        record = {"command": self._portable(step), "seconds": seconds, "written": now()}
+        self._file(step).parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(self._file(step), json.dumps(record, indent=4, ensure_ascii=False) + "\n")
+
+    def _file(self, step: Step) -> Path:
+        return step.log.with_suffix(".json")
+
+
+class _Progress:
+    """A line now and then: how many commands are done, and the time that the others will take, by what was measured."""
+
+    def __init__(self, steps: Sequence[Step], runs: Sequence[Run], record: _Records, jobs: int) -> None:
+        self.steps, self.record, self.jobs = steps, record, jobs
+        self.runs = {run.steps[0]: run for run in runs if run.epochs}
+        self._last, self._done = time.monotonic(), -1
+
+    def __call__(self) -> None:
+        done = sum(self.record.seconds(step) is not None for step in self.steps)
+        if done == self._done or (done < len(self.steps) and time.monotonic() - self._last < _EVERY):
+            return
+        self._last, self._done = time.monotonic(), done
+        left = self._seconds_left()
+        text = "" if done == len(self.steps) else f", {'time left not known yet' if left is None else _about(left)}"
+        logger.info("%d of %d commands done%s", done, len(self.steps), text)
+
+    def _seconds_left(self) -> float | None:
+        measured, waiting = defaultdict[str, list[float]](list), list[tuple[str, int]]()
+        for step in self.steps:
+            took, run = self.record.seconds(step), self.runs.get(step)
+            lines = [] if run is None else read_epochs(run.folder)
+            kind = step.name.split()[0] if run is None else str(run.row.bundle)
+            measured[kind] += [line["seconds"] for line in lines] if run else [] if took is None else [took]
+            if took is None:
+                waiting.append((kind, 1 if run is None else max(0, run.epochs - len(lines))))
+        known = {kind: mean(values) for kind, values in measured.items() if values}
+        if any(kind in BUNDLES and kind not in known for kind, _ in waiting):
+            return None
+        return sum(known.get(kind, 0.0) * count for kind, count in waiting) / self.jobs
+
+
+def _find_data(named: Sequence[str]) -> dict[str, Path]:
+    """Prepared folders by data set."""
+    found: dict[str, Path] = {}
+    for text in named:
+        name, equals, folder = text.partition("=")
+        if not equals:
+            name, folder = str(read_datalist(text).get("name")), text
+        if name not in DATASETS:
+            raise UserError(
+                f"--data {text}: say which data set of the plan it stands for, {' or '.join(DATASETS)}, such as "
+                f"--data {DATASETS[0]}={folder}"
+            )
+        read_datalist(folder)
+        found[name] = Path(folder).resolve()
+    return found
+
+
+def _phantoms(plan: Plan, commands: Commands, datasets: Sequence[str]) -> list[Step]:
+    """The commands that draw and prepare the phantoms."""
+    steps = []
+    for dataset in datasets:
+        draw = commands.draw(dataset, plan.phantom_patients.get(dataset))
+        protocol = "kfold" if plan.folds is not None else "official" if dataset == "cbis-ddsm" else "paper"
+        prepare = commands.prepare(dataset, "--protocol", protocol)
+        prepare.after, prepare.makes = [draw], commands.prepared(dataset) / "datalist.json"
+        steps += [draw, prepare]
+    return steps
+
+
+def _folds(plan: Plan, commands: Commands, dataset: str) -> Sequence[int | None]:
+    """The folds of a data set that are tested."""
+    if plan.folds is None:
+        return [None]
+    count = read_datalist(commands.prepared(dataset)).get("folds")
+    if count is None:
+        raise UserError(
+            f"{commands.prepared(dataset)}: not divided into folds, which plan {plan.name} wants: prepare it with "
+            "--protocol kfold"
+        )
+    return range(count) if plan.folds == "all" else [int(fold) for fold in plan.folds]
+
+
+def _describe_data(commands: Commands, datasets: Sequence[str]) -> list[str]:
+    """What must stand beside every figure: the data, and how they were divided."""
+    sentences = []
+    for dataset in datasets:
+        if dataset not in commands.data and not commands.prepared(dataset).is_dir():
+            sentences.append(f"{dataset}: PHANTOMS, not drawn yet.")
+            continue
+        listed = read_datalist(commands.prepared(dataset))
+        drawn = "" if dataset in commands.data else ", PHANTOMS: drawn by a program, they say nothing of patients"
+        counts = ", ".join(f"{len(listed[name])} images for {name}" for name in PARTITIONS)
+        sentences.append(f"{dataset}: {listed.get('name')}, protocol {listed.get('protocol')}, {counts}{drawn}.")
+    return sentences
+
+
+def _of_task(expansion: Expansion, task: str) -> list[Step]:
+    """The steps of one run, and all that must be done before them."""
+    named = {run.folder.name: run.steps for run in expansion.runs.values()}
+    if task not in named:
+        raise UserError(f"--task {task}: {did_you_mean(task, named)}")
+    steps = list(named[task])
+    for step in steps:
+        steps += [before for before in step.after if before not in steps]
+    return steps
+
+
+def _words(name: str, settings: Settings, changes: Mapping[str, Any]) -> list[str]:
+    """The command line of this experiment, to be run from any folder."""
+    words = ["monai-e2e", "experiment", str(Path(name).resolve()) if name.endswith(".json") else name]
+    data = [f"{dataset}={folder}" for dataset, folder in _find_data(settings.data).items()]
+    words += ["--data", *data] if data else []
+    words += ["--out", str(settings.out.resolve()), "--bundles", str(settings.bundles.resolve())]
+    words += ["--recipe", settings.recipe] if settings.recipe else []
+    for key, value in changes.items():
+        option = "--rows" if key == "select" else f"--{key}"
+        values = [f"{k}={v}" for k, v in value.items()] if isinstance(value, Mapping) else value
+        words += [option, *map(str, values if isinstance(values, (list, tuple)) else [values])]
+    return words
+
+
+def _about(seconds: float) -> str:
+    """``"about 2 h 10 min left"``."""
+    minutes = max(1, round(seconds / 60))
+    return f"about {f'{minutes // 60} h ' if minutes >= 60 else ''}{minutes % 60} min left"

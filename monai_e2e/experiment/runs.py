@@ -1,0 +1,136 @@
+"""From a plan to runs: a folder for each row, seed, fold and number of patients, and the commands that fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.experiment.plan import START, Plan, Row
+from monai_e2e.steps import Commands, Step, recipe_of
+
+
+@dataclass(eq=False)
+class Run:
+    """One run of a row: a folder, and the commands that fill it, the last of which leaves ``score.json``."""
+
+    row: Row
+    seed: int
+    fold: int | None
+    patients: int | None
+    folder: Path
+    steps: list[Step] = field(default_factory=list)
+    epochs: int = 0  # that a training has at most
+
+    @property
+    def score(self) -> Path:
+        return self.folder / "score.json"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: a row, with one number of training patients.
+
+    Args:
+        row: the row.
+        patients: number of training patients, None for all.
+        runs: by seed, those of the folds.
+        pooled: by seed, the command that scores the folds' predictions together, None where there are no folds.
+    """
+
+    row: Row
+    patients: int | None
+    runs: Mapping[int, Sequence[Run]]
+    pooled: Mapping[int, Step | None]
+
+
+class Expansion:
+    """The runs of a plan: ``lines`` for the table, ``runs`` all of them, what others need before these.
+
+    Args:
+        plan: the plan.
+        commands: makes the commands.
+        folds: data set → the folds that are tested, ``[None]`` without cross-validation.
+    """
+
+    def __init__(self, plan: Plan, commands: Commands, folds: Mapping[str, Sequence[int | None]]) -> None:
+        self.plan, self.commands, self.folds = plan, commands, folds
+        self.runs: dict[str, Run] = {}
+        #: Rows that have a run for each seed: the selected ones and what is averaged for them.
+        self._varied = {*plan.select, *(member for name in plan.select for member in plan.rows[name].predict)}
+        self.lines = [self._line(plan.rows[name], patients) for name in plan.select for patients in plan.patients]
+
+    @property
+    def steps(self) -> list[Step]:
+        """All commands."""
+        pooled = [step for line in self.lines for step in line.pooled.values() if step is not None]
+        return [step for run in self.runs.values() for step in run.steps] + pooled
+
+    def _line(self, row: Row, patients: int | None) -> Line:
+        folds = self.folds[self.plan.dataset(row)]
+        runs = {seed: [self._run(row, seed, fold, patients) for fold in folds] for seed in self.plan.seeds}
+        pooled = {seed: self._pool(row, seed, patients, runs[seed]) for seed in self.plan.seeds}
+        return Line(row, patients, runs, pooled)
+
+    def _pool(self, row: Row, seed: int, patients: int | None, runs: Sequence[Run]) -> Step | None:
+        if len(runs) < 2 or row.bundle == "ddsm_patch":  # accuracies of patches aren't pooled
+            return None
+        name = _name(row, seed, None, patients)
+        step = self.commands.score(name, *(run.folder / "predictions.csv" for run in runs))
+        step.after = [run.steps[-1] for run in runs]
+        step.makes = self.commands.out / name / "score.json"
+        return step
+
+    def _run(self, row: Row, seed: int, fold: int | None, patients: int | None) -> Run:
+        name = _name(row, seed, fold, patients)
+        if name in self.runs:
+            return self.runs[name]
+        if row.predict:
+            before = [self._run(self.plan.rows[member], seed, fold, patients) for member in row.predict]
+        else:
+            before = [self._upstream(self.plan.rows[needed], seed, fold) for needed in self.plan.needs(row)]
+        run = Run(row, seed, fold, patients, self.commands.out / name)
+        run.steps = self._steps(run, name, [one.folder / "model.pt" for one in before])
+        run.steps[0].after = [one.steps[0] for one in before]
+        for earlier, later in zip(run.steps, run.steps[1:], strict=False):
+            later.after = [earlier]
+        run.steps[-1].makes = run.score
+        if row.bundle is not None:
+            stages = (
+                row.keys.get("stages") or recipe_of(self.commands.bundles / row.bundle, self.commands.recipe)["stages"]
+            )
+            run.epochs = sum(stage["epochs"] for stage in stages)
+        self.runs[name] = run
+        return run
+
+    def _upstream(self, row: Row, seed: int, fold: int | None) -> Run:
+        """The run that another one starts from: of the same fold, so that it has not seen that one's patients."""
+        folds = self.folds[self.plan.dataset(row)]
+        return self._run(
+            row, seed if row.name in self._varied else self.plan.seeds[0], fold if fold in folds else folds[0], None
+        )
+
+    def _steps(self, run: Run, name: str, models: Sequence[Path]) -> list[Step]:
+        row, make = run.row, self.commands
+        if row.forest is not None:
+            return [make.forest(name, models[0], "--seed", run.seed)]
+        if row.predict:
+            options = ("--tta", "flips") if row.flips else ()
+            dataset = self.plan.dataset(row)
+            return [make.predict(name, *models, dataset=dataset, options=options), make.score(name)]
+        bundle = str(row.bundle)
+        configs = [row.overlay] if row.overlay else []
+        keys = {**row.keys, **({} if run.fold is None else {"fold": run.fold})}
+        more: dict[str, Any] = {} if run.patients is None else {"training_patients": run.patients}
+        if row.start is not None:
+            more[START[bundle]] = models[0] if models else row.start
+        train = make.train(bundle, name, run.seed, configs, **keys, **more, resume=True)
+        train.makes = run.folder / "model.pt"
+        return [train, make.evaluate(bundle, name, configs, **keys)]
+
+
+def _name(row: Row, seed: int, fold: int | None, patients: int | None) -> str:
+    """Folder of a run; models are called by it in tables."""
+    parts = (("seed", seed), ("fold", fold), ("patients", patients))
+    return "-".join([row.name, *(f"{part}{number}" for part, number in parts if number is not None)])

@@ -1,0 +1,285 @@
+"""The table of an experiment: ``table.csv``, ``.md`` and ``.tex``, figures, and a page with the commands."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from monai_e2e.describe import from_checkpoint
+from monai_e2e.experiment.figures import plot_losses, plot_patients, plot_values
+from monai_e2e.experiment.plan import Plan
+from monai_e2e.experiment.runs import Line, Run
+from monai_e2e.metrics import plot_roc, read_predictions, wilson_interval, write_table
+from monai_e2e.metrics.html_report import page
+
+#: Columns of ``table.csv``.
+COLUMNS = (
+    "row",
+    "label",
+    "patients",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "mean",
+    "sd",
+    "runs",
+    "over",
+    "paper",
+    "images",
+    "epoch",
+    "paper_epoch",
+    "minutes",
+    "parameters",
+    "peak_memory_mib",
+)
+_LEGEND = (
+    "95 % intervals of AUC: bootstrap of patients; of accuracy: Wilson's, which takes patches as independent. The "
+    "value is the first seed's, of folds that of their pooled predictions; mean and standard deviation are over the "
+    "seeds, or over the folds of the only one. Epoch: that of the best validation, whose model was kept. Minutes: of "
+    "the training, or of the prediction. Memory: of the training's process at its peak; on a GPU PyTorch's there."
+)
+
+
+def read_epochs(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``, less one that is being written."""
+    path, lines = folder / "metrics.jsonl", []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            lines.append(dict(json.loads(text)))
+        except ValueError:
+            continue
+    return lines
+
+
+def table_rows(lines: Sequence[Line], seconds: Mapping[str, float | None]) -> list[dict[str, Any]]:
+    """One dict with :data:`COLUMNS` for each line; what isn't known, or not yet, is None.
+
+    Args:
+        lines: of the plan.
+        seconds: of the finished commands, by the name of their step.
+    """
+    return [_row(line, seconds) for line in lines]
+
+
+def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
+    every = [run for runs in line.runs.values() for run in runs]
+    of_folds = {seed: [_result(run.score) for run in runs] for seed, runs in line.runs.items()}
+    whole = {
+        seed: _result(step.makes) if (step := line.pooled[seed]) is not None and step.makes is not None
+        else results[0] if len(results) == 1 else {}
+        for seed, results in of_folds.items()
+    }  # fmt: skip
+    first = next(iter(whole.values()))
+    repeated, over = (list(whole.values()), "seeds") if len(whole) > 1 else (next(iter(of_folds.values())), "folds")
+    values = [result["value"] for result in repeated if result]
+    metric = next((result["metric"] for result in [first, *repeated] if result), None)
+    return {
+        **dict.fromkeys(COLUMNS),
+        "row": line.row.name,
+        "label": line.row.label,
+        "patients": line.patients,
+        "metric": metric,
+        **{key: first.get(key) for key in ("value", "low", "high", "images")},
+        "mean": mean(values) if len(repeated) > 1 and values else None,
+        "sd": stdev(values) if len(values) > 1 else None,
+        "runs": len(values),
+        "over": over if len(repeated) > 1 else None,
+        "paper": None if metric is None else line.row.published(metric, line.patients),
+        "epoch": _mean([_best_epoch(run) for run in every]),
+        "paper_epoch": line.row.paper.get("epoch"),
+        "minutes": _mean([_minutes(run, seconds) for run in every]),
+        "parameters": _parameters(every[0]),
+        "peak_memory_mib": max(
+            (line["peak_memory_mib"] for run in every for line in read_epochs(run.folder)), default=None
+        ),
+    }
+
+
+def _result(path: Path) -> dict[str, Any]:
+    """Value, interval and number of images of a ``score.json``; empty where it isn't there."""
+    if not path.is_file():
+        return {}
+    score = json.loads(path.read_text(encoding="utf-8"))
+    if "patch" in score:
+        patch = score["patch"]
+        limits: Sequence[float | None] | None = wilson_interval(round(patch["accuracy"] * patch["n"]), patch["n"])
+        metric, value, images = "accuracy", patch["accuracy"], patch["n"]
+    else:
+        image = score["image"]
+        limits, metric, value, images = image["auc_ci_bootstrap"], "auc", image["auc"], image["n"]
+    low, high = limits or (None, None)
+    return {"metric": metric, "value": value, "low": low, "high": high, "images": images}
+
+
+def _best_epoch(run: Run) -> int | None:
+    try:
+        return json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["best"]["best_metric_epoch"]
+    except (OSError, ValueError, LookupError):
+        return None
+
+
+def _minutes(run: Run, seconds: Mapping[str, float | None]) -> float | None:
+    epochs = [line["seconds"] for line in read_epochs(run.folder)]
+    took = sum(epochs) if epochs else seconds.get(run.steps[0].name)
+    return None if took is None else took / 60
+
+
+def _parameters(run: Run) -> int | None:
+    """Of the run's network, or of all networks that it averages; None of a forest."""
+    if run.row.forest is not None:
+        return None
+    steps = run.steps[0].after if run.row.predict else run.steps[:1]
+    models = [step.makes for step in steps if step.makes is not None and step.makes.is_file()]
+    return sum(from_checkpoint(model).parameters for model in models) or None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return mean(known) if known else None
+
+
+def write_results(
+    out: Path, plan: Plan, lines: Sequence[Line], commands: Sequence[tuple[str, str, float | None]], data: Sequence[str]
+) -> Path:
+    """Write the table, its figures and the page.
+
+    Args:
+        out: folder.
+        plan: the plan.
+        lines: of the plan.
+        commands: name, command and seconds of each step, None of one that hasn't been run.
+        data: what is said of the data, a sentence each.
+
+    Returns:
+        The page.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rows = table_rows(lines, {name: seconds for name, _, seconds in commands})
+    write_table(out / "table.csv", rows, COLUMNS)
+    header, cells = text_table(rows)
+    (out / "table.md").write_text(_markdown(header, cells), encoding="utf-8")
+    (out / "table.tex").write_text(_latex(header, cells), encoding="utf-8")
+    pictures = _figures(out, plan, lines, rows)
+    path = out / "index.html"
+    path.write_text(_page(plan, header, cells, pictures, commands, data), encoding="utf-8")
+    return path
+
+
+def text_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells as they are read; columns that are empty throughout are left out."""
+    metric = " / ".join(
+        dict.fromkeys({"auc": "AUC"}.get(row["metric"], row["metric"]) for row in rows if row["metric"])
+    )
+    columns = {
+        "": [row["label"] for row in rows],
+        "patients": [_number(row["patients"], "d") for row in rows],
+        f"{metric or 'value'} (95 % interval)": [_with_interval(row) for row in rows],
+        "mean ± SD": [_with_sd(row) for row in rows],
+        "paper": [_number(row["paper"], ".2f") for row in rows],
+        "epoch": [_number(row["epoch"], ".0f") for row in rows],
+        "paper's epoch": [_number(row["paper_epoch"], "d") for row in rows],
+        "minutes": [_number(row["minutes"], ".1f") for row in rows],
+        "parameters": [_number(row["parameters"], ",d") for row in rows],
+        "memory, MiB": [_number(row["peak_memory_mib"], ",d") for row in rows],
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    return list(kept), [list(cells) for cells in zip(*kept.values(), strict=True)]
+
+
+def _number(value: Any, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
+def _with_interval(row: Mapping[str, Any]) -> str:
+    limits = "" if row["low"] is None else f" ({row['low']:.3f}–{row['high']:.3f})"
+    return "" if row["value"] is None else f"{row['value']:.3f}{limits}"
+
+
+def _with_sd(row: Mapping[str, Any]) -> str:
+    sd = "" if row["sd"] is None else f" ± {row['sd']:.3f}"
+    return "" if row["mean"] is None else f"{row['mean']:.3f}{sd} ({row['runs']} {row['over']})"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+
+
+def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for the package booktabs."""
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(_latex_text(cell) for cell in cells) + r" \\"
+
+    head = [r"\begin{tabular}{l" + "r" * (len(header) - 1) + "}", r"\toprule", line(header), r"\midrule"]
+    return "\n".join([*head, *map(line, rows), r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_text(text: str) -> str:
+    for sign, written in (("\\", r"\textbackslash{}"), *((sign, f"\\{sign}") for sign in "&%$#_")):
+        text = text.replace(sign, written)
+    text = text.replace("±", r"$\pm$").replace("–", "--").replace("×", r"$\times$")
+    return f"{{}}{text}" if text.startswith("[") else text  # after \\ a bracket would be its option
+
+
+def _figures(out: Path, plan: Plan, lines: Sequence[Line], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """PNG files beside the table."""
+    made = []
+    if any(row["value"] is not None or row["mean"] is not None for row in rows):
+        made.append(plot_values(rows, out / "values.png"))
+    if len(plan.patients) > 1:
+        made.append(plot_patients(rows, out / "patients.png"))
+    if plan.loss_curves:
+        made.append(
+            plot_losses({line.row.label: read_epochs(_first(line)[0].folder) for line in lines}, out / "loss.png")
+        )
+    curves = {}
+    for line, row in zip(lines, rows, strict=True):
+        if row["metric"] == "auc" and row["value"] is not None:
+            tables = [read_predictions(run.folder / "predictions.csv") for run in _first(line)]
+            name = line.row.label if line.patients is None else f"{line.row.label}, {line.patients} patients"
+            curves[name] = ([r["label"] for t in tables for r in t], [r["logit"] for t in tables for r in t])
+    if curves:
+        plot_roc(curves, out / "roc.png")
+        made.append(out / "roc.png")
+    return made
+
+
+def _first(line: Line) -> Sequence[Run]:
+    """The first seed's runs."""
+    return next(iter(line.runs.values()))
+
+
+def _page(
+    plan: Plan,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    pictures: Sequence[Path],
+    commands: Sequence[tuple[str, str, float | None]],
+    data: Sequence[str],
+) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    table = row(header, "th") + "".join(row(cells, "td") for cells in rows)
+    images = "".join(
+        f'<figure><img alt="{escape(path.stem)}" src="data:image/png;base64,'
+        f'{base64.b64encode(path.read_bytes()).decode("ascii")}"></figure>'
+        for path in pictures
+    )
+    listed = "\n".join(
+        f"# {escape(name)}: {'not run yet' if seconds is None else f'{seconds:.0f} s'}\n{escape(command)}"
+        for name, command, seconds in commands
+    )
+    facts = "".join(f"<p>{escape(sentence)}</p>" for sentence in [plan.about, *data] if sentence)
+    return page(
+        plan.title,
+        f'{facts}<div class="wide"><table>{table}</table></div><p class="soft">{escape(_LEGEND)}</p>'
+        f'<div class="curves">{images}</div><h2>The commands</h2><pre class="wide soft">{listed}</pre>',
+    )

@@ -1,0 +1,179 @@
+"""Several tables of predictions: folds are pooled, each with its own threshold; seeds and models stand side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+
+from monai_e2e.errors import UserError
+from monai_e2e.metrics.auc import roc_auc
+from monai_e2e.metrics.labels import some
+from monai_e2e.metrics.operating import performance_at
+from monai_e2e.metrics.report import LEVELS, columns, level_rows, ranks
+
+Row = Mapping[str, Any]
+
+
+def group_tables(tables: Mapping[Path, Sequence[Row]]) -> list[list[Path]]:
+    """Which tables are pooled: those of one seed that have no image in common, as the folds of a cross-validation do.
+
+    Args:
+        tables: rows by file, as :func:`~monai_e2e.metrics.read_predictions` gives them.
+    """
+    groups: list[tuple[set[Any], set[str], list[Path]]] = []
+    for path, rows in tables.items():
+        seeds, images = {row["seed"] for row in rows}, {row["image"] for row in rows}
+        for known_seeds, known, members in groups:
+            if seeds == known_seeds and not images & known:
+                known |= images
+                members.append(path)
+                break
+        else:
+            groups.append((seeds, images, [path]))
+    return [members for _, _, members in groups]
+
+
+def pool_rows(tables: Sequence[Sequence[Row]]) -> list[dict[str, Any]]:
+    """The rows of tables without a common image as those of one; tables that name no fold are numbered.
+
+    Raises:
+        UserError: when a patient is in two folds, so that a model was judged by patients that it was trained on.
+    """
+    pooled = [
+        {**row, "fold": number if row["fold"] is None else row["fold"]}
+        for number, rows in enumerate(tables)
+        for row in rows
+    ]
+    _refuse_leaks(pooled)
+    return pooled
+
+
+def fold_thresholds(rows: Sequence[Row]) -> dict[int, float] | None:
+    """The threshold of each fold as log-odds; None where there are fewer than two folds or one hasn't exactly one."""
+    found: dict[Any, set[Any]] = {}
+    for row in rows:
+        found.setdefault(row.get("fold"), set()).add(row.get("threshold"))
+    if None in found or len(found) < 2 or any(len(values) > 1 or None in values for values in found.values()):
+        return None
+    single = {fold: values.pop() for fold, values in found.items()}
+    if not all(0 < value < 1 for value in single.values()):
+        return None
+    return {fold: float(logit(value)) for fold, value in sorted(single.items())}
+
+
+def add_folds(scored: dict[str, Any], rows: Sequence[Row], thresholds: Mapping[int, float] | None, how: str) -> None:
+    """Add what is known of each fold to the score of the pooled rows.
+
+    ``folds`` has, by level, ``auc`` by fold (None where a fold has one class) with ``auc_ci_delong``, ``n`` and
+    ``positive``, and their ``mean`` and ``sd``. With thresholds ``at_threshold`` of each level counts every sample at
+    its own fold's.
+
+    Args:
+        scored: of :func:`~monai_e2e.metrics.score_rows`, changed in place.
+        rows: what was scored.
+        thresholds: of :func:`fold_thresholds`.
+        how: how the views of a breast become one score.
+
+    Raises:
+        UserError: when a patient is in two folds.
+    """
+    folds = sorted({row["fold"] for row in rows if row.get("fold") is not None})
+    if len(folds) < 2:
+        return
+    _refuse_leaks(rows)
+    scored["folds"] = {}
+    fold_of = {(row.get("patient_id") or "", row.get("exam_id") or ""): row.get("fold") for row in rows}
+    for level, table in level_rows(rows, how)[0].items():
+        whose = [row["fold"] if level == "image" else fold_of[row["patient_id"], row["exam_id"]] for row in table]
+        by_fold = {
+            str(fold): _auc([row for row, own in zip(table, whose, strict=True) if own == fold]) for fold in folds
+        }
+        aucs = [one["auc"] for one in by_fold.values() if one["auc"] is not None]
+        spread = {"mean": mean(aucs) if aucs else None, "sd": stdev(aucs) if len(aucs) > 1 else None}
+        scored["folds"][level] = {"by_fold": by_fold, **spread}
+        if thresholds is not None:
+            labels, logits, _ = columns(table)
+            point = performance_at(labels, logits - np.array([thresholds[fold] for fold in whose]), 0.0)
+            scored[level]["at_threshold"] = point | {"threshold": None, "threshold_logit": None}
+    scored["notes"].append(
+        f"Pooled over {len(folds)} folds: scores of different models are compared with each other here, so look at the "
+        "AUC of each fold too."
+    )
+    if thresholds is not None:
+        scored["settings"]["threshold_by_fold"] = {str(fold): float(expit(t)) for fold, t in thresholds.items()}
+        scored["settings"]["threshold_source"] = "each fold's model's own, chosen on its validation data"
+
+
+def summarize(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores of several seeds or models side by side: ``groups`` with each AUC, and by level their mean and SD.
+
+    Args:
+        groups: what ``score.json`` holds, by name.
+    """
+    result: dict[str, Any] = {"groups": {}, "mean": {}}
+    for name, scored in groups.items():
+        keys = ("n", "positive", "auc", "auc_ci_bootstrap", "auc_ci_delong")
+        result["groups"][name] = {
+            level: {key: scored[level][key] for key in keys} for level in LEVELS if level in scored
+        }
+    for level in LEVELS:
+        aucs = [levels[level]["auc"] for levels in result["groups"].values() if level in levels]
+        if len(aucs) == len(groups):
+            result["mean"][level] = {
+                "auc": mean(aucs),
+                "sd": stdev(aucs) if len(aucs) > 1 else None,
+                "groups": len(aucs),
+            }
+    return result
+
+
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """The summary for the terminal."""
+    lines = [f"{'per':<7} {'tables':<28} AUC    bootstrap"]
+    for level in (level for level in LEVELS if level in summary["mean"]):
+        for name, levels in summary["groups"].items():
+            limits = levels[level]["auc_ci_bootstrap"]
+            interval = "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
+            lines.append(f"{level:<7} {name:<28} {levels[level]['auc']:.3f}  {interval}")
+        lines.append(
+            f"{level:<7} {'mean ± SD':<28} {format_spread(summary['mean'][level]['auc'], summary['mean'][level]['sd'])}"
+        )
+    return "\n".join(lines)
+
+
+def format_spread(average: float, sd: float | None) -> str:
+    """``"0.850 ± 0.012"``."""
+    return f"{average:.3f}" + ("" if sd is None else f" ± {sd:.3f}")
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write the summary as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary, indent=4, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _auc(rows: Sequence[Row]) -> dict[str, Any]:
+    labels, _, _ = columns(rows)
+    counts = {"n": len(rows), "positive": int(labels.sum())}
+    if len(set(labels.tolist())) < 2:
+        return {**counts, "auc": None, "auc_ci_delong": None}
+    auc, low, high = roc_auc(labels, ranks(rows))
+    return {**counts, "auc": auc, "auc_ci_delong": [low, high]}
+
+
+def _refuse_leaks(rows: Sequence[Row]) -> None:
+    folds: dict[str, set[Any]] = {}
+    for row in rows:
+        if row.get("patient_id"):
+            folds.setdefault(row["patient_id"], set()).add(row.get("fold"))
+    if twice := sorted(patient for patient, own in folds.items() if len(own) > 1):
+        raise UserError(
+            f"{len(twice)} patients are in more than one fold ({some(twice)}), so a model was judged by patients that "
+            "it was trained on: divide by patient, as `monai-e2e prepare --protocol kfold` does"
+        )

@@ -1,0 +1,104 @@
+"""Folds pooled with their own thresholds, and seeds side by side."""
+
+import json
+
+import numpy as np
+import pytest
+from made_rows import RESAMPLES, make_rows
+from sklearn.metrics import roc_auc_score
+
+from monai_e2e.cli import main
+from monai_e2e.errors import UserError
+from monai_e2e.metrics import read_predictions, score_file, score_files, write_predictions
+
+FOLDS = 3
+THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+def fold_rows(fold, seed=0, **more):
+    """The made-up patients of one fold, as its model's table has them; every fold has both classes."""
+    rows = [row for row in make_rows(noise=0.5 + seed) if (int(row["patient_id"][1:]) // 3) % FOLDS == fold]
+    return [{**row, "fold": fold, "seed": seed, "threshold": THRESHOLDS[fold], **more} for row in rows]
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """The tables of two seeds, three folds each."""
+    paths = {}
+    for seed in (0, 1):
+        for fold in range(FOLDS):
+            paths[seed, fold] = tmp_path / f"seed{seed}-fold{fold}" / "predictions.csv"
+            write_predictions(paths[seed, fold], fold_rows(fold, seed))
+    return paths
+
+
+def score(tables, out, **more):
+    return score_files(list(tables), out, resamples=RESAMPLES, **more)
+
+
+def test_folds_are_pooled_and_each_is_scored_too(tables, tmp_path):
+    own = [tables[0, fold] for fold in range(FOLDS)]
+    scored = score(own, tmp_path / "out")
+    rows = [row for path in own for row in read_predictions(path)]
+    auc = roc_auc_score([row["label"] for row in rows], [row["logit"] for row in rows])
+    assert scored["image"]["auc"] == pytest.approx(auc)
+    for fold, path in enumerate(own):
+        alone = score_file(path, out=tmp_path / "alone", resamples=RESAMPLES)
+        for level in ("image", "breast", "exam"):
+            assert scored["folds"][level]["by_fold"][str(fold)]["auc"] == pytest.approx(alone[level]["auc"])
+    aucs = [one["auc"] for one in scored["folds"]["exam"]["by_fold"].values()]
+    assert scored["folds"]["exam"]["mean"] == pytest.approx(np.mean(aucs))
+    assert scored["folds"]["exam"]["sd"] == pytest.approx(np.std(aucs, ddof=1))
+    assert json.loads((tmp_path / "out" / "score.json").read_text()) == scored
+    assert "Folds" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("level", ["image", "breast", "exam"])
+def test_every_sample_is_judged_by_its_folds_own_threshold(tables, tmp_path, level):
+    own = [tables[0, fold] for fold in range(FOLDS)]
+    scored = score(own, tmp_path / "out")
+    alone = [score_file(path, out=tmp_path / "alone", resamples=RESAMPLES)[level]["at_threshold"] for path in own]
+    for count in ("true_positive", "false_positive", "true_negative", "false_negative"):
+        assert scored[level]["at_threshold"][count] == sum(point[count] for point in alone)
+    assert scored["settings"]["threshold_by_fold"] == pytest.approx(dict(zip("012", THRESHOLDS, strict=True)))
+
+
+def test_the_pooled_table_gives_the_same_score_again(tables, tmp_path):
+    first = score([tables[0, fold] for fold in range(FOLDS)], tmp_path / "out")
+    again = score_file(tmp_path / "out" / "pooled.csv", out=tmp_path / "again", resamples=RESAMPLES)
+    assert again == first
+
+
+def test_seeds_stand_side_by_side_with_mean_and_deviation(tables, tmp_path):
+    scored = score(tables.values(), tmp_path / "out")
+    singles = [score([tables[seed, f] for f in range(FOLDS)], tmp_path / f"s{seed}") for seed in (0, 1)]
+    aucs = [single["image"]["auc"] for single in singles]
+    assert [group["image"]["auc"] for group in scored["groups"].values()] == aucs
+    assert list(scored["groups"]) == ["seed 0, 3 folds", "seed 1, 3 folds"]
+    assert scored["mean"]["image"] == {"auc": np.mean(aucs), "sd": pytest.approx(np.std(aucs, ddof=1)), "groups": 2}
+    assert (tmp_path / "out" / "1" / "report.html").is_file()
+
+
+def test_models_on_the_same_images_stand_side_by_side(tmp_path):
+    paths = [tmp_path / name / "predictions.csv" for name in ("ours", "theirs")]
+    for path, noise in zip(paths, (0.5, 1.0), strict=True):
+        write_predictions(path, make_rows(noise=noise))
+    assert list(score(paths, tmp_path / "out")["groups"]) == ["ours", "theirs"]
+
+
+def test_a_patient_in_two_folds_is_refused(tmp_path):
+    first, second = fold_rows(0), fold_rows(1)
+    second[0]["patient_id"] = first[0]["patient_id"]
+    paths = [tmp_path / name / "predictions.csv" for name in "ab"]
+    for path, rows in zip(paths, (first, second), strict=True):
+        write_predictions(path, rows)
+    with pytest.raises(UserError, match="1 patients are in more than one fold"):
+        score(paths, tmp_path / "out")
+
+
+def test_the_command_takes_several_tables_and_wants_a_place_for_the_results(tables, tmp_path, capsys):
+    own = [str(tables[0, fold]) for fold in range(FOLDS)]
+    assert main(["score", *own]) == 2
+    assert "--out DIR" in capsys.readouterr().err
+    assert main(["score", *own, "--out", str(tmp_path / "out"), "--resamples", "200"]) == 0
+    assert "per image, folds: 0." in capsys.readouterr().out
