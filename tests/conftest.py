@@ -10,7 +10,6 @@ def _one_thread_and_private_data(tmp_path_factory):
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONAI_DATA_DIRECTORY", str(tmp_path_factory.mktemp("monai-data")))
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("OMP_NUM_THREADS", "1")  # for the commands that tests start
         yield
     torch.set_num_threads(threads)

@@ -112,8 +112,9 @@ class _Pack(Transform):
         packed, names = dict(sample), []
         for name, value in sample.items():
             if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
-                numbers = (value * (_MAXIMUM / 255)).round().clamp(0, _MAXIMUM).to(torch.uint16)
-                if torch.equal(_unpacked(numbers), value):
+                plain = value.as_subclass(torch.Tensor)  # a MetaTensor's copies take longer than its pixels'
+                numbers = (plain * (_MAXIMUM / 255)).round().clamp(0, _MAXIMUM).to(torch.uint16)
+                if torch.equal(_unpacked(numbers), plain):
                     packed[name] = numbers
                     names.append(name)
         return {**packed, _PACKED: names}

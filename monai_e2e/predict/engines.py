@@ -115,6 +115,8 @@ class Engine:
                 raise UserError(f'--engine {name} needs a further package: run `pip install "monai-e2e[fast]"`')
             if precision not in _COMPILERS[name][1]:
                 raise UserError(f"--engine {name} has no {precision} on a processor: choose openvino or torch")
+        if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise UserError("--precision bf16: this GPU doesn't compute in bfloat16; leave it out, or take --amp")
         self.device, self.name, self.precision, self.images = device, name, precision, images
         self.used: dict[str, str] = {}
         self.flips_together = device.type != "cpu"

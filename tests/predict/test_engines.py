@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,8 +31,10 @@ def installed():
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def cache(tmp_path, monkeypatch):
+    """The user's cache folder. (By its variable matplotlib would write its fonts there, each time.)"""
+    monkeypatch.setattr(engines, "cache_directory", lambda: tmp_path / "cache" / "networks")
+    return tmp_path / "cache" / "networks"
 
 
 def save(path, backbone="vgg16", patch=False, **options):
@@ -120,14 +124,14 @@ class TestConversion:
     def _needs_onnxruntime(self):
         pytest.importorskip("onnxruntime")
 
-    def test_a_network_is_converted_once_for_each_size_of_image(self, model, conversions):
+    def test_a_network_is_converted_once_for_each_size_of_image(self, model, cache, conversions):
         wider = [np.pad(image, ((0, 0), (0, 0), (0, 32))) for image in images_of(1)]
         for _ in range(2):  # two runs
             engine = Engine(CPU, "onnxruntime")
             for images in (images_of(1), images_of(2), wider):
                 model.infer(images, engine)
         assert conversions == [(2, 3, 96, 64), (2, 3, 96, 96)]
-        assert cache_directory().stat().st_mode & 0o077 == 0
+        assert cache.stat().st_mode & 0o077 == 0
 
     def test_another_checkpoint_of_the_same_name_is_another_network(self, model, tmp_path, conversions):
         model.infer(images_of(1), Engine(CPU, "onnxruntime"))
@@ -139,9 +143,9 @@ class TestConversion:
         torch.testing.assert_close(found, other.infer(images_of(1), Engine(CPU)), rtol=0, atol=1e-3)
         assert len(conversions) == 2
 
-    def test_a_damaged_file_is_made_anew(self, model, conversions, caplog):
+    def test_a_damaged_file_is_made_anew(self, model, cache, conversions, caplog):
         model.infer(images_of(1), Engine(CPU, "onnxruntime"))
-        (file,) = cache_directory().iterdir()
+        (file,) = cache.iterdir()
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
         file.write_bytes(data)
@@ -153,20 +157,26 @@ class TestConversion:
 
     def test_where_nothing_can_be_written_it_is_converted_in_each_run(self, model, tmp_path, monkeypatch, caplog):
         (tmp_path / "file").write_text("")
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        monkeypatch.setattr(engines, "cache_directory", lambda: tmp_path / "file" / "networks")
         engine = Engine(CPU, "onnxruntime")
         model.infer(images_of(1), engine)
         assert engine.used["whole"].startswith("onnxruntime")
         assert "not kept" in caplog.text
 
-    def test_those_unused_for_longest_make_room(self, model, tmp_path, monkeypatch):
+    def test_those_unused_for_longest_make_room(self, model, cache, tmp_path, monkeypatch):
         model.infer(images_of(1), Engine(CPU, "onnxruntime"))
-        (first,) = cache_directory().iterdir()
+        (first,) = cache.iterdir()
         monkeypatch.setattr(engines, "_CACHE_BYTES", 1.5 * first.stat().st_size)
         save(tmp_path / "other.pt", shortcut=False, num_classes=3)
         load_model(tmp_path / "other.pt", CPU, "SRC").infer(images_of(1), Engine(CPU, "onnxruntime"))
-        assert first not in cache_directory().iterdir()
-        assert len(list(cache_directory().iterdir())) == 1
+        (other,) = cache.iterdir()
+        assert other != first
+
+    def test_the_folder_is_the_users_own(self, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+        assert cache_directory() == Path("/somewhere/monai-e2e/networks")
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        assert cache_directory() == Path.home() / ".cache/monai-e2e/networks"
 
 
 class TestChoice:
@@ -220,7 +230,7 @@ class TestChoice:
         with pytest.raises(UserError, match=r"monai-e2e\[fast\]"):
             Engine(CPU, "openvino")
 
-    def test_nothing_is_told_to_others_about_its_use(self, model):
+    def test_nothing_is_told_to_others_about_its_use(self, model, tmp_path):
         pytest.importorskip("openvino")
         code = (
             "import sys, socket, torch, numpy as np\n"
@@ -234,7 +244,8 @@ class TestChoice:
             "print(engine.used, [name for name in sys.modules if name.startswith('openvino_telemetry.')])"
         )
         command = [sys.executable, "-c", code, str(model.checkpoint)]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        own = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, env=own).stdout
         assert printed.startswith("{'whole': 'openvino ")
         assert printed.endswith("[]\n")
 
