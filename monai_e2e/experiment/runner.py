@@ -32,7 +32,8 @@ from monai_e2e.steps import BUNDLES, Commands, Step, run_steps
 logger = logging.getLogger(__name__)
 
 DATASETS = ("cbis-ddsm", "inbreast")
-_EVERY = 60.0  # seconds between two lines on the progress
+#: Seconds between two lines on the progress, where there is some and where there is none.
+_EVERY, _SELDOM = 60.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,8 @@ class _Progress:
 
     def __call__(self) -> None:
         done = sum(self.record.seconds(step) is not None for step in self.steps)
-        if done == self._done or (done < len(self.steps) and time.monotonic() - self._last < _EVERY):
+        pause = 0.0 if done == len(self.steps) != self._done else _EVERY if done != self._done else _SELDOM
+        if time.monotonic() - self._last < pause:
             return
         self._last, self._done = time.monotonic(), done
         left = self._seconds_left()
@@ -206,7 +208,11 @@ class _Progress:
             took, run = self.record.seconds(step), self.runs.get(step)
             lines = [] if run is None else read_epochs(run.folder)
             kind = step.name.split()[0] if run is None else str(run.row.bundle)
-            measured[kind] += [line["seconds"] for line in lines] if run else [] if took is None else [took]
+            epochs = [line["seconds"] for line in lines]
+            if took is None:
+                measured[kind] += epochs
+            else:  # with the start of the process; a resumed training's last one took only the rest
+                measured[kind].append(max(took, sum(epochs)) / max(1, len(epochs)))
             if took is None:
                 waiting.append((kind, 1 if run is None else max(0, run.epochs - len(lines))))
         known = {kind: mean(values) for kind, values in measured.items() if values}

@@ -195,3 +195,24 @@ def test_data_and_folds_that_are_not_there_are_named(place, capsys):
     assert "needs cbis-ddsm: name its prepared folder" in capsys.readouterr().err
     assert main(["experiment", "table2", *arguments, "--set", "amp"]) == 2
     assert "write KEY=VALUE" in capsys.readouterr().err
+
+
+def test_the_time_left_is_by_what_was_measured(place, caplog, monkeypatch):
+    root, _ = place
+    experiment(root)  # each training: 60 s for the one epoch that its record has
+    for name in ("eight-seed0", "eight-seed1", "both-seed0", "both-seed1"):
+        for path in (root / "runs" / "logs").glob(f"*-{name}.json"):
+            path.unlink()
+        (root / "runs" / name / "metrics.jsonl").unlink(missing_ok=True)
+    good = Step.run
+    monkeypatch.setattr(Step, "run", lambda step: good(step) if step.name != "train eight-seed0" else fail())
+    monkeypatch.setattr("monai_e2e.experiment.runner._EVERY", 0.0)
+    caplog.set_level("INFO", "monai_e2e")
+
+    def fail():
+        raise UserError("out of memory")
+
+    experiment(root, jobs=1)
+    # Left are this training's 50 epochs, its evaluation, and what needs it; commands without epochs take 60 s each.
+    assert "10 of 12" not in caplog.text
+    assert caplog.messages[-1] == "8 of 12 commands done, about 53 min left"
