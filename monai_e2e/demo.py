@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
+from monai_e2e.bundle_folders import BUNDLES, bundles_folder
 from monai_e2e.demo_page import write_page
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-BUNDLES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")
 SEEDS = 2  # each seed trains one network from the patch classifier and one from scratch
 _MARKER = ".monai-e2e-demo"
 
@@ -136,12 +136,12 @@ class Demo:
         return self.out / "logs" / f"{name.replace(' ', '-').replace('/', '-')}.log"
 
 
-def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) -> dict:
+def run_demo(out: str | Path, bundles: str | Path | None = None, seed: int = 0) -> dict:
     """Run the demo and write ``summary.json`` and ``index.html`` into ``out``, replacing an earlier demo there.
 
     Args:
         out: folder of the results.
-        bundles: folder of the three bundles, in a checkout ``bundles``.
+        bundles: folder of the three bundles; None: those that come with the package.
         seed: first seed of the trainings; the data's seed stays 0.
 
     Returns:
@@ -150,12 +150,11 @@ def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) ->
     Raises:
         UserError: when ``bundles`` lacks one, ``out`` holds something else, or a step fails.
     """
-    demo = Demo(Path(out), Path(bundles), seed)
+    demo = Demo(Path(out), bundles_folder() if bundles is None else Path(bundles), seed)
     for bundle in BUNDLES:
         if not (demo.bundles / bundle / "configs" / "train.json").is_file():
-            raise UserError(
-                f"no bundle at {demo.bundles / bundle}: run the demo in a checkout, or pass --bundles FOLDER"
-            )
+            where = demo.bundles / bundle
+            raise UserError(f"no bundle at {where}: name another folder with --bundles, or leave it out")
     _empty(demo.out)
     start = time.monotonic()
     logger.info("Demo on phantoms, drawn and not real mammograms. Results: %s", demo.out)
