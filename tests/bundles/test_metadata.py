@@ -17,6 +17,7 @@ from monai.bundle import verify_metadata
 
 from monai_e2e import __version__
 from monai_e2e.data import PATCH_CLASSES
+from monai_e2e.models import shipped_model
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")
@@ -97,3 +98,25 @@ def test_the_input_is_that_of_the_papers_recipe(bundle):
     size = [paper["patch_size"]] * 2 if bundle == "ddsm_patch" else paper["image_size"]
     assert image["spatial_shape"] == size
     assert image["is_patch_data"] is (bundle == "ddsm_patch")
+
+
+@pytest.mark.parametrize(("bundle", "model"), [("ddsm_patch", "cbis-mass-patch"), ("ddsm_whole", "cbis-mass")])
+def test_the_metrics_are_those_of_the_shipped_model(bundle, model):
+    card = shipped_model(model)
+    readme = (file_of(bundle).parents[1] / "docs/README.md").read_text()
+    for name, value in metadata(bundle)["eval_metrics"].items():
+        assert f"{name} {value:.3f}".lower() in card.result.lower()
+        assert f"{value:.3f}" in readme
+
+
+@each_bundle
+def test_the_readme_has_the_zoos_sections_and_points_to_nothing_outside_the_bundle(bundle):
+    folder = file_of(bundle).parents[1]
+    readme = (folder / "docs/README.md").read_text()
+    titles = re.findall(r"^#+ (.+)$", readme, re.MULTILINE)
+    wanted = ["Model Overview", "Data", "Preprocessing", "Training configuration", "Input", "Output", "Performance"]
+    assert titles == [*wanted, "Curves", "MONAI Bundle Commands", "TensorRT", "References", "License"]
+    for path in re.findall(r"(?:configs|docs|models)/[\w.]+\.(?:json|txt|pt)", readme):
+        assert (folder / path).is_file() or path == "models/model.pt"
+    assert "../" not in readme
+    assert (folder / "docs/data_license.txt").read_text()
