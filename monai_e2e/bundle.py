@@ -54,9 +54,10 @@ def begin() -> None:
     """First step of every bundle: read values as they were typed, refuse what is misspelt or has no effect.
 
     MONAI accepts any ``--key value``; a misspelt one would change nothing and say nothing. A plain value at the top
-    level that no other part of the config refers to is such a key. And of ``--amp false`` MONAI makes a text, which as
-    a condition is true: the texts ``true``, ``false`` and ``null`` of top-level keys become what they are in JSON.
-    Paths stay as they were typed, see :mod:`monai_e2e.overrides`. From here on a user's mistake is shown as one line.
+    level that no other part of the config refers to is such a key, and so is an argument that a component hasn't got.
+    And of ``--amp false`` MONAI makes a text, which as a condition is true: the texts ``true``, ``false`` and ``null``
+    of top-level keys become what they are in JSON. Paths stay as they were typed, see :mod:`monai_e2e.overrides`. From
+    here on a user's mistake is shown as one line.
 
     Raises:
         UserError: when such a key exists, the device can't be used, or what is to be run does nothing; the message
@@ -77,6 +78,7 @@ def begin() -> None:
     overrides.read_as_typed(workflow, typed)
     _refuse_dangling_references(workflow.parser.get())
     _refuse_unknown_keys(workflow.parser.get())
+    overrides.refuse_unknown_arguments(workflow.parser)
     overrides.check_run_id(workflow)
     overrides.refuse_without_effect(workflow, typed)
     if isinstance(name := workflow.parser.get("device"), str) and _is_plain(name):
@@ -103,6 +105,8 @@ def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
     for key, value in config.items():
         if key in used or key in known or not _is_plain(value):
             continue
+        if "stages" in config:
+            overrides.refuse_of_a_stage(key, value)
         words = sorted(used & set(config))
         raise UserError(f"unknown key '{key}' (value {value!r}): {did_you_mean(key, words)}")
 
@@ -145,7 +149,7 @@ def begin_training(output_dir: str, model_dir: str, epochs: int, val_interval: i
     Args:
         output_dir: folder of the run, locked until the process ends.
         model_dir: folder of the model, likewise.
-        epochs: number of epochs of all stages together.
+        epochs: number of epochs of the training.
         val_interval: epochs from one validation to the next.
 
     Raises:
@@ -153,7 +157,7 @@ def begin_training(output_dir: str, model_dir: str, epochs: int, val_interval: i
     """
     if type(val_interval) is not int or not 1 <= val_interval <= epochs:
         raise UserError(
-            f"val_interval {val_interval}: give a whole number from 1 to {epochs}, the epochs of all stages, since "
+            f"val_interval {val_interval}: give a whole number from 1 to {epochs}, the epochs of this training, since "
             "only a validation chooses a model"
         )
     if os.environ.get("RANK", "0") == "0":  # of several processes the first writes

@@ -121,8 +121,9 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     """Read a state dict of plain tensors.
 
     Args:
-        path: a file written by ``torch.save``; either the state dict or a dict that holds it under ``"model"``, and
-            ``patients`` beside it, see :func:`monai_e2e.federated.model_file`.
+        path: a file written by ``torch.save``, either the state dict or a dict that holds it under ``"model"``, and
+            ``patients`` beside it, see :func:`monai_e2e.federated.model_file`; or a network as TorchScript (``.ts``),
+            whose code is not run.
 
     Raises:
         UserError: when the file is absent, is not a checkpoint or holds anything but plain tensors.
@@ -133,7 +134,10 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         if zipfile.is_zipfile(path):  # files of PyTorch before 1.6 are none and have no checksums
             _verified_names(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".ts":
+            content = dict(torch.jit.load(path, map_location="cpu").state_dict())
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except DamagedError as error:
         raise UserError(f"{path} is damaged ({error}): fetch it again, or train it again") from error
     except (pickle.UnpicklingError, *_UNREADABLE) as error:

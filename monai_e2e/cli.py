@@ -104,11 +104,16 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "--image-size", type=_image_size, default=None, metavar="ROWSxCOLUMNS", help="default: the network's own"
     )
-    describe.add_argument(
-        "--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)"
-    )
+    describe.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this package)")
 
     describe.set_defaults(run=_describe)
+
+    bundle = commands.add_parser("bundle", help="copy one of this package's MONAI bundles, to run and change it")
+    bundle.add_argument("name", metavar="NAME", help="ddsm_patch, ddsm_whole or inbreast_transfer")
+    bundle.add_argument("out", type=Path, metavar="DIR", help="folder of the copy, new or empty")
+    bundle.add_argument("--model", metavar="MODEL", help="checkpoint or shipped model to put in, as models/model.pt")
+
+    bundle.set_defaults(run=_bundle)
 
     convert = commands.add_parser("convert-keras", help="turn one of the author's published Keras models into ours")
     convert.add_argument("model", type=Path, metavar="MODEL.h5", help="Keras model, written by Keras 2.0's model.save")
@@ -127,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="the whole pipeline on phantoms, with a report")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
-    demo.add_argument("--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)")
+    demo.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this package)")
     demo.add_argument("--seed", type=int, default=0)
     demo.set_defaults(run=_demo)
     return parser
@@ -155,6 +160,16 @@ def _describe(arguments: argparse.Namespace) -> int:
     from monai_e2e.describe_text import report
 
     print(report(arguments.network, arguments.image_size, arguments.bundles, arguments.json))
+    return 0
+
+
+def _bundle(arguments: argparse.Namespace) -> int:
+    from monai_e2e.bundle_folders import copy_bundle
+
+    out = copy_bundle(arguments.name, arguments.out, arguments.model)
+    print(f"Bundle: {out} (its settings: configs/train.json, its page: docs/README.md)")
+    action, config = ("training", "train") if arguments.model is None else ("inferring", "inference")
+    print(f"Next: python -m monai.bundle run {action} --config_file {out}/configs/{config}.json")
     return 0
 
 

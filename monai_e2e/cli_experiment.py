@@ -51,9 +51,7 @@ def add_parser(commands: Any) -> None:
         "--emit", choices=["slurm", "shell"], help="run nothing; write a script of all runs, for slurm as array jobs"
     )
     parser.add_argument("--dry-run", action="store_true", help="run nothing; list the commands, write the table so far")
-    parser.add_argument(
-        "--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)"
-    )
+    parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this package)")
     parser.set_defaults(run=_experiment)
 
 
@@ -70,7 +68,8 @@ def _experiment(arguments: argparse.Namespace) -> int:
         "set": _keys(arguments.set),
     }
     names = ("out", "bundles", "recipe", "jobs", "dry_run", "task", "emit")
-    settings = Settings(data=tuple(arguments.data), **{name: getattr(arguments, name) for name in names})
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    settings = Settings(data=tuple(arguments.data), **given)
     outcome = run_experiment(arguments.plan, settings, {key: value for key, value in changes.items() if value})
     if arguments.dry_run:
         for command, done in outcome.commands:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+from monai_e2e.bundle_folders import bundles_folder
 from monai_e2e.demo_page import write_page
 from monai_e2e.errors import UserError
 from monai_e2e.steps import Commands, Step, recipe_of, run_steps
@@ -41,12 +42,12 @@ class Demo(Commands):
                 raise next(iter(failed.values()))
 
 
-def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) -> dict:
+def run_demo(out: str | Path, bundles: str | Path | None = None, seed: int = 0) -> dict:
     """Run the demo and write ``summary.json`` and ``index.html`` into ``out``, replacing an earlier demo there.
 
     Args:
         out: folder of the results.
-        bundles: folder of the three bundles, in a checkout ``bundles``.
+        bundles: folder of the three bundles; None: those that come with the package.
         seed: first seed of the trainings; the data's seed stays 0.
 
     Returns:
@@ -55,7 +56,7 @@ def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) ->
     Raises:
         UserError: when ``bundles`` lacks one, ``out`` holds something else, or a step fails.
     """
-    demo = Demo(Path(out), Path(bundles))
+    demo = Demo(Path(out), bundles_folder() if bundles is None else Path(bundles))
     _empty(demo.out)
     start = time.monotonic()
     logger.info("Demo on phantoms, drawn and not real mammograms. Results: %s", demo.out)

@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from monai_e2e.bundle_folders import bundles_folder
 from monai_e2e.errors import UserError
 from monai_e2e.networks import (
     PatchClassifier,
@@ -209,20 +210,20 @@ def from_checkpoint(path: str | Path, image_size: Sequence[int] | None = None) -
     return describe(network, image_size or size, str(path))
 
 
-def from_row(name: str, bundles: str | Path = "bundles", image_size: Sequence[int] | None = None) -> Description:
+def from_row(name: str, bundles: str | Path | None = None, image_size: Sequence[int] | None = None) -> Description:
     """Describe a row of the paper's Table 2 as the bundle ``ddsm_whole`` makes it.
 
     Args:
         name: an overlay of the bundle, in ``configs/models``, or a row's number in the table.
-        bundles: folder of the bundles.
+        bundles: folder of the bundles; None: those that come with the package.
         image_size: rows and columns; None for the bundle's own.
 
     Raises:
         UserError: when there is no such row or no such bundle.
     """
-    configs = Path(bundles) / "ddsm_whole" / "configs"
+    configs = (bundles_folder() if bundles is None else Path(bundles)) / "ddsm_whole" / "configs"
     if not (configs / "train.json").is_file():
-        raise UserError(f"no bundle at {configs.parent}: run in a checkout, or pass --bundles FOLDER")
+        raise UserError(f"no bundle at {configs.parent}: name another folder with --bundles, or leave it out")
     numbers = {str(number): row for number, row in enumerate(TABLE_2, start=1)}
     name = numbers.get(name, name)
     known = sorted(path.stem for path in (configs / "models").glob("*.json"))

@@ -12,7 +12,7 @@ from monai_e2e.describe import TABLE_2, Description, from_checkpoint, from_confi
 def report(
     network: str | None = None,
     image_size: Sequence[int] | None = None,
-    bundles: str | Path = "bundles",
+    bundles: str | Path | None = None,
     as_json: bool = False,
 ) -> str:
     """What ``monai-e2e describe`` prints: one network block by block or, where None is named, Table 2 row by row.
@@ -20,7 +20,7 @@ def report(
     Args:
         network: a row as in :func:`from_row`, configs with commas between, or a checkpoint (``.pt``).
         image_size: rows and columns of the input; None for the network's own.
-        bundles: folder of the bundles.
+        bundles: folder of the bundles; None: those that come with the package.
         as_json: whether to write JSON: an object, or a list of objects for the table.
     """
     if network is None:

@@ -1,18 +1,22 @@
 """What a user sets on the command line of MONAI's bundle runner: read as it was typed, refused where it has no effect.
 
 The runner takes every value for Python: of ``2024_01`` it makes 202401, of ``a,b`` two values, and of ``run#2`` the
-text ``run``. And it accepts any key, also one whose value something else replaces later.
+text ``run``. And it accepts any key, also one whose value something else replaces later, and of a misspelt argument it
+makes a traceback, minutes later.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
+import json
+import pydoc
 import re
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow
 
 from monai_e2e.errors import UserError, did_you_mean
 
@@ -23,6 +27,11 @@ _SPECIAL = ("$", "@", "%")
 #: Keys whose value is the checkpoint that a training starts from.
 _STARTS = ("patch_checkpoint", "whole_checkpoint")
 _JSON_WORDS = {"true": True, "false": False, "null": None}
+#: What people type for what each stage of the training has of its own.
+_OF_A_STAGE = {
+    **{word: word for word in ("lr", "epochs", "weight_decay", "dropout", "schedule", "warmup")},
+    **{"learning_rate": "lr", "max_epochs": "epochs", "num_epochs": "epochs"},
+}
 _UNRESOLVED = (RuntimeError, ValueError, LookupError, SyntaxError)
 
 
@@ -87,6 +96,58 @@ def check_run_id(workflow: ConfigWorkflow) -> None:
         actions = [key for key, value in config.items() if isinstance(value, list) and _acts(value)]
         steps = [key for key in actions if key not in ("imports", "initialize", "finalize")]
         raise UserError(f"`run {workflow.run_id}` does nothing: {did_you_mean(name, steps)}")
+
+
+def refuse_of_a_stage(key: str, value: object) -> None:
+    """Refuse a key that isn't one because each stage of a training has its own.
+
+    Raises:
+        UserError: when it is such a word; the message says how to set it.
+    """
+    if (name := _OF_A_STAGE.get(key)) is None:
+        return
+    shorter = ", or end sooner with --train#trainer#max_epochs" if name == "epochs" else ""
+    stage = {"name": "…", "trainable": ["*"], "lr": "…", "epochs": "…"} | {name: value}
+    text = ", ".join(f'"{word}": {json.dumps(entry, ensure_ascii=False)}' for word, entry in stage.items())
+    raise UserError(
+        f"unknown key '{key}' (value {value!r}): each stage of the training has its own, give it in the stages, with "
+        f"--stages '[{{{text}}}]'{shorter}"
+    )
+
+
+def refuse_unknown_arguments(parser: ConfigParser) -> None:
+    """Refuse arguments that a component's class or function doesn't have, before any is built.
+
+    Raises:
+        UserError: when there is one; the message proposes the nearest that it has.
+    """
+    for where, component in _components(parser.get()):
+        known = _arguments(parser, where, component)
+        for name in component:
+            if known is not None and name not in known and not re.fullmatch(r"_\w+_", name):
+                target = str(component["_target_"]).rpartition(".")[2]
+                raise UserError(f"{where}#{name}: {target} has no argument '{name}'; {did_you_mean(name, known)}")
+
+
+def _components(config: object, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(config, Mapping) and "_target_" in config:
+        yield where, config
+    if isinstance(config, (Mapping, list)):
+        parts = config.items() if isinstance(config, Mapping) else enumerate(config)
+        for name, part in parts:
+            yield from _components(part, f"{where}#{name}" if where else str(name))
+
+
+def _arguments(parser: ConfigParser, where: str, component: Mapping[str, Any]) -> list[str] | None:
+    """Names of the arguments of a component's target; None where it isn't known, or takes any."""
+    target = ConfigComponent(component, where, parser.locator).resolve_module_name()
+    try:
+        found = inspect.signature(pydoc.locate(target) if isinstance(target, str) else target).parameters.values()
+    except (TypeError, ValueError, pydoc.ErrorDuringImport):  # no callable, one without a signature, no such module
+        return None
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in found):
+        return None
+    return [parameter.name for parameter in found]
 
 
 def refuse_without_effect(workflow: ConfigWorkflow, typed: Mapping[str, str]) -> None:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.bundle_folders import BUNDLES
 from monai_e2e.errors import UserError
 from monai_e2e.locking import HeldError
 
 logger = logging.getLogger(__name__)
 
-BUNDLES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")
 #: Seconds until a step that another process is at is looked at again, and between two looks at the progress.
 _PAUSE = 5.0
 
@@ -133,7 +133,7 @@ class Commands:
 
     Args:
         out: the folder.
-        bundles: folder of the three bundles, in a checkout ``bundles``.
+        bundles: folder of the three bundles.
         recipe: of all bundles.
         data: data set → prepared folder; of a set that isn't named it is where :meth:`prepare` puts it.
         threads: of all steps, see :class:`Step`.
@@ -151,9 +151,8 @@ class Commands:
     def __post_init__(self) -> None:
         for bundle in BUNDLES:
             if not (self.bundles / bundle / "configs" / "train.json").is_file():
-                raise UserError(
-                    f"no bundle at {self.bundles / bundle}: run this in a checkout, or pass --bundles FOLDER"
-                )
+                where = self.bundles / bundle
+                raise UserError(f"no bundle at {where}: name another folder with --bundles, or leave it out")
 
     def prepared(self, dataset: str) -> Path:
         return self.data.get(dataset) or self.out / "data" / dataset / "prepared"

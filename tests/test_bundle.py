@@ -116,6 +116,32 @@ class TestBegin:
         with pytest.raises(UserError, match=message):
             raise user_error(caught.value)
 
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ({"train#trainer#max_epoch": 1}, "train#trainer#max_epoch: SupervisedTrainer .*did you mean 'max_epochs'"),
+            ({"train#handlers#5#intervall": 2}, "train#handlers#5#intervall: ValidationHandler .*mean 'interval'"),
+            ({"phantom#patient": 2}, "phantom#patient: phantom_dataset has no argument 'patient'; did you"),
+        ],
+        ids=str,
+    )
+    def test_refuses_an_argument_that_a_component_has_not_got(self, override, message):
+        with pytest.raises(RuntimeError) as caught:
+            workflow(REPOSITORY / "bundles/ddsm_whole/configs/train.json", **override).initialize()
+        assert re.search(message, str(user_error(caught.value)))
+
+    @pytest.mark.parametrize(
+        ("key", "own"),
+        [("lr", '"lr": 0.5'), ("learning_rate", '"lr": 0.5'), ("epochs", '"epochs": 0.5'), ("max_epochs", "sooner")],
+    )
+    def test_what_each_stage_has_of_its_own_is_shown_there(self, key, own):
+        with pytest.raises(RuntimeError) as caught:
+            workflow(REPOSITORY / "bundles/ddsm_whole/configs/train.json", **{key: 0.5}).initialize()
+        message = str(user_error(caught.value))
+        assert message.startswith(f"unknown key '{key}' (value 0.5): each stage of the training has its own")
+        assert "--stages" in message
+        assert own in message
+
     def test_jsons_words_on_the_command_line_are_not_texts(self, config):
         bundle = workflow(config, batch_size="false", dataset_dir="null")
         bundle.parser["train#size"] = "$'big' if @batch_size else @dataset_dir"

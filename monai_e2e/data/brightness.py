@@ -118,6 +118,26 @@ def without_outliers(counts: np.ndarray) -> tuple[int, int]:
     return low, high
 
 
+def stretch(values: np.ndarray) -> np.ndarray | None:
+    """An image's own range, less outlying pixels, mapped to 0…1, of what a film's file has become in memory.
+
+    Args:
+        values: ``[rows, columns]`` of whole numbers or fractions.
+
+    Returns:
+        float32 of the same shape; None where the image has one value alone, or numbers that aren't finite.
+    """
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)) or low == high:
+        return None
+    limit = np.iinfo(np.uint16).max
+    whole = high - low <= limit and bool((values == np.rint(values)).all())
+    step = 1.0 if whole else (high - low) / limit
+    codes = np.rint((values - low) / step).astype(np.uint16)
+    first, last = without_outliers(count_values(codes))
+    return np.clip((values - low - first * step) / ((last - first) * step), 0, 1).astype(np.float32)
+
+
 def without_unused_bits(stored: np.ndarray, bits: int) -> np.ndarray:
     """Stored values from their low bits, whatever overlays or garbage the bits above hold (PS3.5 §8.1.1).
 

@@ -59,7 +59,7 @@ def phantom_dataset(
         parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".phantom-", dir=parent))
         try:
-            logger.info("Drawing phantoms of %d patients in the form of %s …", patients, name)
+            logger.info("Drawing phantoms of %d patients in the form of %s, once …", patients, name)
             write, prepare, settings = _DATASETS[name]
             write(draft / "download", patients, seed=seed, workers=workers)
             size = (rows, columns)

@@ -13,11 +13,12 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from monai_e2e.bundle_folders import BUNDLES, bundles_folder
 from monai_e2e.checkpoint_files import write_text_atomically
 from monai_e2e.data.datalist import PARTITIONS, read_datalist
 from monai_e2e.errors import UserError, did_you_mean
@@ -27,7 +28,7 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.locking import HeldError, is_held, locked
 from monai_e2e.provenance import now
-from monai_e2e.steps import BUNDLES, Commands, Step, run_steps
+from monai_e2e.steps import Commands, Step, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Settings:
     Args:
         out: folder of all runs and of the table; plans that have rows in common may share it.
         data: prepared folders, ``NAME=FOLDER`` or a folder alone whose data list has the name; none: phantoms.
-        bundles: folder of the bundles.
+        bundles: folder of the bundles; by default those that come with the package.
         recipe: of the bundles; None: ``paper`` with data and ``phantom`` without.
         jobs: commands at a time; None: one, of the recipe ``phantom`` one for each core, at most 4.
         dry_run: run nothing; write the table of what is there.
@@ -53,7 +54,7 @@ class Settings:
 
     out: Path
     data: tuple[str, ...] = ()
-    bundles: Path = Path("bundles")
+    bundles: Path = field(default_factory=bundles_folder)
     recipe: str | None = None
     jobs: int | None = None
     dry_run: bool = False

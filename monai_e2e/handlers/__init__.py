@@ -3,8 +3,9 @@
 from monai_e2e.handlers.auc import AucInterval
 from monai_e2e.handlers.checkpoints import TrainingCheckpoint
 from monai_e2e.handlers.checks import Progress, StopOnBadLoss
+from monai_e2e.handlers.epochs import print_epoch, write_epoch
 from monai_e2e.handlers.pictures import TrainingPictures
-from monai_e2e.handlers.predictions import PredictionWriter, binary_scores, logit_of_positive
+from monai_e2e.handlers.predictions import PredictionWriter, binary_scores, class_scores, logit_of_positive
 from monai_e2e.handlers.reproducible import SeedEpochs
 from monai_e2e.handlers.run_record import RunRecord
 from monai_e2e.handlers.saved_models import BestModel, FinalModel
@@ -23,5 +24,8 @@ __all__ = [
     "TrainingCheckpoint",
     "TrainingPictures",
     "binary_scores",
+    "class_scores",
     "logit_of_positive",
+    "print_epoch",
+    "write_epoch",
 ]

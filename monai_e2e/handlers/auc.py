@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class AucInterval:
-    """Log an evaluator's AUC with DeLong's 95 % interval, and give the network the threshold that suits it.
+    """Give an evaluator's metrics the AUC with DeLong's 95 % interval, and the network the threshold that suits it.
 
     After each epoch ``engine.state.metrics`` has ``val_auc``, ``val_auc_low`` and ``val_auc_high``, and the network's
     buffer ``threshold`` the log-odds with the largest Youden index, so that a best model that is saved then carries an
@@ -77,7 +77,5 @@ class AucInterval:
             metrics[self.name] = math.nan
             return
         metrics |= {self.name: auc, f"{self.name}_low": low, f"{self.name}_high": high}
-        if rank() == 0:
-            logger.info("AUC %.3f (95 %% %.2f–%.2f)", auc, low, high)
         if self.network is not None:
             self.network.get_buffer("threshold").fill_(threshold)

@@ -137,9 +137,13 @@ class Progress:
         self._seconds.append(time.monotonic() - self._began)
         epoch, last = engine.state.epoch, engine.state.max_epochs
         left = (last - epoch) * sum(self._seconds) / len(self._seconds)
-        hours, minutes = divmod(math.ceil(left / 60), 60)
-        rest = f", about {hours}:{minutes:02d} h left" if epoch < last and not engine.should_terminate else ""
+        rest = f", about {_duration(left)} left" if epoch < last and not engine.should_terminate else ""
         logger.info("Epoch %d of %d took %.1f s%s.", epoch, last, self._seconds[-1], rest)
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _raise(_engine: Engine, error: BaseException) -> None:

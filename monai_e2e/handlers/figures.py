@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 
 from monai_e2e.metrics import plot_roc
 
+#: Whether a lesion or an image is malignant (positive) → its colour.
+COLOURS = {True: "red", False: "limegreen"}
 _MAX_BYTES = 200_000
 _DPI = 130
 #: Width of a film, so small that titles are legible in TensorBoard's cards, which are a quarter of a screen wide.
@@ -59,27 +62,47 @@ def draw_confusion(score: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def draw_maps(films: Sequence[tuple[np.ndarray, np.ndarray, Sequence[np.ndarray], str]]) -> Figure:
-    """Films with their lesions outlined, and below them with their maps, bright where most speaks for the class.
+@dataclass(frozen=True)
+class MappedImage:
+    """A mammogram with what a network makes of it and what is true.
 
     Args:
-        films: film ``[H, W]`` of 0–255, map ``[h, w]``, masks ``[H, W]`` to outline, title.
+        image: ``[H, W]`` of 0–255.
+        heat: map ``[h, w]``.
+        lesions: mask ``[H, W]`` of each annotated lesion, and whether it is malignant.
+        title: what the network says.
+        truth: the name of its class.
+        malignant: whether that is the positive class.
     """
-    aspect = films[0][0].shape[0] / films[0][0].shape[1]
-    figure = Figure(figsize=(_INCHES * len(films), 2 * _INCHES * aspect + 0.5), layout="constrained")
+
+    image: np.ndarray
+    heat: np.ndarray
+    lesions: Sequence[tuple[np.ndarray, bool]]
+    title: str
+    truth: str
+    malignant: bool
+
+
+def draw_maps(films: Sequence[MappedImage]) -> Figure:
+    """Mammograms with their truth and their lesions outlined, and below them with their maps, bright where most speaks
+    for the positive class; red is malignant, green benign.
+    """
+    aspect = films[0].image.shape[0] / films[0].image.shape[1]
+    figure = Figure(figsize=(_INCHES * len(films), 2 * _INCHES * aspect + 0.7), layout="constrained")
     grid = figure.subplots(2, len(films), squeeze=False)
-    for column, (film, heat, masks, title) in enumerate(films):
-        film = thumbnail(film)
-        scaled = torch.as_tensor(heat / max(float(heat.max()), 1e-12))[None, None]
+    for column, one in enumerate(films):
+        film = thumbnail(one.image)
+        scaled = torch.as_tensor(one.heat / max(float(one.heat.max()), 1e-12))[None, None]
         share = F.interpolate(scaled, film.shape, mode="bilinear")[0, 0].numpy()
         for axes in grid[:, column]:
             axes.imshow(film, cmap="gray", vmin=0, vmax=255)
             axes.set_axis_off()
-            for mask in masks:
-                axes.contour(thumbnail(mask), levels=[0.5], colors="lime", linewidths=0.7)
+            for mask, malignant in one.lesions:
+                axes.contour(thumbnail(mask), levels=[0.5], colors=COLOURS[malignant], linewidths=0.7)
         grid[1, column].imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.clip(2 * share, 0, 1))
-        grid[0, column].set_title(title, fontsize=7)
-    figure.supxlabel("below: Grad-CAM, scaled to each film's own maximum", fontsize=7)
+        grid[0, column].set_title(one.title, fontsize=7)
+        grid[1, column].set_title(one.truth, fontsize=7, fontweight="bold", color=COLOURS[one.malignant])
+    figure.supxlabel("below: the truth; Grad-CAM, scaled to each image's own maximum", fontsize=7)
     return figure
 
 

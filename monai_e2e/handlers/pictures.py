@@ -20,7 +20,8 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from monai_e2e.data import read_mask
 from monai_e2e.errors import UserError
-from monai_e2e.handlers.figures import as_pixels, draw_confusion, draw_images, draw_maps, draw_roc
+from monai_e2e.handlers.epochs import short_name
+from monai_e2e.handlers.figures import MappedImage, as_pixels, draw_confusion, draw_images, draw_maps, draw_roc
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.metrics import score_classes
 from monai_e2e.networks import WholeImageClassifier
@@ -31,11 +32,14 @@ logger = logging.getLogger(__name__)
 class TrainingPictures:
     """Write pictures and the hyper-parameters of a training to TensorBoard.
 
-    - ``training_images``: the first augmented images, once, with their classes;
+    - ``train/images``: the first augmented images, once, with their classes;
     - ``validation/roc`` of two classes or ``validation/confusion`` of more, after each validation;
-    - ``validation/where_it_looks``: the :func:`grad_cam` over some positive films, the same ones each time,
-      with their lesions' outlines, if the network is a :class:`~monai_e2e.networks.WholeImageClassifier`;
-    - ``hyper-parameters`` as a text, and in the table HPARAMS beside ``validation/best_<key metric>``, the best so far.
+    - ``validation/where_it_looks``: the :func:`grad_cam` over some films of both classes, the same ones each time, with
+      their class and their lesions' outlines, red malignant and green benign, if the network is a
+      :class:`~monai_e2e.networks.WholeImageClassifier`;
+    - ``hyper-parameters`` as a text, and in the table HPARAMS beside ``validation/best_<key metric>``, the best so far;
+    - under *Custom scalars* loss and key metric of training and validation in one chart each, of the scalars that
+      :func:`~monai_e2e.handlers.write_epoch` writes.
 
     Expects batches with ``image`` (0–255 less ``pixel_mean``), ``label`` and ``image_path``, and an output with
     ``pred`` and ``label``, not decollated. In a distributed run name it on all ranks; the first one writes.
@@ -51,7 +55,7 @@ class TrainingPictures:
         hyper_parameters: values to write, of any kind that JSON has.
         interval: epochs from map to map.
         images: number of training images.
-        films: number of films with a map, each of another patient.
+        films: number of films with a map, each of another patient and as many of each class as there are.
 
     Raises:
         UserError: without ``summary_writer`` and ``log_dir``, on the rank that writes.
@@ -100,6 +104,10 @@ class TrainingPictures:
 
     def _start(self, _engine: Engine) -> None:
         self._training_images: list[tuple[np.ndarray, str, str]] | None = []
+        if self.validator is not None:
+            names = ["loss", _key_metric(self.validator)]
+            charts = {name: ["Multiline", [f"train/{name}", f"validation/{name}"]] for name in names}
+            self._writer.add_custom_scalars({"training and validation": charts})
         if self.hyper_parameters:
             rows = [row for key, value in self.hyper_parameters.items() for row in _table_rows(key, value)]
             self._writer.add_text("hyper-parameters", "\n".join(["| key | value |", "|---|---|", *rows]), 0)
@@ -121,7 +129,7 @@ class TrainingPictures:
 
     def _draw_training_images(self, engine: Engine) -> None:
         if self._training_images:
-            self._add("training_images", as_pixels(draw_images(self._training_images)), engine.state.iteration)
+            self._add("train/images", as_pixels(draw_images(self._training_images)), engine.state.iteration)
         self._training_images = None
 
     def _start_validation(self, _engine: Engine) -> None:
@@ -136,8 +144,11 @@ class TrainingPictures:
             return
         for index, (path, label) in enumerate(zip(batch["image_path"], batch["label"], strict=True)):
             patient = batch["patient_id"][index] if "patient_id" in batch else path
-            if int(label) == 1 and len(self._films) < self.films and patient not in self._films:
-                self._films[patient] = {"path": str(path), "image": batch["image"][index].detach().cpu().clone()}
+            positive = int(label) == 1
+            taken = sum(film["positive"] == positive for film in self._films.values())
+            if patient not in self._films and taken < (self.films + positive) // 2:
+                image = batch["image"][index].detach().cpu().clone()
+                self._films[patient] = {"path": str(path), "image": image, "positive": positive}
 
     def _draw_validation(self, engine: Engine) -> None:
         logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True).cpu()
@@ -162,16 +173,21 @@ class TrainingPictures:
     def _draw_maps(self, epoch: int) -> None:
         network = _unwrapped(self.network)
         device = next(network.parameters()).device
-        rows = []
-        for film in self._films.values():
+        shown = []
+        for film in sorted(self._films.values(), key=lambda film: not film["positive"]):
             heat, log_odds = grad_cam(network, film["image"][None].to(device))
             if not np.isfinite(heat).all():
                 logger.warning("No maps of epoch %d: the network's features are no finite numbers.", epoch)
                 return
-            masks = [read_mask(lesion["mask"]) for lesion in self.lesions.get(film["path"], [])]
-            title = f"{Path(film['path']).stem}\np({self._class_names(2)[1]}) = {torch.tensor(log_odds).sigmoid():.2f}"
-            rows.append((self._grey(film["image"]), heat, masks, title))
-        self._add("validation/where_it_looks", as_pixels(draw_maps(rows)), epoch)
+            positive, names = film["positive"], self._class_names(2)
+            lesions = [
+                (read_mask(lesion["mask"]), lesion["pathology"] == "malignant" if lesion.get("pathology") else positive)
+                for lesion in self.lesions.get(film["path"], [])
+            ]
+            title = f"{Path(film['path']).stem}\np({names[1]}) = {torch.tensor(log_odds).sigmoid():.2f}"
+            image = self._grey(film["image"])
+            shown.append(MappedImage(image, heat, lesions, title, names[positive], positive))
+        self._add("validation/where_it_looks", as_pixels(draw_maps(shown)), epoch)
 
     def _class_names(self, count: int) -> tuple[str, ...]:
         if self.classes is not None and len(self.classes) == count:
@@ -221,8 +237,12 @@ def _unwrapped(network: Any) -> Any:
     return network
 
 
+def _key_metric(validator: Engine) -> str:
+    return short_name(str(getattr(validator.state, "key_metric_name", None)))
+
+
 def _best_tag(validator: Engine) -> str:
-    return f"validation/best_{getattr(validator.state, 'key_metric_name', None)}"
+    return f"validation/best_{_key_metric(validator)}"
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
 from torch import nn
 
 from monai_e2e.metrics import (
@@ -33,9 +34,18 @@ def logit_of_positive(logits: torch.Tensor) -> torch.Tensor:
     return logits[..., 1].float() - logits[..., 0].float()
 
 
-def binary_scores(output: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """An engine's output as the pair (scores, labels), both ``[B]``, that MONAI's ``ROCAUC`` takes."""
-    return logit_of_positive(output["pred"]), output["label"]
+def class_scores(output: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """An engine's output, decollated or not, as the pair (logits ``[B, C]``, labels ``[B]``) that metrics take."""
+    if isinstance(output, Mapping):
+        return output["pred"], output["label"]
+    pred = torch.stack([item["pred"] for item in output])
+    return pred, torch.as_tensor([item["label"] for item in output], device=pred.device)
+
+
+def binary_scores(output: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """An engine's output, decollated or not, as the pair (scores, labels), both ``[B]``, for MONAI's ``ROCAUC``."""
+    logits, labels = class_scores(output)
+    return logit_of_positive(logits), labels
 
 
 class PredictionWriter:
@@ -47,8 +57,8 @@ class PredictionWriter:
     named by ``classes``, and ``score.json`` holds the accuracy and the confusion matrix.
 
     Expects ``engine.state.output`` with ``pred`` (logits ``[B, C]``) and ``engine.state.batch`` with lists under
-    ``image_path``, ``image_id`` (else the path's stem names the row), ``label`` (where known) and the id keys (not
-    decollated).
+    ``image_path``, ``image_id`` (else the path's stem names the row), ``label`` (where known) and the id keys, when the
+    network has run: before they are decollated and before the evaluator's postprocessing.
 
     Args:
         output_dir: folder for the files.
@@ -78,7 +88,7 @@ class PredictionWriter:
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _start(self, engine: Engine) -> None:

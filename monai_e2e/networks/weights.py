@@ -31,6 +31,13 @@ Network = TypeVar("Network", bound=nn.Module)
 _STARTS = ("checkpoint", "scratch", "imagenet", "server")
 
 
+def find_checkpoint(bundle_root: str | Path) -> str:
+    """A bundle's trained network: ``models/model.pt``, or ``models/model.ts`` where the exported one is alone."""
+    models = Path(bundle_root) / "models"
+    name = "model.ts" if (models / "model.ts").is_file() and not (models / "model.pt").is_file() else "model.pt"
+    return str(models / name)
+
+
 def read_pixel_mean(path: str | Path) -> float:
     """Mean intensity (0–255) of the images that the checkpoint was trained on."""
     state = read_state(path)

@@ -12,6 +12,14 @@ from monai_e2e.transforms.mammogram import (
     LoadMammogramD,
     LoadMammogramd,
     LoadMammogramDict,
+    ResizeMammogram,
+    ResizeMammogramD,
+    ResizeMammogramd,
+    ResizeMammogramDict,
+    ScaleMammogram,
+    ScaleMammogramD,
+    ScaleMammogramd,
+    ScaleMammogramDict,
 )
 from monai_e2e.transforms.spatial import RandFlipAffine, RandFlipAffineD, RandFlipAffined, RandFlipAffineDict
 
@@ -29,4 +37,12 @@ __all__ = [
     "RandShiftIntensityWithinRangeD",
     "RandShiftIntensityWithinRangeDict",
     "RandShiftIntensityWithinRanged",
+    "ResizeMammogram",
+    "ResizeMammogramD",
+    "ResizeMammogramDict",
+    "ResizeMammogramd",
+    "ScaleMammogram",
+    "ScaleMammogramD",
+    "ScaleMammogramDict",
+    "ScaleMammogramd",
 ]

@@ -1,4 +1,4 @@
-"""Reading a mammogram file as the networks want it."""
+"""A mammogram as the networks want it: from its file, or from an array that a program has in memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
+from monai.config import KeysCollection, NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
+from monai.utils import convert_to_numpy, convert_to_tensor
 
+from monai_e2e.data.brightness import stretch
 from monai_e2e.data.dicom import Film, read_film, resize_mammogram
 
 
@@ -56,33 +58,90 @@ class LoadMammogram(Transform):
     """Read a mammogram from DICOM, PNG, TIFF or JPEG: air dark, tissue bright, whatever its polarity and bit depth.
 
     One reader for all files: MONAI's ``LoadImage`` picks another one depending on what is installed, and they
-    differ in shape and polarity.
+    differ in shape and polarity. An image that is in memory already, as a program has it that reads DICOM itself, such
+    as MONAI Deploy's operators, goes through :class:`ScaleMammogram` in place of the reader.
 
     Args:
-        image_size: rows and columns to resize to, as preparation does; None keeps the file's size.
+        image_size: see :class:`ResizeMammogram`; None keeps the image's size.
         voi_lut: whether to apply the window that a DICOM file carries, see :func:`monai_e2e.data.dicom.read_film`; as
             the network's training images had it.
 
     Returns:
-        ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255 and the path under ``filename_or_obj``.
+        ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255, of a file with the path under ``filename_or_obj``.
 
     Raises:
         UserError: when the file is no readable mammogram; the message names it.
+        ValueError: when an array is none.
     """
 
     def __init__(self, image_size: Sequence[int] | None = None, voi_lut: bool = False) -> None:
-        self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+        self.resize = None if image_size is None else ResizeMammogram(image_size)
+        self.scale = ScaleMammogram()
         self.voi_lut = voi_lut
 
-    def __call__(self, path: str | os.PathLike[str]) -> MetaTensor:
-        image = (path if isinstance(path, FilmFile) else FilmFile(path)).read(self.voi_lut)
-        if self.image_size is not None and image.shape != self.image_size:
-            image = resize_mammogram(image, self.image_size)
-        return MetaTensor(torch.from_numpy(image)[None] * 255.0, meta={"filename_or_obj": str(path)})
+    def __call__(self, img: str | os.PathLike[str] | NdarrayOrTensor) -> MetaTensor:
+        if isinstance(img, (str, os.PathLike)):
+            pixels = (img if isinstance(img, FilmFile) else FilmFile(img)).read(self.voi_lut)
+            image = MetaTensor(torch.from_numpy(pixels)[None] * 255.0, meta={"filename_or_obj": str(img)})
+        else:
+            image = self.scale(img)
+        return image if self.resize is None else self.resize(image)
+
+
+class ScaleMammogram(Transform):
+    """Map an image's own range, as stored or after the modality LUT, to 0–255, as the reader of files does.
+
+    A handful of pixels far outside the range of all others is cut off, see
+    :func:`~monai_e2e.data.brightness.without_outliers`. Pixel padding must be the darkest grey already.
+
+    Args:
+        inverted: whether low values are bright, as of MONOCHROME1.
+
+    Shape: ``[H, W]`` or ``[1, H, W]`` of any type, to ``MetaTensor`` ``[1, H, W]`` float32; what the image says of
+    itself is kept.
+
+    Raises:
+        ValueError: when it is of another shape, of a single value, or holds numbers that aren't finite.
+    """
+
+    def __init__(self, inverted: bool = False) -> None:
+        self.inverted = inverted
+
+    def __call__(self, img: NdarrayOrTensor) -> MetaTensor:
+        values = np.asarray(convert_to_numpy(img), dtype=np.float64)
+        if values.ndim == 2:
+            values = values[None]
+        if values.ndim != 3 or len(values) != 1:
+            raise ValueError(f"a mammogram must be [H, W] or [1, H, W], got {list(values.shape)}")
+        shares = stretch(values[0])
+        if shares is None:
+            raise ValueError("a mammogram must have more than one value, all of them finite")
+        image = torch.from_numpy(1 - shares if self.inverted else shares)[None] * 255.0
+        return MetaTensor(image, meta=dict(img.meta)) if isinstance(img, MetaTensor) else MetaTensor(image)
+
+
+class ResizeMammogram(Transform):
+    """Resize a mammogram as preparation does: bicubic, the aspect ratio isn't kept.
+
+    Args:
+        image_size: rows and columns.
+
+    Shape: ``[1, H, W]`` with intensities 0–255, to ``MetaTensor`` ``[1, *image_size]`` float32.
+    """
+
+    def __init__(self, image_size: Sequence[int]) -> None:
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+
+    def __call__(self, img: NdarrayOrTensor) -> MetaTensor:
+        image = convert_to_tensor(img, dtype=torch.float32, track_meta=True)
+        if tuple(image.shape[1:]) == self.image_size:
+            return image
+        resized = resize_mammogram(convert_to_numpy(image[0]) / np.float32(255), self.image_size)
+        return MetaTensor(torch.from_numpy(resized)[None] * 255.0, meta=dict(image.meta))
 
 
 class LoadMammogramd(MapTransform):
-    """Dictionary version of :class:`LoadMammogram`; the path is kept under ``<key>_path``.
+    """Dictionary version of :class:`LoadMammogram`; the path is kept under ``<key>_path``, of an array's meta data.
 
     Args:
         keys: keys whose paths are read.
@@ -104,10 +163,51 @@ class LoadMammogramd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            path = d[key]
-            d[key] = self.loader(path)
-            d[f"{key}_path"] = str(path)
+            d[key] = self.loader(d[key])
+            d[f"{key}_path"] = str(d[key].meta.get("filename_or_obj", ""))
+        return d
+
+
+class ScaleMammogramd(MapTransform):
+    """Dictionary version of :class:`ScaleMammogram`.
+
+    Args:
+        keys: keys of the images.
+        inverted: see :class:`ScaleMammogram`.
+        allow_missing_keys: don't raise if a key is missing.
+    """
+
+    def __init__(self, keys: KeysCollection, inverted: bool = False, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.scaler = ScaleMammogram(inverted)
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.scaler(d[key])
+        return d
+
+
+class ResizeMammogramd(MapTransform):
+    """Dictionary version of :class:`ResizeMammogram`.
+
+    Args:
+        keys: keys of the images.
+        image_size: see :class:`ResizeMammogram`.
+        allow_missing_keys: don't raise if a key is missing.
+    """
+
+    def __init__(self, keys: KeysCollection, image_size: Sequence[int], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.resizer = ResizeMammogram(image_size)
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.resizer(d[key])
         return d
 
 
 LoadMammogramD = LoadMammogramDict = LoadMammogramd
+ScaleMammogramD = ScaleMammogramDict = ScaleMammogramd
+ResizeMammogramD = ResizeMammogramDict = ResizeMammogramd

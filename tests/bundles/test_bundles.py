@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, verify_net_in_out
+from ignite.engine import Events
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 
 from monai_e2e.bundle import user_error
 from monai_e2e.data import load_datalist, phantom_dataset
@@ -91,6 +92,48 @@ def test_how_a_network_started_stands_in_the_last_line_and_in_the_record(bundle,
     with caplog.at_level(logging.INFO):
         train(bundle, dataset_of(bundle, prepared), tmp_path, weights="scratch")
     assert "of a network that started from scratch: " in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("bundle", ["ddsm_patch", "ddsm_whole"])
+def test_monais_own_tracking_settings_find_the_loss_of_each_batch(bundle, prepared, tmp_path, monkeypatch):
+    losses = []
+
+    class Recorder:  # in place of MONAI's, since MLflow needn't be installed
+        def __init__(self, output_transform=None, **_):
+            self.output_transform = output_transform
+
+        def attach(self, engine):
+            if self.output_transform:
+                engine.add_event_handler(Events.ITERATION_COMPLETED, self.record)
+
+        def record(self, engine):
+            losses.append(self.output_transform(engine.state.output))
+
+    monkeypatch.setattr("monai.handlers.mlflow_handler.MLFlowHandler", Recorder)
+    train(bundle, prepared["cbis-ddsm"], tmp_path, weights="scratch", tracking="mlflow")
+    assert len(losses) > 1
+    assert all(isinstance(loss, float) for loss in losses)
+
+
+def test_a_training_that_ends_before_its_plan_says_so(prepared, tmp_path, caplog):
+    plan = [{**ONE_EPOCH[0], "epochs": 8}]
+    with caplog.at_level(logging.INFO):
+        keys = {"stages": plan, "train#trainer#max_epochs": 1}
+        train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, weights="scratch", **keys)
+    assert "from epoch 1 for 1 epochs" in caplog.text
+    with pytest.raises(RuntimeError) as caught:
+        train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, weights="scratch", val_interval=2, **keys)
+    assert "val_interval 2: give a whole number from 1 to 1" in str(user_error(caught.value))
+
+
+def test_a_config_may_be_yaml(prepared, tmp_path):
+    content = ConfigParser.load_config_file(str(BUNDLES / "ddsm_whole/configs/train.json"))
+    ConfigParser.export_config_file(content, str(tmp_path / "train.yaml"), fmt="yaml")
+    workflow = ConfigWorkflow(
+        str(tmp_path / "train.yaml"), logging_file=False, **SMALL, dataset_dir=prepared["cbis-ddsm"]
+    )
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("batch_size") == 8
 
 
 @pytest.mark.parametrize("bundle", NAMES)

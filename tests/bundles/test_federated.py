@@ -21,7 +21,7 @@ from monai_e2e.networks import load_classifier
 from monai_e2e.networks.weights import read_patients
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.insert(0, str(ROOT / "docs"))
 
 import two_sites  # noqa: E402
 

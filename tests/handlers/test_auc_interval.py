@@ -1,6 +1,5 @@
-"""AUC with its interval each epoch: logged, among the metrics, and the threshold that the best model carries."""
+"""AUC with its interval each epoch, among the metrics, and the threshold that the best model carries."""
 
-import logging
 import math
 
 import pytest
@@ -60,13 +59,6 @@ def test_it_may_be_the_key_metric_itself():
     evaluator.run()
     assert metrics_of(evaluator) == pytest.approx(roc_auc(LABELS, SCORES), abs=1e-6)
     assert evaluator.state.best_metric == evaluator.state.metrics["val_auc"]
-
-
-def test_interval_is_logged(caplog):
-    caplog.set_level(logging.INFO)
-    make_evaluator([AucInterval()]).run()
-    auc, low, high = roc_auc(LABELS, SCORES)
-    assert f"AUC {auc:.3f} (95 % {low:.2f}–{high:.2f})" in caplog.messages
 
 
 def test_threshold_of_the_validation_becomes_the_networks():

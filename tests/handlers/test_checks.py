@@ -146,14 +146,14 @@ class TestProgress:
 
     def test_one_line_for_each_epoch_with_the_hours_and_minutes_that_are_left(self, clock, caplog):
         assert self.run(clock, [3600.0, 3600.0, 90.0], caplog) == [
-            "Epoch 1 of 3 took 3600.0 s, about 2:00 h left.",
-            "Epoch 2 of 3 took 3600.0 s, about 1:00 h left.",
+            "Epoch 1 of 3 took 3600.0 s, about 2 h 0 min left.",
+            "Epoch 2 of 3 took 3600.0 s, about 1 h 0 min left.",
             "Epoch 3 of 3 took 90.0 s.",
         ]
 
     def test_the_last_three_epochs_count_since_stages_differ_in_speed(self, clock, caplog):
         lines = self.run(clock, [9000.0, 60.0, 60.0, 60.0, 60.0], caplog)
-        assert lines[3] == "Epoch 4 of 5 took 60.0 s, about 0:01 h left."
+        assert lines[3] == "Epoch 4 of 5 took 60.0 s, about 1 min left."
 
     def test_what_other_handlers_do_at_the_end_of_an_epoch_counts_too(self, clock, caplog):
         engine = Engine(lambda _engine, _batch: None)
@@ -165,7 +165,7 @@ class TestProgress:
 
         with caplog.at_level(logging.INFO, logger=checks.__name__):
             engine.run([0], max_epochs=2)
-        assert "Epoch 1 of 2 took 30.0 s, about 0:01 h left." in caplog.messages
+        assert "Epoch 1 of 2 took 30.0 s, about 1 min left." in caplog.messages
 
     def test_a_training_that_stops_early_has_nothing_left(self, caplog):
         engine = Engine(lambda _engine, _batch: None)

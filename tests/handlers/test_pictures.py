@@ -31,7 +31,7 @@ TOPS = {
     "FC": {"top_blocks": ["FC8", "FC4"], "shortcut": True, "image_size": SIZE},
     "heatmap": {"top_blocks": ["4x1"], "heatmap": {"pool_size": 1}},
 }
-TAGS = {"training_images", "validation/roc", "validation/where_it_looks"}
+TAGS = {"train/images", "validation/roc", "validation/where_it_looks"}
 
 
 def whole_image_net(top: str = "residual") -> WholeImageClassifier:
@@ -57,8 +57,9 @@ def make_samples(folder: Path, labels: list[int]) -> list[dict]:
 
 
 def lesions(folder: Path, samples: list[dict]) -> list[dict]:
-    outline = [{"mask": str(folder / "mask.png")}]
-    return [{"image": s["image_path"], "lesions": outline if s["label"] == 1 else []} for s in samples]
+    outline = {"mask": str(folder / "mask.png")}
+    both = [{**outline, "pathology": "benign"}, {**outline, "pathology": "malignant"}]
+    return [{"image": s["image_path"], "lesions": both if s["label"] == 1 else [outline]} for s in samples]
 
 
 def train(
@@ -134,7 +135,7 @@ class TestWhatIsWritten:
         events = train(tmp_path, images=3)
         assert set(events.Tags()["images"]) == TAGS
         steps = {tag: [image.step for image in events.Images(tag)] for tag in TAGS}
-        assert steps == {"training_images": [2], "validation/roc": [1, 2], "validation/where_it_looks": [1, 2]}
+        assert steps == {"train/images": [2], "validation/roc": [1, 2], "validation/where_it_looks": [1, 2]}
         assert all(len(image.encoded_image_string) <= 200_000 for tag in TAGS for image in events.Images(tag))
         assert matplotlib.pyplot.get_fignums() == []
 
@@ -145,7 +146,7 @@ class TestWhatIsWritten:
     def test_patches_get_a_confusion_matrix_instead(self, tmp_path):
         network = PatchClassifier("vgg16", in_channels=1, width=0.0625, num_classes=3)
         events = train(tmp_path, network, labels=(0, 1, 2, 2), classes=["background", "benign", "malignant"])
-        assert set(events.Tags()["images"]) == {"training_images", "validation/confusion"}
+        assert set(events.Tags()["images"]) == {"train/images", "validation/confusion"}
         assert [image.step for image in events.Images("validation/confusion")] == [1, 2]
 
     def test_hyper_parameters_as_a_table_and_beside_the_best_metric_so_far(self, tmp_path):
@@ -160,7 +161,7 @@ class TestWhatIsWritten:
             '| stages 1 | `trainable ["head"], lr 0.1` |',
             '| stages 2 | `trainable ["*"], lr 0.01` |',
         ]
-        best = [event.value for event in events.Scalars("validation/best_val_auc")]
+        best = [event.value for event in events.Scalars("validation/best_auc")]
         assert len(best) == 2
         assert best == sorted(best)
         assert "_hparams_/session_start_info" in events.summary_metadata
@@ -175,7 +176,7 @@ class TestWhatIsWritten:
     def test_a_diverged_network_has_no_maps_but_ends_nothing(self, tmp_path, caplog):
         with caplog.at_level(logging.WARNING):
             events = train(tmp_path, lr=1e30)
-        assert set(events.Tags()["images"]) == {"training_images"}
+        assert set(events.Tags()["images"]) == {"train/images"}
         assert "No maps of epoch 2" in caplog.text
 
     def test_training_is_the_same_with_and_without_pictures(self, tmp_path):
@@ -220,12 +221,27 @@ class TestWhatIsDrawn:
         train(tmp_path, images=100)
         assert [len(images) for images in drawn("draw_images")] == [6]
 
-    def test_maps_are_of_the_first_positive_film_of_some_patients_the_same_each_time(self, tmp_path, drawn):
-        train(tmp_path, films=2)
-        names = [[title.split("\n")[0] for *_, title in films] for films in drawn("draw_maps")]
-        assert names == [["film1", "film2"]] * 2  # film 3 is of film 2's patient
-        assert all(len(masks) == 1 for *_, masks, _ in drawn("draw_maps")[0])
-        assert "p(positive) = 0." in drawn("draw_maps")[0][0][-1]
+    def test_maps_are_of_films_of_both_classes_and_several_patients_the_same_each_time(self, tmp_path, drawn):
+        train(tmp_path, films=3)
+        names = [[film.title.split("\n")[0] for film in films] for films in drawn("draw_maps")]
+        assert names == [["film2", "film4", "film0"]] * 2  # films 1, 3 and 5 are of the patients of those before them
+        shown = drawn("draw_maps")[0]
+        assert [(film.truth, film.malignant) for film in shown] == [("positive", True)] * 2 + [("negative", False)]
+        assert "p(positive) = 0." in shown[0].title
+
+    def test_lesions_have_the_colour_of_their_pathology_and_without_it_of_the_image(self, tmp_path, drawn):
+        train(tmp_path, epochs=1, films=2)
+        malignant, benign = drawn("draw_maps")[0]
+        assert [is_malignant for _, is_malignant in malignant.lesions] == [False, True]
+        assert [is_malignant for _, is_malignant in benign.lesions] == [False]
+        assert figures.COLOURS == {True: "red", False: "limegreen"}
+
+    def test_losses_and_key_metrics_of_both_engines_share_a_chart(self, tmp_path):
+        events = train(tmp_path)
+        content = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+        for name in ("loss", "auc"):
+            assert f"train/{name}".encode() in content
+            assert f"validation/{name}".encode() in content
 
     def test_the_confusion_matrix_has_all_batches_and_names_without_classes_given(self, tmp_path, drawn):
         train(tmp_path, PatchClassifier("vgg16", in_channels=1, width=0.0625, num_classes=3), labels=(0, 1, 2, 2, 1))

@@ -11,7 +11,16 @@ from monai_e2e.data import read_mammogram
 from monai_e2e.data.dicom import read_film
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
-from monai_e2e.transforms import FilmFile, LoadMammogram, LoadMammogramd, mammogram
+from monai_e2e.transforms import (
+    FilmFile,
+    LoadMammogram,
+    LoadMammogramd,
+    ResizeMammogram,
+    ResizeMammogramd,
+    ScaleMammogram,
+    ScaleMammogramd,
+    mammogram,
+)
 
 
 @pytest.fixture
@@ -107,3 +116,61 @@ def test_a_film_that_several_pipelines_read_is_decoded_once_and_left_as_it_is(fi
     assert first["image_path"] == second["image_path"] == str(path)
     np.testing.assert_allclose(LoadMammogram()(shared)[0].numpy(), pixels * (255 / 65535), rtol=1e-5)
     assert shared.pixels.shape == (4, 6)
+
+
+class TestInMemory:
+    @pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, lambda a: MetaTensor(torch.as_tensor(a))])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+    def test_any_kind_of_array_is_scaled_to_its_own_range(self, make, dtype):
+        pixels = np.linspace(10, 110, 24).reshape(4, 6).astype(dtype)
+        expected = (pixels - pixels.min()) / np.float32(np.ptp(pixels)) * 255
+        for array in (pixels, pixels[None]):
+            image = ScaleMammogram()(make(array))
+            assert image.dtype == torch.float32
+            assert image.shape == (1, 4, 6)
+            np.testing.assert_allclose(image[0].numpy(), expected, atol=0.01)
+            np.testing.assert_allclose(LoadMammogram()(make(array)).numpy(), image.numpy())
+
+    def test_low_values_that_mean_bright_are_inverted(self):
+        pixels = np.arange(24).reshape(4, 6)
+        np.testing.assert_allclose(ScaleMammogram(inverted=True)(pixels), 255 - ScaleMammogram()(pixels), atol=1e-4)
+
+    def test_a_dead_pixel_does_not_squeeze_the_range(self):
+        pixels = np.tile(np.arange(1000, 2000), (40, 1))
+        pixels[0, 0] = 60000
+        assert ScaleMammogram()(pixels).mean() == pytest.approx(127.5, abs=1)
+
+    def test_a_files_pixels_in_memory_become_what_its_file_becomes(self, tmp_path):
+        write_inbreast(tmp_path / "inbreast", 2, workers=1)
+        path = next((tmp_path / "inbreast" / "AllDICOMs").rglob("*.dcm"))
+        pixels = pydicom.dcmread(path).pixel_array
+        for load in (LoadMammogram(), LoadMammogram(image_size=(64, 48))):
+            np.testing.assert_allclose(load(pixels).numpy(), load(path).numpy(), atol=1e-3)
+
+    def test_what_the_image_says_of_itself_is_kept(self):
+        image = MetaTensor(torch.arange(24.0).reshape(1, 4, 6), meta={"filename_or_obj": "a.dcm"})
+        out = LoadMammogramd("image", image_size=(8, 3))({"image": image, "label": 1})
+        assert out["image_path"] == "a.dcm"
+        assert out["image"].shape == (1, 8, 3)
+        assert LoadMammogramd("image")({"image": np.arange(6).reshape(2, 3)})["image_path"] == ""
+
+    @pytest.mark.parametrize(
+        "pixels", [np.zeros((4, 6)), np.zeros((3, 4, 6)), np.arange(4), np.array([[0.0, 1.0], [np.nan, 2.0]])], ids=str
+    )
+    def test_what_is_no_image_is_refused(self, pixels):
+        with pytest.raises(ValueError, match="a mammogram must"):
+            ScaleMammogram()(pixels)
+
+    def test_resizing_is_that_of_the_loader(self, film):
+        path, _ = film
+        resized = ResizeMammogram((8, 3))(LoadMammogram()(path))
+        np.testing.assert_allclose(resized, LoadMammogram(image_size=(8, 3))(path), atol=1e-4)
+        assert resized.meta["filename_or_obj"] == str(path)
+
+    def test_dictionary_versions(self):
+        sample = {"image": np.arange(24).reshape(4, 6), "label": 1}
+        for transform in (ScaleMammogramd("image"), ResizeMammogramd("image", (2, 3))):
+            sample = transform(sample)
+        assert sample["image"].shape == (1, 2, 3)
+        assert sample["label"] == 1
+        assert ScaleMammogramd("absent", allow_missing_keys=True)({"label": 1}) == {"label": 1}

@@ -1,0 +1,66 @@
+"""A network that left its bundle as TorchScript, with its config inside, is all that a program needs to classify an
+image that it has in memory, as MONAI Deploy's do.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from monai.bundle import ConfigParser, ckpt_export
+from monai.data import load_net_with_metadata
+
+from monai_e2e.bundle_folders import copy_bundle
+from monai_e2e.data.phantom import write_inbreast
+from monai_e2e.inferers import HeatmapInferer
+from monai_e2e.predict.models import load_model
+
+SHIPPED = {"ddsm_patch": "phantom-patch", "ddsm_whole": "phantom-whole", "inbreast_transfer": "phantom-whole"}
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def mammogram(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("download")
+    write_inbreast(folder / "inbreast", 2, workers=1)
+    return next((folder / "inbreast/AllDICOMs").glob("*.dcm"))
+
+
+@pytest.fixture(params=SHIPPED)
+def exported(request, tmp_path, monkeypatch) -> tuple[str, Path]:
+    """A bundle's name and its exported network, alone in another folder."""
+    monkeypatch.chdir(copy_bundle(request.param, tmp_path / "bundle", SHIPPED[request.param]))
+    ckpt_export(args_file="configs/ckpt_export.json")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move("models/model.ts", tmp_path / "elsewhere/model.ts")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "bundle")
+    return request.param, tmp_path / "elsewhere/model.ts"
+
+
+def test_an_array_gets_the_score_that_predict_gives_the_file(exported, mammogram):
+    bundle, model = exported
+    network, metadata, extra = load_net_with_metadata(str(model), more_extra_files=("inference.json",))
+    parser = ConfigParser(json.loads(extra["inference.json"]))
+    parser["checkpoint"] = str(model)
+    preprocessing, inferer = (parser.get_parsed_content(key) for key in ("preprocessing", "inferer"))
+
+    image = preprocessing({"image": pydicom.dcmread(mammogram).pixel_array})["image"]
+    reference = load_model(SHIPPED[bundle], torch.device("cpu"), mammogram.parent)
+    expected = reference.preprocessing({"image": mammogram})["image"]
+    assert image.shape == expected.shape
+    np.testing.assert_allclose(image.numpy(), expected.numpy(), atol=1e-2)
+    if bundle == "ddsm_patch":  # whose map needs the classifier's parts, which TorchScript hasn't got
+        assert isinstance(inferer, HeatmapInferer)
+        return
+    with torch.no_grad():
+        logits = inferer(image[None].as_tensor(), network.eval())
+        result = parser.get_parsed_content("postprocessing")({"pred": logits[0]})
+        wanted = reference.network(expected[None].as_tensor())[0].softmax(dim=0)
+    np.testing.assert_allclose(result["pred"].numpy(), wanted.numpy(), atol=1e-3)
+    assert int(result["predicted_class"]) == int(wanted.argmax())
+    assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"]["1"] == "positive"
