@@ -113,8 +113,9 @@ class WholeImageClassifier(nn.Module):
 
     Args:
         patch_net: the patch classifier.
-        top_blocks: blocks in the paper's notation, such as ``["[512-512-1024]x2", "[512-512-1024]x2"]``;
-            ``[]`` for pooling and the linear layer alone. Fully connected layers, ``["FC64", "FC32"]``, come last; they fix the size of the images.
+        top_blocks: blocks in the paper's notation, such as ``["[512-512-1024]x2", "[512-512-1024]x2"]``; ``[]`` for
+            pooling and the linear layer alone. Fully connected layers, ``["FC64", "FC32"]``, come last; they fix the
+            size of the images.
         num_classes: number of output logits: negative, positive.
         dropout: probability of dropping a feature before each linear layer.
         pixel_mean: mean intensity (0–255) of the training images, kept as a buffer so that it travels with the weights.
