@@ -231,12 +231,18 @@ class TestWithoutEffect:
         with pytest.raises(UserError, match=r"val_interval .*from 1 to 2"):
             begin_training(str(tmp_path), str(tmp_path), 2, interval)
 
-    def test_an_overlay_without_the_file_that_it_belongs_to(self):
-        path = REPOSITORY / "bundles/ddsm_whole/configs/evaluate.json"
-        bundle = ConfigWorkflow(str(path), logging_file=False, run_id="evaluating")
-        bundle.initialize()
-        with pytest.raises(RuntimeError) as caught:
+    @pytest.mark.parametrize("name", ["ddsm_patch", "ddsm_whole", "inbreast_transfer"])
+    @pytest.mark.parametrize(("overlay", "run_id"), [("evaluate", "evaluating"), ("multi_gpu_train", "training")])
+    def test_an_overlay_without_the_file_that_it_belongs_to(self, name, overlay, run_id):
+        path = REPOSITORY / "bundles" / name / "configs" / f"{overlay}.json"
+        bundle = ConfigWorkflow(str(path), logging_file=False, run_id=run_id)
+
+        def run() -> None:
+            bundle.initialize()
             bundle.run()
+
+        with pytest.raises(RuntimeError) as caught:
+            run()
         assert re.search(r"refers to '\w+' and \d+ more .*train\.json", str(user_error(caught.value)))
 
 
