@@ -74,8 +74,8 @@ def _experiment(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         for command, done in outcome.commands:
             print(f"# {'done' if done else 'to do'}\n{command}")
-    done = sum(done for _, done in outcome.commands)
-    print(f"{done} of {len(outcome.commands)} commands done")
+    count = sum(done for _, done in outcome.commands)
+    print(f"{count} of {len(outcome.commands)} commands done")
     for error in outcome.failed.values():
         print(f"error: {error}")
     if outcome.written is not None:
@@ -84,8 +84,10 @@ def _experiment(arguments: argparse.Namespace) -> int:
 
 
 def _folds(words: list[str] | None) -> str | list[int] | None:
-    if words is None or words == ["all"]:
-        return words and "all"
+    if words is None:
+        return None
+    if words == ["all"]:
+        return "all"
     if not all(word.isdecimal() for word in words):
         raise UserError(f"--folds {' '.join(words)}: give 'all', or numbers from 0 on")
     return [int(word) for word in words]

@@ -142,7 +142,9 @@ def _arguments(parser: ConfigParser, where: str, component: Mapping[str, Any]) -
     """Names of the arguments of a component's target; None where it isn't known, or takes any."""
     target = ConfigComponent(component, where, parser.locator).resolve_module_name()
     try:
-        found = inspect.signature(pydoc.locate(target) if isinstance(target, str) else target).parameters.values()
+        found = inspect.signature(
+            pydoc.locate(target) if isinstance(target, str) else target  # type: ignore[arg-type]
+        ).parameters.values()
     except (TypeError, ValueError, pydoc.ErrorDuringImport):  # no callable, one without a signature, no such module
         return None
     if any(parameter.kind == parameter.VAR_KEYWORD for parameter in found):

@@ -88,7 +88,7 @@ def add_folds(scored: dict[str, Any], rows: Sequence[Row], thresholds: Mapping[i
         return
     _refuse_leaks(rows)
     scored["folds"] = {}
-    fold_of = {(row.get("patient_id") or "", row.get("exam_id") or ""): row.get("fold") for row in rows}
+    fold_of = {(row.get("patient_id") or "", row.get("exam_id") or ""): row["fold"] for row in rows}
     for level, table in level_rows(rows, how)[0].items():
         whose = [row["fold"] if level == "image" else fold_of[row["patient_id"], row["exam_id"]] for row in table]
         by_fold = {

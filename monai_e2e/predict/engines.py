@@ -130,7 +130,8 @@ class Engine:
         return self._ways[key](images)
 
     def _choose(self, model: Model, images: torch.Tensor) -> Way:
-        way, used = partial(self._by_torch, model), f"torch {torch.__version__} {self.precision}"
+        way: Way = partial(self._by_torch, model)
+        used = f"torch {torch.__version__} {self.precision}"
         if candidates := self._candidates():
             start = time.perf_counter()
             expected = way(images)
@@ -152,7 +153,7 @@ class Engine:
 
     def _by_torch(self, model: Model, images: torch.Tensor) -> torch.Tensor:
         dtype = _DTYPES[self.precision]
-        network = model.network.to(memory_format=torch.channels_last)
+        network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch = images.to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             return model.inferer(batch, network).float().cpu()
@@ -221,7 +222,7 @@ def _export(model: Model, shape: list[int]) -> bytes:
         torch.onnx.export(
             _Inference(model.network, model.inferer).eval(),
             (torch.zeros(shape),),
-            file,
+            file,  # type: ignore[arg-type]  # which the older exporter takes
             input_names=["images"],
             output_names=["logits"],
             dynamic_axes={"images": batch, "logits": batch},
