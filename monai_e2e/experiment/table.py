@@ -78,7 +78,8 @@ def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
     first = next(iter(whole.values()))
     repeated, over = (list(whole.values()), "seeds") if len(whole) > 1 else (next(iter(of_folds.values())), "folds")
     values = [result["value"] for result in repeated if result]
-    metric = next((result["metric"] for result in [first, *repeated] if result), None)
+    expected = "accuracy" if line.row.bundle == "ddsm_patch" else "auc"
+    metric = next((result["metric"] for result in [first, *repeated] if result), expected)
     return {
         **dict.fromkeys(COLUMNS),
         "row": line.row.name,
@@ -90,7 +91,7 @@ def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
         "sd": stdev(values) if len(values) > 1 else None,
         "runs": len(values),
         "over": over if len(repeated) > 1 else None,
-        "paper": None if metric is None else line.row.published(metric, line.patients),
+        "paper": line.row.published(metric, line.patients),
         "epoch": _mean([_best_epoch(run) for run in every]),
         "paper_epoch": line.row.paper.get("epoch"),
         "minutes": _mean([_minutes(run, seconds) for run in every]),
