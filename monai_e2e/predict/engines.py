@@ -96,7 +96,8 @@ class Engine:
         images: number of images that will go through each network.
 
     Attributes:
-        used: which engine computed each model's network, its version and precision, by the model's name.
+        used: which engine computed each model's network, its version and precision, by the model's name; more than one
+            where its images differ in size.
         flips_together: whether the flips of an image should go through a network as one batch.
 
     Raises:
@@ -136,12 +137,15 @@ class Engine:
             start = time.perf_counter()
             expected = way(images)
             seconds = (time.perf_counter() - start) / len(images)
-            if self.name != "auto" or seconds * self.images > _WORTHWHILE_SECONDS:
+            # Of images that differ in size there may be as many sizes as images.
+            worthwhile = model.name not in self.used and seconds * self.images > _WORTHWHILE_SECONDS
+            if worthwhile or self.name != "auto":
                 converted = (self._converted(name, model, images, expected) for name in candidates)
                 way, used = next(filter(None, converted), (way, used))
-        if self.used.get(model.name) != used:
+        before = self.used.get(model.name, "").split(", ")
+        if used not in before:
             logger.info("%s is computed by %s.", model.name, used)
-        self.used[model.name] = used
+            self.used[model.name] = ", ".join(filter(None, [*before, used]))
         return way
 
     def _candidates(self) -> list[str]:

@@ -194,6 +194,16 @@ class TestChoice:
         model.infer(images_of(1), none)
         assert none.used["whole"].startswith("torch")
 
+    def test_auto_converts_a_network_for_one_size_alone_since_each_image_might_have_its_own(self, model, conversions):
+        pytest.importorskip("onnxruntime")
+        engine = Engine(CPU, "auto", images=10**9)
+        for columns in (0, 32, 64):
+            model.infer([np.pad(image, ((0, 0), (0, 0), (0, columns))) for image in images_of(1)], engine)
+        assert len(conversions) == 1
+        first, second = engine.used["whole"].split(", ")
+        assert not first.startswith("torch")
+        assert second == f"torch {torch.__version__} fp32"
+
     @pytest.mark.parametrize("fault", ["other scores", "no number", "an error"])
     def test_an_engine_that_goes_wrong_is_left_for_pytorch(self, model, monkeypatch, caplog, fault):
         pytest.importorskip("onnxruntime")
