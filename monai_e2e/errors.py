@@ -47,6 +47,8 @@ def of_the_system(error: BaseException) -> UserError | None:
     """
     found: BaseException | None = error
     while found is not None:
+        if isinstance(found, UserError):
+            return found
         if isinstance(found, OSError) and found.errno in _ADVICE:
             where = f"{found.filename}: " if found.filename else ""
             return UserError(f"{where}{found.strerror}: {_ADVICE[found.errno]}")

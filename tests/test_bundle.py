@@ -311,6 +311,13 @@ class TestErrors:
         assert re.search(message, found)
         assert "\n" not in found
 
+    def test_what_a_mistake_was_raised_from_does_not_hide_it(self):
+        mistake = UserError("data: prepare it first")
+        mistake.__cause__ = FileNotFoundError(errno.ENOENT, "No such file or directory", "datalist.json")
+        wrapped = RuntimeError("failed to evaluate")
+        wrapped.__cause__ = mistake
+        assert user_error(wrapped) is mistake
+
     def test_no_traceback_of_a_mistake_is_logged(self, caplog, monkeypatch):
         monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])
         begin()

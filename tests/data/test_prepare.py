@@ -91,7 +91,7 @@ def test_folder_has_what_the_design_says(prepared):
     assert report == json.loads((out / "report.json").read_text())
     assert sum(counts["images"] for counts in report["partitions"].values()) == 9
     assert "| training |" in (out / "report.md").read_text()
-    assert {path.name for path in root.iterdir()} == {"src", "out", ".out.lock"}  # no temporary folder left
+    assert {path.name for path in root.iterdir()} == {"src", "out"}  # no temporary folder left
 
 
 def test_official_labels_are_the_test_tables_unless_the_halves_are_merged(tmp_path):
@@ -252,7 +252,7 @@ def test_preparing_again_replaces_the_folder(tmp_path):
     assert not (out / "patches").exists()
     assert not (out / "cache").exists()
     assert json.loads((out / "datalist.json").read_text())["image_size"] == [16, 12]
-    assert {path.name for path in tmp_path.iterdir()} == {"src", "out", ".out.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
 
 
 def test_failure_leaves_the_old_folder(tmp_path):
@@ -281,7 +281,7 @@ def test_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, 
     with pytest.raises(UserError, match="can't be replaced"):
         prepare(src, out)
     assert len(samples(out)) == 9
-    assert {path.name for path in tmp_path.iterdir()} == {"src", "out", ".out.lock", ".out.partial"}
+    assert {path.name for path in tmp_path.iterdir()} == {"src", "out", ".out.partial"}
 
 
 def test_folders_of_others_are_refused(tmp_path):
@@ -396,7 +396,7 @@ class TestResuming:
         monkeypatch.setattr("monai_e2e.data.films.read_film", lambda *a: done.append(str(a[0])) or read_film(*a))
         prepare(source, tmp_path / "out")
         assert len(done) == 4 + 9 - 3
-        assert {path.name for path in tmp_path.iterdir()} == {"src", "out", ".out.lock"}
+        assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
         assert len(list((tmp_path / "out" / "images").iterdir())) == 9
         for sample in samples(tmp_path / "out").values():
             assert read_mammogram(tmp_path / "out" / sample["image"]).shape == SIZE
