@@ -66,6 +66,7 @@ class Scale:
         width: of the networks.
         steps: timed steps of each measurement.
         patients: of the phantoms.
+        top_blocks: of the whole-image networks.
     """
 
     device: torch.device
@@ -75,9 +76,10 @@ class Scale:
     width: float = 1.0
     steps: int = 8
     patients: int = 40
+    top_blocks: tuple[str, ...] = ("[512-512-1024]x2", "[512-512-1024]x2")
 
 
-TINY = Scale(torch.device("cpu"), (128, 96), 32, (2, 2), 0.0625, 2, 30)
+TINY = Scale(torch.device("cpu"), (128, 96), 32, (2, 2), 0.0625, 1, 30, ("[8-8-16]x1",))
 
 
 def wait(device: torch.device) -> None:
@@ -118,7 +120,7 @@ def make(backbone: str, whole: bool, scale: Scale) -> tuple[torch.nn.Module, tor
     network: torch.nn.Module = PatchClassifier(backbone, width=scale.width)
     size = (scale.patch, scale.patch)
     if whole:
-        network, size = WholeImageClassifier(network, ["[512-512-1024]x2"] * 2), scale.whole
+        network, size = WholeImageClassifier(network, scale.top_blocks), scale.whole
     network = network.to(scale.device, memory_format=torch.channels_last)
     images = (60 * torch.randn(scale.batches[whole], 3, *size)).to(scale.device, memory_format=torch.channels_last)
     return network, images, (torch.arange(len(images)) % 2).to(scale.device)
