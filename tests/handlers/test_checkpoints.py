@@ -18,9 +18,9 @@ from monai.handlers import ROCAUC, EarlyStopHandler, ValidationHandler
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
 from torch import nn
 
+from monai_e2e.checkpoint_files import save_atomically
 from monai_e2e.errors import UserError
-from monai_e2e.handlers import StagedTraining, binary_scores
-from monai_e2e.handlers.checkpoints import BestModel, TrainingCheckpoint, save_atomically
+from monai_e2e.handlers import BestModel, StagedTraining, TrainingCheckpoint, binary_scores
 from monai_e2e.handlers.reproducible import SeedEpochs
 from monai_e2e.networks import PatchClassifier
 
