@@ -149,15 +149,16 @@ def jpeg_mask(pixels: np.ndarray) -> np.ndarray | None:
     return pixels > 127
 
 
-def resize_mammogram(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray:
+def resize_mammogram(image: np.ndarray, image_size: Sequence[int], maximum: float = 1.0) -> np.ndarray:
     """Resize a film of :func:`~monai_e2e.data.dicom.read_film` as the prepared folder has it.
 
     Args:
-        image: float32 ``[rows, columns]``, 0…1.
+        image: float32 ``[rows, columns]``, 0…maximum.
         image_size: rows and columns wanted; the aspect ratio isn't kept (the paper doesn't).
+        maximum: of the image's values.
 
     Returns:
-        float32 ``[*image_size]``, 0…1 (bicubic overshoot is clipped).
+        float32 ``[*image_size]``, 0…maximum (bicubic overshoot is clipped).
     """
     rows, columns = image_size
     # Along the rows first, in bands: the numbers of one go, in less time since no copy of the whole film is made.
@@ -165,7 +166,7 @@ def resize_mammogram(image: np.ndarray, image_size: Sequence[int]) -> np.ndarray
     for first in range(0, len(image), _BAND):
         band = image[first : first + _BAND]
         narrow[first : first + _BAND] = _bicubic(band, (len(band), columns))
-    return np.clip(_bicubic(narrow, (rows, columns)), 0.0, 1.0)
+    return np.clip(_bicubic(narrow, (rows, columns)), 0.0, maximum)
 
 
 def resize_mask(mask: np.ndarray, image_size: Sequence[int]) -> np.ndarray:

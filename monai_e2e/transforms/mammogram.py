@@ -136,8 +136,8 @@ class ResizeMammogram(Transform):
         image = convert_to_tensor(img, dtype=torch.float32, track_meta=True)
         if tuple(image.shape[1:]) == self.image_size:
             return image
-        resized = resize_mammogram(convert_to_numpy(image[0]) / np.float32(255), self.image_size)
-        return MetaTensor(torch.from_numpy(resized)[None] * 255.0, meta=dict(image.meta))
+        resized = resize_mammogram(convert_to_numpy(image[0]), self.image_size, maximum=255.0)
+        return MetaTensor(torch.from_numpy(resized)[None], meta=dict(image.meta))
 
 
 class LoadMammogramd(MapTransform):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from monai.handlers import MLFlowHandler
 
 from monai_e2e.bundle import user_error
 from monai_e2e.data import load_datalist, phantom_dataset
@@ -98,18 +99,18 @@ def test_how_a_network_started_stands_in_the_last_line_and_in_the_record(bundle,
 def test_monais_own_tracking_settings_find_the_loss_of_each_batch(bundle, prepared, tmp_path, monkeypatch):
     losses = []
 
-    class Recorder:  # in place of MONAI's, since MLflow needn't be installed
-        def __init__(self, output_transform=None, **_):
-            self.output_transform = output_transform
+    # MLflow needn't be installed.
+    def init(self, output_transform=None, **_):
+        self.output_transform = output_transform
 
-        def attach(self, engine):
-            if self.output_transform:
-                engine.add_event_handler(Events.ITERATION_COMPLETED, self.record)
+    def attach(self, engine):
+        if self.output_transform:
+            engine.add_event_handler(
+                Events.ITERATION_COMPLETED, lambda engine: losses.append(self.output_transform(engine.state.output))
+            )
 
-        def record(self, engine):
-            losses.append(self.output_transform(engine.state.output))
-
-    monkeypatch.setattr("monai.handlers.mlflow_handler.MLFlowHandler", Recorder)
+    monkeypatch.setattr(MLFlowHandler, "__init__", init)
+    monkeypatch.setattr(MLFlowHandler, "attach", attach)
     train(bundle, prepared["cbis-ddsm"], tmp_path, weights="scratch", tracking="mlflow")
     assert len(losses) > 1
     assert all(isinstance(loss, float) for loss in losses)
