@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from monai_e2e.errors import UserError
+from monai_e2e.torchscript import read_tensors
 
 #: To be raised when a training's checkpoint changes its form.
 FORMAT = 1
@@ -135,7 +136,7 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
         if zipfile.is_zipfile(path):  # files of PyTorch before 1.6 are none and have no checksums
             _verified_names(path)
         if path.suffix == ".ts":
-            content = dict(torch.jit.load(path, map_location="cpu").state_dict())
+            content: Any = read_tensors(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except DamagedError as error:

@@ -1,0 +1,54 @@
+"""What a TorchScript file holds, read without running it.
+
+``torch.jit.load`` runs code of the file, the ``__setstate__`` of its modules, before anybody has asked for anything.
+PyTorch's own printer of pickles makes plain records of whatever objects a file names, and imports and calls nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.show_pickle import DumpUnpickler, FakeClass, FakeObject
+
+_MODULES = "__torch__"
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """The parameters and buffers of a network that was saved as TorchScript, by the names of its state dict.
+
+    Raises:
+        ValueError: when the file isn't such a network. Other errors of :mod:`pickle` and :mod:`zipfile` pass.
+    """
+    with zipfile.ZipFile(path) as archive:
+        folder = archive.namelist()[0].partition("/")[0]
+        network = DumpUnpickler(io.BytesIO(archive.read(f"{folder}/data.pkl")), catch_invalid_utf8=True).load()
+        return {name: _tensor(archive, folder, record) for name, record in _records(network, "")}
+
+
+def _records(module: FakeObject, prefix: str) -> Iterator[tuple[str, FakeObject]]:
+    if not isinstance(module.state, dict):
+        raise ValueError(f"{prefix or 'the network'} has a state of its own making")
+    for name, value in module.state.items():
+        if isinstance(value, FakeObject) and value.module.startswith(_MODULES):
+            yield from _records(value, f"{prefix}{name}.")
+        elif isinstance(value, FakeObject) and value.name == "_rebuild_tensor_v2":
+            yield f"{prefix}{name}", value
+
+
+def _tensor(archive: zipfile.ZipFile, folder: str, record: FakeObject) -> torch.Tensor:
+    storage, offset, size, stride = record.args[:4]
+    _, kind, key, *_ = storage.args[0]
+    numbers = torch.frombuffer(bytearray(archive.read(f"{folder}/data/{key}")), dtype=_dtype(kind))
+    return numbers.as_strided(size, stride, offset).clone()
+
+
+def _dtype(kind: FakeClass) -> torch.dtype:
+    dtype: Any = getattr(torch, kind.name.removesuffix("Storage").lower(), None)
+    if kind.module != "torch" or not isinstance(dtype, torch.dtype):
+        raise ValueError(f"a tensor of an unknown type, {kind}")
+    return dtype
