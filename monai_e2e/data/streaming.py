@@ -59,9 +59,9 @@ def _stream(
     pool = _start(workers)
     try:
         while True:
-            pending.extend(
-                (task, _submit(pool, function, task)) for task in islice(remaining, _AHEAD * workers - len(pending))
-            )
+            for task in islice(remaining, _AHEAD * workers - len(pending)):
+                with _interrupts_later():  # so that each task whose work has begun is among those pending
+                    pending.append((task, _submit(pool, function, task)))
             if not pending:
                 return
             task, future = pending[0]
@@ -76,6 +76,7 @@ def _stream(
                 pending.popleft()
                 yield task, result
     finally:
+        _wait_until_taken(future for _, future in pending)
         pool.shutdown(kill_workers=True)
 
 
@@ -87,6 +88,14 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task:
         future: Future[Result] = Future()
         future.set_exception(error)
         return future
+
+
+def _wait_until_taken(futures: Iterable[Future[Result]]) -> None:
+    """Loky's thread fails on a task that it has not yet taken from its queue when the processes are killed."""
+    end = time.monotonic() + _SECONDS
+    for future in futures:
+        while not (future.running() or future.done()) and time.monotonic() < end:
+            time.sleep(0.001)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import threading
 
 import pytest
 
@@ -36,6 +38,22 @@ def test_no_more_tasks_are_taken_than_are_worked_on_ahead():
         next(results)
     assert len(taken) <= 7
     results.close()
+
+
+def test_closing_right_after_a_task_was_given_out_leaves_no_error_in_a_thread(monkeypatch):
+    errors = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    before = sys.getswitchinterval()
+    results = stream_parallel(square, range(50), 1)
+    next(results)
+    next(results)
+    try:
+        sys.setswitchinterval(60)  # loky's thread can do nothing unless this one waits
+        next(results)
+        results.close()
+    finally:
+        sys.setswitchinterval(before)
+    assert errors == []
 
 
 def test_an_error_of_the_function_is_the_callers():
