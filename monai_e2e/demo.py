@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -30,13 +30,18 @@ SEEDS = 2  # each seed trains one network from the patch classifier and one from
 _MARKER = ".monai-e2e-demo"
 
 
-@dataclass
+@dataclass(eq=False)
 class Step:
-    """One command of the demo; ``argv`` is what is run, its output goes to ``log``."""
+    """One command of the demo; ``argv`` is what is run, its output goes to ``log``, after the steps that it ``needs``.
+
+    ``cost`` is about what it takes, in seconds of a core, from which the time left is told.
+    """
 
     name: str
     argv: Sequence[str]
     log: Path
+    cost: float = 1.0
+    needs: Sequence[Step] = ()
     seconds: float = 0.0
 
     @property
@@ -51,7 +56,6 @@ class Step:
     def run(self) -> None:
         """Run the command; raises ``UserError`` with the end of its log when it fails."""
         start = time.monotonic()
-        logger.info("        …  %s", self.name)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         # Steps run side by side: PyTorch's threads wait for each other by spinning, and would slow each other down.
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -63,7 +67,6 @@ class Step:
         if status.returncode:
             tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             raise UserError(f"step '{self.name}' failed: {' '.join(tail)} (whole log: {self.log})")
-        logger.info("%7.0f s  %s", self.seconds, self.name)
 
 
 @dataclass
@@ -81,56 +84,80 @@ class Demo:
     def prepared(self, dataset: str) -> Path:
         return self.out / "data" / dataset / "prepared"
 
-    def run(self, *stages: Sequence[Step]) -> None:
-        """Run stages one after the other, and the steps of a stage side by side."""
+    def run(self, steps: Sequence[Step]) -> None:
+        """Run steps side by side, each as soon as those that it needs have ended; of several the first listed."""
+        self.steps += steps
         lanes = max(1, min(4, os.cpu_count() or 1))
-        for stage in stages:
-            self.steps += stage
-            with ThreadPoolExecutor(lanes) as pool:
-                for future in [pool.submit(step.run) for step in stage]:
+        start, waiting = time.monotonic(), list(steps)
+        running: dict[Future[None], Step] = {}
+        with ThreadPoolExecutor(lanes) as pool:
+            while waiting or running:
+                unfinished = {*waiting, *running.values()}
+                ready = [step for step in waiting if unfinished.isdisjoint(step.needs)]
+                for step in ready[: lanes - len(running)]:
+                    logger.info("        …  %s", step.name)
+                    running[pool.submit(step.run)] = step
+                    waiting.remove(step)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
                     future.result()
+                    step = running.pop(future)
+                    left = _time_left(time.monotonic() - start, steps, [*waiting, *running.values()])
+                    logger.info("%7.0f s  %s%s", step.seconds, step.name, left)
 
     def draw(self, dataset: str) -> Step:
         bundle = "inbreast_transfer" if dataset == "inbreast" else "ddsm_whole"
         patients = train_config(self.bundles / bundle)["phantom"]["patients"]
-        return self._cli(f"draw {dataset}", "phantom", dataset, self.download(dataset), "--patients", patients)
+        arguments = ("phantom", dataset, self.download(dataset), "--patients", patients)
+        return self._cli(f"draw {dataset}", *arguments, cost=patients / 4)
 
-    def prepare(self, dataset: str, *options: str) -> Step:
+    def prepare(self, dataset: str, drawn: Step, *options: str) -> Step:
         size = "x".join(str(length) for length in phantom_recipe(self.bundles / "ddsm_whole")["image_size"])
         folders = (self.download(dataset), self.prepared(dataset))
-        return self._cli(f"prepare {dataset}", "prepare", dataset, *folders, "--image-size", size, *options)
+        arguments = ("prepare", dataset, *folders, "--image-size", size, *options)
+        return self._cli(f"prepare {dataset}", *arguments, cost=20, needs=[drawn])
 
-    def bundle(self, name: str, action: str, bundle: str, configs: Sequence[str], run: str, **keys: object) -> Step:
+    def bundle(
+        self,
+        name: str,
+        action: str,
+        bundle: str,
+        configs: Sequence[str],
+        run: str,
+        cost: float,
+        needs: Sequence[Step],
+        **keys: object,
+    ) -> Step:
         files = [str(self.bundles / bundle / "configs" / f"{config}.json") for config in configs]
         dataset = "inbreast" if bundle == "inbreast_transfer" else "cbis-ddsm"
         keys = {"dataset_dir": self.prepared(dataset), "recipe": "phantom", "output_dir": self.out / run, **keys}
         arguments = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
         config = files[0] if len(files) == 1 else str(files).replace(" ", "")
         argv = ["-m", "monai.bundle", "run", action, "--config_file", config, *arguments]
-        return Step(name, argv, self._log(name))
+        return Step(name, argv, self._log(name), cost, needs)
 
-    def train(self, bundle: str, run: str, seed: int, **keys: object) -> Step:
-        return self.bundle(
-            f"train {run}", "training", bundle, ["train"], run, model_dir=self.out / run, seed=seed, **keys
-        )
+    def train(self, bundle: str, run: str, seed: int, needs: Sequence[Step], **keys: object) -> Step:
+        epochs = sum(stage["epochs"] for stage in phantom_recipe(self.bundles / bundle)["stages"])
+        keys = {"model_dir": self.out / run, "seed": seed, **keys}
+        return self.bundle(f"train {run}", "training", bundle, ["train"], run, 10 + 10 * epochs, needs, **keys)
 
-    def evaluate(self, bundle: str, run: str) -> Step:
-        return self.bundle(
-            f"evaluate {run}", "evaluating", bundle, ["train", "evaluate"], run, model_dir=self.out / run
-        )
+    def evaluate(self, bundle: str, run: str, trained: Step) -> Step:
+        keys = {"model_dir": self.out / run}
+        return self.bundle(f"evaluate {run}", "evaluating", bundle, ["train", "evaluate"], run, 15, [trained], **keys)
 
-    def predict(self, run: str, *models: Path) -> Step:
-        folders = (self.prepared("cbis-ddsm"), self.out / run)
-        return self._cli(f"predict {run}", "predict", *models, *folders, "--tta", "flips", "--heatmap", "--workers", 0)
+    def predict(self, run: str, *models: Path, needs: Sequence[Step]) -> Step:
+        arguments = ("predict", *models, self.prepared("cbis-ddsm"), self.out / run)
+        options = ("--tta", "flips", "--heatmap", "--workers", 0)
+        return self._cli(f"predict {run}", *arguments, *options, cost=40, needs=needs)
 
-    def score(self, run: str) -> Step:
-        return self._cli(f"score {run}", "score", self.out / run / "predictions.csv")
+    def score(self, run: str, predicted: Step) -> Step:
+        return self._cli(f"score {run}", "score", self.out / run / "predictions.csv", cost=5, needs=[predicted])
 
-    def forest(self, run: str, patch_model: Path) -> Step:
-        return self._cli(f"{run} on heatmaps", "forest", patch_model, self.prepared("cbis-ddsm"), self.out / run)
+    def forest(self, run: str, patch_model: Path, trained: Step) -> Step:
+        arguments = ("forest", patch_model, self.prepared("cbis-ddsm"), self.out / run)
+        return self._cli(f"{run} on heatmaps", *arguments, cost=40, needs=[trained])
 
-    def _cli(self, name: str, *arguments: object) -> Step:
-        return Step(name, ["-m", "monai_e2e", *map(str, arguments)], self._log(name))
+    def _cli(self, name: str, *arguments: object, cost: float, needs: Sequence[Step] = ()) -> Step:
+        return Step(name, ["-m", "monai_e2e", *map(str, arguments)], self._log(name), cost, needs)
 
     def _log(self, name: str) -> Path:
         return self.out / "logs" / f"{name.replace(' ', '-').replace('/', '-')}.log"
@@ -164,25 +191,42 @@ def run_demo(out: str | Path, bundles: str | Path = "bundles", seed: int = 0) ->
     patch = demo.out / "patch" / "model.pt"
     whole = {s: demo.out / f"whole/seed{s}" / "model.pt" for s in seeds}
     scratch = _scratch_plan(phantom_recipe(demo.bundles / "ddsm_whole"))
-    demo.run(
-        [demo.draw("cbis-ddsm")],
-        [demo.draw("inbreast")],
-        [demo.prepare("cbis-ddsm", "--protocol", "official")],
-        [demo.prepare("inbreast")],
-        [demo.train("ddsm_patch", "patch", seed)]
-        + [demo.train("ddsm_whole", f"scratch/seed{s}", s, weights="scratch", stages=scratch) for s in seeds],
-        [demo.train("ddsm_whole", f"whole/seed{s}", s, patch_checkpoint=patch) for s in seeds],
-        [demo.train("inbreast_transfer", f"transfer/seed{s}", s, whole_checkpoint=whole[s]) for s in seeds],
-        [demo.evaluate("ddsm_patch", "patch")]
-        + [demo.evaluate("ddsm_whole", f"{kind}/seed{s}") for kind in ("whole", "scratch") for s in seeds]
-        + [demo.evaluate("inbreast_transfer", f"transfer/seed{s}") for s in seeds]
-        + [demo.predict("flips", whole[seed], patch), demo.forest("forest", patch)],
-        [demo.score("flips")],
-    )
+    drawn, drawn_inbreast = demo.draw("cbis-ddsm"), demo.draw("inbreast")
+    prepared = demo.prepare("cbis-ddsm", drawn, "--protocol", "official")
+    prepared_inbreast = demo.prepare("inbreast", drawn_inbreast)
+    patches = demo.train("ddsm_patch", "patch", seed, [prepared])
+    wholes = [demo.train("ddsm_whole", f"whole/seed{s}", s, [patches], patch_checkpoint=patch) for s in seeds]
+    rivals = [
+        demo.train("ddsm_whole", f"scratch/seed{s}", s, [prepared], weights="scratch", stages=scratch) for s in seeds
+    ]
+    transfers = [
+        demo.train("inbreast_transfer", f"transfer/seed{s}", s, [trained, prepared_inbreast], whole_checkpoint=whole[s])
+        for s, trained in zip(seeds, wholes, strict=True)
+    ]
+    flips = demo.predict("flips", whole[seed], patch, needs=[wholes[0]])
+    evaluations = [demo.evaluate("ddsm_patch", "patch", patches)]
+    for kind, bundle, trainings in (
+        ("whole", "ddsm_whole", wholes),
+        ("scratch", "ddsm_whole", rivals),
+        ("transfer", "inbreast_transfer", transfers),
+    ):
+        evaluations += [demo.evaluate(bundle, f"{kind}/seed{s}", t) for s, t in zip(seeds, trainings, strict=True)]
+    data = [drawn, prepared, drawn_inbreast, prepared_inbreast]
+    rest = [demo.forest("forest", patch, patches), flips, demo.score("flips", flips)]
+    demo.run([*data, patches, *wholes, *transfers, *rivals, *rest, *evaluations])
     summary = _summary(demo, seeds, time.monotonic() - start)
     (demo.out / "summary.json").write_text(json.dumps(summary, indent=4) + "\n", encoding="utf-8")
     write_page(demo.out, summary, [(step.command, step.seconds) for step in demo.steps])
     return summary
+
+
+def _time_left(seconds: float, steps: Sequence[Step], unfinished: Sequence[Step]) -> str:
+    """The time left, in words, from what the steps that have ended took."""
+    left, total = (sum(step.cost for step in some) for some in (unfinished, steps))
+    if not unfinished:
+        return ""
+    minutes = seconds * left / (total - left) / 60
+    return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
 
 
 def format_summary(summary: dict) -> str:

@@ -2,11 +2,12 @@
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
-from monai_e2e.demo import Step, _scratch_plan, format_summary, phantom_recipe, run_demo
+from monai_e2e.demo import Demo, Step, _scratch_plan, _time_left, format_summary, phantom_recipe, run_demo
 from monai_e2e.demo_page import _examples
 from monai_e2e.errors import UserError
 
@@ -29,6 +30,45 @@ def test_a_failing_step_ends_in_one_line_that_names_its_log(tmp_path):
     assert "\n" not in message
     assert str(tmp_path / "a.log") in message
     assert str(tmp_path / "no") in message
+
+
+def test_steps_run_as_soon_as_what_they_need_is_there(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    order, free = [], threading.Event()
+
+    def run(step):
+        order.append(step.name)
+        if step.name == "long":
+            assert free.wait(60)  # ends when all the others have run beside it
+        if step.name == "last":
+            free.set()
+
+    monkeypatch.setattr(Step, "run", run)
+    data = Step("data", [], tmp_path)
+    first = Step("first", [], tmp_path, needs=[data])
+    second = Step("second", [], tmp_path, needs=[first])
+    steps = [data, Step("long", [], tmp_path, needs=[data]), first, second, Step("last", [], tmp_path, needs=[second])]
+    with caplog.at_level("INFO"):
+        Demo(tmp_path, BUNDLES, 0).run(steps)
+    assert order[0] == "data"
+    assert set(order[1:3]) == {"long", "first"}
+    assert order[3:] == ["second", "last"]
+    assert "left" in caplog.text
+    assert "left" not in caplog.messages[-1]
+
+
+def test_the_time_left_follows_from_what_has_ended(tmp_path):
+    steps = [Step(name, [], tmp_path, cost) for name, cost in (("a", 10), ("b", 20), ("c", 10))]
+    assert _time_left(60, steps, steps[1:]) == ", about 3 min left"
+    assert _time_left(60, steps, steps[2:]) == ", less than a minute left"
+    assert _time_left(60, steps, []) == ""
+
+
+def test_a_failing_step_ends_the_demo(tmp_path):
+    failing = Step("fails", ["-c", "raise SystemExit('no')"], tmp_path / "log")
+    with pytest.raises(UserError, match="step 'fails' failed: no"):
+        Demo(tmp_path, BUNDLES, 0).run([failing, Step("never", ["-c", "1 / 0"], tmp_path / "other", needs=[failing])])
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_that_is_no_earlier_demo_is_not_replaced(tmp_path):
