@@ -146,9 +146,9 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
             f"{path} can't be read as plain tensors: it is damaged, no checkpoint, or holds Python objects, which may "
             "carry code; fetch it again, or save the network's state_dict() with torch.save"
         ) from error
-    state = content
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        state = {**content["model"], **{key: content[key] for key in ("patients",) if key in content}}
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if isinstance(state, dict) and isinstance(content, dict) and "patients" in content:
+        state = {**state, "patients": content["patients"]}
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path} holds no state dict of tensors: save network.state_dict()")
     return state

@@ -363,7 +363,10 @@ def test_damaged_compressed_pixels_are_refused(tmp_path, syntax):
     if not pydicom.pixels.get_decoder(syntax).is_available:
         pytest.skip("no decoder installed")
     path = embed(write_dicom(tmp_path / "film.dcm", texture(np.uint8, 8)), syntax, b"\xff\xd8\xff\xd9" * 9)
-    with pytest.raises(UserError, match=r"film\.dcm: pixel data can't be decoded .*; download or copy"):
+    with pytest.raises(
+        UserError,
+        match=r"film\.dcm: (pixel data can't be decoded .*|its compressed pixels declare .*); download or copy",
+    ):
         read_mammogram(path)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from monai_e2e.bundle import choose_device
 from monai_e2e.errors import UserError
@@ -32,11 +33,13 @@ def bundle(tmp_path):
     return tmp_path / "ddsm_whole"
 
 
-def test_the_checkpoint_and_not_the_recipe_says_how_films_are_prepared(bundle):
+def test_the_checkpoint_and_not_the_recipe_says_how_films_are_prepared(bundle, tmp_path):
+    image = tmp_path / "image.png"
+    Image.fromarray(np.arange(4000, dtype=np.uint16).reshape(80, 50) * 16).save(image)
     for path in (bundle, bundle / "models" / "model.pt"):
         model = load_model(path, CPU, "SRC")
-        loader = model.preprocessing.transforms[0].loader
-        assert (loader.image_size, loader.voi_lut) == ((64, 64), True)
+        assert model.preprocessing({"image": str(image)})["image"].shape[1:] == (64, 64)
+        assert model.preprocessing.transforms[0].loader.voi_lut
         assert model.name == "ddsm_whole"
         assert not model.network.training
 
