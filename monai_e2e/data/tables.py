@@ -176,11 +176,12 @@ def _table(path: Path, grid: _Grid, needed: Sequence[str], optional: Sequence[st
     places = {column: keys.index(_key(column)) for column in wanted if _key(column) in keys}
     identifiers = [column for column in places if _key(column) in _IDENTIFIERS]
     clean = cache(clean_identifier)
-    empty = dict.fromkeys(wanted, "")
+    empty, width = dict.fromkeys(wanted, ""), len(header)
     rows = []
     for number, row in enumerate(grid.rows[index + 1 :], start=index + 2):
         if any(row):
-            values = empty | {column: row[place] for column, place in places.items() if place < len(row)}
+            cells = row if len(row) >= width else [*row, *[""] * (width - len(row))]
+            values = empty | dict(zip(places, [cells[place] for place in places.values()], strict=True))
             for column in identifiers:
                 values[column] = clean(values[column])
             rows.append((number, values))
@@ -234,7 +235,8 @@ def _separated(text: str, delimiter: str) -> _Grid:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            rows.append([unguarded_cell(cell) for cell in map(str.strip, row)])
+            cells = [cell.strip() for cell in row]
+            rows.append([unguarded_cell(cell) for cell in cells] if "'" in "".join(cells) else cells)
     except csv.Error as error:
         problem = f'a quote (") is stray or never closed, or a cell is too long ({error})'
     return _Grid(rows, delimiter, problem, open_end=not text.endswith(("\n", "\r")))

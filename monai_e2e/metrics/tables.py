@@ -6,7 +6,9 @@ import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import compress
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,6 @@ PREDICTION_COLUMNS = (
     "seed",
     "flags",
 )
-_PARSED = ("laterality", "view", "label", "density", "p_malignant", "logit", "threshold", "fold", "seed", "flags")
 #: Columns that are left out where they are empty throughout.
 OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed")
 #: Log-odds that stand for a probability of exactly 0 or 1: beyond those of any other double, so ranks stay.
@@ -114,19 +115,28 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
                 f"{path}, row {line}: image {image!r} is in row {first} already; one row per image is allowed: "
                 "remove one, or score the files of two models separately with --compare"
             )
-    columns: dict[str, Sequence[Any]] = {
-        name: _parsed(table, [name], _as_it_is) for name in PREDICTION_COLUMNS if name not in _PARSED
-    }
-    columns["laterality"], columns["view"], odd = zip(*_parsed(table, ["laterality", "view"], parse_place), strict=True)
+    laterality, view, odd = zip(*_parsed(table, ["laterality", "view"], parse_place), strict=True)
     flags = _parsed(table, ["flags"], _as_it_is)
-    columns["flags"] = [";".join(filter(None, both)) if both[1] else both[0] for both in zip(flags, odd, strict=True)]
-    for name, parse in (("label", parse_label), ("density", parse_density), ("threshold", _threshold)):
-        columns[name] = _parsed(table, [name], parse)
-    for name in ("fold", "seed"):
-        columns[name] = _parsed(table, [name], partial(_whole, name))
-    columns["p_malignant"], columns["logit"] = _scores(table)
-    cells = zip(*(columns[name] for name in PREDICTION_COLUMNS), strict=True)
-    return [dict(zip(PREDICTION_COLUMNS, row, strict=True)) for row in cells]
+    p, log_odds = _scores(table)
+    parsed: dict[str, Sequence[Any]] = {
+        "laterality": laterality,
+        "view": view,
+        "label": _parsed(table, ["label"], parse_label),
+        "density": _parsed(table, ["density"], parse_density),
+        "lesion_type": _parsed(table, ["lesion_type"], _as_it_is),
+        "p_malignant": p,
+        "logit": log_odds,
+        "threshold": _parsed(table, ["threshold"], _threshold),
+        "model": _parsed(table, ["model"], _as_it_is),
+        **{name: _parsed(table, [name], partial(_whole, name)) for name in ("fold", "seed")},
+        "flags": [";".join(filter(None, both)) if both[1] else both[0] for both in zip(flags, odd, strict=True)],
+    }
+    # In place: a second set of a million rows takes half a gigabyte.
+    rows: list[dict[str, Any]] = [values for _, values in table.rows]
+    for name, column in parsed.items():
+        for row, value in zip(rows, column, strict=True):
+            row[name] = value
+    return rows
 
 
 def parse_label(where: str, text: str) -> int | None:
@@ -190,12 +200,11 @@ def _of_index(values: dict[str, str]) -> dict[str, str]:
 
 def _parsed(table: Table, names: Sequence[str], parse: Callable[..., Any]) -> list[Any]:
     """What the cells of a column, or of several, mean; cells of one text are parsed once."""
-    known: dict[tuple[str, ...], Any] = {}
-    result = []
+    cells, known, result = itemgetter(*names), dict[Any, Any](), []
     for line, values in table.rows:
-        texts = tuple([values.get(name, "") for name in names])
+        texts = cells(values)
         if texts not in known:
-            known[texts] = parse(_where(table, line, values), *texts)
+            known[texts] = parse(_where(table, line, values), *(values[name] for name in names))
         result.append(known[texts])
     return result
 
@@ -205,6 +214,7 @@ def _where(table: Table, line: int, values: Mapping[str, str]) -> str:
 
 
 def _as_it_is(_: str, text: str) -> str:
+    """Text, of which equal cells then are one object."""
     return text
 
 
@@ -217,9 +227,7 @@ def _threshold(where: str, text: str) -> float | None:
 
 def _scores(table: Table) -> tuple[list[float], list[float]]:
     """Probabilities and log-odds, one of which may be absent from the table."""
-    p, log_odds = (
-        np.array(_parsed(table, [name], partial(_number, name)), dtype=np.float64) for name in ("p_malignant", "logit")
-    )
+    p, log_odds = _numbers(table, "p_malignant"), _numbers(table, "logit")
 
     def refuse(wrong: np.ndarray, message: Callable[[int], str]) -> None:
         for number in np.flatnonzero(wrong)[:1].tolist():
@@ -241,6 +249,20 @@ def _scores(table: Table) -> tuple[list[float], list[float]]:
         ),
     )
     return expected.tolist(), log_odds.tolist()
+
+
+def _numbers(table: Table, name: str) -> np.ndarray:
+    """A column of numbers, NaN where a cell is empty."""
+    texts = [values[name] for _, values in table.rows]
+    try:
+        numbers = np.array([float(text or "nan") for text in texts])
+        wrong = any(compress(texts, ~np.isfinite(numbers)))
+    except ValueError:
+        wrong = True
+    if wrong:
+        for line, values in table.rows:
+            _number(name, _where(table, line, values), values[name])
+    return numbers
 
 
 def _number(column: str, where: str, text: str) -> float | None:
