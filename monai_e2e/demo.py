@@ -18,7 +18,7 @@ from statistics import mean
 from monai_e2e.bundle_folders import bundles_folder
 from monai_e2e.demo_page import write_page
 from monai_e2e.errors import UserError
-from monai_e2e.steps import Commands, Step, recipe_of, run_steps
+from monai_e2e.steps import Commands, Progress, Step, recipe_of, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -26,20 +26,67 @@ SEEDS = 2  # each seed trains one network from the patch classifier and one from
 _MARKER = ".monai-e2e-demo"
 
 
+#: About what a step takes beside the others, in seconds, by the first word of its name.
+_COSTS = {"draw": 40, "prepare": 20, "train": 100, "evaluate": 15, "predict": 40, "forest": 40, "score": 5}
+
+
 class Demo(Commands):
-    """The steps of the demo, and those that were run."""
+    """The steps of the demo, those first that most wait for."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.steps: list[Step] = []
 
-    def run(self, *stages: Sequence[Step]) -> None:
-        """Run stages one after the other, and the steps of a stage side by side."""
-        for stage in stages:
-            self.steps += stage
-            failed = run_steps(stage, max(1, min(4, os.cpu_count() or 1)))
-            if failed:
-                raise next(iter(failed.values()))
+    def add(self, step: Step, *after: Step) -> Step:
+        """Add a step that is run as soon as others have succeeded."""
+        step.after = after
+        self.steps.append(step)
+        return step
+
+    def add_all(self, seeds: Sequence[int]) -> None:
+        """Add the steps of the whole demo, which trains with each of the seeds."""
+        patch = self.out / "patch" / "model.pt"
+        whole = {s: self.out / f"whole/seed{s}" / "model.pt" for s in seeds}
+        plan = _scratch_plan(recipe_of(self.bundles / "ddsm_whole"))
+        drawn = self.add(self.draw("cbis-ddsm"))
+        prepared = self.add(self.prepare("cbis-ddsm", "--protocol", "official"), drawn)
+        inbreast = self.add(self.prepare("inbreast"), self.add(self.draw("inbreast")))
+        patches = self.add(self.train("ddsm_patch", "patch", seeds[0]), prepared)
+        wholes = {
+            s: self.add(self.train("ddsm_whole", f"whole/seed{s}", s, patch_checkpoint=patch), patches) for s in seeds
+        }
+        transfers = {
+            s: self.add(
+                self.train("inbreast_transfer", f"transfer/seed{s}", s, whole_checkpoint=whole[s]), wholes[s], inbreast
+            )
+            for s in seeds
+        }
+        scratch = {
+            s: self.add(self.train("ddsm_whole", f"scratch/seed{s}", s, weights="scratch", stages=plan), prepared)
+            for s in seeds
+        }
+        self.add(self.forest("forest", patch), patches)
+        flips = self.predict("flips", whole[seeds[0]], patch, options=("--tta", "flips", "--heatmap"))
+        self.add(self.score("flips"), self.add(flips, wholes[seeds[0]]))
+        self.add(self.evaluate("ddsm_patch", "patch"), patches)
+        for s in seeds:
+            self.add(self.evaluate("ddsm_whole", f"whole/seed{s}"), wholes[s])
+            self.add(self.evaluate("ddsm_whole", f"scratch/seed{s}"), scratch[s])
+            self.add(self.evaluate("inbreast_transfer", f"transfer/seed{s}"), transfers[s])
+
+    def run(self) -> None:
+        """Run the steps; raises the ``UserError`` of the first that fails, after which no other is begun."""
+        start = time.monotonic()
+        watch = Progress(self.steps, lambda step: step.seconds > 0, lambda: self.seconds_left(time.monotonic() - start))
+        failed = run_steps(self.steps, max(1, min(4, os.cpu_count() or 1)), watch=watch, keep_going=False)
+        if failed:
+            raise next(iter(failed.values()))
+
+    def seconds_left(self, seconds: float) -> float | None:
+        """What the other steps will take where those that have ended took so many seconds, None before the first."""
+        costs = {step: _COSTS[step.name.split()[0]] for step in self.steps}
+        ended = sum(cost for step, cost in costs.items() if step.seconds)
+        return seconds * (sum(costs.values()) - ended) / ended if ended else None
 
 
 def run_demo(out: str | Path, bundles: str | Path | None = None, seed: int = 0) -> dict:
@@ -62,27 +109,8 @@ def run_demo(out: str | Path, bundles: str | Path | None = None, seed: int = 0) 
     logger.info("Demo on phantoms, drawn and not real mammograms. Results: %s", demo.out)
 
     seeds = [seed + index for index in range(SEEDS)]
-    patch = demo.out / "patch" / "model.pt"
-    whole = {s: demo.out / f"whole/seed{s}" / "model.pt" for s in seeds}
-    scratch = _scratch_plan(recipe_of(demo.bundles / "ddsm_whole"))
-    demo.run(
-        [demo.draw("cbis-ddsm")],
-        [demo.draw("inbreast")],
-        [demo.prepare("cbis-ddsm", "--protocol", "official")],
-        [demo.prepare("inbreast")],
-        [demo.train("ddsm_patch", "patch", seed)]
-        + [demo.train("ddsm_whole", f"scratch/seed{s}", s, weights="scratch", stages=scratch) for s in seeds],
-        [demo.train("ddsm_whole", f"whole/seed{s}", s, patch_checkpoint=patch) for s in seeds],
-        [demo.train("inbreast_transfer", f"transfer/seed{s}", s, whole_checkpoint=whole[s]) for s in seeds],
-        [demo.evaluate("ddsm_patch", "patch")]
-        + [demo.evaluate("ddsm_whole", f"{kind}/seed{s}") for kind in ("whole", "scratch") for s in seeds]
-        + [demo.evaluate("inbreast_transfer", f"transfer/seed{s}") for s in seeds]
-        + [
-            demo.predict("flips", whole[seed], patch, options=("--tta", "flips", "--heatmap")),
-            demo.forest("forest", patch),
-        ],
-        [demo.score("flips")],
-    )
+    demo.add_all(seeds)
+    demo.run()
     summary = _summary(demo, seeds, time.monotonic() - start)
     (demo.out / "summary.json").write_text(json.dumps(summary, indent=4) + "\n", encoding="utf-8")
     write_page(demo.out, summary, [(step.command, step.seconds) for step in demo.steps])

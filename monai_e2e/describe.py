@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from monai_e2e.bundle_folders import bundles_folder
+from monai_e2e.description import Block, Description, find_row
 from monai_e2e.errors import UserError
 from monai_e2e.networks import (
     PatchClassifier,
@@ -29,19 +28,6 @@ from monai_e2e.networks import (
     read_architecture,
 )
 
-#: Overlays of the bundle ``ddsm_whole``, one for each row of the paper's Table 2 and in its order.
-TABLE_2 = (
-    "resnet50_512-512-2048x1",
-    "resnet50_512-512-1024x2",
-    "resnet50_256-256-512x3_128-128-256x3",
-    "vgg16_512x3",
-    "vgg16_512x1",
-    "vgg16_256x1_128x1",
-    "vgg16_hybrid_512-512-1024x2",
-    "resnet50_heatmap_512-512-1024x2",
-    "resnet50_heatmap_fc64_fc32",
-    "vgg16_heatmap_fc64_fc32",
-)
 IMAGE_SIZE = (1152, 896)
 
 #: Backbones that the author laid out otherwise, and what stands for his layout.
@@ -51,65 +37,6 @@ _NOTHING_TO_READ = {"recipe": "paper", "pixel_mean": 0.0, "weights": "scratch", 
 #: Branches beside the deepest path, which the receptive field leaves out.
 _SHORTCUTS = {"downsample", "shortcut"}
 _NOT_COUNTED = ("num_batches_tracked", "pixel_mean", "threshold", "architecture", "patients")
-
-
-@dataclass(frozen=True)
-class Block:
-    """One part of a network, up to the first layer of the next part; figures are for one image, lengths in pixels.
-
-    Its name is that of the training plans; in addition there are ``heatmap.max_pool`` and ``pool``, the global one,
-    or ``flatten`` before FC layers. From there on ``receptive_field`` and ``stride`` are None: the whole image is seen.
-    """
-
-    name: str
-    rows: int
-    columns: int
-    channels: int
-    parameters: int
-    multiply_adds: int
-    receptive_field: int | None
-    stride: int | None
-
-    @property
-    def output(self) -> str:
-        return f"{self.rows}x{self.columns}x{self.channels}" if self.receptive_field else str(self.channels)
-
-
-@dataclass(frozen=True)
-class Description:
-    """A network and its figures; ``receptive_field`` and ``stride``, in pixels, are those of its last map."""
-
-    name: str
-    row: int | None  # in the paper's Table 2
-    image_size: tuple[int, int]  # rows and columns, of patches for a patch classifier
-    architecture: dict[str, Any]  # what monai_e2e.networks.make_classifier takes
-    parameters: int
-    author_parameters: int  # the same in the author's layout of the backbone, where ours is another
-    trainable: int  # without batch normalisation's running mean and variance
-    top_parameters: int  # of all that follows the backbone
-    multiply_adds: int
-    receptive_field: int | None
-    stride: int | None
-    blocks: tuple[Block, ...]
-
-    @property
-    def top(self) -> str:
-        """What follows the backbone, in the paper's words."""
-        heatmap = self.architecture.get("heatmap")
-        words = [] if heatmap is None else ["heatmap"]
-        words += [f"max-pool {heatmap['max_pool']}"] if heatmap and heatmap.get("max_pool") else []
-        words += self.architecture.get("top_blocks", [f"{self.architecture['patch_classes']} classes"])
-        return ", ".join(words + (["shortcut"] if self.architecture.get("shortcut") else []))
-
-    @property
-    def maps(self) -> str:
-        """Maps from the backbone's on; where FC layers follow, their input ends the list."""
-        first = max(index for index, block in enumerate(self.blocks) if block.name.startswith("backbone."))
-        return " > ".join(b.output for b in self.blocks[first:] if b.receptive_field or b.name == "flatten")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def describe(
@@ -221,19 +148,8 @@ def from_row(name: str, bundles: str | Path | None = None, image_size: Sequence[
     Raises:
         UserError: when there is no such row or no such bundle.
     """
-    configs = (bundles_folder() if bundles is None else Path(bundles)) / "ddsm_whole" / "configs"
-    if not (configs / "train.json").is_file():
-        raise UserError(f"no bundle at {configs.parent}: name another folder with --bundles, or leave it out")
-    numbers = {str(number): row for number, row in enumerate(TABLE_2, start=1)}
-    name = numbers.get(name, name)
-    known = sorted(path.stem for path in (configs / "models").glob("*.json"))
-    if name not in known:
-        raise UserError(
-            f"unknown row '{name}': give a number from 1 to {len(TABLE_2)}, the path of a config (.json) or of a "
-            f"checkpoint (.pt), or one of: {', '.join(known)}"
-        )
-    row = TABLE_2.index(name) + 1 if name in TABLE_2 else None
-    return from_config([configs / "train.json", configs / "models" / f"{name}.json"], image_size, name, row)
+    name, row, files = find_row(name, bundles)
+    return from_config(files, image_size, name, row)
 
 
 def _trace(network: PatchClassifier | WholeImageClassifier, channels: int, rows: int, columns: int) -> list[Block]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_e2e.describe import TABLE_2, Description, from_checkpoint, from_config, from_row
+from monai_e2e.description import TABLE_2, Description, stored_row
 
 
 def report(
@@ -24,15 +24,25 @@ def report(
         as_json: whether to write JSON: an object, or a list of objects for the table.
     """
     if network is None:
-        rows = [from_row(row, bundles, image_size) for row in TABLE_2]
+        rows = [_row(row, image_size, bundles) for row in TABLE_2]
         return json.dumps([row.to_dict() for row in rows], indent=4) if as_json else format_table(rows)
-    if network.endswith(".json"):
-        found = from_config([file for file in network.split(",") if file], image_size)
-    elif network.endswith(".pt"):
-        found = from_checkpoint(network, image_size)
+    if network.endswith((".json", ".pt")):
+        from monai_e2e.describe import from_checkpoint, from_config  # seconds: it needs MONAI
+
+        configs = [file for file in network.split(",") if file]
+        found = from_checkpoint(network, image_size) if network.endswith(".pt") else from_config(configs, image_size)
     else:
-        found = from_row(network, bundles, image_size)
+        found = _row(network, image_size, bundles)
     return json.dumps(found.to_dict(), indent=4) if as_json else format_blocks(found)
+
+
+def _row(name: str, image_size: Sequence[int] | None, bundles: str | Path | None) -> Description:
+    stored = stored_row(name, bundles) if image_size is None else None
+    if stored is not None:
+        return stored
+    from monai_e2e.describe import from_row  # seconds: it needs MONAI
+
+    return from_row(name, bundles, image_size)
 
 
 def format_table(rows: Sequence[Description]) -> str:

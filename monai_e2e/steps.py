@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds until a step that another process is at is looked at again, and between two looks at the progress.
 _PAUSE = 5.0
+#: Seconds between two lines on the progress, where there is some and where there is none.
+_EVERY, _SELDOM = 60.0, 600.0
 
 
 @dataclass(eq=False)
@@ -79,8 +81,9 @@ def run_steps(
     lanes: int,
     run: Callable[[Step], None] = Step.run,
     watch: Callable[[], None] = lambda: None,
+    keep_going: bool = True,
 ) -> dict[str, UserError]:
-    """Run steps side by side, each as soon as those before it have succeeded, and all that can be though others fail.
+    """Run steps side by side, each as soon as those before it have succeeded; of several that can be, the first.
 
     Args:
         steps: with all that are named in their ``after``.
@@ -88,6 +91,7 @@ def run_steps(
         run: runs one of them; raises a ``UserError`` when it fails and a ``HeldError`` when another process is at it,
             which is then waited for.
         watch: called every few seconds.
+        keep_going: whether, when one fails, those that don't need it are run all the same.
 
     Returns:
         The errors of those that failed, by name.
@@ -98,7 +102,7 @@ def run_steps(
     with ThreadPoolExecutor(lanes) as pool:
         while waiting or running:
             for step in list(waiting):
-                if any(before.name in failed for before in step.after):
+                if any(before.name in failed for before in step.after) or (failed and not keep_going):
                     failed[step.name] = UserError(f"step '{step.name}' was not run, since one before it failed")
                     waiting.remove(step)
                 elif len(running) == lanes or held.get(step, 0.0) > time.monotonic():
@@ -125,6 +129,32 @@ def run_steps(
                     failed[step.name] = error
             watch()
     return failed
+
+
+class Progress:
+    """A line now and then, for :func:`run_steps` to watch: how many commands are done, and the time that is left.
+
+    Args:
+        steps: all of them.
+        is_done: whether one is.
+        seconds_left: what the others will take; None where that isn't known yet.
+    """
+
+    def __init__(
+        self, steps: Sequence[Step], is_done: Callable[[Step], bool], seconds_left: Callable[[], float | None]
+    ) -> None:
+        self.steps, self.is_done, self.seconds_left = steps, is_done, seconds_left
+        self._last, self._done = time.monotonic(), -1
+
+    def __call__(self) -> None:
+        done = sum(map(self.is_done, self.steps))
+        pause = 0.0 if done == len(self.steps) != self._done else _EVERY if done != self._done else _SELDOM
+        if time.monotonic() - self._last < pause:
+            return
+        self._last, self._done = time.monotonic(), done
+        left = self.seconds_left()
+        text = "" if done == len(self.steps) else f", {'time left not known yet' if left is None else _about(left)}"
+        logger.info("%d of %d commands done%s", done, len(self.steps), text)
 
 
 @dataclass
@@ -221,6 +251,12 @@ def train_config(bundle: Path) -> dict:
 def recipe_of(bundle: Path, recipe: str = "phantom") -> dict:
     """A recipe of a bundle's ``train.json``."""
     return train_config(bundle)["recipes"][recipe]
+
+
+def _about(seconds: float) -> str:
+    """``"about 2 h 10 min left"``."""
+    minutes = max(1, round(seconds / 60))
+    return f"about {f'{minutes // 60} h ' if minutes >= 60 else ''}{minutes % 60} min left"
 
 
 def _text(value: Any) -> str:

@@ -1,15 +1,14 @@
 """Settings of every test: one thread (test processes share the cores), and no data outside the test's own folders."""
 
+import os
+
 import pytest
-import torch
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for PyTorch, which tests of tables never load, and the commands that tests start
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread_and_private_data(tmp_path_factory):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _private_data(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONAI_DATA_DIRECTORY", str(tmp_path_factory.mktemp("monai-data")))
-        patch.setenv("OMP_NUM_THREADS", "1")  # for the commands that tests start
         yield
-    torch.set_num_threads(threads)

@@ -149,10 +149,25 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"monai-e2e {monai_e2e.__version__}\n"
 
 
-def test_command_and_data_package_start_without_torch():
-    code = "import sys, monai_e2e.cli, monai_e2e.data; print('torch' in sys.modules or 'monai' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert result.stdout == "False\n"
+#: What takes long to load, and what for: the networks, DICOM, pictures, statistics.
+NETWORKS, IMAGES, FIGURES = {"torch", "monai", "ignite"}, {"pydicom", "cv2", "PIL"}, {"scipy", "sklearn", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("import monai_e2e.cli, monai_e2e.data", NETWORKS | IMAGES | FIGURES),
+        ("from monai_e2e.cli import main; main(['models'])", NETWORKS | IMAGES | FIGURES),
+        ("from monai_e2e.cli import main; main(['describe', '--bundles', 'BUNDLES'])", NETWORKS | IMAGES | FIGURES),
+        ("from monai_e2e.data import prepare_inbreast, phantom_dataset", NETWORKS | {"sklearn", "matplotlib"}),
+        ("import monai_e2e.metrics", NETWORKS | IMAGES | {"matplotlib"}),
+    ],
+)
+def test_only_what_is_needed_is_loaded(code, unwanted):
+    code = code.replace("BUNDLES", (Path(__file__).parents[1] / "bundles").as_posix())
+    code += f"; import sys; print(sorted({unwanted} & {{name.partition('.')[0] for name in sys.modules}}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_module_is_the_command():

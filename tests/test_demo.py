@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.demo import _scratch_plan, format_summary, run_demo
+from monai_e2e.demo import Demo, _scratch_plan, format_summary, run_demo
 from monai_e2e.demo_page import _examples
 from monai_e2e.errors import UserError
-from monai_e2e.steps import recipe_of
+from monai_e2e.steps import Step, recipe_of
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 
@@ -24,6 +24,60 @@ def test_a_folder_that_is_no_earlier_demo_is_not_replaced(tmp_path):
 def test_bundles_that_are_not_there_are_named(tmp_path):
     with pytest.raises(UserError, match="--bundles"):
         run_demo(tmp_path / "out", tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def demo(tmp_path):
+    made = Demo(tmp_path, BUNDLES)
+    made.add_all([0, 1])
+    return made
+
+
+def waits_for(step):
+    """The names of all steps that are run before one."""
+    return {name for before in step.after for name in ({before.name} | waits_for(before))}
+
+
+def test_every_step_waits_for_what_it_reads(demo):
+    names = [step.name for step in demo.steps]
+    assert len(set(names)) == len(names) == 21
+    place = re.escape(str(demo.out))
+    for step in demo.steps:
+        kind, name, *_ = step.name.split()
+        text = " ".join(step.argv)
+        read = {f"train {run}" for run in re.findall(rf"{place}/(\S+)/model.pt", text)}
+        read |= {f"predict {run}" for run in re.findall(rf"{place}/(\S+)/predictions.csv", text)}
+        read |= {f"train {name}"} if kind == "evaluate" else set()
+        if kind != "draw":
+            read |= {f"draw {data}" for data in re.findall(rf"{place}/data/(\S+)/download", text)}
+        if kind != "prepare":
+            read |= {f"prepare {data}" for data in re.findall(rf"{place}/data/(\S+)/prepared", text)}
+        assert read <= waits_for(step), step.name
+        assert read or kind == "draw"
+
+
+def test_no_training_waits_for_what_it_does_not_read(demo):
+    before = {step.name: waits_for(step) for step in demo.steps if step.name.startswith("train")}
+    data = {"draw cbis-ddsm", "prepare cbis-ddsm"}
+    assert before["train scratch/seed1"] == before["train patch"] == data
+    assert before["train whole/seed1"] == {*data, "train patch"}
+    inbreast = {"draw inbreast", "prepare inbreast"}
+    assert before["train transfer/seed1"] == {*data, *inbreast, "train patch", "train whole/seed1"}
+
+
+def test_the_time_left_follows_from_what_has_ended(demo):
+    assert demo.seconds_left(5) is None
+    demo.steps = [Step(f"train {name}", [], demo.out) for name in "abc"] + [Step("draw d", [], demo.out)]
+    demo.steps[0].seconds = 60.0
+    assert demo.seconds_left(60) == pytest.approx(60 * (100 + 100 + 40) / 100)
+
+
+def test_a_failing_step_ends_the_demo(demo):
+    failing = Step("draw fails", ["-c", "raise SystemExit('no')"], demo.out / "log")
+    demo.steps = [failing, Step("draw never", ["-c", "1 / 0"], demo.out / "other", after=[failing])]
+    with pytest.raises(UserError, match="step 'draw fails' failed: no"):
+        demo.run()
+    assert not (demo.out / "other").exists()
 
 
 def test_the_rival_from_scratch_gets_the_same_number_of_epochs_and_all_layers():

@@ -9,7 +9,7 @@ import pytest
 from monai_e2e import steps
 from monai_e2e.errors import UserError
 from monai_e2e.locking import HeldError
-from monai_e2e.steps import Commands, Step, run_steps
+from monai_e2e.steps import Commands, Progress, Step, run_steps
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 
@@ -50,6 +50,24 @@ def test_steps_run_after_those_that_they_need_and_side_by_side():
     assert order[-1] == "last"
 
 
+def test_a_long_step_holds_up_none_that_does_not_need_it():
+    data = made("data")
+    first = made("first", data)
+    second = made("second", first)
+    free, order = threading.Event(), []
+
+    def run(step):
+        order.append(step.name)
+        if step.name == "long":
+            assert free.wait(20)  # ends when all the others have run beside it
+        if step is second:
+            free.set()
+
+    assert run_steps([data, made("long", data), first, second], 2, run) == {}
+    assert order[0] == "data"
+    assert order[-1] == "second"
+
+
 def test_what_needs_a_failed_step_is_not_run_and_all_else_is():
     first = made("first")
     steps_ = [first, made("second", first), made("other")]
@@ -66,6 +84,27 @@ def test_what_needs_a_failed_step_is_not_run_and_all_else_is():
         "first": "no space",
         "second": "step 'second' was not run, since one before it failed",
     }
+
+
+def test_nothing_is_begun_after_a_failed_step_where_that_is_wanted():
+    def run(step):
+        raise UserError("no space")
+
+    failed = run_steps([made("first"), made("other")], 1, run, keep_going=False)
+    assert list(failed) == ["first", "other"]
+    assert str(failed["other"]) == "step 'other' was not run, since one before it failed"
+
+
+def test_the_progress_tells_the_time_left_until_all_is_done(monkeypatch, caplog):
+    monkeypatch.setattr(steps, "_EVERY", 0.0)
+    steps_, done, left = [made("a"), made("b"), made("c")], [], iter([None, 7500.0, 0.0])
+    with caplog.at_level("INFO"):
+        run_steps(steps_, 1, done.append, Progress(steps_, done.__contains__, lambda: next(left)))
+    assert caplog.messages == [
+        "1 of 3 commands done, time left not known yet",
+        "2 of 3 commands done, about 2 h 5 min left",
+        "3 of 3 commands done",
+    ]
 
 
 def test_a_step_that_another_process_is_at_is_waited_for_while_others_run(monkeypatch):

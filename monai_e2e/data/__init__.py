@@ -1,30 +1,58 @@
 """From raw downloads to samples: readers, splits, the prepared folder and patches. Knows nothing of networks.
 
-Importing this package loads neither torch nor MONAI, which keeps the start of worker processes short.
+Importing this package loads neither torch nor MONAI, which keeps the start of worker processes short, and its modules
+only when something of them is first named.
 """
 
-from monai_e2e.data.builtin import data_directory, phantom_dataset
-from monai_e2e.data.cbis_ddsm import read_cbis_ddsm
-from monai_e2e.data.datalist import load_datalist, pixel_mean, preparation, read_datalist
-from monai_e2e.data.dicom import is_dicom, read_mammogram, read_mask, resize_mammogram
-from monai_e2e.data.folder import list_mammograms
-from monai_e2e.data.inbreast import read_inbreast
-from monai_e2e.data.own import read_own
-from monai_e2e.data.patches import cut_patches
-from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
-from monai_e2e.data.records import (
-    PATCH_CLASSES,
-    Catalogue,
-    Excluded,
-    Laterality,
-    Lesion,
-    LesionType,
-    Mammogram,
-    Pathology,
-    View,
-)
-from monai_e2e.data.splits import assert_disjoint, split_patients
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from monai_e2e.data.builtin import data_directory, phantom_dataset
+    from monai_e2e.data.cbis_ddsm import read_cbis_ddsm
+    from monai_e2e.data.datalist import load_datalist, pixel_mean, preparation, read_datalist
+    from monai_e2e.data.dicom import is_dicom, read_mammogram, read_mask, resize_mammogram
+    from monai_e2e.data.folder import list_mammograms
+    from monai_e2e.data.inbreast import read_inbreast
+    from monai_e2e.data.own import read_own
+    from monai_e2e.data.patches import cut_patches
+    from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+    from monai_e2e.data.records import (
+        PATCH_CLASSES,
+        Catalogue,
+        Excluded,
+        Laterality,
+        Lesion,
+        LesionType,
+        Mammogram,
+        Pathology,
+        View,
+    )
+    from monai_e2e.data.splits import assert_disjoint, split_patients
+
+_HOMES = {
+    "builtin": ("data_directory", "phantom_dataset"),
+    "cbis_ddsm": ("read_cbis_ddsm",),
+    "datalist": ("load_datalist", "pixel_mean", "preparation", "read_datalist"),
+    "dicom": ("is_dicom", "read_mammogram", "read_mask", "resize_mammogram"),
+    "folder": ("list_mammograms",),
+    "inbreast": ("read_inbreast",),
+    "own": ("read_own",),
+    "patches": ("cut_patches",),
+    "prepare": ("prepare_cbis_ddsm", "prepare_inbreast", "prepare_own"),
+    "records": (
+        "Catalogue",
+        "Excluded",
+        "Laterality",
+        "Lesion",
+        "LesionType",
+        "Mammogram",
+        "PATCH_CLASSES",
+        "Pathology",
+        "View",
+    ),
+    "splits": ("assert_disjoint", "split_patients"),
+}
 __all__ = [
     "PATCH_CLASSES",
     "Catalogue",
@@ -56,3 +84,16 @@ __all__ = [
     "resize_mammogram",
     "split_patients",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return import_module(f"{__name__}.{name}")
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

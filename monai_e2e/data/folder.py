@@ -11,7 +11,7 @@ from pathlib import Path
 
 from monai_e2e.data.datalist import load_datalist
 from monai_e2e.data.dicom import is_dicom
-from monai_e2e.data.own_cells import IMAGE_SUFFIXES
+from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,9 @@ def clean_identifier(text: str) -> str:
         clean_identifier("101.0")            # "101"
         clean_identifier("P\\u00a0 001\\u200b") # "P 001"
     """
-    visible = "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
+    visible = text
+    if not text.isascii():
+        visible = "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
     return whole_number(" ".join(visible.split()))
 
 
@@ -55,7 +57,10 @@ def check_identifiers(path: Path, column: str, cells: Iterable[tuple[int, str]])
     """
     ways: dict[str, tuple[int, str]] = {}
     numbers: dict[str, int] = {}
+    first_lines: dict[str, int] = {}
     for line, text in cells:
+        first_lines.setdefault(text, line)
+    for text, line in first_lines.items():
         if not text:
             continue
         if _ROUNDED.fullmatch(text):

@@ -10,10 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from monai_e2e.data.dicom import is_dicom
-
-#: Endings of images; DICOM files without one are recognised by their content.
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
-
+from monai_e2e.data.records import IMAGE_SUFFIXES
 
 _Value = TypeVar("_Value")
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+#: Endings of images; DICOM files without one are recognised by their content.
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
+
 
 class Laterality(str, Enum):
     """Side of the breast: DICOM's Image Laterality (0020,0062), spelled out as CBIS-DDSM does."""

@@ -11,9 +11,10 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -173,17 +174,20 @@ def _table(path: Path, grid: _Grid, needed: Sequence[str], optional: Sequence[st
         raise UserError(f"{path}: column {', '.join(map(repr, twice))} occurs twice; remove one of the two")
     _check_shape(path, grid, index)
     places = {column: keys.index(_key(column)) for column in wanted if _key(column) in keys}
+    identifiers = [column for column in places if _key(column) in _IDENTIFIERS]
+    clean = cache(clean_identifier)
+    empty, width = dict.fromkeys(wanted, ""), len(header)
     rows = []
     for number, row in enumerate(grid.rows[index + 1 :], start=index + 2):
         if any(row):
-            values = dict.fromkeys(wanted, "")
-            for column, place in places.items():
-                if place < len(row):
-                    values[column] = clean_identifier(row[place]) if _key(column) in _IDENTIFIERS else row[place]
+            cells = row if len(row) >= width else [*row, *[""] * (width - len(row))]
+            values = empty | dict(zip(places, [cells[place] for place in places.values()], strict=True))
+            for column in identifiers:
+                values[column] = clean(values[column])
             rows.append((number, values))
-    for column in places:
+    for column in identifiers:
         if _key(column) == _PATIENT:
-            check_identifiers(path, column, [(number, values[column]) for number, values in rows])
+            check_identifiers(path, column, ((number, values[column]) for number, values in rows))
     return Table(path, tuple(places), tuple(rows))
 
 
@@ -199,6 +203,8 @@ def _check_shape(path: Path, grid: _Grid, index: int) -> None:
                 f"{path}, row {number}: more cells than the header ({len(row)}, not {width}): a line end is lost, or "
                 f"a cell with {grid.delimiter!r} in it has no quotes; correct the row"
             )
+        if len("".join(row).splitlines()) < 2:
+            continue
         for cell in row:
             if len(cell.splitlines()) > 1 and cell.count(grid.delimiter) >= max(1, width - 1):
                 raise UserError(
@@ -216,10 +222,11 @@ def _check_shape(path: Path, grid: _Grid, index: int) -> None:
             )
 
 
-def _texts(path: Path, content: bytes, advice: str) -> list[_Grid]:
-    """The text's cells by each delimiter that it may have been written with."""
+def _texts(path: Path, content: bytes, advice: str) -> Iterator[_Grid]:
+    """The text's cells by each delimiter that it may have been written with, the likeliest first."""
     text = _decoded(path, content, advice)
-    return [_separated(text, delimiter) for delimiter in _DELIMITERS]
+    for delimiter in sorted(_DELIMITERS, key=text.partition("\n")[0].count, reverse=True):
+        yield _separated(text, delimiter)
 
 
 def _separated(text: str, delimiter: str) -> _Grid:
@@ -228,7 +235,8 @@ def _separated(text: str, delimiter: str) -> _Grid:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            rows.append([unguarded_cell(cell.strip()) for cell in row])
+            cells = [cell.strip() for cell in row]
+            rows.append([unguarded_cell(cell) for cell in cells] if "'" in "".join(cells) else cells)
     except csv.Error as error:
         problem = f'a quote (") is stray or never closed, or a cell is too long ({error})'
     return _Grid(rows, delimiter, problem, open_end=not text.endswith(("\n", "\r")))

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,13 +27,11 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.locking import HeldError, is_held, locked
 from monai_e2e.provenance import now
-from monai_e2e.steps import Commands, Step, run_steps
+from monai_e2e.steps import Commands, Progress, Step, run_steps
 
 logger = logging.getLogger(__name__)
 
 DATASETS = ("cbis-ddsm", "inbreast")
-#: Seconds between two lines on the progress, where there is some and where there is none.
-_EVERY, _SELDOM = 60.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,8 @@ def run_experiment(name: str, settings: Settings, changes: Mapping[str, Any] | N
         written: Path | None = write_jobs(settings.emit, expansion, _words(name, settings, changes or {}))
     else:
         if not settings.dry_run:
-            watch = _Progress(steps, list(expansion.runs.values()), record, jobs)
+            left = _TimeLeft(steps, list(expansion.runs.values()), record, jobs)
+            watch = Progress(steps, lambda step: record.seconds(step) is not None, left)
             failed = run_steps(steps, jobs, record.run, watch)
         listed = [(step.name, step.command, record.seconds(step)) for step in expansion.steps]
         data_facts = _describe_data(commands, plan.datasets)
@@ -185,25 +183,14 @@ class _Records:
         return step.log.with_suffix(".json")
 
 
-class _Progress:
-    """A line now and then: how many commands are done, and the time that the others will take, by what was measured."""
+class _TimeLeft:
+    """Seconds that the commands left will take, by what was measured; None where nothing was."""
 
     def __init__(self, steps: Sequence[Step], runs: Sequence[Run], record: _Records, jobs: int) -> None:
         self.steps, self.record, self.jobs = steps, record, jobs
         self.runs = {run.steps[0]: run for run in runs if run.epochs}
-        self._last, self._done = time.monotonic(), -1
 
-    def __call__(self) -> None:
-        done = sum(self.record.seconds(step) is not None for step in self.steps)
-        pause = 0.0 if done == len(self.steps) != self._done else _EVERY if done != self._done else _SELDOM
-        if time.monotonic() - self._last < pause:
-            return
-        self._last, self._done = time.monotonic(), done
-        left = self._seconds_left()
-        text = "" if done == len(self.steps) else f", {'time left not known yet' if left is None else _about(left)}"
-        logger.info("%d of %d commands done%s", done, len(self.steps), text)
-
-    def _seconds_left(self) -> float | None:
+    def __call__(self) -> float | None:
         measured, waiting = defaultdict[str, list[float]](list), list[tuple[str, int]]()
         for step in self.steps:
             took, run = self.record.seconds(step), self.runs.get(step)
@@ -301,9 +288,3 @@ def _words(name: str, settings: Settings, changes: Mapping[str, Any]) -> list[st
         values = [f"{k}={v}" for k, v in value.items()] if isinstance(value, Mapping) else value
         words += [option, *map(str, values if isinstance(values, (list, tuple)) else [values])]
     return words
-
-
-def _about(seconds: float) -> str:
-    """``"about 2 h 10 min left"``."""
-    minutes = max(1, round(seconds / 60))
-    return f"about {f'{minutes // 60} h ' if minutes >= 60 else ''}{minutes % 60} min left"

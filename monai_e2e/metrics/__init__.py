@@ -2,7 +2,7 @@
 
 from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS, aggregate_breasts, aggregate_exams
 from monai_e2e.metrics.auc import compare_aucs, delong_covariance, roc_auc
-from monai_e2e.metrics.bootstrap import patient_bootstrap, weighted_auc, weighted_average_precision
+from monai_e2e.metrics.bootstrap import patient_bootstrap, weighted_areas
 from monai_e2e.metrics.calibration import brier_score, reliability
 from monai_e2e.metrics.files import MODEL_THRESHOLD, format_scores, score_file, score_files, write_results
 from monai_e2e.metrics.labels import join_labels, lesion_types, read_labels, require_labels
@@ -16,6 +16,7 @@ from monai_e2e.metrics.operating import (
 from monai_e2e.metrics.plots import plot_calibration, plot_pr, plot_roc
 from monai_e2e.metrics.pooled import format_summary
 from monai_e2e.metrics.report import compare_rows, score_classes, score_rows, write_score
+from monai_e2e.metrics.samples import level_samples
 from monai_e2e.metrics.tables import PREDICTION_COLUMNS, read_predictions, write_predictions, write_table
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "format_summary",
     "join_labels",
     "lesion_types",
+    "level_samples",
     "patient_bootstrap",
     "performance_at",
     "plot_calibration",
@@ -50,8 +52,7 @@ __all__ = [
     "score_rows",
     "sensitivity_at_specificity",
     "specificity_at_sensitivity",
-    "weighted_auc",
-    "weighted_average_precision",
+    "weighted_areas",
     "wilson_interval",
     "write_predictions",
     "write_results",

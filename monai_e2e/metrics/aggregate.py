@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -54,7 +56,23 @@ def aggregate_breasts(rows: Iterable[Row], how: str = "mean") -> list[dict[str, 
         patient, exam, side = (str(row.get(key) or "") for key in ("patient_id", "exam_id", "laterality"))
         if patient or exam:
             groups.setdefault((patient, exam, side) if side else (patient, exam, side, str(number)), []).append(row)
-    return [_breast(key, images, how) for key, images in groups.items()]
+    standard = [_standard_views(images) for images in groups.values()]
+    views = [_logits_by_view(used) for used, _ in standard]
+    logits = _breast_logits(views, how)
+    values = zip(groups.items(), standard, views, logits.tolist(), expit(logits).tolist(), strict=True)
+    return [
+        {
+            "patient_id": patient,
+            "exam_id": exam,
+            "laterality": side,
+            "images": len(used),
+            "label": joint_label(image.get("label") for image in images),
+            "p_malignant": p,
+            "logit": logit,
+            "flags": _breast_flags(side != "", tuple((view, len(taken)) for view, taken in views.items()), odd),
+        }
+        for ((patient, exam, side, *_), images), (used, odd), views, logit, p in values
+    ]
 
 
 def aggregate_exams(rows: Iterable[Row], how: str = "mean") -> list[dict[str, Any]]:
@@ -71,20 +89,26 @@ def aggregate_exams(rows: Iterable[Row], how: str = "mean") -> list[dict[str, An
     Raises:
         UserError: when ``how`` is another word or a log-odds is no finite number.
     """
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for breast in aggregate_breasts(rows, how):
+    return exams_of(aggregate_breasts(rows, how))
+
+
+def exams_of(breasts: Iterable[Row]) -> list[dict[str, Any]]:
+    """As :func:`aggregate_exams`, from what :func:`aggregate_breasts` returned."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for breast in breasts:
         groups.setdefault((breast["patient_id"], breast["exam_id"]), []).append(breast)
     return [_exam(key, breasts) for key, breasts in groups.items()]
 
 
 def mean_log_odds(logits: Sequence[float], weights: Sequence[float]) -> float:
     """Log-odds of the weighted mean of probabilities that are given by their log-odds; nothing rounds to 0 or 1."""
-    if len(logits) == 1:
-        return float(logits[0])
-    values, log_weights = np.asarray(logits, dtype=np.float64), np.log(weights)
-    yes = np.logaddexp.reduce(log_expit(values) + log_weights)
-    no = np.logaddexp.reduce(log_expit(-values) + log_weights)
-    return float(yes - no)
+    return float(_mean_log_odds(np.asarray(logits, dtype=np.float64), np.asarray(weights), np.zeros(1, int))[0])
+
+
+def _mean_log_odds(logits: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The same of groups, each from one of the starts to the next; the mean of one is that one."""
+    yes, no = (np.logaddexp.reduceat(log_expit(sign * logits) + np.log(weights), starts) for sign in (1, -1))
+    return np.where(np.diff(starts, append=len(logits)) == 1, logits[starts], yes - no)
 
 
 def joint_label(labels: Iterable[Any]) -> int | None:
@@ -95,39 +119,61 @@ def joint_label(labels: Iterable[Any]) -> int | None:
     return None if None in known or not known else 0
 
 
-def _breast(key: tuple[str, ...], images: list[Row], how: str) -> dict[str, Any]:
-    patient, exam, side = key[:3]
-    odd = [[flag for flag in _NO_STANDARD_VIEW if flag in str(image.get("flags") or "").split(";")] for image in images]
-    standard = [image for image, flags in zip(images, odd, strict=True) if not flags]
-    used = standard or images
+def _standard_views(images: Sequence[Row]) -> tuple[Sequence[Row], tuple[str, ...]]:
+    """The images that a breast's score is of, and flags of those that are no standard view."""
+    odd = [_odd_flags(image.get("flags") or "") for image in images]
+    if not any(odd):
+        return images, ()
+    flags = tuple(dict.fromkeys(itertools.chain(*odd)))
+    standard = [image for image, own in zip(images, odd, strict=True) if not own]
+    return (standard, tuple(f"{flag} left out" for flag in flags)) if standard else (images, flags)
+
+
+@cache
+def _odd_flags(cell: str) -> tuple[str, ...]:
+    return tuple(flag for flag in _NO_STANDARD_VIEW if flag in cell.split(";"))
+
+
+def _logits_by_view(images: Sequence[Row]) -> dict[str, list[float]]:
     views: dict[str, list[float]] = {}
-    for image in used:
+    for image in images:
         logit = float(image["logit"])
-        if not np.isfinite(logit):
+        if not isfinite(logit):
             raise UserError(f"image {image.get('image')}: log-odds {logit}; leave the image out or predict it again")
         views.setdefault(str(image.get("view") or ""), []).append(logit)
-    means = [mean_log_odds(logits, [1 / len(logits)] * len(logits)) for logits in views.values()]
-    logit = mean_log_odds(means, [1 / len(means)] * len(means)) if how == "mean" else max(map(max, views.values()))
-    flags = [] if side else ["side unknown"]
-    if "" in views:
+    return views
+
+
+def _breast_logits(views: Sequence[Mapping[str, Sequence[float]]], how: str) -> np.ndarray:
+    """Log-odds of each breast from those of its images by view, computed of all breasts at once."""
+    if not views:
+        return np.zeros(0)
+    logits = np.array([logit for taken in views for of_view in taken.values() for logit in of_view])
+    if how == "max":
+        return np.maximum.reduceat(logits, _starts([sum(map(len, taken.values())) for taken in views]))
+    for sizes in ([len(of_view) for taken in views for of_view in taken.values()], [len(taken) for taken in views]):
+        logits = _mean_log_odds(logits, np.repeat(1 / np.array(sizes), sizes), _starts(sizes))
+    return logits
+
+
+def _starts(sizes: Sequence[int]) -> np.ndarray:
+    return np.cumsum([0, *sizes[:-1]])
+
+
+@cache
+def _breast_flags(sided: bool, views: tuple[tuple[str, int], ...], odd: tuple[str, ...]) -> str:
+    """Flags of a breast whose side is known or not, by its number of images of each view; ``odd`` ends them."""
+    counts = dict(views)
+    flags = [] if sided else ["side unknown"]
+    if "" in counts:
         flags.append("view unknown")
-    elif side:
-        flags += [f"missing {view.value}" for view in View if view.value not in views]
-    flags += [f"{len(views[view.value])} {view.value}" for view in View if len(views.get(view.value, ())) > 1]
-    flags += [f"{flag} left out" if standard else flag for flag in dict.fromkeys(itertools.chain(*odd))]
-    return {
-        "patient_id": patient,
-        "exam_id": exam,
-        "laterality": side,
-        "images": len(used),
-        "label": joint_label(image.get("label") for image in images),
-        "p_malignant": float(expit(logit)),
-        "logit": logit,
-        "flags": ";".join(flags),
-    }
+    elif sided:
+        flags += [f"missing {view.value}" for view in View if view.value not in counts]
+    flags += [f"{counts[view.value]} {view.value}" for view in View if counts.get(view.value, 0) > 1]
+    return ";".join([*flags, *odd])
 
 
-def _exam(key: tuple[str, str], breasts: list[dict[str, Any]]) -> dict[str, Any]:
+def _exam(key: tuple[str, str], breasts: Sequence[Row]) -> dict[str, Any]:
     sides = [breast["laterality"] for breast in breasts]
     flags = []
     if "" in sides:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +12,12 @@ from numpy.typing import ArrayLike
 
 from monai_e2e.errors import UserError
 
-#: Weights in memory at a time, a matrix of resamples × samples.
+#: Counts in memory at a time, a matrix of resamples × patients.
 _CHUNK = 4_000_000
+
+#: From how often each patient is drawn, ``[R, P]`` in pairs (:func:`in_pairs`), to values ``[S, R]``, NaN where there
+#: is none.
+Statistics = Callable[[np.ndarray], np.ndarray]
 
 
 class BootstrapInterval(NamedTuple):
@@ -23,89 +29,133 @@ class BootstrapInterval(NamedTuple):
 
 
 def patient_bootstrap(
-    patients: Sequence[Hashable],
-    statistic: Callable[[np.ndarray], np.ndarray],
+    patients: int,
+    statistics: Sequence[Statistics],
     seed: int = 0,
     resamples: int = 2000,
     confidence: float = 0.95,
-) -> BootstrapInterval:
-    """Percentile interval of a statistic over resamples of patients, each drawn with all of their samples.
+) -> list[list[BootstrapInterval]]:
+    """Percentile intervals of statistics over resamples of patients, each drawn with all of their samples.
 
     Patients are drawn with replacement, as many as there are (Efron & Tibshirani 1993, §13.3; clusters: Rutter,
-    Acad. Radiol. 2000). A resample in which the statistic doesn't exist, since it holds one class alone, is left out:
-    the interval is that of data in which both classes occur. Percentile intervals are somewhat narrow where there are
-    few patients of a class, and have no width at perfect separation.
+    Acad. Radiol. 2000). All statistics are of the same draws, also those of a part of the patients. A resample in
+    which a statistic doesn't exist, since it holds one class alone, is left out: the interval is that of data in which
+    both classes occur. Percentile intervals are somewhat narrow where there are few patients of a class, and have no
+    width at perfect separation.
 
     Args:
-        patients: the patient of each sample, N of them.
-        statistic: takes weights ``[R, N]``, how often each sample occurs in each of R resamples, and returns the
-            values ``[R]``, NaN where there is none; see :func:`weighted_auc`.
+        patients: how many there are.
+        statistics: see :func:`weighted_areas`.
         seed: the same seed draws the same patients.
         resamples: number of resamples.
-        confidence: coverage of the interval.
+        confidence: coverage of the intervals.
+
+    Returns:
+        The intervals of each statistic's values.
 
     Raises:
         UserError: when the number of resamples is below 100, too few for a percentile.
     """
     if resamples < 100:
         raise UserError(f"resamples must be 100 or more, 2000 is usual, got {resamples}")
-    _, index = np.unique(np.asarray([str(patient) for patient in patients]), return_inverse=True)
-    count = int(index.max()) + 1
+    parts: list[list[np.ndarray]] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy computes without Python's lock
+        for counts in _draws(pool, patients, seed, resamples):
+            parts.append(list(pool.map(lambda statistic, counts=counts: statistic(counts), statistics)))
+    values = (np.concatenate(found, axis=1)[:, :resamples] for found in zip(*parts, strict=True))
+    return [[_interval(row, confidence) for row in rows] for rows in values]
+
+
+def weighted_areas(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    patients: ArrayLike | None = None,
+    subsets: Sequence[ArrayLike] = (),
+    precision: bool = False,
+) -> Statistics:
+    """AUCs, and the average precision, as functions of how often each patient is drawn.
+
+    Args:
+        labels: 0 or 1 for each sample.
+        scores: any score that grows with the probability of 1; in the AUC ties count one half.
+        patients: the number of each sample's patient, from 0; None: a patient for each sample.
+        subsets: which positives belong to a subset, bool for each sample.
+        precision: whether the average precision is wanted.
+
+    Returns:
+        From counts to ``[1 + S (+ 1), R]``: the AUC, that of each subset of the positives against all negatives, and
+        the average precision; NaN where a class is absent.
+    """
+    scores = np.asarray(scores)
+    order = np.argsort(scores, kind="stable")  # once: each resample then is running sums
+    positive = np.asarray(labels)[order] == 1
+    high, low = scores[order[positive]], scores[order[~positive]]
+    owners = order if patients is None else np.asarray(patients)[order]
+    owners_high, owners_low = owners[positive], owners[~positive]
+    below, up_to = np.searchsorted(low, high), np.searchsorted(low, high, "right")
+    tied = not np.array_equal(below, up_to)
+    own_below = np.searchsorted(high, high)
+    members = np.stack([np.ones(high.size), *(np.asarray(subset)[order[positive]] for subset in subsets)], axis=1)
+
+    def areas(counts: np.ndarray) -> np.ndarray:
+        values = np.empty((members.shape[1] + precision, len(counts), 2))
+        true, false = np.zeros(high.size + 1, np.uint64), np.zeros(low.size + 1, np.uint64)
+        for number, drawn in enumerate(counts):
+            np.take(drawn, owners_low, out=false[1:], mode="clip")
+            np.cumsum(false[1:], out=false[1:])
+            lower, all_low = false[below], _apart(false[-1:])
+            weights = _apart(drawn[owners_high])
+            wins = _apart(lower + false[up_to]) / 2 if tied else _apart(lower)
+            with np.errstate(invalid="ignore"):  # 0 / 0 where a class is absent
+                of_members = weights @ members
+                auc = (wins * weights) @ members / (of_members * all_low)
+            values[: members.shape[1], number] = auc.T
+            if precision:
+                np.cumsum(drawn[owners_high], out=true[1:])
+                at_least = true[-1] - true[own_below]
+                share = _apart(at_least) / np.maximum(_apart(at_least + false[-1] - lower), 1)
+                with np.errstate(invalid="ignore"):
+                    values[-1, number] = (weights * share).sum(axis=1) / of_members[:, 0]
+                values[-1, number][all_low[:, 0] == 0] = np.nan
+        return values.reshape(len(values), -1)
+
+    return areas
+
+
+def in_pairs(counts: np.ndarray) -> np.ndarray:
+    """Counts ``[R, P]`` of two resamples each as the halves of 64 bits ``[R / 2, P]``, which are summed at once.
+
+    An odd number of resamples gets a last one that draws nobody.
+    """
+    even = np.pad(counts, ((0, len(counts) % 2), (0, 0))).astype(np.uint32)
+    return np.ascontiguousarray(even.reshape(-1, 2, counts.shape[1]).transpose(0, 2, 1)).view(np.uint64)[..., 0]
+
+
+def _apart(pairs: np.ndarray) -> np.ndarray:
+    """The two resamples ``[2, N]`` of sums ``[N]`` of :func:`in_pairs`."""
+    return pairs.view(np.uint32).reshape(-1, 2).T.astype(np.float64, order="C")
+
+
+def _draws(pool: ThreadPoolExecutor, patients: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """How often each patient is drawn, in parts of :func:`in_pairs`; the next one is drawn while one is worked on."""
     random = np.random.default_rng(seed)
-    values: list[np.ndarray] = []
-    step = max(1, _CHUNK // len(index))
-    for start in range(0, resamples, step):
-        draws = random.multinomial(count, np.full(count, 1 / count), size=min(step, resamples - start))
-        values.append(statistic(draws[:, index].astype(np.float64)))
-    found = np.concatenate(values)
-    found = found[np.isfinite(found)]
-    if found.size < resamples / 2:
-        return BootstrapInterval(None, None, resamples - found.size)
+    step = 2 * max(1, _CHUNK // patients // 2)
+    shares = np.full(patients, 1 / patients)
+
+    def draw(start: int) -> np.ndarray:
+        return in_pairs(random.multinomial(patients, shares, min(step, resamples - start)))
+
+    following = pool.submit(draw, 0)
+    for start in range(step, resamples, step):
+        counts, following = following.result(), pool.submit(draw, start)
+        yield counts
+    yield following.result()
+
+
+def _interval(values: np.ndarray, confidence: float) -> BootstrapInterval:
+    found = values[np.isfinite(values)]
+    undefined = values.size - found.size
+    if undefined > values.size / 2:
+        return BootstrapInterval(None, None, undefined)
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return BootstrapInterval(float(low), float(high), resamples - found.size)
-
-
-def weighted_auc(labels: ArrayLike, scores: ArrayLike) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from weights ``[R, N]`` to AUCs ``[R]``; ties count one half, NaN where a class has no weight."""
-    positive, order, starts = _sorted(labels, scores)
-
-    def auc(weights: np.ndarray) -> np.ndarray:
-        of_positive, of_negative = _sums(weights, positive, order, starts)
-        below = np.cumsum(of_negative, axis=1) - of_negative / 2
-        pairs = of_positive.sum(axis=1) * of_negative.sum(axis=1)
-        wins = (of_positive * below).sum(axis=1)
-        return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
-
-    return auc
-
-
-def weighted_average_precision(labels: ArrayLike, scores: ArrayLike) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from weights ``[R, N]`` to average precisions ``[R]``, NaN where a class has no weight."""
-    positive, order, starts = _sorted(labels, -np.asarray(scores, dtype=np.float64))
-
-    def average_precision(weights: np.ndarray) -> np.ndarray:
-        of_positive, of_negative = _sums(weights, positive, order, starts)
-        true, false = np.cumsum(of_positive, axis=1), np.cumsum(of_negative, axis=1)
-        both = (true[:, -1] > 0) & (false[:, -1] > 0)
-        precision = np.divide(true, true + false, out=np.zeros_like(true), where=true > 0)
-        area = (of_positive * precision).sum(axis=1)
-        return np.divide(area, true[:, -1], out=np.full(len(weights), np.nan), where=both)
-
-    return average_precision
-
-
-def _sorted(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels in ascending order of the scores, that order, and where each distinct score begins in it."""
-    values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(values[order]) > 0])
-    return np.asarray(labels)[order] == 1, order, starts
-
-
-def _sums(
-    weights: np.ndarray, positive: np.ndarray, order: np.ndarray, starts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the positive and of the negative samples, summed over equal scores: ``[R, distinct scores]`` each."""
-    ordered = weights[:, order]
-    of_positive = np.add.reduceat(ordered * positive, starts, axis=1)
-    return of_positive, np.add.reduceat(ordered, starts, axis=1) - of_positive
+    return BootstrapInterval(float(low), float(high), undefined)

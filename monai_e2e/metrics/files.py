@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from monai_e2e.metrics.pooled import (
     summarize,
     write_summary,
 )
-from monai_e2e.metrics.report import LEVELS, columns, compare_rows, level_rows, ranks, score_rows, write_score
+from monai_e2e.metrics.report import compare_rows, score_rows, write_score
+from monai_e2e.metrics.samples import LEVELS, Samples, level_samples
 from monai_e2e.metrics.tables import read_predictions, write_predictions, write_table
 
 #: Where a threshold comes from that the predictions carry.
@@ -74,8 +75,9 @@ def score_file(
     rows, dropped = require_labels(everything, path, drop_unlabelled)
     by_fold = fold_thresholds(rows) if threshold is None and threshold_from is None else None
     limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how)
-    scored = score_rows(rows, limit, how, seed, resamples, source)
-    add_folds(scored, rows, by_fold, how)
+    levels = level_samples(rows, how)
+    scored = score_rows(rows, limit, how, seed, resamples, source, levels)
+    add_folds(scored, rows, levels[0], by_fold)
     scored["notes"] = notes + dropped + more + scored["notes"]
     comparisons = []
     kept = {row["image"] for row in rows}
@@ -83,13 +85,14 @@ def score_file(
         others = read_predictions(other)
         unlabelled = {row["image"] for row in everything} - kept
         try:
-            levels = compare_rows(rows, [r for r in others if r["image"] not in unlabelled], how, seed, resamples)
+            others = [row for row in others if row["image"] not in unlabelled]
+            compared = compare_rows(rows, others, how, seed, resamples, levels)
         except UserError as error:
             raise UserError(f"{path} and {other}: {error}") from error
-        comparisons.append({"predictions": Path(other).name, **levels})
+        comparisons.append({"predictions": Path(other).name, **compared})
     if comparisons:
         scored["comparisons"] = comparisons
-    write_results(path.parent if out is None else out, scored, rows, path.name)
+    write_results(path.parent if out is None else out, scored, levels[0], path.name)
     return scored
 
 
@@ -143,19 +146,18 @@ def _group_name(members: Sequence[Path], tables: Mapping[Path, Sequence[Mapping[
 
 
 def write_results(
-    out: str | Path, scored: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], title: str = "predictions.csv"
+    out: str | Path, scored: Mapping[str, Any], samples: Mapping[str, Samples], title: str = "predictions.csv"
 ) -> None:
     """Write ``score.json``, ``report.html``, and ``roc``, ``pr`` and ``calibration`` as PNG and as CSV of their points.
 
     Args:
         out: folder, made if need be.
         scored: of :func:`~monai_e2e.metrics.score_rows`, possibly with ``comparisons``.
-        rows: the rows that were scored.
+        samples: what was scored, of :func:`~monai_e2e.metrics.level_samples`.
         title: name of the predictions in the report.
     """
     out = Path(out)
-    samples = level_rows(rows, scored["settings"]["aggregate"])[0]
-    curves = {f"per {level}": (columns(table)[0], ranks(table)) for level, table in samples.items()}
+    curves = {f"per {level}": (sample.labels, sample.ranks) for level, sample in samples.items()}
     points = {
         f"per {level}": (scored[level]["at_threshold"]["sensitivity"], scored[level]["at_threshold"]["specificity"])
         for level in samples
@@ -164,7 +166,7 @@ def write_results(
     plot_roc(curves, out / "roc.png", points)
     plot_pr(curves, out / "pr.png")
     plot_calibration({f"per {level}": scored[level]["calibration"] for level in samples}, out / "calibration.png")
-    _write_points(out, {level: columns(table)[:2] for level, table in samples.items()}, scored)
+    _write_points(out, samples, scored)
     write_score(out / "score.json", scored)
     write_html(out / "report.html", scored, title, {name: out / f"{name}.png" for name in ("roc", "pr", "calibration")})
 
@@ -196,8 +198,8 @@ def find_threshold(
         path = Path(threshold_from)
         validation = require_labels(read_predictions(path), path)[0]
         _require_disjoint(rows, validation, path)
-        samples, _ = level_rows(validation, how)
-        chosen = {level: choose_threshold(*columns(table)[:2]) for level, table in samples.items()}
+        samples, _ = level_samples(validation, how)
+        chosen = {level: choose_threshold(sample.labels, sample.logits) for level, sample in samples.items()}
         return chosen, f"largest Youden index on {path.name}", []
     found = {row["threshold"] for row in rows if row.get("threshold") is not None}
     if len(found) > 1:
@@ -263,23 +265,24 @@ def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Ma
             )
 
 
-def _write_points(out: Path, curves: Mapping[str, tuple[Any, Any]], scored: Mapping[str, Any]) -> None:
-    roc, pr, calibration = [], [], []
-    for level in (level for level in LEVELS if level in curves):
-        labels, logits = curves[level]
+def _write_points(out: Path, samples: Mapping[str, Samples], scored: Mapping[str, Any]) -> None:
+    roc: list[dict[str, Any]] = []
+    pr: list[dict[str, Any]] = []
+    calibration: list[dict[str, Any]] = []
+    for level, sample in samples.items():
         keys = ("level", "false_positive_rate", "true_positive_rate", "logit")
-        roc += [
-            dict(zip(keys, (level, *map(float, point)), strict=True))
-            for point in zip(*roc_curve(labels, logits), strict=True)
-        ]
-        precision, recall, scores = precision_recall_curve(labels, logits)
-        keys = ("level", "precision", "recall", "logit")
+        roc += _points(keys, level, roc_curve(sample.labels, sample.logits))
+        precision, recall, scores = precision_recall_curve(sample.labels, sample.logits, drop_intermediate=True)
         # The curve's last point, precision 1 at recall 0, has no score.
-        points = zip(precision, recall, [*scores, float("inf")], strict=True)
-        pr += [dict(zip(keys, (level, *map(float, point)), strict=True)) for point in points]
+        pr += _points(("level", "precision", "recall", "logit"), level, (precision, recall, [*scores, float("inf")]))
         for row in scored[level]["calibration"]["bins"]:
             low, high = row["observed_ci"]
             calibration.append({"level": level, **row, "observed_low": low, "observed_high": high})
     write_table(out / "roc.csv", roc)
     write_table(out / "pr.csv", pr)
     write_table(out / "calibration.csv", calibration, _CALIBRATION)
+
+
+def _points(keys: Sequence[str], level: str, curve: Iterable[Iterable[float]]) -> Iterator[dict[str, Any]]:
+    for point in zip(*curve, strict=True):
+        yield dict(zip(keys, (level, *map(float, point)), strict=True))

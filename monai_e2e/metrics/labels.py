@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from monai_e2e.data.datalist import PARTITIONS, read_datalist
-from monai_e2e.data.own_cells import IMAGE_SUFFIXES
+from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.data.tables import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
@@ -86,7 +86,7 @@ def join_labels(
 
 def require_labels(
     rows: Sequence[Mapping[str, Any]], source: str | Path, drop_unlabelled: bool = False
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Rows that all have a label, and notes on what was dropped for it.
 
     Raises:
@@ -101,7 +101,7 @@ def require_labels(
             "--labels CSV|PREPARED, or leave these images out by --drop-unlabelled"
         )
     notes = [f"{len(without)} images without label were left out: {some(without)}."] if without else []
-    return [dict(row) for row in rows if row.get("label") is not None], notes
+    return [row for row in rows if row.get("label") is not None], notes
 
 
 def lesion_types(lesions: Iterable[Mapping[str, Any]]) -> str:

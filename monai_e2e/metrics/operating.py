@@ -130,7 +130,7 @@ def _at_fixed(
     result = {}
     for rate in wanted:
         allowed = np.flatnonzero(rates[fixed] >= rate - 1e-12)
-        best = max(allowed, key=lambda index: (rates[name][index], rates[fixed][index]))
+        best = allowed[np.lexsort((rates[fixed][allowed], rates[name][allowed]))[-1]]
         value = float(rates[name][best])
         result[f"{rate:g}"] = {
             name: value,

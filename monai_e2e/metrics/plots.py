@@ -45,7 +45,7 @@ def plot_pr(curves: Curves, path: str | Path) -> None:
     """
     figure, axes = _square("recall (sensitivity)", "precision (PPV)")
     for number, (name, (labels, scores)) in enumerate(curves.items()):
-        precision, recall, _ = precision_recall_curve(labels, scores)
+        precision, recall, _ = precision_recall_curve(labels, scores, drop_intermediate=True)
         area = average_precision_score(labels, scores)
         color = f"C{number}"
         axes.step(recall, precision, where="post", linewidth=2, color=color, label=f"{name}: AP {area:.3f}")

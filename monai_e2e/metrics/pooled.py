@@ -15,9 +15,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics.auc import roc_auc
 from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.operating import performance_at
-from monai_e2e.metrics.report import LEVELS, columns, level_rows, ranks
-
-Row = Mapping[str, Any]
+from monai_e2e.metrics.samples import LEVELS, Row, Samples
 
 
 def group_tables(tables: Mapping[Path, Sequence[Row]]) -> list[list[Path]]:
@@ -67,7 +65,12 @@ def fold_thresholds(rows: Sequence[Row]) -> dict[int, float] | None:
     return {fold: float(logit(value)) for fold, value in sorted(single.items())}
 
 
-def add_folds(scored: dict[str, Any], rows: Sequence[Row], thresholds: Mapping[int, float] | None, how: str) -> None:
+def add_folds(
+    scored: dict[str, Any],
+    rows: Sequence[Row],
+    samples: Mapping[str, Samples],
+    thresholds: Mapping[int, float] | None,
+) -> None:
     """Add what is known of each fold to the score of the pooled rows.
 
     ``folds`` has, by level, ``auc`` by fold (None where a fold has one class) with ``auc_ci_delong``, ``n`` and
@@ -77,29 +80,27 @@ def add_folds(scored: dict[str, Any], rows: Sequence[Row], thresholds: Mapping[i
     Args:
         scored: of :func:`~monai_e2e.metrics.score_rows`, changed in place.
         rows: what was scored.
+        samples: those of the rows by level, of :func:`~monai_e2e.metrics.level_samples`.
         thresholds: of :func:`fold_thresholds`.
-        how: how the views of a breast become one score.
 
     Raises:
         UserError: when a patient is in two folds.
     """
-    folds = sorted({row["fold"] for row in rows if row.get("fold") is not None})
+    own: list[Any] = [row.get("fold") for row in rows]
+    folds = sorted({fold for fold in own if fold is not None})
     if len(folds) < 2:
         return
     _refuse_leaks(rows)
     scored["folds"] = {}
-    fold_of = {(row.get("patient_id") or "", row.get("exam_id") or ""): row["fold"] for row in rows}
-    for level, table in level_rows(rows, how)[0].items():
-        whose = [row["fold"] if level == "image" else fold_of[row["patient_id"], row["exam_id"]] for row in table]
-        by_fold = {
-            str(fold): _auc([row for row, own in zip(table, whose, strict=True) if own == fold]) for fold in folds
-        }
+    of_owner = dict(zip(samples["image"].owners.tolist(), own, strict=True))
+    for level, sample in samples.items():
+        whose = own if level == "image" else [of_owner[owner] for owner in sample.owners.tolist()]
+        by_fold = {str(fold): _auc(sample.part(np.array([one == fold for one in whose]))) for fold in folds}
         aucs = [one["auc"] for one in by_fold.values() if one["auc"] is not None]
         spread = {"mean": mean(aucs) if aucs else None, "sd": stdev(aucs) if len(aucs) > 1 else None}
         scored["folds"][level] = {"by_fold": by_fold, **spread}
         if thresholds is not None:
-            labels, logits, _ = columns(table)
-            point = performance_at(labels, logits - np.array([thresholds[fold] for fold in whose]), 0.0)
+            point = performance_at(sample.labels, sample.logits - np.array([thresholds[fold] for fold in whose]), 0.0)
             scored[level]["at_threshold"] = point | {"threshold": None, "threshold_logit": None}
     scored["notes"].append(
         f"Pooled over {len(folds)} folds: scores of different models are compared with each other here, so look at the "
@@ -158,12 +159,11 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(summary, indent=4, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _auc(rows: Sequence[Row]) -> dict[str, Any]:
-    labels, _, _ = columns(rows)
-    counts = {"n": len(rows), "positive": int(labels.sum())}
-    if len(set(labels.tolist())) < 2:
+def _auc(samples: Samples) -> dict[str, Any]:
+    counts = {"n": len(samples.labels), "positive": int(samples.labels.sum())}
+    if not 0 < counts["positive"] < counts["n"]:
         return {**counts, "auc": None, "auc_ci_delong": None}
-    auc, low, high = roc_auc(labels, ranks(rows))
+    auc, low, high = roc_auc(samples.labels, samples.ranks)
     return {**counts, "auc": auc, "auc_ci_delong": [low, high]}
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import compress
+from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +102,40 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
         UserError: when the file can't be read, is empty, lacks a column, names an image twice, or a value is none.
     """
     table = _read(Path(path))
-    rows = [_prediction(table, line, values) for line, values in table.rows]
-    if not rows:
+    if not table.rows:
         raise UserError(f"{path}: the table has no row; {_ADVICE}")
     lines: dict[str, int] = {}
-    for (line, _), row in zip(table.rows, rows, strict=True):
-        first = lines.setdefault(row["image"], line)
+    for line, values in table.rows:
+        image = values["image"]
+        if not image:
+            raise UserError(f"{path}, row {line}: no image named; give each row the image's id")
+        first = lines.setdefault(image, line)
         if first != line:
             raise UserError(
-                f"{path}, row {line}: image {row['image']!r} is in row {first} already; one row per image is allowed: "
+                f"{path}, row {line}: image {image!r} is in row {first} already; one row per image is allowed: "
                 "remove one, or score the files of two models separately with --compare"
             )
+    laterality, view, odd = zip(*_parsed(table, ["laterality", "view"], parse_place), strict=True)
+    flags = _parsed(table, ["flags"], _as_it_is)
+    p, log_odds = _scores(table)
+    parsed: dict[str, Sequence[Any]] = {
+        "laterality": laterality,
+        "view": view,
+        "label": _parsed(table, ["label"], parse_label),
+        "density": _parsed(table, ["density"], parse_density),
+        "lesion_type": _parsed(table, ["lesion_type"], _as_it_is),
+        "p_malignant": p,
+        "logit": log_odds,
+        "threshold": _parsed(table, ["threshold"], _threshold),
+        "model": _parsed(table, ["model"], _as_it_is),
+        **{name: _parsed(table, [name], partial(_whole, name)) for name in ("fold", "seed")},
+        "flags": [";".join(filter(None, both)) if both[1] else both[0] for both in zip(flags, odd, strict=True)],
+    }
+    # In place: a second set of a million rows takes half a gigabyte.
+    rows: list[dict[str, Any]] = [values for _, values in table.rows]
+    for name, column in parsed.items():
+        for row, value in zip(rows, column, strict=True):
+            row[name] = value
     return rows
 
 
@@ -171,60 +198,86 @@ def _of_index(values: dict[str, str]) -> dict[str, str]:
     return row
 
 
-def _prediction(table: Table, line: int, values: dict[str, str]) -> dict[str, Any]:
-    where = f"{table.path}, row {line}"
-    if not values["image"]:
-        raise UserError(f"{where}: no image named; give each row the image's id")
-    where = f"{where}, image {values['image']!r}"
-    side, view, flag = parse_place(where, values["laterality"], values["view"])
-    threshold = _number(where, "threshold", values["threshold"])
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise UserError(f"{where}: threshold {threshold:g}; allowed are probabilities from 0 to 1, or empty")
-    row = dict.fromkeys(PREDICTION_COLUMNS, "") | {key: values[key] for key in values}
-    return row | {
-        "laterality": side,
-        "view": view,
-        "label": parse_label(where, values["label"]),
-        "density": parse_density(where, values["density"]),
-        "threshold": threshold,
-        **{name: _whole(where, name, values[name]) for name in ("fold", "seed")},
-        "flags": ";".join(filter(None, [values["flags"], flag])),
-        **_score(where, values, "logit" in table.columns),
-    }
+def _parsed(table: Table, names: Sequence[str], parse: Callable[..., Any]) -> list[Any]:
+    """What the cells of a column, or of several, mean; cells of one text are parsed once."""
+    cells, known, result = itemgetter(*names), dict[Any, Any](), []
+    for line, values in table.rows:
+        texts = cells(values)
+        if texts not in known:
+            known[texts] = parse(_where(table, line, values), *(values[name] for name in names))
+        result.append(known[texts])
+    return result
 
 
-def _score(where: str, values: dict[str, str], has_logits: bool) -> dict[str, float]:
-    """Probability and log-odds, one of which may be absent from the table."""
-    log_odds, p = _number(where, "logit", values["logit"]), _number(where, "p_malignant", values["p_malignant"])
-    if p is not None and not 0 <= p <= 1:
-        raise UserError(f"{where}: p_malignant {p:g}; allowed are 0 to 1: if these are log-odds, call the column logit")
-    if has_logits and log_odds is None:
-        raise UserError(f"{where}: logit is empty; fill it in for all images, or remove the column")
-    if log_odds is None:
-        if p is None:
-            raise UserError(f"{where}: p_malignant is empty; predict the image again, or remove the row")
-        return {"p_malignant": p, "logit": float(np.clip(logit(p), -EXTREME, EXTREME))}
-    if p is not None and abs(float(expit(log_odds)) - p) > _TOLERANCE:
-        raise UserError(
-            f"{where}: p_malignant {p:g} isn't the probability of logit {log_odds:g}, which is {expit(log_odds):.4f}; "
+def _where(table: Table, line: int, values: Mapping[str, str]) -> str:
+    return f"{table.path}, row {line}, image {values['image']!r}"
+
+
+def _as_it_is(_: str, text: str) -> str:
+    """Text, of which equal cells then are one object."""
+    return text
+
+
+def _threshold(where: str, text: str) -> float | None:
+    value = _number("threshold", where, text)
+    if value is not None and not 0 <= value <= 1:
+        raise UserError(f"{where}: threshold {value:g}; allowed are probabilities from 0 to 1, or empty")
+    return value
+
+
+def _scores(table: Table) -> tuple[list[float], list[float]]:
+    """Probabilities and log-odds, one of which may be absent from the table."""
+    p, log_odds = _numbers(table, "p_malignant"), _numbers(table, "logit")
+
+    def refuse(wrong: np.ndarray, message: Callable[[int], str]) -> None:
+        for number in np.flatnonzero(wrong)[:1].tolist():
+            line, values = table.rows[number]
+            raise UserError(f"{_where(table, line, values)}: {message(number)}")
+
+    advice = "allowed are 0 to 1: if these are log-odds, call the column logit"
+    refuse((p < 0) | (p > 1), lambda i: f"p_malignant {p[i]:g}; {advice}")
+    if "logit" not in table.columns:
+        refuse(np.isnan(p), lambda _: "p_malignant is empty; predict the image again, or remove the row")
+        return p.tolist(), np.clip(logit(p), -EXTREME, EXTREME).tolist()
+    refuse(np.isnan(log_odds), lambda _: "logit is empty; fill it in for all images, or remove the column")
+    expected = expit(log_odds)
+    refuse(
+        abs(expected - p) > _TOLERANCE,
+        lambda i: (
+            f"p_malignant {p[i]:g} isn't the probability of logit {log_odds[i]:g}, which is {expected[i]:.4f}; "
             "one of the two columns must be removed or corrected"
-        )
-    return {"p_malignant": float(expit(log_odds)), "logit": log_odds}
+        ),
+    )
+    return expected.tolist(), log_odds.tolist()
 
 
-def _number(where: str, column: str, text: str) -> float | None:
+def _numbers(table: Table, name: str) -> np.ndarray:
+    """A column of numbers, NaN where a cell is empty."""
+    texts = [values[name] for _, values in table.rows]
+    try:
+        numbers = np.array([float(text or "nan") for text in texts])
+        wrong = any(compress(texts, ~np.isfinite(numbers)))
+    except ValueError:
+        wrong = True
+    if wrong:
+        for line, values in table.rows:
+            _number(name, _where(table, line, values), values[name])
+    return numbers
+
+
+def _number(column: str, where: str, text: str) -> float | None:
     if not text:
         return None
     try:
         value = float(text)
     except ValueError:
         raise UserError(f"{where}: {column} {text!r} is no number; correct the table") from None
-    if not np.isfinite(value):
+    if not isfinite(value):
         raise UserError(f"{where}: {column} is {text}; predict the image again, or remove the row")
     return value
 
 
-def _whole(where: str, column: str, text: str) -> int | None:
+def _whole(column: str, where: str, text: str) -> int | None:
     if text and not whole_number(text).isdecimal():
         raise UserError(f"{where}: {column} {text!r}; allowed are whole numbers from 0 on, or empty: correct the table")
     return int(whole_number(text)) if text else None

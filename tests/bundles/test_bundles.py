@@ -24,10 +24,10 @@ SMALL = {"recipe": "phantom", "image_size": [128, 96], "batch_size": 8, "width":
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phantoms")
+def prepared(phantoms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inbreast")
     return {
-        "cbis-ddsm": phantom_dataset("cbis-ddsm", patients=30, image_size=(128, 96), folder=folder, workers=2),
+        "cbis-ddsm": phantoms,
         "inbreast": phantom_dataset("inbreast", patients=16, image_size=(128, 96), folder=folder, workers=2),
     }
 

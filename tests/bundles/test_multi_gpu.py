@@ -15,7 +15,7 @@ from monai.bundle import ConfigWorkflow
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from monai_e2e.data import load_datalist, phantom_dataset
+from monai_e2e.data import load_datalist
 from monai_e2e.losses import BatchBalancedCrossEntropyLoss
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, read_state
 
@@ -28,9 +28,8 @@ PLAN = [
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    root = tmp_path_factory.mktemp("phantoms")
-    return phantom_dataset("cbis-ddsm", patients=30, image_size=SIZE, folder=root, workers=2)
+def prepared(phantoms):
+    return phantoms
 
 
 class Job:

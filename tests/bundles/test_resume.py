@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_e2e.data import phantom_dataset
-
 BUNDLES = Path(__file__).parents[2] / "bundles"
 TRAIN = BUNDLES / "ddsm_whole/configs/train.json"
 CONFIGS = [TRAIN]
@@ -27,9 +25,8 @@ PATIENCE = 300  # seconds for a process to get anywhere
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phantoms")
-    return phantom_dataset("cbis-ddsm", patients=30, image_size=(128, 96), folder=folder, workers=2)
+def prepared(phantoms):
+    return phantoms
 
 
 class Training:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from monai_e2e.data import phantom_dataset
 from monai_e2e.networks import read_state
 
 TRAIN = Path(__file__).parents[2] / "bundles/ddsm_whole/configs/train.json"
@@ -19,9 +18,8 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phantoms")
-    return phantom_dataset("cbis-ddsm", patients=30, image_size=(128, 96), folder=folder, workers=2)
+def prepared(phantoms):
+    return phantoms
 
 
 def train(prepared, out, **keys):

@@ -207,7 +207,7 @@ def test_the_time_left_is_by_what_was_measured(place, caplog, monkeypatch):
         (root / "runs" / name / "metrics.jsonl").unlink(missing_ok=True)
     good = Step.run
     monkeypatch.setattr(Step, "run", lambda step: good(step) if step.name != "train eight-seed0" else fail())
-    monkeypatch.setattr("monai_e2e.experiment.runner._EVERY", 0.0)
+    monkeypatch.setattr("monai_e2e.steps._EVERY", 0.0)
     caplog.set_level("INFO", "monai_e2e")
 
     def fail():

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.describe import TABLE_2, from_config
+from monai_e2e.describe import from_config
+from monai_e2e.description import TABLE_2
 from monai_e2e.errors import UserError
 from monai_e2e.experiment.plan import plan_names, read_plan
 from monai_e2e.experiment.runs import Expansion

@@ -6,76 +6,100 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import patient_bootstrap, roc_auc, weighted_auc, weighted_average_precision
+from monai_e2e.metrics import patient_bootstrap, roc_auc
+from monai_e2e.metrics.bootstrap import in_pairs, weighted_areas
 
-STATISTICS = [(weighted_auc, roc_auc_score), (weighted_average_precision, average_precision_score)]
+
+def interval(labels, scores, patients=None, **settings):
+    """The interval of the AUC."""
+    patients = np.arange(len(labels)) if patients is None else np.asarray(patients)
+    ((found,),) = patient_bootstrap(patients.max() + 1, [weighted_areas(labels, scores, patients)], **settings)
+    return found
 
 
-@pytest.mark.parametrize(("weighted", "plain"), STATISTICS)
 @pytest.mark.parametrize("decimals", [9, 0])
-def test_weights_do_what_repeated_samples_would(weighted, plain, decimals):
+@pytest.mark.parametrize("resamples", [20, 21])
+def test_weights_do_what_repeated_samples_would(decimals, resamples):
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 40)
     scores = np.round(random.normal(labels), decimals)
-    weights = random.integers(0, 4, (20, 40))
-    expected = [plain(np.repeat(labels, w), np.repeat(scores, w)) for w in weights]
-    assert weighted(labels, scores)(weights.astype(float)) == pytest.approx(expected, abs=1e-12)
+    subset = random.integers(0, 2, 40) == 1
+    counts = random.integers(0, 4, (resamples, 40))
+    values = weighted_areas(labels, scores, subsets=[subset], precision=True)(in_pairs(counts))[:, :resamples]
+    samples = [np.repeat(np.arange(40), count) for count in counts]
+    assert values[0] == pytest.approx([roc_auc_score(labels[s], scores[s]) for s in samples], abs=1e-12)
+    part = [s[subset[s] | (labels[s] == 0)] for s in samples]
+    assert values[1] == pytest.approx([roc_auc_score(labels[s], scores[s]) for s in part], abs=1e-12)
+    assert values[2] == pytest.approx([average_precision_score(labels[s], scores[s]) for s in samples], abs=1e-12)
 
 
-@pytest.mark.parametrize(("weighted", "_plain"), STATISTICS)
-def test_resample_of_one_class_has_no_value(weighted, _plain):
-    weights = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
-    assert np.isnan(weighted([0, 1, 1], [0.1, 0.2, 0.3])(weights)).tolist() == [True, True, False]
+def test_patients_count_with_all_their_samples():
+    random = np.random.default_rng(0)
+    labels, scores, patients = random.integers(0, 2, 40), random.normal(size=40), random.integers(0, 9, 40)
+    counts = random.integers(0, 4, (20, 9))
+    of_samples = weighted_areas(labels, scores)(in_pairs(counts[:, patients]))
+    assert weighted_areas(labels, scores, patients)(in_pairs(counts)).tolist() == of_samples.tolist()
 
 
-def test_patients_are_drawn_with_all_their_samples():
+def test_resample_of_one_class_has_no_value():
+    counts = in_pairs(np.array([[1, 0, 0], [0, 1, 1], [1, 0, 1], [0, 0, 0]]))
+    values = weighted_areas([0, 1, 1], [0.1, 0.2, 0.3], precision=True)(counts)
+    assert np.isnan(values).tolist() == [[True, True, False, True]] * 2
+
+
+def test_as_many_patients_are_drawn_as_there_are():
     seen = []
 
-    def record(weights):
-        seen.append(weights)
-        return np.zeros(len(weights))
+    def record(counts):
+        seen.append(np.stack([counts & 0xFFFFFFFF, counts >> 32], axis=1).reshape(-1, 4))
+        return np.zeros((1, 2 * len(counts)))
 
-    patient_bootstrap(["b", "a", "b", "c"], record, resamples=500)
-    weights = np.concatenate(seen)
-    assert weights.shape == (500, 4)
-    assert (weights[:, 0] == weights[:, 2]).all()
-    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
-    assert weights.mean(axis=0) == pytest.approx([1, 1, 1, 1], abs=0.15)
+    patient_bootstrap(4, [record], resamples=500)
+    counts = np.concatenate(seen)
+    assert counts.shape == (500, 4)
+    assert (counts.sum(axis=1) == 4).all()
+    assert counts.mean(axis=0) == pytest.approx([1, 1, 1, 1], abs=0.15)
+
+
+def test_interval_is_that_of_the_resamples_one_by_one():
+    """The draws of a seed stay, so that intervals that were published can be computed again."""
+    random = np.random.default_rng(1)
+    labels, patients = np.arange(60) % 2, np.arange(60) // 3
+    scores = np.round(random.normal(labels), 1)
+    draws = np.random.default_rng(5).multinomial(20, np.full(20, 1 / 20), size=301)
+    samples = [np.repeat(np.arange(60), counts[patients]) for counts in draws]
+    values = [roc_auc_score(labels[s], scores[s]) for s in samples]
+    expected = (*np.quantile(values, [0.025, 0.975]), 0)
+    assert interval(labels, scores, patients, seed=5, resamples=301) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_seed_alone_decides_what_is_drawn():
     labels, scores = [0, 1] * 20, list(np.random.default_rng(0).normal(size=40))
-    patients = [f"P{i // 2}" for i in range(40)]
-
-    def interval(seed):
-        return patient_bootstrap(patients, weighted_auc(labels, scores), seed=seed, resamples=300)
-
-    assert interval(1) == interval(1)
-    assert interval(1) != interval(2)
+    of_seed = [interval(labels, scores, np.arange(40) // 2, seed=seed, resamples=300) for seed in (1, 1, 2)]
+    assert of_seed[0] == of_seed[1] != of_seed[2]
 
 
 def test_memory_in_parts_changes_nothing(monkeypatch):
     labels, scores = [0, 1] * 20, list(np.random.default_rng(0).normal(size=40))
-    whole = patient_bootstrap(range(40), weighted_auc(labels, scores), resamples=300)
+    whole = interval(labels, scores, resamples=301)
     monkeypatch.setattr("monai_e2e.metrics.bootstrap._CHUNK", 1000)
-    assert patient_bootstrap(range(40), weighted_auc(labels, scores), resamples=300) == whole
+    assert interval(labels, scores, resamples=301) == whole
 
 
 def test_resamples_of_one_class_are_counted_and_left_out():
     labels, scores = [1] + [0] * 9, [0.5, *np.linspace(0, 1, 9)]
-    low, high, undefined = patient_bootstrap(range(10), weighted_auc(labels, scores), resamples=2000)
+    low, high, undefined = interval(labels, scores, resamples=2000)
     assert undefined / 2000 == pytest.approx(0.9**10, abs=0.04)
     assert 0 <= low <= high <= 1
 
 
 def test_interval_is_none_where_most_resamples_have_no_value():
-    interval = patient_bootstrap(["a", "a"], weighted_auc([1, 1], [0.1, 0.2]), resamples=100)
-    assert interval == (None, None, 100)
+    assert interval([1, 1], [0.1, 0.2], resamples=100) == (None, None, 100)
 
 
 def test_too_few_resamples_are_a_users_mistake():
     with pytest.raises(UserError, match="100 or more"):
-        patient_bootstrap([1, 2], weighted_auc([0, 1], [0.0, 1.0]), resamples=99)
+        interval([0, 1], [0.0, 1.0], resamples=99)
 
 
 def clustered(random, patients: int, views: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,7 +117,7 @@ def coverage(repeats: int, patients: int) -> tuple[float, float]:
     hits = np.zeros(2)
     for repeat in range(repeats):
         labels, scores, owners = clustered(random, patients)
-        low, high, _ = patient_bootstrap(owners, weighted_auc(labels, scores), seed=repeat, resamples=400)
+        low, high, _ = interval(labels, scores, owners, seed=repeat, resamples=400)
         _, delong_low, delong_high = roc_auc(labels, scores)
         hits += [low <= truth <= high, delong_low <= truth <= delong_high]
     return hits[0] / repeats, hits[1] / repeats

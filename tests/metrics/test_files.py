@@ -13,6 +13,7 @@ from monai_e2e.metrics import (
     choose_threshold,
     compare_rows,
     format_scores,
+    level_samples,
     read_predictions,
     score_file,
     score_rows,
@@ -215,5 +216,5 @@ def test_perfect_separation_and_equal_scores_are_written_too(tmp_path):
     rows = make_rows()
     for value in (lambda row: 9.0 if row["label"] else -9.0, lambda row: 0.5):
         changed = [{**row, "logit": value(row)} for row in rows]
-        write_results(tmp_path, score_rows(changed, threshold=0.1, resamples=RESAMPLES), changed)
+        write_results(tmp_path, score_rows(changed, threshold=0.1, resamples=RESAMPLES), level_samples(changed)[0])
         assert json.loads((tmp_path / "score.json").read_text())["image"]["auc"] in (1.0, 0.5)

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from made_rows import RESAMPLES, make_rows
 
-from monai_e2e.metrics import compare_rows, score_rows, write_results
+from monai_e2e.metrics import compare_rows, level_samples, score_rows, write_results
 
 VOID = {"meta", "img", "br", "path", "circle"}
 MARKUP = "<script>alert('x')</script>"
@@ -49,7 +49,7 @@ def report(tmp_path_factory):
     others = compare_rows(rows, make_rows(noise=1.5), resamples=RESAMPLES)
     scored["comparisons"] = [{"predictions": f"{MARKUP}.csv", **others}]
     folder = tmp_path_factory.mktemp("report")
-    write_results(folder, scored, rows, title=f"{MARKUP}.csv")
+    write_results(folder, scored, level_samples(rows)[0], title=f"{MARKUP}.csv")
     return scored, (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -86,7 +86,7 @@ def test_text_of_tables_is_shown_and_not_run(report):
 
 def test_page_without_threshold_subgroups_and_comparison_says_how_to_get_one(tmp_path):
     rows = [{**row, "view": "", "density": None, "lesion_type": ""} for row in make_rows()]
-    write_results(tmp_path, score_rows(rows, resamples=RESAMPLES), rows)
+    write_results(tmp_path, score_rows(rows, resamples=RESAMPLES), level_samples(rows)[0])
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "--threshold-from" in page.text
     assert "Subgroups" not in page.text

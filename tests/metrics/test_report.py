@@ -204,6 +204,16 @@ def test_settings_say_what_was_done():
     assert settings["version"].startswith("monai-e2e ")
 
 
+def test_subgroups_are_of_the_draws_of_all_patients():
+    rows = make_rows()
+    for row in rows:
+        row["density"] = 1 if row["view"] == "CC" else 2  # all patients are in both
+    groups = score_rows(rows, resamples=RESAMPLES)["subgroups"]
+    assert [groups["density"][word] for word in "12"] == [groups["view"][word] for word in ("CC", "MLO")]
+    alone = score_rows([row for row in rows if row["view"] == "CC"], resamples=RESAMPLES)["image"]
+    assert groups["view"]["CC"]["auc_ci_bootstrap"] == alone["auc_ci_bootstrap"]
+
+
 def test_same_seed_same_score():
     assert score_rows(make_rows(), seed=1, resamples=RESAMPLES) == score_rows(make_rows(), seed=1, resamples=RESAMPLES)
 
