@@ -329,6 +329,8 @@ def measure(name: str, scale: Scale, until: float) -> dict[str, object]:
     if scale.device.type == "cuda":
         torch.cuda.empty_cache()
     try:
+        if time.monotonic() > until:
+            raise TimeoutError("not begun")
         for row in SECTIONS[name](scale):
             rows.append(row)
             print(name, *(f"{key} {value}" for key, value in row.items()), sep=" | ", flush=True)
@@ -367,9 +369,8 @@ def main(given: list[str] | None = None) -> None:
     results: list[dict[str, object]] = []
     with contextlib.suppress(KeyboardInterrupt):
         for name in names:
-            if time.monotonic() < until:
-                results.append(measure(name, scale, until))
-                write(settings.out, machine, results, "tiny" if settings.tiny else "gpu", "benchmarks/gpu.py")
+            results.append(measure(name, scale, until))
+            write(settings.out, machine, results, "tiny" if settings.tiny else "gpu", "benchmarks/gpu.py")
 
 
 if __name__ == "__main__":
