@@ -140,12 +140,13 @@ def _arguments(parser: ConfigParser, where: str, component: Mapping[str, Any]) -
     """Names of the arguments of a component's target; None where it isn't known, or takes any."""
     target = ConfigComponent(component, where, parser.locator).resolve_module_name()
     try:
-        found = inspect.signature(pydoc.locate(target) if isinstance(target, str) else target).parameters.values()
-    except (TypeError, ValueError, pydoc.ErrorDuringImport):  # no callable, one without a signature, no such module
+        found = pydoc.locate(target) if isinstance(target, str) else target
+        parameters = inspect.signature(found).parameters.values() if callable(found) else ()
+    except (ValueError, pydoc.ErrorDuringImport):  # one without a signature, no such module
         return None
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in found):
+    if not callable(found) or any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
         return None
-    return [parameter.name for parameter in found]
+    return [parameter.name for parameter in parameters]
 
 
 def refuse_without_effect(workflow: ConfigWorkflow, typed: Mapping[str, str]) -> None:
