@@ -27,7 +27,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
 from monai_e2e.models import find_model, shipped_model
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
-from monai_e2e.transforms import LoadMammogramd
+from monai_e2e.transforms import LoadMammogramd, ResizeMammogramd
 
 #: What a bundle's config raises when it can't be followed (its expressions can raise anything).
 _CONFIG_ERRORS = (RuntimeError, ImportError, LookupError, ValueError, TypeError, AttributeError, OSError)
@@ -224,7 +224,8 @@ def _load_checkpoint(path: Path, device: torch.device) -> Model:
     preparation, is_patch = network.preparation, isinstance(network, PatchClassifier)
     preprocessing = Compose(
         [
-            LoadMammogramd("image", preparation["image_size"], voi_lut=preparation["voi_lut"]),
+            LoadMammogramd("image", voi_lut=preparation["voi_lut"]),
+            ResizeMammogramd("image", preparation["image_size"]),
             NormalizeIntensityd("image", float(network.get_buffer("pixel_mean")), 1.0),  # type: ignore[arg-type]
             RepeatChanneld("image", architecture(network)["in_channels"]),
         ]

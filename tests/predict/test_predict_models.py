@@ -34,8 +34,8 @@ def bundle(tmp_path):
 def test_the_checkpoint_and_not_the_recipe_says_how_films_are_prepared(bundle):
     for path in (bundle, bundle / "models" / "model.pt"):
         model = load_model(path, CPU, "SRC")
-        loader = model.preprocessing.transforms[0].loader
-        assert (loader.image_size, loader.voi_lut) == ((64, 64), True)
+        load, resize, *_ = model.preprocessing.transforms
+        assert (load.loader.voi_lut, resize.resizer.image_size) == (True, (64, 64))
         assert model.name == "ddsm_whole"
         assert not model.network.training
 
