@@ -19,14 +19,14 @@ def short_name(metric: str) -> str:
     return re.sub(r"^(train|val)_", "", metric)
 
 
-def print_epoch(phase: str) -> Callable[[Engine], None]:
+def print_epoch(phase: str, best: bool = False) -> Callable[[Engine], None]:
     """For MONAI's ``StatsHandler``, as its ``epoch_print_logger``: an epoch's metrics in one line.
 
-    An interval whose ends are the metrics ``<name>_low`` and ``<name>_high`` stands behind its metric, and the best
-    value so far of the key metric where it is an earlier one.
+    An interval whose ends are the metrics ``<name>_low`` and ``<name>_high`` stands behind its metric.
 
     Args:
         phase: what the engine does, such as ``"training"``.
+        best: whether to tell the best value so far of the key metric where it is an earlier one.
     """
 
     def write(engine: Engine) -> None:
@@ -37,9 +37,9 @@ def print_epoch(phase: str) -> Callable[[Engine], None]:
                 low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
                 interval = "" if low is None or high is None else f" (95 % {low:.2f}–{high:.2f})"
                 texts.append(f"{_written(name)} {float(value):.3f}{interval}")
-        best = getattr(state, "best_metric_epoch", -1)
-        if 0 < best < state.epoch:
-            texts.append(f"best {_written(short_name(state.key_metric_name))} {state.best_metric:.3f} at epoch {best}")
+        if best and 0 < state.best_metric_epoch < state.epoch:
+            name = _written(short_name(state.key_metric_name))
+            texts.append(f"best {name} {state.best_metric:.3f} at epoch {state.best_metric_epoch}")
         logger.info("Epoch %d, %s: %s", state.epoch, phase, ", ".join(texts))
 
     return write

@@ -28,7 +28,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
 from monai_e2e.models import find_model, shipped_model
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
-from monai_e2e.transforms import LoadMammogramd
+from monai_e2e.transforms import LoadMammogramd, ResizeMammogramd
 
 if TYPE_CHECKING:
     from monai_e2e.predict.engines import Engine
@@ -236,7 +236,8 @@ def _load_checkpoint(path: Path, device: torch.device) -> Model:
     preparation, is_patch = network.preparation, isinstance(network, PatchClassifier)
     preprocessing = Compose(
         [
-            LoadMammogramd("image", preparation["image_size"], voi_lut=preparation["voi_lut"]),
+            LoadMammogramd("image", voi_lut=preparation["voi_lut"]),
+            ResizeMammogramd("image", preparation["image_size"]),
             NormalizeIntensityd("image", float(network.get_buffer("pixel_mean")), 1.0),  # type: ignore[arg-type]
             RepeatChanneld("image", architecture(network)["in_channels"]),
         ]

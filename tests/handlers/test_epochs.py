@@ -21,7 +21,7 @@ def engine() -> Engine:
 
 def printed(engine: Engine, caplog) -> str:
     with caplog.at_level(logging.INFO):
-        print_epoch("validation")(engine)
+        print_epoch("validation", best=True)(engine)
     (line,) = caplog.messages
     return line
 
@@ -34,6 +34,12 @@ def test_the_metrics_with_their_interval_and_an_earlier_best_are_one_line(engine
 def test_a_new_best_is_said_once(engine, caplog):
     engine.state.best_metric_epoch = 3
     assert printed(engine, caplog).endswith("loss 0.610")
+
+
+def test_of_training_no_best_is_told(engine, caplog):
+    with caplog.at_level(logging.INFO):
+        print_epoch("training")(engine)
+    assert "best" not in caplog.text
 
 
 def test_what_is_no_scalar_or_not_there_is_left_out(engine, caplog):

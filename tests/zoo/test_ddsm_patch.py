@@ -14,7 +14,7 @@ NAME = "ddsm_patch"
 ROOT = os.path.join("models", NAME)
 if not os.path.isdir(ROOT):
     ROOT = os.path.join(os.path.dirname(__file__), "..", "..", "bundles", NAME)
-SMALL = {"image_size": [128, 96], "phantom#patients": 16, "width": 0.0625, "patch_size": 32, "per_roi": 2}
+SMALL = {"image_size": [128, 96], "phantom#patients": 16, "width": 0.0625, "patch_size": 32}
 
 
 class TestDdsmPatch(unittest.TestCase):
