@@ -10,19 +10,32 @@ import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils.show_pickle import DumpUnpickler, FakeClass, FakeObject
+from torch.utils.show_pickle import DumpUnpickler, FakeObject
 
 _MODULES = "__torch__"
+#: Names of PyTorch's typed storages, which its files keep to.
+_DTYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "ByteStorage": torch.uint8,
+    "CharStorage": torch.int8,
+    "ShortStorage": torch.int16,
+    "IntStorage": torch.int32,
+    "LongStorage": torch.int64,
+    "BoolStorage": torch.bool,
+}
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """The parameters and buffers of a network that was saved as TorchScript, by the names of its state dict.
 
     Raises:
-        ValueError: when the file isn't such a network. Other errors of :mod:`pickle` and :mod:`zipfile` pass.
+        ValueError: when a module has a state of its own making. Errors of :mod:`pickle` and :mod:`zipfile`, and a
+            KeyError for a file or a type that isn't known, pass.
     """
     with zipfile.ZipFile(path) as archive:
         folder = archive.namelist()[0].partition("/")[0]
@@ -43,12 +56,5 @@ def _records(module: FakeObject, prefix: str) -> Iterator[tuple[str, FakeObject]
 def _tensor(archive: zipfile.ZipFile, folder: str, record: FakeObject) -> torch.Tensor:
     storage, offset, size, stride = record.args[:4]
     _, kind, key, *_ = storage.args[0]
-    numbers = torch.frombuffer(bytearray(archive.read(f"{folder}/data/{key}")), dtype=_dtype(kind))
+    numbers = torch.frombuffer(bytearray(archive.read(f"{folder}/data/{key}")), dtype=_DTYPES[kind.name])
     return numbers.as_strided(size, stride, offset).clone()
-
-
-def _dtype(kind: FakeClass) -> torch.dtype:
-    dtype: Any = getattr(torch, kind.name.removesuffix("Storage").lower(), None)
-    if kind.module != "torch" or not isinstance(dtype, torch.dtype):
-        raise ValueError(f"a tensor of an unknown type, {kind}")
-    return dtype
