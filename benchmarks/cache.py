@@ -16,9 +16,9 @@ import torch
 from monai.transforms import Compose
 from timing import compare, record, show
 
-from monai_e2e.checkpoint_files import FORMAT, as_plain, read_checkpoint, save_atomically
-from monai_e2e.data.caching import make_dataset
-from monai_e2e.data.pixels import save_grey16
+from monai_e2e.checkpoints.files import FORMAT, as_plain, read_checkpoint, save_atomically
+from monai_e2e.data.images.pixels import save_grey16
+from monai_e2e.data.training.caching import make_dataset
 from monai_e2e.transforms import LoadMammogramd, RandFlipAffined
 
 SIZE = (1152, 896)

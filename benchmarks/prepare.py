@@ -20,9 +20,9 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from monai_e2e.data.films import FINISHED, FilmTask, prepare_film
-from monai_e2e.data.parallel import run_parallel
+from monai_e2e.data.prepared.images import FINISHED, FilmTask, prepare_film
 from monai_e2e.data.records import Lesion, LesionType, Mammogram, Pathology
+from monai_e2e.work.parallel import run_parallel
 
 FILM_SIZE = (4608, 3000)
 IMAGE_SIZE = (1152, 896)

@@ -15,17 +15,16 @@ NOTICE = "For research, not for diagnosis."
 _MODULES = (
     "bundle",
     "data",
-    "demo",
     "errors",
     "federated",
     "handlers",
     "inferers",
     "losses",
     "metrics",
-    "models",
     "networks",
     "optimizers",
     "seen",
+    "shipped",
     "transforms",
 )
 

@@ -20,8 +20,8 @@ from monai.utils import BundlePropertyConfig
 
 from monai_e2e import overrides
 from monai_e2e.errors import UserError, did_you_mean, of_the_system
-from monai_e2e.interrupt import STATUS, end_on_interrupt
-from monai_e2e.locking import hold
+from monai_e2e.work.interrupt import STATUS, end_on_interrupt
+from monai_e2e.work.locking import hold
 
 logger = logging.getLogger(__name__)
 

@@ -26,15 +26,15 @@ from tqdm import tqdm
 
 from monai_e2e.bundle import choose_device
 from monai_e2e.data import PATCH_CLASSES, load_datalist, preparation
-from monai_e2e.data.datalist import PARTITIONS
+from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.errors import UserError
-from monai_e2e.locking import locked
 from monai_e2e.metrics import choose_threshold, lesion_types, roc_auc, score_file, write_predictions, write_table
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.heatmaps import make_heatmap
 from monai_e2e.predict.models import Model, load_model
 from monai_e2e.seen import check_unseen, own_fold
+from monai_e2e.work.locking import locked
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from monai_e2e.data.datalist import load_datalist, read_datalist
-from monai_e2e.data.folder import is_prepared
+from monai_e2e.data.prepared.datalist import load_datalist, read_datalist
+from monai_e2e.data.prepared.folder import is_prepared
 from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import recorded_patients
 from monai_e2e.networks.weights import read_patients

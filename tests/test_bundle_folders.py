@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e import cli
-from monai_e2e.bundle_folders import BUNDLES, bundles_folder, copy_bundle
+from monai_e2e.cli import main as cli
 from monai_e2e.errors import UserError
-from monai_e2e.models import find_model
+from monai_e2e.shipped.bundles import BUNDLES, bundles_folder, copy_bundle
+from monai_e2e.shipped.models import find_model
 
 
 def test_in_a_checkout_they_are_its_bundles():
@@ -22,7 +22,7 @@ def test_a_copy_has_all_of_the_bundle_and_nothing_that_was_made_with_it(name, tm
     copy_bundle(name, used / name)
     (used / name / "models/model.pt").write_text("trained")
     (used / name / "eval").mkdir()
-    monkeypatch.setattr("monai_e2e.bundle_folders.bundles_folder", lambda: used)
+    monkeypatch.setattr("monai_e2e.shipped.bundles.bundles_folder", lambda: used)
     copy = copy_bundle(name, tmp_path / "copies" / name)
     files = {path.relative_to(copy) for path in copy.rglob("*") if path.is_file()}
     parts = ("LICENSE", "configs", "docs")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import monai_e2e
-from monai_e2e import cli
+from monai_e2e.cli import main as cli
 from monai_e2e.errors import UserError
 
 
@@ -98,7 +98,8 @@ def test_prepare_passes_its_arguments_on(tmp_path, monkeypatch, capsys):
     calls = []
     for name in ("prepare_cbis_ddsm", "prepare_inbreast", "prepare_own"):
         monkeypatch.setattr(
-            f"monai_e2e.data.prepare.{name}", lambda *args, _name=name, **kwargs: calls.append((_name, args, kwargs))
+            f"monai_e2e.data.prepared.prepare.{name}",
+            lambda *args, _name=name, **kwargs: calls.append((_name, args, kwargs)),
         )
     common = ["--image-size", "64x48", "--seed", "3", "--workers", "2", "--voi-lut"]
     src, out = tmp_path / "src", tmp_path / "out"
@@ -136,7 +137,7 @@ def test_a_defect_is_not_hidden_as_a_users_mistake(tmp_path, monkeypatch):
     def crash(*_, **__):
         raise ValueError("a defect")
 
-    monkeypatch.setattr("monai_e2e.data.prepare.prepare_inbreast", crash)
+    monkeypatch.setattr("monai_e2e.data.prepared.prepare.prepare_inbreast", crash)
     with pytest.raises(ValueError, match="a defect") as caught:
         cli.main(["prepare", "inbreast", str(tmp_path), str(tmp_path / "out")])
     assert not isinstance(caught.value, UserError)
@@ -156,9 +157,12 @@ NETWORKS, IMAGES, FIGURES = {"torch", "monai", "ignite"}, {"pydicom", "cv2", "PI
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [
-        ("import monai_e2e.cli, monai_e2e.data", NETWORKS | IMAGES | FIGURES),
-        ("from monai_e2e.cli import main; main(['models'])", NETWORKS | IMAGES | FIGURES),
-        ("from monai_e2e.cli import main; main(['describe', '--bundles', 'BUNDLES'])", NETWORKS | IMAGES | FIGURES),
+        ("import monai_e2e.cli.main, monai_e2e.data", NETWORKS | IMAGES | FIGURES),
+        ("from monai_e2e.cli.main import main; main(['models'])", NETWORKS | IMAGES | FIGURES),
+        (
+            "from monai_e2e.cli.main import main; main(['describe', '--bundles', 'BUNDLES'])",
+            NETWORKS | IMAGES | FIGURES,
+        ),
         ("from monai_e2e.data import prepare_inbreast, phantom_dataset", NETWORKS | {"sklearn", "matplotlib"}),
         ("import monai_e2e.metrics", NETWORKS | IMAGES | {"matplotlib"}),
     ],
@@ -197,6 +201,6 @@ def test_a_condition_of_the_disk_is_one_line(code, wrapped, tmp_path, monkeypatc
             raise OSError("With tag (7FE0,0010) got exception") from condition
         raise condition
 
-    monkeypatch.setattr("monai_e2e.data.prepare.prepare_inbreast", fail)
+    monkeypatch.setattr("monai_e2e.data.prepared.prepare.prepare_inbreast", fail)
     line = fails(["prepare", "inbreast", str(tmp_path), str(tmp_path / "out")], capsys)
     assert line.startswith(f"error: some/file.png: {os.strerror(code)}: ")

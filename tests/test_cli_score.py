@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from monai_e2e.cli import main
+from monai_e2e.cli.main import main
 from monai_e2e.metrics import score_file, write_predictions
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.demo import Demo, _scratch_plan, format_summary, run_demo
-from monai_e2e.demo_page import _examples
+from monai_e2e.demo.page import _examples
+from monai_e2e.demo.run import Demo, _scratch_plan, format_summary, run_demo
 from monai_e2e.errors import UserError
-from monai_e2e.steps import Step, recipe_of
+from monai_e2e.work.steps import Step, recipe_of
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 

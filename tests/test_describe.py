@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from monai_e2e import cli
-from monai_e2e.describe import describe, from_config, from_row
-from monai_e2e.description import TABLE_2, Description, stored_row
+from monai_e2e.cli import main as cli
+from monai_e2e.describe.network import describe, from_config, from_row
+from monai_e2e.describe.stored import TABLE_2, Description, stored_row
 from monai_e2e.networks import BACKBONES, PatchClassifier, WholeImageClassifier
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -90,7 +90,7 @@ def test_rows_of_table_2_are_the_authors_networks(number, rows):
 
 
 def test_stored_rows_are_those_that_the_bundle_makes(rows):
-    """Where this fails, the networks or the bundle have changed: run `python -m monai_e2e.description`."""
+    """Where this fails, the networks or the bundle have changed: run `python -m monai_e2e.describe.stored`."""
     assert [stored_row(name, BUNDLES) for name in TABLE_2] == list(rows.values())
 
 

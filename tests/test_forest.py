@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_e2e.cli import _parser, main
+from monai_e2e.cli.main import _parser, main
 from monai_e2e.data import PATCH_CLASSES, phantom_dataset
 from monai_e2e.errors import UserError
 from monai_e2e.forest import CUTOFFS, LEAF_SIZES, fit_forest, heatmap_features, log_odds, run_forest

@@ -11,7 +11,7 @@ import pytest
 
 SLEEP = """
 import time
-from monai_e2e.interrupt import end_on_interrupt
+from monai_e2e.work.interrupt import end_on_interrupt
 end_on_interrupt("do this")
 print("ready", flush=True)
 while True:
@@ -23,7 +23,7 @@ while True:
 LOADER = """
 import time
 from torch.utils.data import DataLoader, Dataset
-from monai_e2e.interrupt import end_on_interrupt
+from monai_e2e.work.interrupt import end_on_interrupt
 class Slow(Dataset):
     def __len__(self): return 1000
     def __getitem__(self, index):
@@ -35,8 +35,8 @@ for batch in DataLoader(Slow(), num_workers=2):
 """
 WORKERS = """
 import time
-from monai_e2e.data.streaming import stream_parallel
-from monai_e2e.interrupt import end_on_interrupt
+from monai_e2e.work.streaming import stream_parallel
+from monai_e2e.work.interrupt import end_on_interrupt
 end_on_interrupt("do this")
 {start}
 """

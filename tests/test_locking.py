@@ -8,11 +8,9 @@ import time
 import pytest
 
 from monai_e2e.errors import UserError
-from monai_e2e.locking import is_held, locked
+from monai_e2e.work.locking import is_held, locked
 
-HOLD = (
-    "import sys, time; from monai_e2e.locking import hold; hold(sys.argv[1]); print('held', flush=True); time.sleep(60)"
-)
+HOLD = "import sys, time; from monai_e2e.work.locking import hold; hold(sys.argv[1]); print('held', flush=True); time.sleep(60)"
 
 
 @pytest.fixture
@@ -66,8 +64,8 @@ def test_a_lock_leaves_no_file_when_it_ends(tmp_path):
 @pytest.mark.parametrize("ending", ["pass", "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"])
 def test_a_program_that_ends_or_is_interrupted_leaves_no_lock_file(tmp_path, ending):
     code = (
-        "import os, signal, sys, time; from monai_e2e.interrupt import end_on_interrupt\n"
-        "from monai_e2e.locking import hold\n"
+        "import os, signal, sys, time; from monai_e2e.work.interrupt import end_on_interrupt\n"
+        "from monai_e2e.work.locking import hold\n"
         f"end_on_interrupt('again'); hold(sys.argv[1]); {ending}"
     )
     process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True)
@@ -76,7 +74,7 @@ def test_a_program_that_ends_or_is_interrupted_leaves_no_lock_file(tmp_path, end
 
 def test_of_many_processes_that_want_one_lock_never_two_have_it(tmp_path):
     code = (
-        "import os, sys, time; from monai_e2e.errors import UserError; from monai_e2e.locking import locked\n"
+        "import os, sys, time; from monai_e2e.errors import UserError; from monai_e2e.work.locking import locked\n"
         "end = time.monotonic() + 2\n"
         "while time.monotonic() < end:\n"
         "    try:\n"

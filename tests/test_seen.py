@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from monai_e2e.data import load_datalist
-from monai_e2e.data.films import save_grey16
 from monai_e2e.data.phantom import write_inbreast
+from monai_e2e.data.prepared.images import save_grey16
 from monai_e2e.errors import UserError
 from monai_e2e.forest import run_forest
 from monai_e2e.handlers.checkpoints import TrainingCheckpoint

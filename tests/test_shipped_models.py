@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_e2e import models
-from monai_e2e.cli import main
+from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.tables import read_predictions
-from monai_e2e.models import find_model, find_start, shipped_model, shipped_models
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, load_classifier, operating_point
 from monai_e2e.networks.architecture import recorded_patients
+from monai_e2e.shipped import models
+from monai_e2e.shipped.models import find_model, find_start, shipped_model, shipped_models
 
 NAMES = [model.name for model in shipped_models()]
 KINDS = {"patch classifier": PatchClassifier, "whole-image classifier": WholeImageClassifier}

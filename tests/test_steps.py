@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e import steps
 from monai_e2e.errors import UserError
-from monai_e2e.locking import HeldError
-from monai_e2e.steps import Commands, Progress, Step, run_steps
+from monai_e2e.work import steps
+from monai_e2e.work.locking import HeldError
+from monai_e2e.work.steps import Commands, Progress, Step, run_steps
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from monai_e2e.checkpoint_files import read_state
+from monai_e2e.checkpoints.files import read_state
+from monai_e2e.checkpoints.torchscript import read_tensors
 from monai_e2e.errors import UserError
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
-from monai_e2e.torchscript import read_tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.bundle_folders import BUNDLES
+from monai_e2e.shipped.bundles import BUNDLES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
@@ -66,7 +66,7 @@ def test_the_wheel_holds_the_bundles_the_models_and_the_mark_of_types_and_nothin
             relative = file.relative_to(REPOSITORY)
             if file.is_file() and relative.parts[2] in ("LICENSE", "configs", "docs"):
                 assert f"monai_e2e/{relative.as_posix()}" in names
-    assert {"monai_e2e/py.typed", "monai_e2e/weights/cbis-mass.pt"} <= names
+    assert {"monai_e2e/py.typed", "monai_e2e/shipped/weights/cbis-mass.pt"} <= names
     assert not any("/models/model.pt" in name or name.startswith(("bundles/", "tests/")) for name in names)
 
 
@@ -83,7 +83,7 @@ def test_the_commands_work_in_an_empty_folder(installed, tmp_path):
 
 def test_the_demo_begins_and_a_copied_bundle_trains(installed, tmp_path):
     python = str(installed / "python")
-    first_step = "from monai_e2e.demo import *; print(Demo(Path('out'), bundles_folder(), 0).draw('inbreast').argv)"
+    first_step = "from monai_e2e.demo.run import *; print(Demo(Path('out'), bundles_folder(), 0).draw('inbreast').argv)"
     assert "inbreast" in run([python, "-c", first_step], tmp_path)
     run([str(installed / "monai-e2e"), "bundle", "ddsm_whole", "mine"], tmp_path)
     keys = {"phantom#patients": 16, "image_size": "[128,96]", "weights": "scratch", "train#trainer#max_epochs": 1}

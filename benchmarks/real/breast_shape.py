@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from monai_e2e.data.datalist import PARTITIONS, read_datalist
+from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 
 #: Of 16 bits.
 GREY = 25 * 257

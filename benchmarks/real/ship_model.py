@@ -1,6 +1,6 @@
 """Put a trained model into the package: ``python benchmarks/real/ship_model.py CHECKPOINT NAME CARD.json``.
 
-The checkpoint is written in half precision, as plain tensors, to ``monai_e2e/weights/NAME.pt``, and the card beside it
+The checkpoint is written in half precision, as plain tensors, to ``monai_e2e/shipped/weights/NAME.pt``, and the card beside it
 with its SHA-256 filled in. ``--patients PREPARED`` adds whom it was trained on, where the training didn't write that.
 """
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from monai_e2e.checkpoint_files import save_atomically
-from monai_e2e.models import FOLDER
+from monai_e2e.checkpoints.files import save_atomically
 from monai_e2e.networks import load_classifier
 from monai_e2e.networks.architecture import record_patients, recorded_patients
 from monai_e2e.seen import describe_patients
+from monai_e2e.shipped.models import FOLDER
 
 
 def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -8,15 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monai_e2e.data.builtin import data_directory, phantom_dataset
-    from monai_e2e.data.cbis_ddsm import read_cbis_ddsm
-    from monai_e2e.data.datalist import load_datalist, pixel_mean, preparation, read_datalist
-    from monai_e2e.data.dicom import is_dicom, read_mammogram, read_mask, resize_mammogram
-    from monai_e2e.data.folder import list_mammograms
-    from monai_e2e.data.inbreast import read_inbreast
-    from monai_e2e.data.own import read_own
-    from monai_e2e.data.patches import cut_patches
-    from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+    from monai_e2e.data.images.dicom import is_dicom, read_mammogram, read_mask, resize_mammogram
+    from monai_e2e.data.prepared.builtin import data_directory, phantom_dataset
+    from monai_e2e.data.prepared.datalist import load_datalist, pixel_mean, preparation, read_datalist
+    from monai_e2e.data.prepared.folder import list_mammograms
+    from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+    from monai_e2e.data.prepared.splits import assert_disjoint, split_patients
     from monai_e2e.data.records import (
         PATCH_CLASSES,
         Catalogue,
@@ -28,18 +25,22 @@ if TYPE_CHECKING:
         Pathology,
         View,
     )
-    from monai_e2e.data.splits import assert_disjoint, split_patients
+    from monai_e2e.data.sources.cbis_ddsm.reader import read_cbis_ddsm
+    from monai_e2e.data.sources.inbreast.reader import read_inbreast
+    from monai_e2e.data.sources.own.reader import read_own
+    from monai_e2e.data.training.patches import cut_patches
 
+_WINGS = ("images", "phantom", "prepared", "sources", "training")
 _HOMES = {
-    "builtin": ("data_directory", "phantom_dataset"),
-    "cbis_ddsm": ("read_cbis_ddsm",),
-    "datalist": ("load_datalist", "pixel_mean", "preparation", "read_datalist"),
-    "dicom": ("is_dicom", "read_mammogram", "read_mask", "resize_mammogram"),
-    "folder": ("list_mammograms",),
-    "inbreast": ("read_inbreast",),
-    "own": ("read_own",),
-    "patches": ("cut_patches",),
-    "prepare": ("prepare_cbis_ddsm", "prepare_inbreast", "prepare_own"),
+    "prepared.builtin": ("data_directory", "phantom_dataset"),
+    "sources.cbis_ddsm.reader": ("read_cbis_ddsm",),
+    "prepared.datalist": ("load_datalist", "pixel_mean", "preparation", "read_datalist"),
+    "images.dicom": ("is_dicom", "read_mammogram", "read_mask", "resize_mammogram"),
+    "prepared.folder": ("list_mammograms",),
+    "sources.inbreast.reader": ("read_inbreast",),
+    "sources.own.reader": ("read_own",),
+    "training.patches": ("cut_patches",),
+    "prepared.prepare": ("prepare_cbis_ddsm", "prepare_inbreast", "prepare_own"),
     "records": (
         "Catalogue",
         "Excluded",
@@ -51,7 +52,7 @@ _HOMES = {
         "Pathology",
         "View",
     ),
-    "splits": ("assert_disjoint", "split_patients"),
+    "prepared.splits": ("assert_disjoint", "split_patients"),
 }
 __all__ = [
     "PATCH_CLASSES",
@@ -87,7 +88,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name in _WINGS:
         return import_module(f"{__name__}.{name}")
     for module, names in _HOMES.items():
         if name in names:

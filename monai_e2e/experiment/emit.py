@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.experiment.runs import Expansion, Run
 
 _SHELL = """#!/bin/sh

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.bundle_folders import BUNDLES
 from monai_e2e.errors import UserError, did_you_mean
-from monai_e2e.models import find_model
-from monai_e2e.steps import dataset_of
+from monai_e2e.shipped.bundles import BUNDLES
+from monai_e2e.shipped.models import find_model
+from monai_e2e.work.steps import dataset_of
 
 FOLDER = Path(__file__).parent / "plans"
 #: The key of a bundle that takes the model of the step before.

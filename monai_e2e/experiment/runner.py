@@ -17,17 +17,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from monai_e2e.bundle_folders import BUNDLES, bundles_folder
-from monai_e2e.checkpoint_files import write_text_atomically
-from monai_e2e.data.datalist import PARTITIONS, read_datalist
+from monai_e2e.checkpoints.files import write_text_atomically
+from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.experiment.emit import write_jobs
 from monai_e2e.experiment.plan import Plan, read_plan
 from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
-from monai_e2e.locking import HeldError, is_held, locked
 from monai_e2e.provenance import now
-from monai_e2e.steps import Commands, Progress, Step, run_steps
+from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
+from monai_e2e.work.locking import HeldError, is_held, locked
+from monai_e2e.work.steps import Commands, Progress, Step, run_steps
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.experiment.plan import START, Plan, Row
-from monai_e2e.steps import Commands, Step, recipe_of
+from monai_e2e.work.steps import Commands, Step, recipe_of
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from monai_e2e.describe import from_checkpoint
+from monai_e2e.describe.network import from_checkpoint
 from monai_e2e.experiment.figures import plot_losses, plot_patients, plot_values
 from monai_e2e.experiment.plan import Plan
 from monai_e2e.experiment.runs import Line, Run

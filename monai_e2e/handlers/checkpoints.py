@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from monai_e2e.checkpoint_files import FORMAT, UNFIT, DamagedError, as_plain, read_checkpoint, save_atomically
+from monai_e2e.checkpoints.files import FORMAT, UNFIT, DamagedError, as_plain, read_checkpoint, save_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.reproducible import rank
 from monai_e2e.networks.architecture import DESCRIPTIONS, decode_architecture

@@ -20,7 +20,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 from monai_e2e import bundle
-from monai_e2e.checkpoint_files import write_text_atomically
+from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.provenance import device_name, git_state, now, peak_memory, versions
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ignite.engine import Engine, Events
 from torch import nn
 
-from monai_e2e.checkpoint_files import as_plain, save_atomically
+from monai_e2e.checkpoints.files import as_plain, save_atomically
 from monai_e2e.federated import model_file
 from monai_e2e.handlers.checkpoints import best_of, unwrapped
 from monai_e2e.handlers.reproducible import rank

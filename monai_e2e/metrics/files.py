@@ -9,7 +9,7 @@ from typing import Any
 from scipy.special import logit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from monai_e2e.data.identifiers import identifier_key
+from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.html_report import format_p, write_html
 from monai_e2e.metrics.labels import image_key, join_labels, read_labels, require_labels, some

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from monai_e2e.data.datalist import PARTITIONS, read_datalist
+from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 from monai_e2e.data.records import IMAGE_SUFFIXES
-from monai_e2e.data.tables import read_table
+from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
 

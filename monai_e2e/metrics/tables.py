@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from monai_e2e.data.identifiers import whole_number
-from monai_e2e.data.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.records import View
-from monai_e2e.data.tables import Table, guarded_cell, read_table
+from monai_e2e.data.sources.identifiers import whole_number
+from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
+from monai_e2e.data.sources.spreadsheets import Table, guarded_cell, read_table
 from monai_e2e.errors import UserError
 
 #: Columns of ``predictions.csv``, one row per image.
@@ -58,7 +58,7 @@ _IMAGE_INDEX = re.compile(r"(.+)_([LR])(?:[_-](CC|MLO))?", re.IGNORECASE)
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Write rows as CSV; columns are by default the keys of the first row, None is empty and floats have 6 decimals.
 
-    Text that a spreadsheet program would run is guarded, see :func:`~monai_e2e.data.tables.guarded_cell`.
+    Text that a spreadsheet program would run is guarded, see :func:`~monai_e2e.data.sources.spreadsheets.guarded_cell`.
     """
     path = Path(path)
     columns = list(columns if columns is not None else rows[0] if rows else [])

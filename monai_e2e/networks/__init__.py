@@ -1,6 +1,6 @@
 """Networks of the paper: backbones, the patch classifier, the whole-image classifier, and their weights."""
 
-from monai_e2e.checkpoint_files import read_state
+from monai_e2e.checkpoints.files import read_state
 from monai_e2e.networks.architecture import ARCHITECTURE, PREPARATION, architecture
 from monai_e2e.networks.backbones import (
     BACKBONES,

@@ -15,7 +15,7 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
-from monai_e2e.checkpoint_files import read_state
+from monai_e2e.checkpoints.files import read_state
 from monai_e2e.errors import UserError
 from monai_e2e.networks.backbones import BACKBONES, Backbone
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from monai_e2e.checkpoint_files import save_atomically
+from monai_e2e.checkpoints.files import save_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import architecture
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier

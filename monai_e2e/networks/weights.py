@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from monai_e2e.checkpoint_files import read_state
+from monai_e2e.checkpoints.files import read_state
 from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import (
     ARCHITECTURE,

@@ -29,8 +29,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from monai_e2e import NOTICE, __version__
-from monai_e2e.data.dicom_files import is_dicom, one_file, open_dicom
-from monai_e2e.data.headers import sop_class_name
+from monai_e2e.data.images.dicom_files import is_dicom, one_file, open_dicom
+from monai_e2e.data.images.headers import sop_class_name
 from monai_e2e.errors import UserError
 
 if TYPE_CHECKING:

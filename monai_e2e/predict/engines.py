@@ -28,7 +28,7 @@ from monai.inferers import Inferer
 from torch import nn
 
 from monai_e2e import __version__
-from monai_e2e.checkpoint_files import FORMAT, DamagedError, read_checkpoint, save_shared
+from monai_e2e.checkpoints.files import FORMAT, DamagedError, read_checkpoint, save_shared
 from monai_e2e.errors import UserError
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from scipy.special import expit
 
-from monai_e2e.checkpoint_files import write_text_atomically
-from monai_e2e.data.dicom import resize_mask
+from monai_e2e.checkpoints.files import write_text_atomically
+from monai_e2e.data.images.dicom import resize_mask
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_predictions, require_labels
 from monai_e2e.metrics.files import find_threshold

@@ -26,8 +26,8 @@ from torch import nn
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
-from monai_e2e.models import find_model, shipped_model
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
+from monai_e2e.shipped.models import find_model, shipped_model
 from monai_e2e.transforms import LoadMammogramd, ResizeMammogramd
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 from monai.utils import convert_to_numpy
 
 from monai_e2e.bundle import user_error
-from monai_e2e.data.appearance import appearance_flags
-from monai_e2e.data.dicom import read_mask, resize_mammogram, resize_mask
+from monai_e2e.data.images.appearance import appearance_flags
+from monai_e2e.data.images.dicom import read_mask, resize_mammogram, resize_mask
 from monai_e2e.predict.overlays import FILM_ROWS
 from monai_e2e.predict.worklist import ListedFilm
 from monai_e2e.transforms import FilmFile
@@ -51,7 +51,7 @@ class FilmReader:
     Args:
         preprocessings: of the models, from ``{"image": path}`` to ``{"image": [C, H, W]}``.
         pictures: whether the film itself and the masks are wanted too.
-        any_modality: see :func:`~monai_e2e.data.dicom.read_film`.
+        any_modality: see :func:`~monai_e2e.data.images.dicom.read_film`.
     """
 
     def __init__(

@@ -31,13 +31,11 @@ from tqdm import tqdm
 
 from monai_e2e.bundle import choose_device
 from monai_e2e.data import load_datalist, preparation
-from monai_e2e.data.appearance import far_from
-from monai_e2e.data.folder import is_prepared, shown
-from monai_e2e.data.streaming import stream_parallel
+from monai_e2e.data.images.appearance import far_from
+from monai_e2e.data.prepared.folder import is_prepared, shown
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
-from monai_e2e.locking import locked
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
@@ -49,6 +47,8 @@ from monai_e2e.predict.result_folder import ResultFolder, file_name
 from monai_e2e.predict.worklist import ListedFilm, list_films, list_prepared
 from monai_e2e.provenance import device_name
 from monai_e2e.seen import check_unseen, own_fold, seen_flags, shared_fact
+from monai_e2e.work.locking import locked
+from monai_e2e.work.streaming import stream_parallel
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from monai_e2e.data.datalist import load_datalist
-from monai_e2e.data.dicom_files import is_dicom, quiet
-from monai_e2e.data.folder import find_images
-from monai_e2e.data.headers import OTHER_VIEW, Header, read_header
-from monai_e2e.data.tables import read_table
+from monai_e2e.data.images.dicom_files import is_dicom, quiet
+from monai_e2e.data.images.headers import OTHER_VIEW, Header, read_header
+from monai_e2e.data.prepared.datalist import load_datalist
+from monai_e2e.data.prepared.folder import find_images
+from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import lesion_types
 from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
@@ -109,7 +109,7 @@ def list_films(
     Films without a Patient ID are a patient of their own, or one with the films of the same study.
 
     Args:
-        folder: see :func:`~monai_e2e.data.folder.find_images`.
+        folder: see :func:`~monai_e2e.data.prepared.folder.find_images`.
         table: see the module's docstring. Films that it doesn't name are left out, and counted in the log.
         without: folders that are left out.
         earlier: patient and exam by image, of films that were listed before: these keep their numbers, whatever

@@ -13,8 +13,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_numpy, convert_to_tensor
 
-from monai_e2e.data.brightness import stretch
-from monai_e2e.data.dicom import Film, read_film, resize_mammogram
+from monai_e2e.data.images.brightness import stretch
+from monai_e2e.data.images.dicom import Film, read_film, resize_mammogram
 
 
 class FilmFile(os.PathLike[str]):
@@ -24,7 +24,7 @@ class FilmFile(os.PathLike[str]):
 
     Args:
         path: DICOM, PNG, TIFF or JPEG file.
-        any_modality: see :func:`~monai_e2e.data.dicom.read_film`.
+        any_modality: see :func:`~monai_e2e.data.images.dicom.read_film`.
     """
 
     def __init__(self, path: str | os.PathLike[str], any_modality: bool = False) -> None:
@@ -38,7 +38,7 @@ class FilmFile(os.PathLike[str]):
         return self.path
 
     def read(self, voi_lut: bool = False) -> np.ndarray:
-        """What :func:`~monai_e2e.data.dicom.read_mammogram` returns and raises."""
+        """What :func:`~monai_e2e.data.images.dicom.read_mammogram` returns and raises."""
         if voi_lut not in self._films:
             self._films[voi_lut] = read_film(self.path, voi_lut, self.any_modality)
         return self._films[voi_lut].pixels
@@ -63,7 +63,7 @@ class LoadMammogram(Transform):
 
     Args:
         image_size: see :class:`ResizeMammogram`; None keeps the image's size.
-        voi_lut: whether to apply the window that a DICOM file carries, see :func:`monai_e2e.data.dicom.read_film`; as
+        voi_lut: whether to apply the window that a DICOM file carries, see :func:`monai_e2e.data.images.dicom.read_film`; as
             the network's training images had it.
 
     Returns:
@@ -92,7 +92,7 @@ class ScaleMammogram(Transform):
     """Map an image's own range, as stored or after the modality LUT, to 0–255, as the reader of files does.
 
     A handful of pixels far outside the range of all others is cut off, see
-    :func:`~monai_e2e.data.brightness.without_outliers`. Pixel padding must be the darkest grey already.
+    :func:`~monai_e2e.data.images.brightness.without_outliers`. Pixel padding must be the darkest grey already.
 
     Args:
         inverted: whether low values are bright, as of MONOCHROME1.

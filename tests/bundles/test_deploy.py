@@ -13,10 +13,10 @@ import torch
 from monai.bundle import ConfigParser, ckpt_export
 from monai.data import load_net_with_metadata
 
-from monai_e2e.bundle_folders import copy_bundle
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.inferers import HeatmapInferer
 from monai_e2e.predict.models import load_model
+from monai_e2e.shipped.bundles import copy_bundle
 
 SHIPPED = {"ddsm_patch": "phantom-patch", "ddsm_whole": "phantom-whole", "inbreast_transfer": "phantom-whole"}
 

@@ -15,7 +15,7 @@ from monai.fl.utils.exchange_object import ExchangeObject
 
 from monai_e2e.bundle import user_error
 from monai_e2e.data import phantom_dataset
-from monai_e2e.data.films import save_grey16
+from monai_e2e.data.prepared.images import save_grey16
 from monai_e2e.federated import UNSHARED
 from monai_e2e.networks import load_classifier
 from monai_e2e.networks.weights import read_patients

@@ -17,7 +17,7 @@ from monai.bundle import verify_metadata
 
 from monai_e2e import __version__
 from monai_e2e.data import PATCH_CLASSES
-from monai_e2e.models import shipped_model
+from monai_e2e.shipped.models import shipped_model
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")

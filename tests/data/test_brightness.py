@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_dicom import write_dicom
 
-from monai_e2e.data.brightness import apply_window, count_values, used_bits, without_outliers
-from monai_e2e.data.dicom import read_film
+from monai_e2e.data.images.brightness import apply_window, count_values, used_bits, without_outliers
+from monai_e2e.data.images.dicom import read_film
 
 
 @pytest.mark.parametrize(

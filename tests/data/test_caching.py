@@ -10,10 +10,10 @@ from monai.data import DataLoader
 from monai.transforms import Compose, EnsureTyped, RandAffined, RandFlipd, RepeatChanneld
 from PIL import Image
 
-from monai_e2e import checkpoint_files
-from monai_e2e.data import caching
-from monai_e2e.data.caching import available_memory, make_dataset, not_cached
-from monai_e2e.data.pixels import save_grey16
+from monai_e2e.checkpoints import files as checkpoint_files
+from monai_e2e.data.images.pixels import save_grey16
+from monai_e2e.data.training import caching
+from monai_e2e.data.training.caching import available_memory, make_dataset, not_cached
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import SeedEpochs
 from monai_e2e.transforms import LoadMammogramd, RandShiftIntensityWithinRanged

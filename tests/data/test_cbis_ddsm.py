@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from test_dicom import write_dicom
 
-from monai_e2e.data.cbis_ddsm import read_cbis_ddsm
-from monai_e2e.data.cbis_files import ImageFile, Images, has_images
 from monai_e2e.data.phantom import write_cbis_ddsm
+from monai_e2e.data.prepared.splits import split_cbis_ddsm
 from monai_e2e.data.records import Catalogue, LesionType, Mammogram, Pathology
-from monai_e2e.data.splits import split_cbis_ddsm
+from monai_e2e.data.sources.cbis_ddsm.files import ImageFile, Images, has_images
+from monai_e2e.data.sources.cbis_ddsm.reader import read_cbis_ddsm
 from monai_e2e.errors import UserError
 
 REAL_TABLES = os.environ.get("MONAI_E2E_REAL_TABLES")
@@ -714,7 +714,7 @@ class TestRealTables:
                 images.series[series] = [ImageFile(src / series, series)]
             return images
 
-        monkeypatch.setattr("monai_e2e.data.cbis_ddsm.find_images", all_on_disk)
+        monkeypatch.setattr("monai_e2e.data.sources.cbis_ddsm.reader.find_images", all_on_disk)
         catalogue = read_cbis_ddsm(src)
         assert catalogue.excluded == []
         assert_reconciled(catalogue)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_e2e.data.datalist import load_datalist, pixel_mean, preparation
+from monai_e2e.data.prepared.datalist import load_datalist, pixel_mean, preparation
 from monai_e2e.errors import UserError
 
 

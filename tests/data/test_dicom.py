@@ -14,8 +14,8 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from monai_e2e.data import dicom
-from monai_e2e.data.dicom import find_mask, is_dicom, read_film, read_mammogram, read_mask, read_pixels
+from monai_e2e.data.images import dicom
+from monai_e2e.data.images.dicom import find_mask, is_dicom, read_film, read_mammogram, read_mask, read_pixels
 from monai_e2e.errors import UserError
 
 NATIVE = [

@@ -13,10 +13,10 @@ from pydicom import Dataset, uid
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 from test_dicom import ramp, write_dicom
 
-from monai_e2e.data import dicom_files
-from monai_e2e.data.dicom import find_mask, read_film, read_pixels
-from monai_e2e.data.dicom_files import is_dicom, one_file, quiet
-from monai_e2e.data.headers import read_header
+from monai_e2e.data.images import dicom_files
+from monai_e2e.data.images.dicom import find_mask, read_film, read_pixels
+from monai_e2e.data.images.dicom_files import is_dicom, one_file, quiet
+from monai_e2e.data.images.headers import read_header
 from monai_e2e.errors import UserError
 
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from monai_e2e.data import list_mammograms
-from monai_e2e.data.folder import find_images
 from monai_e2e.data.phantom import write_inbreast
+from monai_e2e.data.prepared.folder import find_images
 from monai_e2e.errors import UserError
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from test_cbis_ddsm import COLUMNS
 
-from monai_e2e.data.cbis_ddsm import read_cbis_ddsm
-from monai_e2e.data.datalist import PARTITIONS, load_datalist, pixel_mean, preparation
-from monai_e2e.data.inbreast import read_inbreast
-from monai_e2e.data.own import read_own
+from monai_e2e.data.prepared.datalist import PARTITIONS, load_datalist, pixel_mean, preparation
 from monai_e2e.data.records import Catalogue
-from monai_e2e.data.tables import read_table
+from monai_e2e.data.sources.cbis_ddsm.reader import read_cbis_ddsm
+from monai_e2e.data.sources.inbreast.reader import read_inbreast
+from monai_e2e.data.sources.own.reader import read_own
+from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_labels, read_predictions
 

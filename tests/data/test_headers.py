@@ -5,7 +5,7 @@ import pytest
 from pydicom import Dataset, uid
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
-from monai_e2e.data.headers import Verdict, examine, read_header
+from monai_e2e.data.images.headers import Verdict, examine, read_header
 from monai_e2e.data.phantom.storage import new_dataset, save
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.data.identifiers import check_identifiers, clean_identifier, identifier_key, whole_number
+from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier, identifier_key, whole_number
 from monai_e2e.errors import UserError
 
 TABLE = Path("t.csv")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from test_dicom import write_dicom
 
-from monai_e2e.data.appearance import appearance_flags, breast_side, far_from
-from monai_e2e.data.films import FilmTask, PreparedFilm, prepare_film
-from monai_e2e.data.oddities import flag_films
+from monai_e2e.data.images.appearance import appearance_flags, breast_side, far_from
+from monai_e2e.data.prepared.images import FilmTask, PreparedFilm, prepare_film
+from monai_e2e.data.prepared.oddities import flag_films
 from monai_e2e.data.records import Laterality, Mammogram, View
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from test_dicom import ramp, write_dicom
 
-from monai_e2e.data.own import read_own, safe_id
 from monai_e2e.data.records import Catalogue, Laterality, View
+from monai_e2e.data.sources.own.reader import read_own, safe_id
 from monai_e2e.errors import UserError
 
 HEADER = "image,label,patient_id,laterality,view,mask,partition,density"
@@ -277,7 +277,7 @@ def test_wrong_arguments_say_what_to_do(tmp_path):
 
 
 def test_example_of_the_documentation_works(tmp_path):
-    from monai_e2e.data import own
+    from monai_e2e.data.sources.own import reader as own
 
     lines = [line.strip() for line in own.__doc__.split("::\n")[1].strip().splitlines()[:3]]
     files = [row["image"] for row in csv.DictReader(lines)]

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from test_own import write_own
 
-from monai_e2e.data import own_lesions
-from monai_e2e.data.dicom import draw_outline, read_mask
-from monai_e2e.data.own import read_own
-from monai_e2e.data.patches import cut_patches
-from monai_e2e.data.prepare import prepare_own
+from monai_e2e.data.images.dicom import draw_outline, read_mask
+from monai_e2e.data.prepared.prepare import prepare_own
 from monai_e2e.data.records import Catalogue, DrawnAs, Lesion, LesionType, Pathology
+from monai_e2e.data.sources.own import lesions as own_lesions
+from monai_e2e.data.sources.own.reader import read_own
+from monai_e2e.data.training.patches import cut_patches
 from monai_e2e.errors import UserError
 
 HEADER = "image,type,pathology,x,y,width,height,radius,polygon,mask"

@@ -2,7 +2,7 @@
 
 import logging
 
-from monai_e2e.data import parallel
+from monai_e2e.work import parallel
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch, caplog):

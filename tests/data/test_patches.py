@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_e2e.data import patches as patches_module
-from monai_e2e.data.patches import cut_patch, cut_patches, sample_background_centers, sample_patch_centers
+from monai_e2e.data.training import patches as patches_module
+from monai_e2e.data.training.patches import cut_patch, cut_patches, sample_background_centers, sample_patch_centers
 from monai_e2e.errors import UserError
 
 SIZE, PATCH = (96, 72), 20

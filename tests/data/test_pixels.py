@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from monai_e2e.data.dicom import (
+from monai_e2e.data.images.dicom import (
     draw_outline,
     find_mask,
     read_film,
@@ -17,7 +17,7 @@ from monai_e2e.data.dicom import (
     resize_mask,
     same_aspect,
 )
-from monai_e2e.data.pixels import read_picture, save_grey16
+from monai_e2e.data.images.pixels import read_picture, save_grey16
 from monai_e2e.errors import UserError
 
 RNG = np.random.default_rng(0)

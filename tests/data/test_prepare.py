@@ -12,9 +12,9 @@ from PIL import Image
 from test_cbis_ddsm import CbisFolder, film_pixels, mask_pixels
 from test_inbreast import write_inbreast
 
-from monai_e2e.data.datalist import load_datalist
-from monai_e2e.data.dicom import read_film, read_mammogram, read_mask
-from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+from monai_e2e.data.images.dicom import read_film, read_mammogram, read_mask
+from monai_e2e.data.prepared.datalist import load_datalist
+from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
 from monai_e2e.errors import UserError
 
 SIZE = (32, 24)
@@ -337,7 +337,7 @@ class TestResuming:
             names.append(Path(path).parts[-4])
             return read_film(path, *arguments)
 
-        monkeypatch.setattr("monai_e2e.data.films.read_film", read)
+        monkeypatch.setattr("monai_e2e.data.prepared.images.read_film", read)
         return names
 
     def test_a_second_run_reads_no_film_again(self, source, tmp_path, read):
@@ -382,7 +382,7 @@ class TestResuming:
             done.append(str(path))
             return read_film(path, *arguments)
 
-        monkeypatch.setattr("monai_e2e.data.films.read_film", stop)
+        monkeypatch.setattr("monai_e2e.data.prepared.images.read_film", stop)
         with pytest.raises(Stopped):
             prepare(source, tmp_path / "out")
         assert not (tmp_path / "out").exists()
@@ -393,7 +393,9 @@ class TestResuming:
         (partial / "images" / ".P_00008_LEFT_CC.1.png").write_bytes(b"half")
         (partial / "images" / "P_00008_LEFT_CC.png").write_bytes(b"half")
         (partial / ".finished" / f"{finished[0]}.json").write_text('{"fingerprint": "')
-        monkeypatch.setattr("monai_e2e.data.films.read_film", lambda *a: done.append(str(a[0])) or read_film(*a))
+        monkeypatch.setattr(
+            "monai_e2e.data.prepared.images.read_film", lambda *a: done.append(str(a[0])) or read_film(*a)
+        )
         prepare(source, tmp_path / "out")
         assert len(done) == 4 + 9 - 3
         assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_e2e.cli import main
+from monai_e2e.cli.main import main
 from monai_e2e.data import load_datalist, pixel_mean, read_mask
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
-from monai_e2e.data.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
 from monai_e2e.errors import UserError
 
 SIZE = (64, 48)

@@ -12,7 +12,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from monai_e2e.data.sampling import BalancedSampler, make_sampler
+from monai_e2e.data.training.sampling import BalancedSampler, make_sampler
 from monai_e2e.errors import UserError
 
 #: Of 200 samples 160, 30 and 10 are of the classes 0, 1 and 2.
@@ -130,7 +130,11 @@ def test_config_that_makes_a_loader_of_it(balanced):
     config = {
         "data": [{"image": index, "label": int(index > 6)} for index in range(8)],
         "balanced": balanced,
-        "sampler": {"_target_": "monai_e2e.data.sampling.make_sampler", "data": "@data", "balanced": "@balanced"},
+        "sampler": {
+            "_target_": "monai_e2e.data.training.sampling.make_sampler",
+            "data": "@data",
+            "balanced": "@balanced",
+        },
         "loader": {
             "_target_": "DataLoader",
             "dataset": {"_target_": "Dataset", "data": "@data"},

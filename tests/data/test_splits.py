@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.data.records import Catalogue, Laterality, Mammogram, View
-from monai_e2e.data.splits import (
+from monai_e2e.data.prepared.splits import (
     assert_disjoint,
     partition_of_fold,
     split_cbis_ddsm,
@@ -15,6 +14,7 @@ from monai_e2e.data.splits import (
     split_own,
     split_patients,
 )
+from monai_e2e.data.records import Catalogue, Laterality, Mammogram, View
 from monai_e2e.errors import UserError
 
 FRACTIONS = {"training": 0.765, "validation": 0.085, "test": 0.15}

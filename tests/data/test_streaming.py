@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from monai_e2e.data.streaming import stream_parallel
+from monai_e2e.work.streaming import stream_parallel
 
 
 def double(number):

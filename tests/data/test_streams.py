@@ -2,7 +2,7 @@
 
 import pytest
 
-from monai_e2e.data.streams import declared_size
+from monai_e2e.data.images.streams import declared_size
 
 SOF = b"\xff\xc3\x00\x0b\x0c\x00\x42\x00\x30\x01\x00\x11\x00"
 SIZ = (

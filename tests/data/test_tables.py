@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_e2e.data.tables import _text, can_read_spreadsheets, guarded_cell, read_table, unguarded_cell
+from monai_e2e.data.sources.spreadsheets import _text, can_read_spreadsheets, guarded_cell, read_table, unguarded_cell
 from monai_e2e.errors import UserError
 
 SPREADSHEETS = Path(__file__).parent / "inbreast"

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from monai_e2e.data.phantom import write_cbis_ddsm
-from monai_e2e.data.prepare import prepare_cbis_ddsm
+from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm
 from monai_e2e.metrics import score_files
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

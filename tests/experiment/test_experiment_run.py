@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_e2e.cli import main
+from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
 from monai_e2e.experiment import Settings, run_experiment
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
-from monai_e2e.steps import Step
+from monai_e2e.work.steps import Step
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SIZE = [64, 64]
@@ -207,7 +207,7 @@ def test_the_time_left_is_by_what_was_measured(place, caplog, monkeypatch):
         (root / "runs" / name / "metrics.jsonl").unlink(missing_ok=True)
     good = Step.run
     monkeypatch.setattr(Step, "run", lambda step: good(step) if step.name != "train eight-seed0" else fail())
-    monkeypatch.setattr("monai_e2e.steps._EVERY", 0.0)
+    monkeypatch.setattr("monai_e2e.work.steps._EVERY", 0.0)
     caplog.set_level("INFO", "monai_e2e")
 
     def fail():

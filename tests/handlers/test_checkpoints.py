@@ -18,7 +18,7 @@ from monai.handlers import ROCAUC, EarlyStopHandler, ValidationHandler
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
 from torch import nn
 
-from monai_e2e.checkpoint_files import save_atomically
+from monai_e2e.checkpoints.files import save_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import BestModel, StagedTraining, TrainingCheckpoint, binary_scores
 from monai_e2e.handlers.reproducible import SeedEpochs

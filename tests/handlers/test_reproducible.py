@@ -10,8 +10,8 @@ from monai.data import CacheDataset, DataLoader, Dataset
 from monai.transforms import Compose, Lambdad, RandLambdad
 from torch.utils.data import DistributedSampler, RandomSampler, WeightedRandomSampler
 
-from monai_e2e.data.sampling import BalancedSampler
-from monai_e2e.data.seeded import SeededDataset
+from monai_e2e.data.training.sampling import BalancedSampler
+from monai_e2e.data.training.seeded import SeededDataset
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import reproducible
 from monai_e2e.handlers.reproducible import SeedEpochs

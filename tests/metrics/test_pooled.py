@@ -7,7 +7,7 @@ import pytest
 from made_rows import RESAMPLES, make_rows
 from sklearn.metrics import roc_auc_score
 
-from monai_e2e.cli import main
+from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_predictions, score_file, score_files, write_predictions
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from keras_models import Graph, genuine, patch_model, run_keras, whole_model, write_keras_h5
 
-from monai_e2e.checkpoint_files import save_atomically
-from monai_e2e.cli import main
+from monai_e2e.checkpoints.files import save_atomically
+from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
 from monai_e2e.networks import (
     PatchClassifier,

@@ -18,7 +18,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from monai_e2e import __version__
-from monai_e2e.data.dicom import read_film
+from monai_e2e.data.images.dicom import read_film
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 from monai_e2e.errors import UserError
 from monai_e2e.predict.dicom_results import DISCLAIMER, write_dicom_results

@@ -13,10 +13,10 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
 from monai_e2e.data.phantom.storage import new_dataset, save
-from monai_e2e.data.streaming import stream_parallel
 from monai_e2e.predict.reading import FilmReader, ReadFilm
 from monai_e2e.predict.worklist import list_films
 from monai_e2e.transforms import LoadMammogramd
+from monai_e2e.work.streaming import stream_parallel
 
 SECRET = "PLANTED"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_e2e import cli
+from monai_e2e.cli import main as cli
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import write_predictions
 from monai_e2e.predict.gallery import ROWS, choose_groups, write_gallery

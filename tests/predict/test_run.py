@@ -18,7 +18,7 @@ from monai.bundle import ConfigWorkflow
 from pydicom.datadict import dictionary_VR
 from pydicom.uid import JPEG2000Lossless
 
-from monai_e2e import cli
+from monai_e2e.cli import main as cli
 from monai_e2e.data import load_datalist, phantom_dataset
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
@@ -490,7 +490,7 @@ class TestCommand:
 
     def test_help_loads_neither_torch_nor_matplotlib(self):
         code = (
-            "import sys; from monai_e2e.cli import main\n"
+            "import sys; from monai_e2e.cli.main import main\n"
             "try: main(['predict', '--help'])\n"
             "except SystemExit: print(sorted({'torch', 'matplotlib', 'monai'} & set(sys.modules)))"
         )

@@ -6,8 +6,8 @@ import pydicom
 import pytest
 
 from monai_e2e.data import phantom_dataset
-from monai_e2e.data.datalist import load_datalist
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
+from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.errors import UserError
 from monai_e2e.predict.worklist import list_films, list_prepared
 

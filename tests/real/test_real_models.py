@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from monai_e2e.cli import main
+from monai_e2e.cli.main import main
 from monai_e2e.metrics.tables import read_predictions
-from monai_e2e.models import shipped_model
+from monai_e2e.shipped.models import shipped_model
 
 pytestmark = pytest.mark.real
 MAKE_TABLES = Path(__file__).parents[2] / "benchmarks" / "real" / "make_tables.py"

@@ -8,7 +8,7 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from PIL import Image
 
 from monai_e2e.data import read_mammogram
-from monai_e2e.data.dicom import read_film
+from monai_e2e.data.images.dicom import read_film
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
 from monai_e2e.transforms import (

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.phantom.cbis_defects import count_defects, plan_defects
 from monai_e2e.data.phantom.cbis_layouts import CROP, DICOM_INFO_COLUMNS, FULL, LAYOUTS, MASK, Series
 from monai_e2e.data.phantom.film import expose_film
@@ -21,6 +20,7 @@ from monai_e2e.data.phantom.scene import PlacedFinding, draw_scene, mixed_densit
 from monai_e2e.data.phantom.storage import prepare_out
 from monai_e2e.data.records import Laterality, LesionType, Pathology, View
 from monai_e2e.errors import UserError
+from monai_e2e.work.parallel import run_parallel
 
 _COLUMNS_BEFORE = ["left or right breast", "image view", "abnormality id", "abnormality type"]
 _COLUMNS_AFTER = [

@@ -14,12 +14,12 @@ import numpy as np
 import pydicom
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
-from monai_e2e.data.parallel import run_parallel
 from monai_e2e.data.phantom.film import expose_detector
 from monai_e2e.data.phantom.lesions import Finding, random_finding
 from monai_e2e.data.phantom.scene import PlacedFinding, Scene, draw_scene, mixed_density, pick_type
 from monai_e2e.data.phantom.storage import PHANTOM_NOTE, new_dataset, prepare_out, random_uid, save
 from monai_e2e.data.records import Laterality, LesionType, Pathology, View
+from monai_e2e.work.parallel import run_parallel
 
 #: Root for UIDs that belong to nobody (a 128-bit number in decimal follows, as ITU-T X.667 has it).
 UID_ROOT = "2.25."

@@ -1,0 +1,1 @@
+"""Checkpoints as plain tensors: written whole, read without running what they may carry."""

@@ -1,0 +1,336 @@
+"""The commands that turn models and films into results: ``models``, ``predict``, ``score``, ``gallery``, ``forest``."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import textwrap
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from monai_e2e import NOTICE
+from monai_e2e.errors import UserError
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the commands to ``monai-e2e``'s subparsers."""
+    _add_models(commands.add_parser("models", help="the trained models that come with the package"))
+    _add_predict(commands.add_parser("predict", help="classify mammograms by one model or the mean of several"))
+    _add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
+    _add_gallery(commands.add_parser("gallery", help="a page of the images that a model got right and wrong"))
+    _add_forest(commands.add_parser("forest", help="a random forest on heatmaps, the paper's rival design"))
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "List the trained models that come with the package. Their names go wherever a checkpoint does: "
+        "`monai-e2e predict NAME FILMS OUT`, `--patch_checkpoint NAME`, `--whole_checkpoint NAME`. "
+        "For research, not for diagnosis."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_models)
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from monai_e2e.shipped.models import shipped_models
+
+    models = shipped_models()
+    if arguments.json:
+        print(json.dumps([asdict(model) for model in models], indent=1))
+        return 0
+    for model in models:
+        print(f"{model.name}: {model.kind}")
+        for title, text in (
+            ("result", model.result),
+            ("trained on", model.data),
+            ("never shown", model.never_shown),
+            ("threshold", model.threshold),
+            ("use", model.use),
+            ("licence", model.licence),
+            ("SHA-256", model.sha256),
+        ):
+            if text:
+                print(textwrap.fill(f"{title}: {text}", 110, initial_indent="    ", subsequent_indent="        "))
+    print(NOTICE)
+    return 0
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Classify mammograms by one trained model, or by the mean of several models' probabilities. How films are "
+        "prepared is the models' own. Run the same command again to go on with a run that was stopped. "
+        "A bundle's folder is a program, whose configs/inference.json is run; a checkpoint is not: of bundles from "
+        "elsewhere take the checkpoint, or add --weights-only. "
+        "For research, not for diagnosis."
+    )
+    parser.add_argument(
+        "models",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="a shipped model's name (see `monai-e2e models`), a trained bundle's folder, or a checkpoint (model.pt)",
+    )
+    parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG, or prepared folder")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results: new, empty or to be taken up")
+    parser.add_argument(
+        "--partition",
+        choices=["training", "validation", "test"],
+        default="test",
+        help="of a prepared folder (default: test)",
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help="of your own films: image,patient_id[,exam_id,laterality,view,label,density]; image is the path in SRC",
+    )
+    parser.add_argument(
+        "--weights-only",
+        action="store_true",
+        help="take the checkpoints alone of bundles, and run none of their configs",
+    )
+    parser.add_argument("--tta", choices=["flips"], help="average over the four flips of each film, as in the paper")
+    parser.add_argument(
+        "--heatmap",
+        action="store_true",
+        help="write heatmaps of the patch classes and overlays; by a patch classifier among the models, else by the "
+        "shipped one's own or the bundle ddsm_patch beside the first",
+    )
+    parser.add_argument("--heatmap-format", choices=["npy", "nifti"], default="npy", help="default: npy")
+    parser.add_argument(
+        "--any-modality",
+        action="store_true",
+        help="score DICOM files too whose header doesn't say that they are mammograms; they are flagged",
+    )
+    parser.add_argument(
+        "--dicom", action="store_true", help="write a Secondary Capture and a Structured Report for each DICOM film"
+    )
+    parser.add_argument(
+        "--keep-identity", action="store_true", help="with --dicom: copy patient and study from the film, for a PACS"
+    )
+    parser.add_argument(
+        "--aggregate", choices=["mean", "max"], default="mean", help="of a breast's views (default: mean)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
+    parser.add_argument(
+        "--engine",
+        choices=["auto", "torch", "openvino", "onnxruntime"],
+        default="auto",
+        help="what computes the networks on a processor (default: auto, the fastest that is installed)",
+    )
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the networks (default: fp32)")
+    parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
+    parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
+    parser.add_argument("--workers", type=int, default=None, help="processes that read films (default: up to 4)")
+    _add_fold(parser)
+    parser.set_defaults(run=_predict)
+
+
+def _add_fold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fold",
+        type=int,
+        metavar="K",
+        help="fold that is tested, of a folder prepared with --protocol kfold (default: the model's own)",
+    )
+    parser.add_argument(
+        "--allow-seen", action="store_true", help="go on where test patients have ids of the model's training patients"
+    )
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from monai_e2e.predict import Options, predict
+
+    if arguments.keep_identity and not arguments.dicom:
+        raise UserError("--keep-identity is about DICOM results: add --dicom, or leave it out")
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size {arguments.batch_size}: give 1 or more")
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it logs each module that it copies
+    names = [field.name for field in fields(Options)]
+    options = Options(**{name: getattr(arguments, name) for name in names})
+    outcome = predict(arguments.models, arguments.src, arguments.out, options)
+    again = f", {outcome.earlier} of them before" if outcome.earlier else ""
+    print(f"{_films(outcome.predicted)} predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
+    if outcome.failed:
+        print(f"{_films(outcome.failed)} failed: {arguments.out}/failures.csv; the same command tries again")
+    if outcome.predicted:
+        labels = "" if outcome.labelled else " --labels CSV"
+        print(f"Next: monai-e2e score {arguments.out}/predictions.csv{labels}")
+    return 1 if outcome.failed else 0
+
+
+def _films(count: int) -> str:
+    return f"{count} film" if count == 1 else f"{count} films"
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_score)
+    parser.description = (
+        "AUC with intervals, operating points, calibration and subgroups, per image, breast and exam: score.json, "
+        "report.html, and roc, pr and calibration as PNG and CSV. For research, not for diagnosis."
+    )
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        nargs="+",
+        metavar="PREDICTIONS",
+        help="predictions.csv, or the meta-repository's CSV with image_index,malignant_pred,malignant_label; of "
+        "several, the folds of one seed are pooled, and seeds or models stand side by side",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="CSV|PREPARED",
+        help="labels, where the predictions have none: image,label[,patient_id,exam_id,laterality,view,density,"
+        "lesion_type], or a prepared folder",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="OTHER.csv",
+        help="predictions of other models on the same images, for DeLong's paired test",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the results (default: that of the one table)"
+    )
+    parser.add_argument(
+        "--aggregate", choices=["mean", "max"], default="mean", help="views of a breast to its score (default: mean)"
+    )
+    _add_threshold(parser)
+    parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
+
+
+def _add_threshold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="probability from which on an image counts as positive"
+    )
+    parser.add_argument(
+        "--threshold-from",
+        type=Path,
+        metavar="VALIDATION.csv",
+        help="choose it on these labelled predictions of other patients, by Youden's index (default: the model's own, "
+        "from the predictions' column threshold)",
+    )
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from monai_e2e.metrics import format_summary, score_file, score_files
+
+    tables, out = arguments.predictions, arguments.out
+    if len(tables) > 1 and out is None:
+        raise UserError("several tables: name the folder of the results, --out DIR")
+    settings = {
+        "labels": arguments.labels,
+        "compare": arguments.compare,
+        "how": arguments.aggregate,
+        "threshold": arguments.threshold,
+        "threshold_from": arguments.threshold_from,
+        "drop_unlabelled": arguments.drop_unlabelled,
+        "seed": arguments.seed,
+        "resamples": arguments.resamples,
+    }
+    gc.disable()  # a million rows hold no cycles, and each look for some takes longer than the one before
+    try:
+        alone = len(tables) == 1
+        scored = score_file(tables[0], out=out, **settings) if alone else score_files(tables, out, **settings)
+    finally:
+        gc.enable()
+    if "groups" not in scored:
+        return _show(scored, out or tables[0].parent)
+    print(format_summary(scored))
+    print(f"Reports: {out}/*/report.html, summary: {out / 'score.json'}")
+    return 0
+
+
+def _show(scored: dict[str, Any], folder: Path) -> int:
+    from monai_e2e.metrics import format_scores
+
+    print(format_scores(scored))
+    print(f"Report: {folder / 'report.html'}")
+    return 0
+
+
+def _add_gallery(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write one HTML page of the images that a model got right, wrong and was unsure of, each with its annotated "
+        "lesions, heatmap and score. The page holds copies of the images, which stay under the licence of their data "
+        "set and may not be passed on. For research, not for diagnosis."
+    )
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="folder of `monai-e2e predict … PREPARED RESULTS --heatmap`"
+    )
+    parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that was predicted")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the page")
+    parser.add_argument("--per-group", type=int, default=8, metavar="N", help="images of each kind (default: 8)")
+    _add_threshold(parser)
+    parser.set_defaults(run=_gallery)
+
+
+def _gallery(arguments: argparse.Namespace) -> int:
+    from monai_e2e.predict.gallery import write_gallery
+
+    groups = write_gallery(
+        arguments.results,
+        arguments.prepared,
+        arguments.out,
+        per_group=arguments.per_group,
+        threshold=arguments.threshold,
+        threshold_from=arguments.threshold_from,
+    )
+    for group in groups:
+        print(f"{group.title}: {len(group.rows)} of {group.total}")
+    print(f"Page: {arguments.out / 'index.html'}")
+    return 0
+
+
+def _add_forest(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Fit a random forest to features of the patch classifier's heatmaps: the regions above several cut-offs, "
+        "counted and measured (paper, Appendix 1). It learns from the training partition; the validation partition "
+        "chooses the size of its leaves and the threshold; the test partition is scored. Writes features.csv, "
+        "forest.json, predictions.csv, score.json and report.html."
+    )
+    parser.add_argument(
+        "patch_model",
+        metavar="PATCH_MODEL",
+        help="bundle of a patch classifier, whose config is run, or its checkpoint",
+    )
+    parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that it was trained on")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
+    parser.add_argument("--trees", type=int, default=500, help="number of trees (default: 500)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the trees (default: 0)")
+    parser.add_argument(
+        "--cutoffs",
+        type=float,
+        nargs="+",
+        default=[0.3, 0.5, 0.7, 0.9],
+        metavar="P",
+        help="probabilities at which heatmaps are cut (default: 0.3 0.5 0.7 0.9)",
+    )
+    parser.add_argument("--device", help="where the network runs, such as cuda or cpu (default: a GPU if there is one)")
+    _add_fold(parser)
+    parser.set_defaults(run=_forest)
+
+
+def _forest(arguments: argparse.Namespace) -> int:
+    from monai_e2e.forest import run_forest
+
+    scored = run_forest(
+        arguments.patch_model,
+        arguments.prepared,
+        arguments.out,
+        trees=arguments.trees,
+        seed=arguments.seed,
+        cutoffs=arguments.cutoffs,
+        device=arguments.device,
+        fold=arguments.fold,
+        allow_seen=arguments.allow_seen,
+    )
+    return _show(scored, arguments.out)

@@ -1,0 +1,242 @@
+"""One film of a prepared folder: read, resized and written with its masks, once.
+
+What is finished is recorded beside it under a fingerprint of its sources and settings, after its files are complete.
+So a run that was killed is taken up where it ended, a second run does nothing twice, and no half-written file is ever
+trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from monai_e2e.data.images.appearance import appearance_flags
+from monai_e2e.data.images.dicom import (
+    Film,
+    draw_outline,
+    find_mask,
+    read_film,
+    resize_mammogram,
+    resize_mask,
+    same_aspect,
+)
+from monai_e2e.data.images.dicom_files import one_file
+from monai_e2e.data.images.headers import Header, read_header
+from monai_e2e.data.images.pixels import save_grey16
+from monai_e2e.data.records import Excluded, Lesion, Mammogram
+from monai_e2e.errors import UserError
+
+#: Folder of the records, in the prepared folder.
+FINISHED = ".finished"
+#: To be raised when what is written for the same sources changes.
+_FORMAT = 3
+
+
+@dataclass(frozen=True)
+class FilmTask:
+    """One film to prepare.
+
+    Args:
+        mammogram: the film; it has a path.
+        folder: folder to write ``images/`` and ``masks/`` in.
+        image_size: rows and columns.
+        voi_lut: whether to apply the film's window, see :func:`~monai_e2e.data.images.dicom.read_film`.
+        any_modality: see :func:`~monai_e2e.data.images.dicom.read_film`.
+        earlier: a prepared folder from which the film is taken where it is the same, None where there is none.
+    """
+
+    mammogram: Mammogram
+    folder: Path
+    image_size: tuple[int, ...]
+    voi_lut: bool = False
+    any_modality: bool = False
+    earlier: Path | None = None
+
+
+@dataclass(frozen=True)
+class PreparedFilm:
+    """Its result.
+
+    Args:
+        sample: of the data list, None where the film had to be left out.
+        excluded: what was excluded.
+        pixels: digest of the prepared image's pixels.
+        instance: digest of the SOP Instance UID, empty where there is none.
+    """
+
+    sample: dict[str, Any] | None
+    excluded: list[Excluded]
+    pixels: str = ""
+    instance: str = ""
+
+
+def prepare_film(task: FilmTask) -> PreparedFilm:
+    """Write one film and its masks, or find them finished; films that can't be read are results, not errors."""
+    fingerprint = _fingerprint(task)
+    for folder in filter(None, (task.folder, task.earlier)):
+        finished = _find_finished(folder, task, fingerprint)
+        if finished is not None:
+            return finished
+    mammogram, name = task.mammogram, task.mammogram.image_id
+    try:
+        with one_file(str(mammogram.path)):
+            film = read_film(str(mammogram.path), task.voi_lut, task.any_modality)
+            pixels = np.rint(resize_mammogram(film.pixels, task.image_size) * 65535).astype(np.uint16)
+    except UserError as error:
+        reason = _as_reason("film not usable", error, mammogram.path)
+        return PreparedFilm(None, [Excluded(str(mammogram.path), reason, mammogram.rows)])
+    header = read_header(Path(str(mammogram.path)))
+    lesions, excluded = [], []
+    for number, lesion in enumerate(mammogram.lesions, start=1):
+        mask, problems = _lesion_mask(mammogram, lesion, film.pixels.shape, task.image_size)
+        excluded += problems
+        if mask is None:
+            continue
+        relative = f"masks/{name}_{number}.png"
+        _write(task.folder / relative, Image.fromarray(mask.astype(np.uint8) * 255).save)
+        lesions.append({"mask": relative, **lesion_words(lesion)})
+    _write(task.folder / f"images/{name}.png", lambda path: save_grey16(pixels, path))
+    sample: dict[str, Any] = {
+        "image": f"images/{name}.png",
+        "label": mammogram.label,
+        "patient_id": mammogram.patient_id,
+        # Empty and not null where unknown, since a batch can't hold nulls.
+        "laterality": mammogram.laterality.value if mammogram.laterality else "",
+        "view": mammogram.view.value if mammogram.view else "",
+        "flags": ";".join(_flags(mammogram, film, header)),
+        "lesions": lesions,
+        "lesions_excluded": len(mammogram.lesions) - len(lesions),
+    }
+    if mammogram.density is not None:
+        sample["density"] = mammogram.density
+    sample["mean"] = round(float(pixels.mean(dtype=np.float64) * 255 / 65535), 6)
+    sample["film_size"] = list(film.pixels.shape)
+    if film.pixel_spacing is not None:
+        sample["pixel_spacing"] = list(film.pixel_spacing)
+    digest, instance = _digest(pixels.tobytes()), _digest(header.instance.encode()) if header.instance else ""
+    # What failed is tried again by the next run, which may have the decoder that this one lacked.
+    if not excluded:
+        record = {"fingerprint": fingerprint, "sample": sample, "pixels": digest, "instance": instance}
+        _write(_record(task.folder, name), lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
+    return PreparedFilm(sample, excluded, digest, instance)
+
+
+def lesion_words(lesion: Lesion) -> dict[str, str | None]:
+    """A lesion's type, pathology and kind of marking as they stand in the data list."""
+    return {
+        "type": lesion.type.value if lesion.type else None,
+        "pathology": lesion.pathology.value if lesion.pathology else None,
+        "drawn_as": lesion.drawn_as.value,
+    }
+
+
+def _lesion_mask(
+    mammogram: Mammogram, lesion: Lesion, film_size: Sequence[int], image_size: Sequence[int]
+) -> tuple[np.ndarray | None, list[Excluded]]:
+    """The lesion's bool mask at the target size, or None and the reasons."""
+    if lesion.outline:
+        mask = draw_outline(lesion.outline, film_size, image_size)
+        outside = Excluded(f"{mammogram.path}, lesion {lesion.number}", "lesion outside the image", lesion.rows)
+        return mask, ([] if mask is not None else [outside])
+    problems = []
+    for path in lesion.mask_paths:
+        try:
+            mask = find_mask(path)
+        except UserError as error:
+            problems.append(Excluded(str(path), _as_reason("mask not usable", error, path)))
+            continue
+        if mask is None:
+            continue
+        if not same_aspect(mask.shape, film_size):
+            sizes = f"mask {mask.shape[0]}×{mask.shape[1]}, film {film_size[0]}×{film_size[1]}"
+            problems.append(Excluded(str(path), f"mask and film differ in shape: {sizes}"))
+        elif not mask.any():
+            problems.append(Excluded(str(path), "mask empty"))
+        else:
+            return resize_mask(mask, image_size), []
+    if lesion.mask_paths and not problems:
+        problems.append(Excluded(str(lesion.mask_paths[0]), "no mask among the lesion's files: all have grey values"))
+    # However many files were tried, it is one lesion that is lost.
+    return None, [replace(problem, rows=lesion.rows if index == 0 else 0) for index, problem in enumerate(problems)]
+
+
+def _as_reason(kind: str, error: UserError, path: Path | None) -> str:
+    """A reader's message without the path that the table of exclusions has already."""
+    return f"{kind}: {str(error).removeprefix(f'{path}: ')}"
+
+
+def _flags(mammogram: Mammogram, film: Film, header: Header) -> list[str]:
+    """What is odd about a film, in the words of docs/results.md; its side and view are the tables'."""
+    side, view = (part.value if part else "" for part in (mammogram.laterality, mammogram.view))
+    return [
+        *film.flags,
+        *(flag for flag in header.flags if flag == "partial view"),
+        *(["side differs from header"] if side and header.laterality not in ("", side) else []),
+        *(["view differs from header"] if view and header.view not in ("", view) else []),
+        *appearance_flags(film.pixels, side or header.laterality),
+    ]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _fingerprint(task: FilmTask) -> str:
+    """Changes with the settings and with the sources, of which size and time of change are looked at."""
+    mammogram = task.mammogram
+    sources = [mammogram.path, *(path for lesion in mammogram.lesions for path in lesion.mask_paths)]
+    parts = [_FORMAT, task.image_size, task.voi_lut, task.any_modality, repr(replace(mammogram, partition=None))]
+    for source in filter(None, sources):
+        try:
+            status = source.stat()
+            parts.append((status.st_size, status.st_mtime_ns))
+        except OSError:
+            parts.append("absent")
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _find_finished(folder: Path, task: FilmTask, fingerprint: str) -> PreparedFilm | None:
+    """What an earlier run recorded in ``folder`` for the same film; its files are then in the task's folder too."""
+    try:
+        record = json.loads(_record(folder, task.mammogram.image_id).read_text(encoding="utf-8"))
+        if record["fingerprint"] != fingerprint:
+            return None
+        sample = record["sample"]
+        files = [sample["image"], *(lesion["mask"] for lesion in sample["lesions"])]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # absent or of another version: the film is done again
+    if not all((folder / file).is_file() for file in files):
+        return None
+    if folder != task.folder:
+        for file in [*files, str(_record(folder, task.mammogram.image_id).relative_to(folder))]:
+            _write(task.folder / file, partial(_link, folder / file))
+    return PreparedFilm(sample, [], record["pixels"], record["instance"])
+
+
+def _record(folder: Path, name: str) -> Path:
+    return folder / FINISHED / f"{name}.json"
+
+
+def _link(source: Path, path: Path) -> None:
+    try:
+        os.link(source, path)
+    except OSError:  # not every file system has links
+        shutil.copyfile(source, path)
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    unfinished.unlink(missing_ok=True)
+    write(unfinished)
+    unfinished.replace(path)

@@ -1,0 +1,51 @@
+"""What only a whole data set shows: films that are alike, and films far brighter or darker than the others."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from monai_e2e.data.images.appearance import OTHER_SIDE, far_from, is_of_the_set
+from monai_e2e.data.prepared.images import PreparedFilm
+
+
+def flag_films(films: Sequence[PreparedFilm]) -> dict[str, int]:
+    """Add to the samples' flags what the other films show of them, and count all flags.
+
+    These are ``brightness unusual``, ``same instance as another`` and ``same pixels as another``, the latter also as
+    ``same pixels, other patient`` and ``same pixels, other label``.
+
+    Where a set keeps many of its images mirrored, that is said of the set and no image is flagged for it.
+
+    Returns:
+        ``images_flagged_<flag>`` and their number, for the report's notes.
+    """
+    found = [(film, film.sample) for film in films if film.sample is not None]
+    typical = median([sample["mean"] for _, sample in found]) if found else 0.0
+    instances = Counter(film.instance for film, _ in found if film.instance)
+    alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for film, sample in found:
+        alike[film.pixels].append(sample)
+    counts = Counter[str]()
+    for film, sample in found:
+        same = alike[film.pixels]
+        holds = {
+            "brightness unusual": far_from(sample["mean"], typical),
+            "same instance as another": instances[film.instance] > 1,
+            "same pixels as another": len(same) > 1,
+            "same pixels, other patient": len({other["patient_id"] for other in same}) > 1,
+            "same pixels, other label": len({other["label"] for other in same}) > 1,
+        }
+        flags = [*filter(None, sample["flags"].split(";")), *(flag for flag, held in holds.items() if held)]
+        sample["flags"] = ";".join(flags)
+        counts.update(flags)
+    mirrored = counts[OTHER_SIDE]
+    notes = {}
+    if is_of_the_set(mirrored, len(found)):
+        del counts[OTHER_SIDE]
+        for _, sample in found:
+            sample["flags"] = ";".join(flag for flag in sample["flags"].split(";") if flag != OTHER_SIDE)
+        notes = {"images_with_the_breast_on_the_other_side,_mirrored_by_the_data_set_or_of_wrong_laterality": mirrored}
+    return notes | {f"images_flagged_{flag}": count for flag, count in counts.most_common() if count}

@@ -1,0 +1,318 @@
+"""From raw downloads to the prepared folder that training reads: resized films, masks, data list, report.
+
+The folder holds ``images/<image_id>.png`` (16 bits, the film's range over 0…65535), ``masks/<image_id>_<n>.png``
+(8 bits, 0 or 255), ``datalist.json``, ``report.json``, ``report.md`` and ``excluded.csv``. Nothing of a DICOM header
+reaches it except the identifiers that the data set itself publishes.
+
+It is made beside its place, in ``.<name>.partial``, and moved there when it is complete. A run that was stopped is
+taken up where it ended, and films of a folder prepared earlier are taken over where nothing has changed for them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_e2e.data.prepared.datalist import PARTITIONS
+from monai_e2e.data.prepared.images import FINISHED, FilmTask, lesion_words, prepare_film
+from monai_e2e.data.prepared.oddities import flag_films
+from monai_e2e.data.prepared.report import make_report, mean_words, write_report
+from monai_e2e.data.prepared.splits import (
+    CBIS_PROTOCOLS,
+    INBREAST_PROTOCOLS,
+    OWN_PROTOCOLS,
+    Split,
+    check_protocol,
+    split_cbis_ddsm,
+    split_inbreast,
+    split_own,
+)
+from monai_e2e.data.records import Catalogue
+from monai_e2e.data.sources.cbis_ddsm.files import has_images
+from monai_e2e.data.sources.cbis_ddsm.reader import read_cbis_ddsm
+from monai_e2e.data.sources.inbreast.reader import read_inbreast
+from monai_e2e.data.sources.own.reader import read_own
+from monai_e2e.errors import UserError
+from monai_e2e.work.locking import locked
+from monai_e2e.work.out_folder import make_folder, replace_folder
+from monai_e2e.work.parallel import run_parallel
+
+logger = logging.getLogger(__name__)
+
+#: Rows × columns of the paper (§2.3).
+IMAGE_SIZE = (1152, 896)
+#: Stands for the protocol where the table of labels divides the patients.
+_GIVEN = "given-in-table"
+_REPORTS = {"report.json", "report.md", "excluded.csv"}
+_OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a folder is prepared, whatever the data set.
+
+    Args:
+        image_size: rows and columns of the resized films.
+        protocol: how patients are divided, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
+        folds: number of folds with protocol ``"kfold"``.
+        seed: of the division.
+        voi_lut: whether to apply the films' own window, see :func:`~monai_e2e.data.images.dicom.read_film`.
+        any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
+        workers: processes; None: one per core, at most 8 (each needs about 0.5 GB).
+        dry_run: report what would be done from tables and headers, and write no image.
+    """
+
+    image_size: Sequence[int] = IMAGE_SIZE
+    protocol: str | None = None
+    folds: int | None = None
+    seed: int = 0
+    voi_lut: bool = False
+    any_modality: bool = False
+    workers: int | None = None
+    dry_run: bool = False
+
+
+def prepare_cbis_ddsm(
+    src: str | Path, out: str | Path, samples: str = "views", merge_halves: bool = False, **settings: Any
+) -> dict[str, Any]:
+    """Prepare CBIS-DDSM for training.
+
+    Args:
+        src: folder with the films and TCIA's tables, in any of the layouts in use.
+        out: folder to write; must be absent, empty or a prepared folder, which is then replaced.
+        samples: ``"views"``, one sample per patient, side and view with all its lesions, or ``"files"``, each image
+            file a sample as in the paper.
+        merge_halves: with protocol ``"official"``: label views that both of TCIA's halves list by the rows of both,
+            instead of by the test half's tables, which published figures follow.
+        settings: arguments of :class:`Settings`.
+
+    Returns:
+        The report, as written to ``report.json``.
+
+    Raises:
+        UserError: when the source can't be read, the output folder is someone else's, a partition ends up with
+            one class only, or ``merge_halves`` is asked for with another protocol.
+    """
+    chosen = _settings(settings, CBIS_PROTOCOLS)
+    if merge_halves and chosen.protocol != "official":
+        raise UserError(f"--merge-halves goes with --protocol official, not with {chosen.protocol}: leave it out")
+    # Cross-validation knows no halves.
+    merge_halves = merge_halves or chosen.protocol == "kfold"
+    return _prepare(
+        lambda tables_only: read_cbis_ddsm(src, samples, tables_only, merge_halves),
+        split_cbis_ddsm,
+        src,
+        out,
+        ("not malignant", "malignant"),
+        chosen,
+    )
+
+
+def prepare_inbreast(src: str | Path, out: str | Path, **settings: Any) -> dict[str, Any]:
+    """Prepare INbreast for training; arguments, result and errors as :func:`prepare_cbis_ddsm`."""
+    chosen = _settings(settings, INBREAST_PROTOCOLS)
+    return _prepare(
+        lambda tables_only: read_inbreast(src, tables_only=tables_only),
+        split_inbreast,
+        src,
+        out,
+        ("BI-RADS 1-2", "BI-RADS 4a-6"),
+        chosen,
+    )
+
+
+def prepare_own(
+    src: str | Path, out: str | Path, labels: str | Path, lesions: str | Path | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Prepare a hospital's own mammograms; :func:`~monai_e2e.data.sources.own.reader.read_own` describes its tables.
+
+    Args:
+        src: folder with the images.
+        out: as in :func:`prepare_cbis_ddsm`, as are the result and the errors.
+        labels: table of the images.
+        lesions: table of their lesions, if they have one of their own.
+        settings: arguments of :class:`Settings`.
+    """
+    chosen = _settings(settings, OWN_PROTOCOLS)
+    return _prepare(lambda _: read_own(src, labels, lesions), split_own, src, out, ("negative", "positive"), chosen)
+
+
+def _settings(arguments: dict[str, Any], protocols: Sequence[str]) -> Settings:
+    settings = Settings(**arguments)
+    size = settings.image_size
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise UserError(f"image size {size}: give rows and columns, for example [1152,896]")
+    protocol = settings.protocol or protocols[0]
+    check_protocol(protocol, protocols, settings.folds)
+    return replace(settings, image_size=tuple(size), protocol=protocol)
+
+
+def _check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
+    out = Path(out).resolve()
+    if Path(src).resolve().is_relative_to(out):
+        raise UserError(f"{out}: holds the source {src}, and would be replaced; choose another output folder")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; choose a folder")
+    entries = {entry.name for entry in out.iterdir()} if out.exists() else set()
+    foreign = sorted(entries - _OWN_ENTRIES)
+    if foreign or (entries - _REPORTS and "datalist.json" not in entries):
+        found = ", ".join((foreign or sorted(entries))[:3])
+        raise UserError(f"{out}: not empty and not a prepared folder (has {found}); choose another folder or empty it")
+    if dry_run and "datalist.json" in entries:
+        raise UserError(f"{out}: is a prepared folder, whose report a dry run would replace; choose another folder")
+    return out
+
+
+def _prepare(
+    read: Callable[[bool], Catalogue],
+    divide: Callable[..., Split],
+    src: str | Path,
+    out: str | Path,
+    classes: tuple[str, str],
+    settings: Settings,
+) -> dict[str, Any]:
+    """Read the tables, divide the patients, prepare the films, write list and report.
+
+    Args:
+        read: reads the data set; its argument says whether the tables alone are at hand.
+        divide: divides it: catalogue, protocol, seed and folds → split.
+        src: folder of the download.
+        out: folder to write.
+        classes: names of labels 0 and 1.
+        settings: how.
+    """
+    began = time.monotonic()
+    out = _check_out(src, out, settings.dry_run)
+    catalogue = read(settings.dry_run and not has_images(Path(src)))
+    names = Counter((film.partition, film.image_id) for film in catalogue.mammograms)
+    repeated = [name for (_, name), count in names.items() if count > 1]
+    if repeated:
+        raise UserError(f"{src}: {len(repeated)} images share their names, such as {repeated[0]}; please report this")
+    datalist: dict[str, Any] = {
+        "name": catalogue.name,
+        "protocol": settings.protocol,
+        "seed": settings.seed,
+        "image_size": list(settings.image_size),
+        "voi_lut": settings.voi_lut,
+        "pixel_mean": None,
+        "classes": list(classes),
+    }
+    split = Split({})
+    if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
+        split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
+        _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
+    if split.given:
+        datalist["protocol"] = _GIVEN
+    plan = _Plan(catalogue, split, Path(src), out, datalist, settings, began)
+    if settings.dry_run:
+        return _report_dry_run(plan)
+    with locked(out):
+        return _write(plan)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A divided data set, and what is to be done with it: arguments of :func:`_prepare` and what follows from them."""
+
+    catalogue: Catalogue
+    split: Split
+    src: Path
+    out: Path
+    datalist: dict[str, Any]  # without its images
+    settings: Settings
+    began: float
+
+
+def _write(plan: _Plan) -> dict[str, Any]:
+    """Prepare the films, and put them with data list and reports where ``out`` is."""
+    catalogue, split, out, datalist, settings = plan.catalogue, plan.split, plan.out, plan.datalist, plan.settings
+    folder = out.with_name(f".{out.name}.partial")
+    for name in ("images", "masks", FINISHED):
+        make_folder(folder / name)
+    earlier = out if (out / FINISHED).is_dir() else None
+    size = tuple(settings.image_size)
+    tasks = [
+        FilmTask(film, folder, size, settings.voi_lut, settings.any_modality, earlier)
+        for group in split.partitions.values()
+        for film in group
+    ]
+    results = iter(run_parallel(prepare_film, tasks, settings.workers, f"preparing {catalogue.name}"))
+    prepared = {name: [next(results) for _ in group] for name, group in split.partitions.items()}
+    excluded = catalogue.excluded + split.left_out
+    excluded += [problem for group in prepared.values() for film in group for problem in film.excluded]
+    catalogue.notes |= flag_films([film for group in prepared.values() for film in group])
+    samples = {name: [film.sample for film in group if film.sample] for name, group in prepared.items()}
+    _check_classes({name: [sample["label"] for sample in group] for name, group in samples.items()})
+    if samples["training"]:
+        datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)
+    if split.folds is not None:
+        for sample in (sample for group in samples.values() for sample in group):
+            sample["fold"] = split.fold_of[sample["patient_id"]]
+        datalist["folds"] = split.folds
+    datalist |= {name: samples[name] for name in PARTITIONS}
+    _remove_others(folder, [sample for group in samples.values() for sample in group])
+    (folder / "datalist.json").write_text(json.dumps(datalist, indent=1) + "\n", encoding="utf-8")
+    report = make_report(datalist, catalogue, excluded, time.monotonic() - plan.began)
+    write_report(folder, report, excluded, plan.src)
+    replace_folder(out, folder)
+    for name, counts in report["partitions"].items():
+        logger.info(
+            "%s: %d patients, %d images, %d %s",
+            name,
+            counts["patients"],
+            counts["images"],
+            counts["positive"],
+            datalist["classes"][1],
+        )
+    logger.info("%s; %d exclusions, see %s", mean_words(report["pixel_mean"]), len(excluded), out / "excluded.csv")
+    return report
+
+
+def _check_classes(labels: Mapping[str, Sequence[int]]) -> None:
+    """Raise :class:`UserError` unless each partition has both classes, or all images are for testing alone."""
+    if labels.get("test") and not labels.get("training") and not labels.get("validation"):
+        return  # another group's model is to be tested on them, perhaps on one class
+    for name in PARTITIONS:
+        own = labels.get(name, ())
+        if len(set(own)) < 2:
+            raise UserError(
+                f"partition {name} has {len(own)} image(s) and not both classes; add data, or name all images of your "
+                "own 'test' in a column partition, to test on them alone"
+            )
+
+
+def _report_dry_run(plan: _Plan) -> dict[str, Any]:
+    """Write the reports of what would be prepared, as far as tables, file names and headers tell."""
+    excluded = plan.catalogue.excluded + plan.split.left_out
+    for name in PARTITIONS:
+        plan.datalist[name] = [
+            {
+                "label": film.label,
+                "patient_id": film.patient_id,
+                "lesions": [lesion_words(lesion) for lesion in film.lesions],
+            }
+            for film in plan.split.partitions.get(name, [])
+        ]
+    report = make_report(plan.datalist, plan.catalogue, excluded, time.monotonic() - plan.began, dry_run=True)
+    make_folder(plan.out)
+    write_report(plan.out, report, excluded, plan.src)
+    return report
+
+
+def _remove_others(folder: Path, samples: Sequence[dict[str, Any]]) -> None:
+    """Remove what runs with another protocol or source left in the folder."""
+    wanted = {sample["image"] for sample in samples}
+    wanted |= {lesion["mask"] for sample in samples for lesion in sample["lesions"]}
+    wanted |= {f"{FINISHED}/{Path(sample['image']).stem}.json" for sample in samples}
+    for name in ("images", "masks", FINISHED):
+        for path in (folder / name).iterdir():
+            if f"{name}/{path.name}" not in wanted:
+                path.unlink()

@@ -1,0 +1,170 @@
+"""What a prepared folder holds and what was left out of it, in counts that add up."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.data.prepared.datalist import PARTITIONS
+from monai_e2e.data.records import Catalogue, Excluded
+from monai_e2e.data.sources.spreadsheets import guarded_cell
+
+
+def make_report(
+    datalist: dict[str, Any],
+    catalogue: Catalogue,
+    excluded: Sequence[Excluded],
+    seconds: float,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Counts on a prepared folder.
+
+    Every row of the data set's tables is used or excluded: ``tables.rows = rows_used + rows_excluded`` and
+    ``rows_excluded`` is the sum of ``excluded_by_reason``. Exclusions of what no row stands for alone, such as a stray
+    file, are in ``also_excluded``.
+
+    Args:
+        datalist: the data list, with samples as in :func:`~monai_e2e.data.prepared.datalist.load_datalist`.
+        catalogue: what the data set's reader found.
+        excluded: all exclusions, the catalogue's included.
+        seconds: time that it took.
+        dry_run: whether no image was read.
+    """
+    rows, others = Counter[str](), Counter[str]()
+    for exclusion in excluded:
+        kind = exclusion.reason.split(":")[0]
+        if exclusion.rows:
+            rows[kind] += exclusion.rows
+        else:
+            others[kind] += 1
+    keys = ("name", "protocol", "seed", "image_size", "voi_lut", "pixel_mean", "classes")
+    settings = {key: datalist[key] for key in keys}
+    samples = [sample for name in PARTITIONS for sample in datalist[name]]
+    labels = Counter(film.label for film in catalogue.mammograms)
+    drawn = Counter(lesion["drawn_as"] for sample in samples for lesion in sample["lesions"])
+    packages = ("monai-e2e", "numpy", "pillow", "pydicom", "scikit-learn")
+    return {
+        **settings,
+        **({"folds": datalist["folds"]} if "folds" in datalist else {}),
+        "dry_run": dry_run,
+        "tables": catalogue.tables,
+        "rows_used": (catalogue.tables["rows"] or 0) - sum(rows.values()),
+        "rows_excluded": sum(rows.values()),
+        "excluded_by_reason": dict(rows.most_common()),
+        "also_excluded": dict(others.most_common()),
+        "images_by_class": {name: labels[label] for label, name in enumerate(datalist["classes"])},
+        "partitions": {name: _count(datalist[name]) for name in PARTITIONS},
+        "lesions_drawn_as": dict(sorted(drawn.items())),
+        "film_sizes": _range([sample["film_size"] for sample in samples if "film_size" in sample]),
+        "pixel_spacing": _range([sample["pixel_spacing"] for sample in samples if "pixel_spacing" in sample]),
+        "notes": catalogue.notes,
+        "seconds": round(seconds, 1),
+        "versions": {package: _version(package) for package in packages},
+    }
+
+
+def write_report(folder: Path, report: dict[str, Any], excluded: Sequence[Excluded], src: Path) -> None:
+    """Write ``report.json``, ``report.md`` and ``excluded.csv``, the latter with paths relative to ``src``."""
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with (folder / "excluded.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "reason", "rows"))
+        prefixes = (f"{src.resolve()}{os.sep}", f"{src}{os.sep}")
+        for exclusion in excluded:
+            path, reason = exclusion.path, exclusion.reason
+            for prefix in prefixes:
+                path, reason = path.removeprefix(prefix), reason.replace(prefix, "")
+            writer.writerow((guarded_cell(path), guarded_cell(reason), exclusion.rows))
+    (folder / "report.md").write_text(format_report(report), encoding="utf-8")
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    rows, columns = report["image_size"]
+    tables = report["tables"]
+    folds = f", {report['folds']} folds (below: fold 0 tested)" if "folds" in report else ""
+    mean = "images not read" if report["dry_run"] else mean_words(report["pixel_mean"])
+    lesion_rows = f"; {tables['lesion_rows']} of the rows are lesions" if "lesion_rows" in tables else ""
+    lines = [
+        f"# {report['name']}: protocol {report['protocol']}, seed {report['seed']}{folds}",
+        "",
+        *(["**Dry run**: no image was written or looked into.", ""] if report["dry_run"] else []),
+        f"{rows} × {columns} pixels, {mean}, {report['seconds']:.0f} s.",
+        "",
+        f"Tables: {', '.join(f'{_known(tables[key])} {key}' for key in ('rows', 'patients', 'files', 'views'))}"
+        f"{lesion_rows}. {report['rows_used']} rows used, {report['rows_excluded']} excluded.",
+        "",
+        f"Images found: {', '.join(f'{count} {name}' for name, count in report['images_by_class'].items())}.",
+        "",
+    ]
+    if tables["patients"] is None:
+        lines.append("Not divided: the tables alone don't tell which images are of the same patient.")
+    else:
+        lines += [f"| partition | patients | images | {report['classes'][1]} | lesions |", "|---|---|---|---|---|"]
+        for name, counts in report["partitions"].items():
+            lesions = ", ".join(f"{count} {kind}" for kind, count in counts["lesions"].items()) or "none"
+            lines.append(f"| {name} | {counts['patients']} | {counts['images']} | {counts['positive']} | {lesions} |")
+    if report["lesions_drawn_as"]:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in report["lesions_drawn_as"].items())
+        lines += ["", f"Lesions are marked by: {kinds}. A box or a circle is no outline."]
+    for key, words in (
+        ("film_sizes", "Films have {} × {} to {} × {} pixels."),
+        ("pixel_spacing", "Pixel spacing {} × {} to {} × {} mm."),
+    ):
+        if report[key]:
+            lines += ["", words.format(*report[key]["smallest"], *report[key]["largest"])]
+    titles = {
+        "excluded_by_reason": "Rows excluded (see excluded.csv)",
+        "also_excluded": "Also left out",
+        "notes": "Notes",
+    }
+    for key, title in titles.items():
+        lines += ["", f"## {title}", ""]
+        lines += [f"- {kind.replace('_', ' ')}: {count}" for kind, count in report[key].items()] or ["- nothing"]
+    lines += ["", "Made with " + ", ".join(f"{name} {number}" for name, number in report["versions"].items()) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def mean_words(pixel_mean: float | None) -> str:
+    """The mean of the training partition's pixels as people read it."""
+    return "no training images" if pixel_mean is None else f"pixel mean {pixel_mean:.2f} of 255 (training)"
+
+
+def _count(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Patients, images, positive ones, and lesions by type and pathology."""
+    lesions = Counter(
+        "-".join(filter(None, (lesion["type"], lesion["pathology"]))) or "of unknown type"
+        for sample in samples
+        for lesion in sample["lesions"]
+    )
+    return {
+        "patients": len({sample["patient_id"] for sample in samples}),
+        "images": len(samples),
+        "positive": sum(sample["label"] for sample in samples),
+        "lesions": dict(sorted(lesions.items())),
+    }
+
+
+def _range(pairs: Sequence[Sequence[float]]) -> dict[str, list[float]] | None:
+    """Smallest and largest of rows and of columns."""
+    if not pairs:
+        return None
+    rows, columns = zip(*pairs, strict=True)
+    return {"smallest": [min(rows), min(columns)], "largest": [max(rows), max(columns)]}
+
+
+def _known(count: int | None) -> str:
+    return "unknown" if count is None else str(count)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,315 @@
+"""INbreast: full-field digital mammograms with BI-RADS assessments (Moreira et al., Academic Radiology 19, 2012).
+
+The release is a folder with the table ``INbreast.csv`` (also as ``.xls`` and ``.xlsx``),
+``AllDICOMs/<number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm`` and ``AllXML/<number>.xml`` (OsiriX property lists with
+outlines). The table's patient column is blanked; the patient's identifier is the hash in the file name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, View
+from monai_e2e.data.sources.identifiers import whole_number
+from monai_e2e.data.sources.inbreast.outlines import read_outlines
+from monai_e2e.data.sources.spreadsheets import TABLE_SUFFIXES, can_read_spreadsheets, read_table
+from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+NEEDED_COLUMNS = ("laterality", "view", "file name", "acr", "bi-rads")
+#: Paper §3.2.1: 1–2 negative, 4–6 positive, 3 left out.
+BIRADS_LABELS = {"1": 0, "2": 0, "4a": 1, "4b": 1, "4c": 1, "5": 1, "6": 1}
+_SIDES = {"L": Laterality.LEFT, "R": Laterality.RIGHT}
+#: ``ML`` stands where MLO is meant; FB (from below) is a cranio-caudal view taken the other way round.
+_VIEWS = {"CC": View.CC, "MLO": View.MLO, "ML": View.MLO, "FB": View.CC}
+_FILE_NAME = re.compile(r"([0-9]+)_([A-Za-z0-9]+)_MG_([LR])_([A-Z]+)_ANON\.dcm", re.IGNORECASE)
+_OUTLINE_NAME = re.compile(r"([0-9]+)\.xml", re.IGNORECASE)
+#: Patients' identifiers as the file names have them; "removed" and hospitals' numbers aren't.
+_HASH = re.compile(r"[0-9a-f]{16}", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+")
+_AGAIN = "Unpack the INbreast release again"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One film's row of the table; ``line`` is its number there."""
+
+    line: int
+    number: str
+    side: str
+    view: str
+    birads: str
+    density: str
+
+
+@dataclass(frozen=True)
+class _Film:
+    """One film's file and what its name tells."""
+
+    path: Path
+    patient: str
+    side: Laterality
+    view: View | None
+
+
+@dataclass
+class _Release:
+    """The release's files, wherever they lie."""
+
+    tables: list[Path] = field(default_factory=list)
+    other_tables: list[Path] = field(default_factory=list)
+    films: dict[str, _Film] = field(default_factory=dict)
+    second_films: list[Path] = field(default_factory=list)
+    outlines: dict[str, Path] = field(default_factory=dict)
+
+
+def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
+    """Join INbreast's table, films and outlines.
+
+    Args:
+        src: folder that has the table and the films in or under it, in whatever folders. Of several tables
+            ``INbreast.csv`` is read, then ``.xls``, then ``.xlsx``; ``notes`` counts the rows in which another one
+            differs.
+        tables_only: for a report without films. No film needs to be on disk, the mammograms have no path, and the
+            patients come from file names on disk or from a table with a column ``Full File Name`` or ``Patient ID``.
+            Where neither knows the patient of a film, its identifier is ``unknown-<number>`` and no split by patient
+            is possible: ``tables["patients"]`` is None and ``notes`` counts ``films_of_unknown_patient``.
+
+    Returns:
+        Catalogue of the films with BI-RADS 1–2 (label 0) and 4a–6 (label 1), one row of the table each. ``excluded``
+        has the other rows, films without a row, and outlines that can't be read or belong to no row. Lesions have
+        outlines and no pathology; ``notes`` counts outlines by kind, among them ``outlines_points`` (points, or
+        polygons without area: they are drawn as points) and ``outlines_other: <name>`` (asymmetries, distortions, …,
+        which don't become lesions). ``tables["patients"]`` and ``["views"]`` count rows whose patient is known.
+
+    Raises:
+        UserError: when the folder, the table, a needed column or the films are missing.
+    """
+    src = Path(src)
+    if not src.is_dir():
+        raise UserError(
+            f"{src}: no such folder; pass the folder of the INbreast release, or try `monai-e2e phantom inbreast {src}`"
+        )
+    release = _find(src)
+    if not release.tables:
+        raise UserError(
+            f"{src}: no INbreast.csv, .xls or .xlsx in or under it; pass the folder of the INbreast release, "
+            f"or try `monai-e2e phantom inbreast {src}`"
+        )
+    table, *copies = release.tables
+    if not release.films and not tables_only:
+        raise UserError(
+            f"{src / 'AllDICOMs'}: no files named <number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm here or elsewhere under "
+            f"{src}; unpack the INbreast release here, or try `monai-e2e phantom inbreast SRC`"
+        )
+    notes: Counter[str] = Counter()
+    rows = _read_rows(table, notes)
+    _compare(src, rows, copies, notes)
+    patients = {number: film.patient for number, film in release.films.items()}
+    if tables_only:
+        patients = {**_listed_patients(release), **patients}
+
+    catalogue = Catalogue(name="inbreast", tables=_counts(rows, release.films, patients, tables_only))
+    twice = _listed_twice(rows)
+    chosen: list[tuple[str, Mammogram]] = []
+    for row in rows:
+        film = release.films.get(row.number)
+        if tables_only and film is None and row.number not in patients:
+            notes["films_of_unknown_patient"] += 1
+        side, view = _side_and_view(row, film, notes)
+        reason = twice.get(row.line) or _refusal(row, side, view, film is not None or tables_only)
+        if reason:
+            place = str(film.path) if film else f"{table.name}, row {row.line}: {row.number or 'no file number'}"
+            catalogue.excluded.append(Excluded(place, reason, rows=1))
+            continue
+        mammogram = Mammogram(
+            path=film.path if film and not tables_only else None,
+            patient_id=patients.get(row.number, f"unknown-{row.number}"),
+            laterality=side,
+            view=view,
+            label=BIRADS_LABELS[row.birads],
+            lesions=read_outlines(release.outlines.get(row.number), catalogue, notes),
+            density=int(row.density) if row.density in ("1", "2", "3", "4") else None,
+        )
+        chosen.append((row.number, mammogram))
+    if not chosen:
+        missing = "has BI-RADS 1–2 or 4a–6" if tables_only else "with BI-RADS 1–2 or 4a–6 is on disk"
+        raise UserError(f"{table}: none of its {len(rows)} films {missing}. {_AGAIN}")
+    catalogue.mammograms = _with_suffixes(chosen)
+    numbers = {row.number for row in rows}
+    for reason, paths in (
+        ("film not in the table", [film.path for number, film in release.films.items() if number not in numbers]),
+        ("second film of a file number", release.second_films),
+        ("outlines of no film in the table", [p for number, p in release.outlines.items() if number not in numbers]),
+    ):
+        catalogue.excluded.extend(Excluded(str(path), reason) for path in paths)
+    catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
+    logger.info("%s: %d mammograms, %d exclusions", src, len(catalogue.mammograms), len(catalogue.excluded))
+    return catalogue
+
+
+def _find(src: Path) -> _Release:
+    """Tables, films and outlines under a folder, those nearest to it and in the release's own folders first."""
+    release = _Release()
+    for path in sorted(_walk(src), key=_order):
+        suffix = path.suffix.lower()
+        if film := _FILE_NAME.fullmatch(path.name):
+            number, patient, side, view = film.groups()
+            if number in release.films:
+                release.second_films.append(path)
+            else:
+                found = _Film(path, patient.lower(), _SIDES[side.upper()], _VIEWS.get(view.upper()))
+                release.films[number] = found
+        elif outline := _OUTLINE_NAME.fullmatch(path.name):
+            release.outlines.setdefault(outline.group(1), path)
+        elif suffix in TABLE_SUFFIXES and path.stem.lower() == "inbreast":
+            release.tables.append(path)
+        elif suffix in TABLE_SUFFIXES:
+            release.other_tables.append(path)
+    release.tables.sort(key=lambda path: TABLE_SUFFIXES.index(path.suffix.lower()))
+    return release
+
+
+def _walk(src: Path) -> list[Path]:
+    """All files under a folder; links are followed, since films are often kept on another disk."""
+    files, seen = [], set()
+    for folder, subfolders, names in os.walk(src, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads in a circle
+            subfolders.clear()
+            continue
+        seen.add(real)
+        files += [Path(folder, name) for name in names]
+    return files
+
+
+def _order(path: Path) -> tuple[bool, int, str]:
+    own = {"alldicoms", "allxml"} & {part.lower() for part in path.parts[:-1]}
+    return not own, len(path.parts), str(path)
+
+
+def _read_rows(table: Path, notes: Counter[str]) -> list[_Row]:
+    """The table's films; rows below them (the spreadsheets have sums there) are only counted."""
+    rows = []
+    for line, values in read_table(table, NEEDED_COLUMNS, advice=_AGAIN).rows:
+        row = _Row(
+            line=line,
+            number=whole_number(values["file name"]),
+            side=values["laterality"].upper()[:1],
+            view=values["view"].upper(),
+            birads=whole_number(re.sub(r"\s", "", values["bi-rads"].lower())),
+            density=whole_number(values["acr"]),
+        )
+        if row.side in _SIDES or (_NUMBER.fullmatch(row.number) and (row.view or row.birads)):
+            rows.append(row)
+        else:
+            notes["table_rows_without_film"] += 1
+    return rows
+
+
+def _compare(src: Path, rows: list[_Row], copies: Iterable[Path], notes: Counter[str]) -> None:
+    """Count the films of which another copy of the table tells something else."""
+    told = {row.number: replace(row, line=0) for row in rows}
+    for copy in copies:
+        name = copy.relative_to(src).as_posix()
+        if copy.suffix.lower().startswith(".xls") and not can_read_spreadsheets():
+            logger.info('%s: not compared; `pip install "monai-e2e[excel]"` reads it', copy)
+            continue
+        try:
+            other = {row.number: replace(row, line=0) for row in _read_rows(copy, Counter())}
+        except UserError as error:
+            logger.warning("not compared: %s", error)
+            notes[f"tables_not_readable: {name}"] += 1
+            continue
+        different = sorted(number for number in told.keys() | other.keys() if told.get(number) != other.get(number))
+        if different:
+            notes[f"films_told_otherwise: {name}"] = len(different)
+            logger.warning("%s: tells otherwise of %d films, for example %s", copy, len(different), different[:3])
+
+
+def _listed_patients(release: _Release) -> dict[str, str]:
+    """Patients by file number, from tables that have file names or identifiers."""
+    patients: dict[str, str] = {}
+    for path in release.other_tables + release.tables:
+        try:
+            table = read_table(path, ["file name"], ["full file name", "patient id"])
+        except UserError as error:
+            logger.debug("no patients: %s", error)
+            continue
+        for _, values in table.rows:
+            film = _FILE_NAME.fullmatch(values["full file name"])
+            patient = film.group(2) if film else values["patient id"]
+            if film or _HASH.fullmatch(patient):
+                patients.setdefault(whole_number(values["file name"]), patient.lower())
+    return patients
+
+
+def _counts(
+    rows: list[_Row], films: Mapping[str, _Film], patients: Mapping[str, str], tables_only: bool
+) -> dict[str, int | None]:
+    known = [row for row in rows if row.number in patients]
+    views = {(patients[row.number], *_side_and_view(row, films.get(row.number), Counter())) for row in known}
+    told = len(known) == len(rows) if tables_only else bool(known)
+    return {
+        "rows": len(rows),
+        "patients": len({patients[row.number] for row in known}) if told else None,
+        "files": len({row.number for row in rows}),
+        "views": len(views) if told else None,
+    }
+
+
+def _listed_twice(rows: list[_Row]) -> dict[int, str]:
+    """Reasons by line: copies of a row are left out, rows that contradict each other all are."""
+    reasons: dict[int, str] = {}
+    groups: dict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.number].append(row)
+    for number, (first, *others) in groups.items():
+        if not number or not others:
+            continue
+        if all(replace(row, line=first.line) == first for row in others):
+            reasons.update({row.line: "file number listed twice" for row in others})
+        else:
+            reasons.update({row.line: "file number listed twice with different values" for row in (first, *others)})
+    return reasons
+
+
+def _side_and_view(row: _Row, film: _Film | None, notes: Counter[str]) -> tuple[Laterality | None, View | None]:
+    """What the table says or, where it doesn't, the film's name."""
+    side, view = _SIDES.get(row.side), _VIEWS.get(row.view)
+    if film is None:
+        return side, view
+    if (side or film.side, view or film.view) != (film.side, film.view or view):
+        notes["file_names_against_table"] += 1
+    return side or film.side, view or film.view
+
+
+def _refusal(row: _Row, side: Laterality | None, view: View | None, at_hand: bool) -> str:
+    """Why a row can't be used, or ``""``."""
+    if not _NUMBER.fullmatch(row.number):
+        return f"file number not understood: {row.number!r}"
+    if row.birads == "3":
+        return "BI-RADS 3"
+    if row.birads not in BIRADS_LABELS:
+        return f"BI-RADS value not understood: {row.birads!r}, allowed are 1, 2, 3, 4a, 4b, 4c, 5, 6"
+    if not at_hand:
+        return "film not on disk"
+    if side is None:
+        return f"side neither L nor R: {row.side!r}"
+    return "" if view else f"view neither CC nor MLO: {row.view!r}"
+
+
+def _with_suffixes(chosen: list[tuple[str, Mammogram]]) -> list[Mammogram]:
+    """Tell several films of one view apart by their file number."""
+    counts = Counter(mammogram.image_id for _, mammogram in chosen)
+    return [
+        replace(mammogram, suffix=number) if counts[mammogram.image_id] > 1 else mammogram
+        for number, mammogram in chosen
+    ]

@@ -1,0 +1,1 @@
+"""A hospital's own images: any folder, and a table of labels."""

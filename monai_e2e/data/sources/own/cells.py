@@ -1,0 +1,81 @@
+"""What a cell of a hospital's own tables means: one of a few words, or a file within the folder and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from monai_e2e.data.images.dicom import is_dicom
+from monai_e2e.data.records import IMAGE_SUFFIXES
+
+_Value = TypeVar("_Value")
+
+
+class Refused(Exception):
+    """A row, a lesion or a path that can't be used; the message is the reason."""
+
+
+def choose(column: str, word: str, allowed: Mapping[str, _Value]) -> _Value:
+    """What a word means; raises :class:`Refused`."""
+    if word not in allowed:
+        names = ", ".join(name or "empty" for name in allowed)
+        raise Refused(f"{column} not understood: {word!r}, allowed are {names}")
+    return allowed[word]
+
+
+class OwnFiles:
+    """The images under a folder, and the way from a table's words to them that never leaves the folder."""
+
+    def __init__(self, src: Path) -> None:
+        self.root = real_path(src)
+        self.images: list[Path] = []
+        self.named: set[Path] = set()
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        for folder, subfolders, names in os.walk(self.root):
+            if "datalist.json" in names and Path(folder) != self.root:  # a prepared folder
+                subfolders.clear()
+                continue
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            for path in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
+                if real_path(path).is_relative_to(self.root) and _is_image(path):
+                    self.images.append(path)
+                    self._by_stem[path.relative_to(self.root).with_suffix("").as_posix()].append(path)
+
+    def take(self, text: str) -> Path:
+        """As :meth:`find`, and the file counts as named by the tables."""
+        path = self.find(text)
+        self.named.add(path)
+        return path
+
+    def find(self, text: str) -> Path:
+        """The file that a table means; raises :class:`Refused`."""
+        relative = text.replace("\\", "/")
+        if relative.startswith("/") or re.match(r"[A-Za-z]:", relative):
+            raise Refused("path leaves the folder: it is absolute, write it relative to the folder")
+        try:
+            path = real_path(self.root / relative)
+        except (OSError, ValueError) as error:  # a zero byte, say
+            raise Refused(f"path not usable: {type(error).__name__}") from error
+        if not path.is_relative_to(self.root):
+            raise Refused("path leaves the folder: by '..' or by a link, copy the file into the folder")
+        if not os.path.isfile(path):
+            fitting = self._by_stem.get(PurePosixPath(relative).as_posix(), [])
+            if not fitting:
+                raise Refused("file not on disk")
+            if len(fitting) > 1:
+                raise Refused(f"several files fit: {', '.join(path.name for path in fitting)}, add the ending")
+            path = real_path(fitting[0])
+        return path
+
+
+def real_path(path: Path) -> Path:
+    """The path without links; ``Path.resolve`` raises on circles of them."""
+    return Path(os.path.realpath(path))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES or (path.is_file() and is_dicom(path))

@@ -1,0 +1,304 @@
+"""A hospital's own mammograms: any folder of images and one table that says what they show.
+
+The table, CSV or a spreadsheet, has a row per image::
+
+    image,label,patient_id,laterality,view
+    2021/0001_rcc.dcm,benign,K-0001,R,CC
+    2021/0002_lmlo.dcm,malignant,K-0002,L,MLO
+
+========== ====== ====================================================================================================
+column     needed values
+========== ====== ====================================================================================================
+image      yes    path within the folder, with ``/`` or ``\\``; the ending may be left out where one file fits
+label      yes    of the image, not of a lesion: ``0``, ``negative``, ``benign`` or ``1``, ``positive``, ``malignant``
+patient_id yes    whatever is the same for all images of a person; use pseudonyms, they are written into the data list
+laterality no     ``L``, ``LEFT``, ``R``, ``RIGHT`` or empty
+view       no     ``CC``, ``MLO`` or empty; ``ML`` is read as MLO; images of other views are left out
+lesions    no     columns of :mod:`~monai_e2e.data.sources.own.lesions`, an image of several lesions having several rows
+partition  no     ``training``, ``validation``, ``test`` (or ``train``, ``val``) in all rows or in none
+density    no     ACR ``1``–``4`` or ``A``–``D``
+========== ====== ====================================================================================================
+
+Lesions may stand in a table of their own, or in this one with a row per lesion.
+Nothing is read from DICOM headers here, least of all names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, Pathology, View
+from monai_e2e.data.sources.identifiers import whole_number
+from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
+from monai_e2e.data.sources.own.cells import OwnFiles, Refused, choose, real_path
+from monai_e2e.data.sources.own.lesions import (
+    LESION_COLUMNS,
+    LesionRow,
+    lesions_of_image_row,
+    read_lesion_table,
+    read_lesions,
+)
+from monai_e2e.data.sources.spreadsheets import read_table
+from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+NEEDED_COLUMNS = ("image", "label", "patient_id")
+OPTIONAL_COLUMNS = ("laterality", "view", "partition", "density", *LESION_COLUMNS)
+PARTITION_NAMES = {
+    "training": "training",
+    "train": "training",
+    "validation": "validation",
+    "val": "validation",
+    "test": "test",
+}
+_SIDES = {"": None, "L": Laterality.LEFT, "LEFT": Laterality.LEFT, "R": Laterality.RIGHT, "RIGHT": Laterality.RIGHT}
+_VIEWS = {"": None, "CC": View.CC, "MLO": View.MLO, "ML": View.MLO}
+_DENSITIES = {"1": 1, "2": 2, "3": 3, "4": 4, "A": 1, "B": 2, "C": 3, "D": 4}
+#: Identifiers that may be file names as they are. Those with our own mark of a changed one aren't, so that no
+#: identifier can be taken for another's changed form.
+_SAFE_ID = re.compile(r"(?!.*--[0-9a-f]{12}$)[A-Za-z0-9_-]{1,64}")
+#: Images without a row are listed one by one up to this many.
+_LISTED = 20
+_EXAMPLE = "write one row per image, for example `image,label,patient_id` and `2021/0001_rcc.dcm,benign,K-0001`"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the table, its words understood; ``line`` is its number there."""
+
+    line: int
+    path: Path
+    label: int
+    patient_id: str
+    laterality: Laterality | None
+    view: View | None
+    partition: str | None
+    density: int | None
+    lesions: tuple[LesionRow, ...]
+
+
+def read_own(src: str | Path, labels: str | Path, lesions: str | Path | None = None) -> Catalogue:
+    """Join a folder of mammograms with the table that labels them.
+
+    Args:
+        src: folder with DICOM, PNG, TIFF or JPEG files, in any subfolders.
+        labels: CSV, XLS or XLSX file, see the module's docstring. Several rows of one image add up their lesions.
+        lesions: another such file with a row per lesion, see :mod:`~monai_e2e.data.sources.own.lesions`.
+
+    Returns:
+        Catalogue of one mammogram per image. ``patient_id`` is the table's own where it has letters, digits, ``_``
+        and ``-`` only; otherwise other characters are replaced and a hash is appended. ``excluded`` has the rows and
+        lesions that can't be used, and up to 20 images that no row names, which ``notes`` counts as
+        ``images_without_row``. A lesion that can't be used keeps its place in the mammogram, without a shape.
+
+    Raises:
+        UserError: when the folder, a table or a needed column is missing, a partition isn't known or stands in
+            some rows only, no row can be used, or all usable rows have the same label and are not all for testing.
+    """
+    src, labels = Path(src), Path(labels)
+    if not src.is_dir():
+        raise UserError(f"{src}: no such folder; name the one that holds the mammograms")
+    if not labels.is_file():
+        hint = f"; did you mean {src / labels}?" if (src / labels).is_file() else f"; {_EXAMPLE}"
+        raise UserError(f"{labels}: no such table{hint}")
+    table = read_table(labels, NEEDED_COLUMNS, OPTIONAL_COLUMNS, advice=_EXAMPLE[0].upper() + _EXAMPLE[1:])
+    files = OwnFiles(src)
+    catalogue = Catalogue(name="folder")
+    notes: Counter[str] = Counter()
+    refuse_categories((f"{labels}, row {line}", values["label"]) for line, values in table.rows)
+    _check_partitions(labels, [(line, values["partition"]) for line, values in table.rows])
+
+    lesion_rows, lesion_count = read_lesion_table(lesions, files, catalogue.excluded) if lesions else ({}, 0)
+    rows: dict[Path, list[_Row]] = defaultdict(list)
+    for line, values in table.rows:
+        try:
+            row = _parse(labels.name, line, values, files, notes)
+        except Refused as reason:
+            place = f"{labels.name}, row {line}: {values['image'] or 'no image'}"
+            catalogue.excluded.append(Excluded(place, str(reason), rows=1))
+        else:
+            rows[row.path].append(row)
+    chosen = []
+    for path, same in rows.items():
+        contradiction = _contradiction(same)
+        if contradiction:
+            places = [f"{labels.name}, row {row.line}: {path.relative_to(files.root)}" for row in same]
+            catalogue.excluded.extend(Excluded(place, contradiction, rows=1) for place in places)
+        else:
+            notes["rows_of_an_image_listed_before"] += len(same) - 1
+            chosen.append(_mammogram(same, lesion_rows.pop(path, []), files, catalogue.excluded))
+    for left in (row for same in lesion_rows.values() for row in same):
+        unused = f"lesion of an image that isn't used: it has no usable row in {labels.name}"
+        catalogue.excluded.append(Excluded(left.place, unused, left.rows))
+    _check_labels(labels, chosen, catalogue.excluded)
+    catalogue.mammograms = _with_suffixes(chosen, files.root)
+    _report_unnamed(files, catalogue, notes)
+    _note_lesions(chosen, notes)
+    catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
+    catalogue.tables = _counts([values for _, values in table.rows])
+    if lesions is not None:
+        # In the sum, so that each of them too is used or excluded.
+        catalogue.tables |= {"rows": len(table.rows) + lesion_count, "lesion_rows": lesion_count}
+    logger.info("%s: %d mammograms, %d exclusions", src, len(catalogue.mammograms), len(catalogue.excluded))
+    return catalogue
+
+
+def safe_id(identifier: str) -> str:
+    """An identifier that may be part of a file name, a different one for each different identifier.
+
+    Example::
+
+        safe_id("K-0001")   # "K-0001"
+        safe_id("Müller/1") # "M-ller-1--" and twelve hexadecimal digits
+    """
+    if _SAFE_ID.fullmatch(identifier):
+        return identifier
+    digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{_replaced(identifier)}--{digest[:12]}"
+
+
+def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes: Counter[str]) -> _Row:
+    """Understand one row; raises :class:`Refused`."""
+    if not values["image"]:
+        raise Refused("no image named")
+    path = files.take(values["image"])
+    view, density = values["view"].upper(), whole_number(values["density"].upper())
+    if view not in _VIEWS:
+        raise Refused(f"view neither CC nor MLO: {view!r}")
+    row = _Row(
+        line=line,
+        path=path,
+        label=choose("label", label_key(values["label"]), LABELS),
+        patient_id=_patient(values["patient_id"]),
+        laterality=choose("laterality", values["laterality"].upper(), _SIDES),
+        view=_VIEWS[view],
+        partition=PARTITION_NAMES.get(values["partition"].lower()),
+        density=_DENSITIES.get(density),
+        lesions=lesions_of_image_row(f"{table}, row {line}: {values['image']}", values),
+    )
+    if not row.patient_id:
+        raise Refused("no patient_id: images can't be divided by patient without it")
+    notes["views_ml_read_as_mlo"] += view == "ML"
+    notes["densities_not_understood"] += bool(density) and row.density is None
+    return row
+
+
+def _patient(text: str) -> str:
+    """The identifier; letters with accents have several encodings that look the same."""
+    return safe_id(unicodedata.normalize("NFC", text)) if text else ""
+
+
+def _check_partitions(labels: Path, cells: list[tuple[int, str]]) -> None:
+    allowed = ", ".join(PARTITION_NAMES)
+    for line, word in cells:
+        if word and word.lower() not in PARTITION_NAMES:
+            raise UserError(f"{labels}, row {line}: partition {word!r}; allowed are {allowed}, or empty in all rows")
+    empty = [line for line, word in cells if not word]
+    if empty and len(empty) < len(cells):
+        raise UserError(
+            f"{labels}: {len(empty)} of {len(cells)} rows have no partition, the first is row {empty[0]}; fill in "
+            f"{allowed} everywhere, or empty the column and let the patients be divided"
+        )
+
+
+def _check_labels(labels: Path, mammograms: list[Mammogram], excluded: list[Excluded]) -> None:
+    found = {mammogram.label for mammogram in mammograms}
+    if len(found) == 2 or (found and all(mammogram.partition == "test" for mammogram in mammograms)):
+        return
+    reasons = Counter(item.reason for item in excluded).most_common(3)
+    why = "; ".join(f"{count} × {reason}" for reason, count in reasons)
+    if not found:
+        raise UserError(f"{labels}: no usable row ({why or 'the table is empty'}); correct the table")
+    raise UserError(
+        f"{labels}: all {len(mammograms)} usable images have label {found.pop()}, but 0 and 1 are both needed"
+        f"{f' (left out: {why})' if why else ''}; add images of the other class, "
+        "or name all of them 'test' in a column partition, to test on them alone"
+    )
+
+
+def _contradiction(rows: list[_Row]) -> str:
+    """Why rows that name the same image can't be one mammogram, or ``""``."""
+    columns = ("label", "patient_id", "laterality", "view", "partition", "density")
+    different = [column for column in columns if len({getattr(row, column) for row in rows}) > 1]
+    return f"image listed twice with different values: {', '.join(different)}" if different else ""
+
+
+def _mammogram(rows: list[_Row], lesion_rows: list[LesionRow], files: OwnFiles, excluded: list[Excluded]) -> Mammogram:
+    own = [lesion for row in rows for lesion in row.lesions]
+    lesions = read_lesions([*own, *lesion_rows], files, excluded)
+    row = rows[0]
+    return Mammogram(
+        path=row.path,
+        patient_id=row.patient_id,
+        laterality=row.laterality,
+        view=row.view,
+        label=row.label,
+        lesions=lesions,
+        partition=row.partition,
+        density=row.density,
+        rows=len(rows) + sum(lesion.rows for lesion in lesions),
+    )
+
+
+def _note_lesions(mammograms: list[Mammogram], notes: Counter[str]) -> None:
+    for mammogram in mammograms:
+        for lesion in mammogram.lesions:
+            usable = bool(lesion.mask_paths or lesion.outline)
+            notes["lesions_of_unknown_type_or_pathology"] += usable and None in (lesion.type, lesion.pathology)
+            notes["malignant_lesions_on_images_labelled_0"] += (
+                lesion.pathology is Pathology.MALIGNANT and mammogram.label == 0
+            )
+
+
+def _with_suffixes(mammograms: list[Mammogram], root: Path) -> list[Mammogram]:
+    """Tell images of the same name apart by their file's name and, where that isn't enough, by a hash of its path.
+
+    Names that differ in case only are the same file on some systems.
+    """
+    while True:
+        names = Counter(mammogram.image_id.lower() for mammogram in mammograms)
+        if max(names.values(), default=1) == 1:
+            return mammograms
+        mammograms = [
+            replace(film, suffix=_longer_suffix(film, root)) if names[film.image_id.lower()] > 1 else film
+            for film in mammograms
+        ]
+
+
+def _longer_suffix(mammogram: Mammogram, root: Path) -> str:
+    relative = Path(str(mammogram.path)).relative_to(root)
+    stem, digest = _replaced(relative.stem), hashlib.sha256(os.fsencode(relative.as_posix())).hexdigest()
+    suffixes = ["", stem, f"{stem}-{digest[:12]}", f"{stem}-{digest}"]
+    return suffixes[suffixes.index(mammogram.suffix) + 1]
+
+
+def _replaced(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:40]
+
+
+def _counts(rows: list[dict[str, str]]) -> dict[str, int | None]:
+    views = {
+        (_patient(row["patient_id"]), row["laterality"].upper()[:1], re.sub("^ML$", "MLO", row["view"].upper()))
+        for row in rows
+    }
+    return {
+        "rows": len(rows),
+        "patients": len({_patient(row["patient_id"]) for row in rows if row["patient_id"]}),
+        "files": len({row["image"].replace("\\", "/") for row in rows}),
+        "views": len(views) if all(map(all, views)) else None,
+    }
+
+
+def _report_unnamed(files: OwnFiles, catalogue: Catalogue, notes: Counter[str]) -> None:
+    unnamed = [path for path in files.images if real_path(path) not in files.named]
+    notes["images_without_row"] = len(unnamed)
+    if len(unnamed) <= _LISTED:
+        catalogue.excluded.extend(Excluded(str(path), "image without row") for path in unnamed)

@@ -1,0 +1,296 @@
+"""Tables as people keep them: CSV from any program, or a spreadsheet, as rows of stripped text.
+
+What a file is, its content decides and not its name: spreadsheets have a signature, everything else is text
+separated by semicolons, commas or tabs.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier
+from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+#: Endings that tables have on disk.
+TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx")
+#: First bytes of zip files (xlsx) and of OLE2 files (xls).
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_DELIMITERS = (";", ",", "\t")
+#: Titles above the header are no more rows than this.
+_HEADER_ROWS = 20
+#: Rows from which on the last one can be compared with the others.
+_ENOUGH = 3
+#: Columns of identifiers, whatever the table; see :mod:`monai_e2e.data.sources.identifiers`.
+_PATIENT = "patientid"
+_IDENTIFIERS = (_PATIENT, "examid")
+
+
+#: How cells begin that spreadsheet programs run as formulas.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The cells of a text read with one delimiter, or of a sheet, which has none.
+
+    Args:
+        rows: rows of stripped cells, up to the first one that can't be read.
+        delimiter: what separates them, ``""`` in a sheet.
+        problem: what is wrong with the row after the last one, or ``""``.
+        open_end: whether the last row has no line end.
+    """
+
+    rows: list[list[str]]
+    delimiter: str = ""
+    problem: str = ""
+    open_end: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's wanted columns.
+
+    Args:
+        path: the file.
+        columns: those of the wanted columns that the table has, under the names that the caller gave.
+        rows: number of the row in the file (from 1, as spreadsheet programs show it) and its values by column, ``""``
+            where a cell or an optional column is absent. Blank rows are dropped.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+
+
+def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] = (), advice: str = "") -> Table:
+    """Read a CSV, XLS or XLSX file.
+
+    The header is the first row that has all needed columns, so titles may stand above it; case, blanks, hyphens and
+    underscores in it don't matter. Of a spreadsheet's sheets the first that has the columns is read, whole numbers
+    lose their ``.0`` and dates become ``2010-01-31``. Text is UTF-8, UTF-16 with its byte order mark or, failing
+    that, Windows-1252. Identifiers of patients and exams are cleaned and checked, see
+    :mod:`monai_e2e.data.sources.identifiers`.
+
+    Args:
+        path: the file.
+        needed: columns without which the table is useless.
+        optional: columns that are read where they are.
+        advice: what to do about an unusable table, the end of error messages.
+
+    Raises:
+        UserError: when the file is missing, can't be read, lacks a needed column or has a wanted one twice, is a
+            spreadsheet and the library for it isn't installed, has a quote that swallows rows, a row of more cells
+            than the header or a cut-off end, or writes one patient in two ways.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); {advice or 'check the path'}") from error
+    read = _sheets if content.startswith(_SPREADSHEETS) else _texts
+    found: list[tuple[int, int, _Grid]] = []
+    for grid in read(path, content, advice):
+        index, count = _header(grid, needed)
+        found.append((count, len(grid.rows[index]) if grid.rows else 0, grid))
+        if count == len(needed):
+            break
+    # Without all columns: the way of reading that found most of them, for the message.
+    best = max(found, key=lambda item: item[:2], default=(0, 0, _Grid([])))[2]
+    return _table(path, best, needed, optional, advice)
+
+
+def can_read_spreadsheets() -> bool:
+    """Whether the library that reads XLS and XLSX is installed."""
+    try:
+        import python_calamine  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def guarded_cell(value: Any) -> Any:
+    """A CSV cell that no spreadsheet program runs: text such as ``=1+1`` gets an apostrophe before it.
+
+    Numbers stay. :func:`read_table` and :func:`unguarded_cell` take the apostrophe away again.
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value) else value
+
+
+def unguarded_cell(text: str) -> str:
+    """The text that :func:`guarded_cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _key(column: str) -> str:
+    return re.sub(r"[\s_-]+", "", column).lower()
+
+
+def _header(grid: _Grid, needed: Sequence[str]) -> tuple[int, int]:
+    """Index of the row that has most of the needed columns, the first such row, and how many it has."""
+    wanted = {_key(column) for column in needed}
+    counts = [len(wanted & set(map(_key, row))) for row in grid.rows[:_HEADER_ROWS]]
+    count = max(counts, default=0)
+    if count:
+        return counts.index(count), count
+    return next((index for index, row in enumerate(grid.rows) if any(row)), 0), 0
+
+
+def _table(path: Path, grid: _Grid, needed: Sequence[str], optional: Sequence[str], advice: str) -> Table:
+    if grid.problem:
+        raise UserError(f"{path}, row {len(grid.rows) + 1}: {grid.problem}; correct this row")
+    index, _ = _header(grid, needed)
+    header = grid.rows[index] if grid.rows else []
+    keys = [_key(column) for column in header]
+    missing = [column for column in needed if _key(column) not in keys]
+    if missing:
+        found = ", ".join(filter(None, header)) or "nothing"
+        raise UserError(
+            f"{path}: column {', '.join(map(repr, missing))} is missing; needed: {', '.join(needed)}; "
+            f"found: {found[:300]}. {advice or 'Correct the header'}"
+        )
+    wanted = [*needed, *optional]
+    twice = [column for column in wanted if keys.count(_key(column)) > 1]
+    if twice:
+        raise UserError(f"{path}: column {', '.join(map(repr, twice))} occurs twice; remove one of the two")
+    _check_shape(path, grid, index)
+    places = {column: keys.index(_key(column)) for column in wanted if _key(column) in keys}
+    identifiers = [column for column in places if _key(column) in _IDENTIFIERS]
+    clean = cache(clean_identifier)
+    empty, width = dict.fromkeys(wanted, ""), len(header)
+    rows = []
+    for number, row in enumerate(grid.rows[index + 1 :], start=index + 2):
+        if any(row):
+            cells = row if len(row) >= width else [*row, *[""] * (width - len(row))]
+            values = empty | dict(zip(places, [cells[place] for place in places.values()], strict=True))
+            for column in identifiers:
+                values[column] = clean(values[column])
+            rows.append((number, values))
+    for column in identifiers:
+        if _key(column) == _PATIENT:
+            check_identifiers(path, column, ((number, values[column]) for number, values in rows))
+    return Table(path, tuple(places), tuple(rows))
+
+
+def _check_shape(path: Path, grid: _Grid, index: int) -> None:
+    """Refuse a text whose rows were joined, by a stray quote or a lost line end, or whose end is missing."""
+    width = len(grid.rows[index])
+    body = grid.rows[index + 1 :]
+    if not grid.delimiter or not any(map(any, body)):
+        return
+    for number, row in enumerate(body, start=index + 2):
+        if any(row[width:]):
+            raise UserError(
+                f"{path}, row {number}: more cells than the header ({len(row)}, not {width}): a line end is lost, or "
+                f"a cell with {grid.delimiter!r} in it has no quotes; correct the row"
+            )
+        if len("".join(row).splitlines()) < 2:
+            continue
+        for cell in row:
+            if len(cell.splitlines()) > 1 and cell.count(grid.delimiter) >= max(1, width - 1):
+                raise UserError(
+                    f'{path}, row {number}: a cell begins with a quote (") and goes on over {len(cell.splitlines())} '
+                    "lines, as if it held further rows; remove the quote, or the line breaks of the cell"
+                )
+    *others, last = (row for row in body if any(row))
+    if grid.open_end and len(others) >= _ENOUGH:
+        end = width - 1 if len(last) >= width else None
+        shortest = min(len(row) if end is None else len("".join(row[end:])) for row in others)
+        if (len(last) if end is None else len(last[end])) < shortest:
+            raise UserError(
+                f"{path}, row {index + 1 + len(body)}: the file ends here, in mid-row as it seems (last cell "
+                f"{last[-1][:40]!r}): write or download it again, or end the row as the others"
+            )
+
+
+def _texts(path: Path, content: bytes, advice: str) -> Iterator[_Grid]:
+    """The text's cells by each delimiter that it may have been written with, the likeliest first."""
+    text = _decoded(path, content, advice)
+    for delimiter in sorted(_DELIMITERS, key=text.partition("\n")[0].count, reverse=True):
+        yield _separated(text, delimiter)
+
+
+def _separated(text: str, delimiter: str) -> _Grid:
+    rows: list[list[str]] = []
+    problem = ""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            rows.append([unguarded_cell(cell) for cell in cells] if "'" in "".join(cells) else cells)
+    except csv.Error as error:
+        problem = f'a quote (") is stray or never closed, or a cell is too long ({error})'
+    return _Grid(rows, delimiter, problem, open_end=not text.endswith(("\n", "\r")))
+
+
+def _decoded(path: Path, content: bytes, advice: str) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ["utf-16"]
+    else:
+        encodings = ["utf-8-sig", "cp1252"]
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        if encoding == "cp1252":
+            logger.warning("%s: not UTF-8, read as Windows-1252; check names with accents", path)
+        return text
+    raise UserError(f"{path}: not readable as a table; {advice or 'save it as CSV with UTF-8'}")
+
+
+def _sheets(path: Path, content: bytes, advice: str) -> list[_Grid]:
+    """The cells of each sheet of a workbook."""
+    try:
+        from python_calamine import CalamineError, CalamineWorkbook
+    except ImportError as error:
+        raise UserError(
+            f'{path}: a spreadsheet, which needs a further package: run `pip install "monai-e2e[excel]"`, '
+            f"or save it as CSV"
+        ) from error
+    try:
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
+        sheets = [workbook.get_sheet_by_name(name) for name in workbook.sheet_names]
+        # The empty area above and beside the cells is kept, so that row numbers are the file's.
+        return [
+            _Grid([[_text(cell) for cell in row] for row in sheet.to_python(skip_empty_area=False)]) for sheet in sheets
+        ]
+    except BaseException as error:
+        # Cut-off XLS files make the library panic, which is no Exception, and its class can't be imported.
+        if not isinstance(error, (CalamineError, OSError, ValueError)) and type(error).__name__ != "PanicException":
+            raise
+        raise UserError(
+            f"{path}: not readable as a spreadsheet; {advice or 'open it in a spreadsheet program and save it as CSV'}"
+        ) from error
+
+
+def _text(cell: Any) -> str:
+    """A spreadsheet's cell as a person reads it."""
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, datetime) and cell.time() == time():
+        return cell.date().isoformat()
+    return "" if cell is None else str(cell).strip()

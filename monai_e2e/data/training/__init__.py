@@ -1,0 +1,1 @@
+"""What a training draws from a prepared folder: patches, cached images, balanced samples."""

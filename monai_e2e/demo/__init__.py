@@ -1,0 +1,1 @@
+"""The whole pipeline on phantoms, and the page that shows what came out."""

@@ -1,0 +1,1 @@
+"""What networks are made of, to hold against the paper's Table 2."""

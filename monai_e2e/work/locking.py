@@ -1,0 +1,121 @@
+"""One process at a time for each folder of results: two that write there would mix theirs."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from filelock import BaseFileLock, FileLock, Timeout
+
+from monai_e2e.errors import UserError
+from monai_e2e.work.interrupt import at_end
+
+#: Name of the file of a folder beside which nothing can be written.
+INSIDE = ".lock"
+#: A process that was killed may leave its loader's processes behind for some seconds, and these its lock.
+_SECONDS_OF_ORPHANS = 30
+
+
+class HeldError(UserError):
+    """Another process writes to the folder."""
+
+
+_held: list[BaseFileLock] = []  # a lock that nothing refers to is released
+
+
+def _release_held() -> None:
+    while _held:
+        _release(_held.pop())
+
+
+atexit.register(_release_held)
+at_end(_release_held)
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keep other processes out of a folder, which need not exist, for as long as the block takes.
+
+    The lock is the system's own, on ``.<name>.lock`` beside the folder, or on ``.lock`` in it where that is the only
+    place to write, as in a container: it ends with the process, however that ends. Its file is removed with it, unless
+    the process is killed; the next one then takes it over. A process may lock a folder that it has locked already.
+
+    Raises:
+        HeldError: when another process has it.
+        UserError: when nothing can be written there.
+    """
+    lock = _acquire(folder)
+    _held.append(lock)
+    try:
+        yield
+    finally:
+        _held.remove(lock)
+        _release(lock)
+
+
+def is_held(folder: str | Path) -> bool:
+    """Whether another process has a folder locked at this moment."""
+    try:
+        with locked(folder):
+            return False
+    except HeldError:
+        return True
+
+
+def hold(folder: str | Path) -> None:
+    """As :func:`locked`, until the process ends."""
+    _held.append(_acquire(folder))
+
+
+def _release(lock: BaseFileLock) -> None:
+    """Release a lock, and remove its file where nobody here has it any more.
+
+    Who removes it has it. Another process that opened it before gets a lock on a file without a name, which filelock
+    notices and drops.
+    """
+    if lock.lock_counter == 1:
+        with suppress(OSError):  # Windows lets nobody remove an open file
+            Path(lock.lock_file).unlink()
+    lock.release()
+
+
+def _acquire(folder: str | Path) -> BaseFileLock:
+    file = _file_of(Path(folder).resolve())
+    lock = FileLock(file, timeout=0, thread_local=False, is_singleton=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            owner = _owner(file)
+            if owner is None or psutil.pid_exists(owner):
+                raise
+            lock.acquire(timeout=_SECONDS_OF_ORPHANS)
+    except Timeout as error:
+        who = "another process" if (owner := _owner(file)) is None else f"process {owner}"
+        raise HeldError(f"{folder}: {who} is writing to it; wait until it has ended, or name another folder") from error
+    except OSError as error:
+        raise UserError(f"{file}: can't be written ({error.strerror}); choose another folder") from error
+    with suppress(OSError):  # on Windows nobody may write to a file that is locked
+        file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+    return lock
+
+
+def _file_of(folder: Path) -> Path:
+    if folder.is_dir() and not os.access(folder.parent, os.W_OK):
+        return folder / INSIDE
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _owner(file: Path) -> int | None:
+    """Process that has, or had, the lock; None where it isn't known or is another machine's."""
+    try:
+        number, host = file.read_text(encoding="utf-8").split()
+        return int(number) if host == socket.gethostname() else None
+    except (OSError, ValueError):
+        return None

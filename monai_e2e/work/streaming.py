@@ -1,0 +1,151 @@
+"""Work on one file after the other in processes, a few files ahead of who wants the results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from typing import TypeVar
+
+from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+from monai_e2e.work.interrupt import closing_in_order
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+#: Tasks that are worked on or finished and not yet fetched, for each worker.
+_AHEAD = 2
+#: From one look at the parent to the next.
+_SECONDS = 0.5
+
+
+def stream_parallel(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+) -> Iterator[tuple[Task, Result | None]]:
+    """Apply a function to each task in worker processes; memory doesn't grow with the number of tasks.
+
+    Decoders of damaged files may end the process that they run in. Such a task's result is None, all others are as if
+    it hadn't been there.
+
+    Args:
+        function: picklable; it must not rely on the state of this process.
+        tasks: picklable.
+        workers: processes; 0: this one, which a task may then end.
+
+    Returns:
+        Each task and its result, in the order of the tasks.
+    """
+    if workers < 1:
+        yield from ((task, function(task)) for task in tasks)
+        return
+    with closing_in_order():
+        yield from _stream(function, tasks, workers)
+
+
+def _stream(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+) -> Iterator[tuple[Task, Result | None]]:
+    remaining = iter(tasks)
+    pending: deque[tuple[Task, Future[Result]]] = deque()
+    pool = _start(workers)
+    try:
+        while True:
+            for task in islice(remaining, _AHEAD * workers - len(pending)):
+                with _interrupts_later():  # so that each task whose work has begun is among those pending
+                    pending.append((task, _submit(pool, function, task)))
+            if not pending:
+                return
+            task, future = pending[0]
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                pool.shutdown(kill_workers=True)
+                yield from _one_by_one(function, pending)
+                pending.clear()
+                pool = _start(workers)
+            else:
+                pending.popleft()
+                yield task, result
+    finally:
+        _wait_until_taken(future for _, future in pending)
+        pool.shutdown(kill_workers=True)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    try:
+        with _interrupts_later():  # the first task starts the processes
+            return pool.submit(function, task)
+    except BrokenProcessPool as error:  # found before any result was asked for
+        future: Future[Result] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _wait_until_taken(futures: Iterable[Future[Result]]) -> None:
+    """Loky's thread fails on a task that it has not yet taken from its queue when the processes are killed."""
+    end = time.monotonic() + _SECONDS
+    for future in futures:
+        while not (future.running() or future.done()) and time.monotonic() < end:
+            time.sleep(0.001)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Keep Ctrl-C back for a moment; processes that are started in it never get one, not even before they are ready."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _one_by_one(
+    function: Callable[[Task], Result], pending: Iterable[tuple[Task, Future[Result]]]
+) -> Iterator[tuple[Task, Result | None]]:
+    """The results of tasks one of which ended a process; which one shows when each has a process to itself."""
+    pool = _start(1)
+    try:
+        for task, future in pending:
+            finished = future.done() and not future.cancelled() and future.exception() is None
+            try:
+                result = future.result() if finished else _submit(pool, function, task).result()
+            except BrokenProcessPool:
+                yield task, None
+                pool = _start(1)
+            else:
+                yield task, result
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def _start(workers: int) -> ProcessPoolExecutor:
+    # Loky's workers start afresh rather than as forks, which a caller with torch's threads or CUDA would not survive,
+    # and don't import the caller's main module, so this works in notebooks and in scripts without a main guard.
+    return ProcessPoolExecutor(
+        workers, initializer=_prepare_worker, initargs=(os.getpid(),), env={"OMP_NUM_THREADS": "1"}
+    )
+
+
+def _prepare_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs a traceback for each damaged file
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, after which it has another one, except on Windows."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS)
+    os._exit(1)
