@@ -1,6 +1,6 @@
-"""What it takes to get a film from its PNG, from the cache on disk and from memory, and to augment it.
+"""What it takes to get an image from its PNG, from the cache on disk and from memory, and to augment it.
 
-Run: ``OMP_NUM_THREADS=1 python benchmarks/cache.py``. One core's time for films of 1152 × 896 with grain. "32 bits" is
+Run: ``OMP_NUM_THREADS=1 python benchmarks/cache.py``. One core's time for images of 1152 × 896 with grain. "32 bits" is
 a file of the same sample as float32, read with its checksum as earlier versions did. "The usual way" is OpenCV's:
 decode, make float32, warp.
 """
@@ -22,16 +22,16 @@ from monai_e2e.data.training.caching import make_dataset
 from monai_e2e.transforms import LoadMammogramd, RandFlipAffined
 
 SIZE = (1152, 896)
-FILMS = 16
+IMAGES = 16
 
 
-def write_films(folder: Path) -> list[dict[str, object]]:
-    """A bright disc on dark ground, with grain: as large as a film's file is."""
+def write_images(folder: Path) -> list[dict[str, object]]:
+    """A bright disc on dark ground, with grain: as large as an image's file is."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
     disc = 30000 * (((rows - SIZE[0] / 2) / 500) ** 2 + (columns / 700) ** 2 < 1)
     samples = []
-    for number in range(FILMS):
+    for number in range(IMAGES):
         path = folder / f"{number}.png"
         save_grey16(np.clip(disc + rng.normal(2000, 300, SIZE), 0, 65535).astype(np.uint16), path)
         samples.append({"image": str(path), "label": number % 2})
@@ -52,7 +52,7 @@ def main() -> None:
     matrix = cv2.getRotationMatrix2D((SIZE[1] / 2, SIZE[0] / 2), 10, 1.1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        samples = write_films(folder)
+        samples = write_images(folder)
         load = LoadMammogramd("image")
         warp = RandFlipAffined("image", SIZE, rotate_range=0.4, shear_range=[0.2, 0.0], scale_range=[0.2, 0.2])
         sets = {
@@ -62,12 +62,12 @@ def main() -> None:
             for kind in ("none", "disk", "memory")
             for chain in ("alone", "augmented")
         }
-        wide = [folder / f"{number}.pt" for number in range(FILMS)]
+        wide = [folder / f"{number}.pt" for number in range(IMAGES)]
         for path, sample in zip(wide, samples, strict=True):
             save_atomically({"format": FORMAT, "sample": as_plain(load(sample), "sample")}, path)
 
         def each(one) -> None:
-            for number in range(FILMS):
+            for number in range(IMAGES):
                 one(number)
 
         names = {"none": "PNG", "disk": "disk", "memory": "memory"}
@@ -77,12 +77,12 @@ def main() -> None:
             ways = alone if chain == "alone" else augmented
             ways[names[kind]] = lambda dataset=dataset: each(lambda number: dataset[number])
         size = f"{SIZE[0]} × {SIZE[1]}, one core"
-        show(f"A film: {size}", compare(alone, settings.repeats, time.process_time), "ms", FILMS)
-        show(f"A film, augmented: {size}", compare(augmented, settings.repeats, time.process_time), "ms", FILMS)
+        show(f"An image: {size}", compare(alone, settings.repeats, time.process_time), "ms", IMAGES)
+        show(f"An image, augmented: {size}", compare(augmented, settings.repeats, time.process_time), "ms", IMAGES)
         kept = next((folder / "cache").iterdir()).stat().st_size
         megabytes = [{"name": "16 bits", "MB": kept / 1e6}, {"name": "32 bits", "MB": wide[0].stat().st_size / 1e6}]
-        print(*(f"{row['name']}: {row['MB']:.2f} MB a film" for row in megabytes), sep="\n")
-        record("Room of a film on the disk", megabytes)
+        print(*(f"{row['name']}: {row['MB']:.2f} MB an image" for row in megabytes), sep="\n")
+        record("Room of an image on the disk", megabytes)
 
 
 if __name__ == "__main__":

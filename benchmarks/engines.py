@@ -1,4 +1,4 @@
-"""A film through one network by every engine of ``monai-e2e predict``, by turns.
+"""An image through one network by every engine of ``monai-e2e predict``, by turns.
 
 Run: ``python benchmarks/engines.py [--backbone resnet50] [--size 1152 896] [--threads 2]``. Untrained, with scores that
 aren't 0 or 1. The first way is the network as PyTorch makes it, with contiguous weights. Also the largest difference of

@@ -49,7 +49,7 @@ def workflow(prepared: str, folder: str, steps: int, **keys: object) -> ConfigWo
 
 
 def costs_of_transforms(prepared: str, folder: str) -> dict[str, float]:
-    """Milliseconds on one core, median over films."""
+    """Milliseconds on one core, median over images."""
     parser = workflow(prepared, folder, 1, cache="none").parser
     samples, chain = (parser.get_parsed_content(f"train#{key}") for key in ("dataset#data", "preprocessing"))
     times: dict[str, list[float]] = {}

@@ -1,6 +1,7 @@
-"""Time and memory of ``monai-e2e predict``: per film, by reading processes, and as the number of films grows.
+"""Time and memory of ``monai-e2e predict``: per image, by reading processes, and as the number of images grows.
 
-Run: ``python benchmarks/predict.py``. Untrained networks; noise in the shape of films, written as PNG. Each measurement
+Run: ``python benchmarks/predict.py``. Untrained networks; noise in the shape of images, written as PNG. Each
+    measurement
 is a process of its own, whose largest resident memory the system reports; reading processes are counted apart.
 """
 
@@ -21,10 +22,10 @@ from monai_e2e.inferers import FlipAveraging
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 from monai_e2e.predict import Options, predict
 
-#: Name, rows and columns of the films, their numbers, the network's image, and how wide the network is.
+#: Name, rows and columns of the images, their numbers, the network's image, and how wide the network is.
 CASES = (
-    ("small films", (288, 224), (20, 400), (288, 224), 0.0625),
-    ("large films", (4084, 3328), (8, 40), (1152, 896), 0.0625),
+    ("small images", (288, 224), (20, 400), (288, 224), 0.0625),
+    ("large images", (4084, 3328), (8, 40), (1152, 896), 0.0625),
 )
 
 
@@ -35,42 +36,42 @@ def save_model(path: Path, image_size: tuple[int, int], width: float) -> None:
     torch.save(network.state_dict(), path)
 
 
-def write_films(folder: Path, size: tuple[int, int], count: int) -> None:
+def write_images(folder: Path, size: tuple[int, int], count: int) -> None:
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 4096, size, dtype=np.uint16) * 16
     for number in range(count):
         Image.fromarray(np.roll(pixels, number, axis=0)).save(folder / f"{number:04d}.png", compress_level=1)
 
 
-def measure(model: str, films: str, out: str, workers: int) -> None:
+def measure(model: str, images: str, out: str, workers: int) -> None:
     """Run in a process of its own; prints JSON."""
     start = time.perf_counter()
-    outcome = predict([model], films, out, Options(device="cpu", workers=workers))
+    outcome = predict([model], images, out, Options(device="cpu", workers=workers))
     peaks = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(json.dumps([outcome.predicted, time.perf_counter() - start, *peaks]))
 
 
 def memory() -> None:
-    columns = f"{'s per film':>11} {'films a minute':>15} {'MiB':>7} {'MiB of the largest reader':>26}"
-    print(f"{'':12} {'films':>6} {'workers':>8} {columns}")
+    columns = f"{'s per image':>11} {'images a minute':>15} {'MiB':>7} {'MiB of the largest reader':>26}"
+    print(f"{'':12} {'images':>6} {'workers':>8} {columns}")
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as root:
         for name, size, counts, image_size, width in CASES:
             model = Path(root, f"{size[0]}.pt")
             save_model(model, image_size, width)
             for count in counts:
-                films = Path(root, f"{size[0]}-{count}")
-                write_films(films, size, count)
+                images = Path(root, f"{size[0]}-{count}")
+                write_images(images, size, count)
                 for workers in (0, 1, 2, 4) if count == counts[-1] else (0, 1):
-                    arguments = [str(model), str(films), f"{films}-out-{workers}", str(workers)]
+                    arguments = [str(model), str(images), f"{images}-out-{workers}", str(workers)]
                     command = [sys.executable, __file__, *arguments]
                     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                     number, seconds, own, reader = json.loads(found.splitlines()[-1])
-                    rows.append({"name": name, "films": number, "workers": workers, "s": seconds, "MiB": own})
+                    rows.append({"name": name, "images": number, "workers": workers, "s": seconds, "MiB": own})
                     reader = f"{reader:26.0f}" if workers else f"{'-':>26}"
                     rate = f"{seconds / number:11.3f} {60 * number / seconds:15.0f}"
                     print(f"{name:12} {number:6} {workers:8} {rate} {own:7.0f} {reader}", flush=True)
-    record("predict, by number of films and of reading processes", rows)
+    record("predict, by number of images and of reading processes", rows)
 
 
 def flips() -> None:

@@ -1,7 +1,7 @@
-"""Time the preparation of full-size films by two worker processes and by a plain loop on one core, side by side.
+"""Time the preparation of full-size images by two worker processes and by a plain loop on one core, side by side.
 
-Run: ``OMP_NUM_THREADS=1 python benchmarks/prepare.py``. Makes synthetic DICOM films of 4608 × 3000 pixels with a mask
-each in a temporary folder, then prepares them by turns both ways. Prints films per second of both, the median of their
+Run: ``OMP_NUM_THREADS=1 python benchmarks/prepare.py``. Makes synthetic DICOM images of 4608 × 3000 pixels with a mask
+each in a temporary folder, then prepares them by turns both ways. Prints images per second of both, the median of their
 ratio with its spread, the processor time of both on one core, which other work on the machine hardly changes, and the
 largest memory of the worker processes. Starting the workers (about a second) isn't counted.
 """
@@ -20,22 +20,22 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from monai_e2e.data.prepared.images import FINISHED, FilmTask, prepare_film
+from monai_e2e.data.prepared.images import FINISHED, ImageTask, prepare_image
 from monai_e2e.data.records import Lesion, LesionType, Mammogram, Pathology
 from monai_e2e.work.parallel import run_parallel
 
-FILM_SIZE = (4608, 3000)
+ORIGINAL_SIZE = (4608, 3000)
 IMAGE_SIZE = (1152, 896)
 
 
 def plain_loop(pairs: list[tuple[Path, Path]], out: Path) -> None:
     """What one would write first: the same pictures, one after the other, with the libraries' defaults."""
     rows, columns = IMAGE_SIZE
-    for film, mask in pairs:
-        pixels = pydicom.dcmread(film).pixel_array.astype(np.float32)
+    for image, mask in pairs:
+        pixels = pydicom.dcmread(image).pixel_array.astype(np.float32)
         pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min())
         resized = np.array(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BICUBIC))
-        Image.fromarray((np.clip(resized, 0, 1) * 65535).astype(np.uint16)).save(out / f"{film.stem}.png")
+        Image.fromarray((np.clip(resized, 0, 1) * 65535).astype(np.uint16)).save(out / f"{image.stem}.png")
         lesion = Image.fromarray(pydicom.dcmread(mask).pixel_array)
         lesion.resize((columns, rows), Image.Resampling.NEAREST).save(out / f"{mask.stem}.png")
 
@@ -45,27 +45,29 @@ def prepare(pairs: list[tuple[Path, Path]], out: Path, workers: int) -> None:
     for name in ("images", "masks", FINISHED):
         (out / name).mkdir()
     tasks = []
-    for film, mask in pairs:
+    for image, mask in pairs:
         lesion = Lesion(LesionType.MASS, Pathology.BENIGN, 1, (mask,))
-        tasks.append(FilmTask(Mammogram(film, film.stem, None, None, 0, (lesion,)), out, IMAGE_SIZE))
-    results = run_parallel(prepare_film, tasks, workers, "preparing")
+        tasks.append(ImageTask(Mammogram(image, image.stem, None, None, 0, (lesion,)), out, IMAGE_SIZE))
+    results = run_parallel(prepare_image, tasks, workers, "preparing")
     if any(result.sample is None or result.excluded for result in results):
-        raise SystemExit(f"films or masks were left out: {results}")
+        raise SystemExit(f"images or masks were left out: {results}")
 
 
-def make_films(folder: Path, count: int) -> list[tuple[Path, Path]]:
-    """Films with a breast of cloudy tissue, grain everywhere, and the mask of a lesion."""
+def make_images(folder: Path, count: int) -> list[tuple[Path, Path]]:
+    """Images with a breast of cloudy tissue, grain everywhere, and the mask of a lesion."""
     rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[: FILM_SIZE[0], : FILM_SIZE[1]].astype(np.float32)
-    breast = 1 - ((rows - FILM_SIZE[0] / 2) / (0.45 * FILM_SIZE[0])) ** 2 - (columns / (0.7 * FILM_SIZE[1])) ** 2
+    rows, columns = np.mgrid[: ORIGINAL_SIZE[0], : ORIGINAL_SIZE[1]].astype(np.float32)
+    breast = (
+        1 - ((rows - ORIGINAL_SIZE[0] / 2) / (0.45 * ORIGINAL_SIZE[0])) ** 2 - (columns / (0.7 * ORIGINAL_SIZE[1])) ** 2
+    )
     lesion = (rows - 2000) ** 2 + (columns - 900) ** 2 < 150**2
     pairs = []
     for number in range(count):
-        clouds = Image.fromarray(rng.random((72, 47), np.float32)).resize(FILM_SIZE[::-1], Image.Resampling.BICUBIC)
+        clouds = Image.fromarray(rng.random((72, 47), np.float32)).resize(ORIGINAL_SIZE[::-1], Image.Resampling.BICUBIC)
         tissue = np.sqrt(np.clip(breast, 0, 1)) * (15000 + 30000 * np.asarray(clouds))
-        film = np.clip(2000 + tissue + rng.normal(0, 300, FILM_SIZE), 0, 65535).astype(np.uint16)
-        pair = folder / f"film{number}.dcm", folder / f"mask{number}.dcm"
-        write_dicom(pair[0], film)
+        image = np.clip(2000 + tissue + rng.normal(0, 300, ORIGINAL_SIZE), 0, 65535).astype(np.uint16)
+        pair = folder / f"image{number}.dcm", folder / f"mask{number}.dcm"
+        write_dicom(pair[0], image)
         write_dicom(pair[1], lesion.astype(np.uint8) * 255)
         pairs.append(pair)
     return pairs
@@ -130,13 +132,13 @@ def _resident_pages(process: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=8)
+    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, PeakMemory() as memory:
         root = Path(temporary)
-        pairs = make_films(root, arguments.films)
+        pairs = make_images(root, arguments.images)
 
         def seconds(clock, function, *options: int) -> float:
             with tempfile.TemporaryDirectory(dir=root) as out:
@@ -151,14 +153,14 @@ def main() -> None:
             walls.append((seconds(time.perf_counter, plain_loop), ours))
             ours = seconds(time.process_time, prepare, 1)  # one worker is this process
             processor.append((seconds(time.process_time, plain_loop), ours))
-    count = arguments.films
-    print(f"{count} films of {FILM_SIZE[0]} x {FILM_SIZE[1]}, {arguments.repeats} repeats")
+    count = arguments.images
+    print(f"{count} images of {ORIGINAL_SIZE[0]} x {ORIGINAL_SIZE[1]}, {arguments.repeats} repeats")
     for name, times in (("plain loop, one core", 0), (f"prepare, {arguments.workers} workers", 1)):
-        print(f"{name:22s} {count / statistics.median(wall[times] for wall in walls):5.2f} films/s")
+        print(f"{name:22s} {count / statistics.median(wall[times] for wall in walls):5.2f} images/s")
     ratios = sorted(plain / ours for plain, ours in walls)
     print(f"{'ratio':22s} {statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
     plain, ours = (1000 * statistics.median(times) / count for times in zip(*processor, strict=True))
-    print(f"{'processor time':22s} {plain:.0f} ms a film in the plain loop, {ours:.0f} ms in prepare")
+    print(f"{'processor time':22s} {plain:.0f} ms an image in the plain loop, {ours:.0f} ms in prepare")
     print(f"{'memory of the workers':22s} {memory.peak / 1e9:5.2f} GB at most, together")
 
 

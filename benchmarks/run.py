@@ -27,7 +27,7 @@ BENCHMARKS: dict[str, tuple[list[str], int, int]] = {
     "find_unused_parameters": ([], 1, 60),
     "loader": (["--step", "0.25", "--steps", "16", "--patients", "20", "--workers", "0", "1", "2"], 1, 240),
     "predict": ([], 0, 300),
-    "prepare": (["--films", "4", "--repeats", "3"], 1, 120),
+    "prepare": (["--images", "4", "--repeats", "3"], 1, 120),
     "memory": ([], 1, 90),
 }
 

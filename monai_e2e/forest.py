@@ -1,12 +1,12 @@
 """The paper's rival design: a random forest on features of the patch classifier's heatmaps (Appendix 1).
 
-A film's heatmap is cut at several probabilities. The regions that rise above a cut are counted and the largest is
-measured; a forest learns from these numbers and the image labels which films have cancer. Such features were used by
+An image's heatmap is cut at several probabilities. The regions that rise above a cut are counted and the largest is
+measured; a forest learns from these numbers and the image labels which images have cancer. Such features were used by
 the winners of Camelyon16 (Wang et al. 2016, arXiv:1606.05718) and by the paper's author in the DREAM challenge.
 
 The forest learns from the training partition. The validation partition chooses the size of its leaves and the
 operating point. The test partition is scored and nothing else. One weakness is the design's own: the patch classifier
-has seen the lesions of the training films, so its heatmaps of these are surer than those of new films.
+has seen the lesions of the training images, so its heatmaps of these are surer than those of new images.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAPS: Mapping[str, tuple[int, ...]] = {
         for group in ("benign", "malignant")
     },
 }
-#: Smallest number of films in a leaf: the validation partition chooses among these.
+#: Smallest number of images in a leaf: the validation partition chooses among these.
 LEAF_SIZES = (1, 3, 10, 30)
 #: What ``predictions.csv`` calls it.
 MODEL = "heatmap forest"
@@ -58,7 +58,7 @@ _FACTS = ("partition", "image", "patient_id", "laterality", "view", "label", "de
 
 
 def heatmap_features(probabilities: np.ndarray, cutoffs: Sequence[float] = CUTOFFS) -> dict[str, float]:
-    """Describe one film's heatmap by numbers.
+    """Describe one image's heatmap by numbers.
 
     Args:
         probabilities: ``[classes, h, w]``, in the order of :data:`~monai_e2e.data.PATCH_CLASSES`, 0–1.
@@ -85,7 +85,7 @@ def _regions(heatmap: np.ndarray, cutoff: float) -> dict[str, float]:
     """Number and area of the regions above a cut-off, and the measures of the largest."""
     labels, count = ndimage.label(heatmap >= cutoff, _NEIGHBORS)
     areas, sums = (np.bincount(labels.ravel(), weights)[1:] for weights in (None, heatmap.ravel()))
-    # Of two of the same area the surer one, whichever way the film is turned.
+    # Of two of the same area the surer one, whichever way the image is turned.
     largest = max(range(count), key=lambda index: (areas[index], sums[index]), default=-1) + 1
     region = (labels == largest) & (labels > 0)
     return {"regions": float(count), "area": float(areas.sum()), **_measures(heatmap, region)}
@@ -113,16 +113,16 @@ def _measures(heatmap: np.ndarray, region: np.ndarray) -> dict[str, float]:
     return {f"largest {name}": float(value) for name, value in zip(names, values, strict=True)}
 
 
-def film_features(
+def image_features(
     model: Model, samples: Sequence[Mapping[str, Any]], engine: Engine, cutoffs: Sequence[float] = CUTOFFS
 ) -> Iterator[dict[str, float]]:
-    """Features of each film's heatmap, one film in memory at a time.
+    """Features of each image's heatmap, one image in memory at a time.
 
     They have six decimals, as in ``features.csv``, so that a forest fitted to the file is the same.
 
     Args:
         model: a patch classifier.
-        samples: with ``image``, the film's path.
+        samples: with ``image``, the image's path.
         engine: what computes its network.
         cutoffs: see :func:`heatmap_features`.
 
@@ -144,9 +144,9 @@ class FittedForest:
 
     Args:
         forest: the trees.
-        min_samples_leaf: the size of leaves that had the highest AUC on the validation films.
-        validation_auc: AUC on the validation films by size of leaves.
-        threshold: operating point, as log-odds: Youden's on the validation films.
+        min_samples_leaf: the size of leaves that had the highest AUC on the validation images.
+        validation_auc: AUC on the validation images by size of leaves.
+        threshold: operating point, as log-odds: Youden's on the validation images.
     """
 
     forest: RandomForestClassifier
@@ -163,18 +163,18 @@ def fit_forest(
     trees: int = 500,
     seed: int = 0,
 ) -> FittedForest:
-    """Fit forests with leaves of several sizes to the training films and keep the best on the validation films.
+    """Fit forests with leaves of several sizes to the training images and keep the best on the validation images.
 
     Args:
-        features: ``[films, features]`` of the training films.
-        labels: their labels, 0 or 1; both weigh the same, however many films they have.
-        validation_features: ``[films, features]`` of the validation films.
+        features: ``[images, features]`` of the training images.
+        labels: their labels, 0 or 1; both weigh the same, however many images they have.
+        validation_features: ``[images, features]`` of the validation images.
         validation_labels: their labels.
         trees: number of trees.
         seed: of the trees' random choices.
 
     Raises:
-        UserError: when the validation films have one class only.
+        UserError: when the validation images have one class only.
     """
     forests, aucs = {}, {}
     for size in LEAF_SIZES:
@@ -189,9 +189,9 @@ def fit_forest(
 
 
 def log_odds(forest: RandomForestClassifier, features: np.ndarray) -> list[float]:
-    """Log-odds of malignant for each film.
+    """Log-odds of malignant for each image.
 
-    A forest's probability is a mean of votes, so films are often tied and it can be exactly 0 or 1. Half a vote is
+    A forest's probability is a mean of votes, so images are often tied and it can be exactly 0 or 1. Half a vote is
     added on either side, which keeps order and ties and makes the log-odds finite.
     """
     # Equal votes can differ in the last digits, since they were summed in another order.
@@ -214,10 +214,10 @@ def run_forest(
 
     Writes into ``out``
 
-    - ``features.csv``: every film's partition, label and features. Fitting to it again gives the same forest, so none
+    - ``features.csv``: every image's partition, label and features. Fitting to it again gives the same forest, so none
       is stored;
     - ``forest.json``: settings, what the validation chose, and the features' importances (mean decrease in impurity);
-    - ``predictions.csv`` of the test films, and beside it what :func:`~monai_e2e.metrics.score_file` makes of any
+    - ``predictions.csv`` of the test images, and beside it what :func:`~monai_e2e.metrics.score_file` makes of any
       model's: ``score.json``, ``report.html``, …
 
     Args:
@@ -254,28 +254,28 @@ def run_forest(
         check_unseen(group, model.checkpoint, name, allow_seen)
     out = Path(out)
     with locked(out):
-        films = _describe_films(model, samples, Engine(chosen), cutoffs)
-        write_table(out / "features.csv", films)
-        names = [name for name in films[0] if name not in _FACTS]
-        training, validation, test = ([film for film in films if film["partition"] == name] for name in PARTITIONS)
+        images = _describe_images(model, samples, Engine(chosen), cutoffs)
+        write_table(out / "features.csv", images)
+        names = [name for name in images[0] if name not in _FACTS]
+        training, validation, test = ([image for image in images if image["partition"] == name] for name in PARTITIONS)
         fitted = fit_forest(*_arrays(training, names), *_arrays(validation, names), trees, seed)
         _write_record(out / "forest.json", fitted, names, {"trees": trees, "seed": seed, "cutoffs": cutoffs})
         threshold, facts = float(expit(fitted.threshold)), {"model": MODEL, "fold": fold, "seed": seed}
         scores = log_odds(fitted.forest, _arrays(test, names)[0])
         predictions = [
-            {**film, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, **facts}
-            for film, score in zip(test, scores, strict=True)
+            {**image, "p_malignant": float(expit(score)), "logit": score, "threshold": threshold, **facts}
+            for image, score in zip(test, scores, strict=True)
         ]
         write_predictions(out / "predictions.csv", predictions)
         return score_file(out / "predictions.csv")
 
 
-def _describe_films(
+def _describe_images(
     model: Model, partitions: Mapping[str, Sequence[Mapping[str, Any]]], engine: Engine, cutoffs: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """What is known of each film of all partitions, and its features: the rows of ``features.csv``."""
+    """What is known of each image of all partitions, and its features: the rows of ``features.csv``."""
     samples = [(name, sample) for name, group in partitions.items() for sample in group]
-    described = zip(samples, film_features(model, [sample for _, sample in samples], engine, cutoffs), strict=True)
+    described = zip(samples, image_features(model, [sample for _, sample in samples], engine, cutoffs), strict=True)
     return [
         {
             "partition": partition,
@@ -284,13 +284,13 @@ def _describe_films(
             "lesion_type": lesion_types(sample["lesions"]),
             **features,
         }
-        for (partition, sample), features in tqdm(described, "heatmaps", len(samples), unit="film", disable=None)
+        for (partition, sample), features in tqdm(described, "heatmaps", len(samples), unit="image", disable=None)
     ]
 
 
-def _arrays(films: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[np.ndarray, list[int]]:
-    """Features ``[films, features]`` and labels."""
-    return np.array([[film[name] for name in names] for film in films]), [film["label"] for film in films]
+def _arrays(images: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[np.ndarray, list[int]]:
+    """Features ``[images, features]`` and labels."""
+    return np.array([[image[name] for name in names] for image in images]), [image["label"] for image in images]
 
 
 def _write_record(path: Path, fitted: FittedForest, names: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -304,7 +304,7 @@ def _write_record(path: Path, fitted: FittedForest, names: Sequence[str], settin
     }
     path.write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")
     logger.info(
-        "Leaves of at least %d films, by AUC on the validation films (%.3f). Most important: %s.",
+        "Leaves of at least %d images, by AUC on the validation images (%.3f). Most important: %s.",
         fitted.min_samples_leaf,
         fitted.validation_auc[fitted.min_samples_leaf],
         ", ".join(list(record["importances"])[:5]),

@@ -68,7 +68,7 @@ def own_fold(checkpoint: str | Path | None, prepared_dir: str | Path) -> int | N
 
 
 def seen_flags(networks: Iterable[nn.Module]) -> Callable[[str], tuple[str, ...]]:
-    """A function from a patient's id to the flags of a film of theirs: ``seen in training``, ``seen in validation``."""
+    """A function from a patient's id to the flags of their images: ``seen in training``, ``seen in validation``."""
     records = [recorded_patients(network) for network in networks]
     known = {name: {one for record in records for one in record.get(name, ())} for name in ("training", "validation")}
 

@@ -359,11 +359,11 @@ class TestErrors:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_film_that_a_loaders_process_cannot_read_is_the_users_mistake_too(tmp_path):
-    (tmp_path / "film.png").write_text("no film")
-    dataset = Dataset([{"image": str(tmp_path / "film.png")}], LoadMammogramd("image"))
+def test_an_image_that_a_loaders_process_cannot_read_is_the_users_mistake_too(tmp_path):
+    (tmp_path / "image.png").write_text("no image")
+    dataset = Dataset([{"image": str(tmp_path / "image.png")}], LoadMammogramd("image"))
     with pytest.raises(RuntimeError) as caught:
         list(DataLoader(dataset, num_workers=1))
     message = str(user_error(caught.value))
-    assert message.startswith(f"{tmp_path}/film.png: ")
+    assert message.startswith(f"{tmp_path}/image.png: ")
     assert "\n" not in message

@@ -1,4 +1,4 @@
-"""The random forest on heatmaps: features against maps drawn by hand, and the command from films to a score."""
+"""The random forest on heatmaps: features against maps drawn by hand, and the command from images to a score."""
 
 from __future__ import annotations
 
@@ -97,31 +97,31 @@ class TestFeatures:
 
 class TestForest:
     @pytest.fixture
-    def films(self) -> tuple[np.ndarray, np.ndarray]:
+    def images(self) -> tuple[np.ndarray, np.ndarray]:
         """Features of which the first tells the classes apart, with noise, and labels."""
         random = np.random.default_rng(0)
         labels = np.arange(240) % 2
         return np.column_stack([random.normal(labels), random.normal(size=(240, 3))]), labels
 
-    def fit(self, films, seed: int = 0):
-        features, labels = films
+    def fit(self, images, seed: int = 0):
+        features, labels = images
         return fit_forest(features[:120], labels[:120], features[120:], labels[120:], TREES, seed)
 
-    def test_it_learns_and_finds_the_feature_that_tells(self, films):
-        fitted = self.fit(films)
+    def test_it_learns_and_finds_the_feature_that_tells(self, images):
+        fitted = self.fit(images)
         assert fitted.validation_auc[fitted.min_samples_leaf] == max(fitted.validation_auc.values()) > 0.65
         assert fitted.forest.feature_importances_.argmax() == 0
         assert set(fitted.validation_auc) == set(LEAF_SIZES)
 
-    def test_the_seed_decides_all(self, films):
-        features = films[0]
-        first, again, other = (log_odds(self.fit(films, seed).forest, features) for seed in (0, 0, 1))
+    def test_the_seed_decides_all(self, images):
+        features = images[0]
+        first, again, other = (log_odds(self.fit(images, seed).forest, features) for seed in (0, 0, 1))
         assert first == again
         assert first != other
 
-    def test_unanimous_votes_have_finite_log_odds_in_the_order_of_the_votes(self, films):
-        features, labels = films
-        forest = self.fit(films).forest.set_params(min_samples_leaf=1).fit(features, labels)
+    def test_unanimous_votes_have_finite_log_odds_in_the_order_of_the_votes(self, images):
+        features, labels = images
+        forest = self.fit(images).forest.set_params(min_samples_leaf=1).fit(features, labels)
         votes, scores = forest.predict_proba(features)[:, 1], np.array(log_odds(forest, features))
         assert {0.0, 1.0} <= set(votes)
         assert np.isfinite(scores).all()
@@ -137,7 +137,7 @@ def prepared(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    """A patch classifier whose random weights tell films apart."""
+    """A patch classifier whose random weights tell images apart."""
     torch.manual_seed(0)
     network = PatchClassifier(
         "vgg16", width=0.125, pixel_mean=50.0, preparation={"image_size": list(SIZE), "patch_size": 64}
@@ -175,7 +175,7 @@ class TestCommand:
     def test_cutoffs_are_by_default_those_of_the_library(self):
         assert tuple(_parser().parse_args(["forest", "PATCH_MODEL", "PREPARED", "OUT"]).cutoffs) == CUTOFFS
 
-    def test_each_test_film_has_a_row_in_the_format_of_predictions(self, results, prepared):
+    def test_each_test_image_has_a_row_in_the_format_of_predictions(self, results, prepared):
         rows = read(results / "predictions.csv")
         test = json.loads((prepared / "datalist.json").read_text())["test"]
         assert [row["image"] for row in rows] == [Path(sample["image"]).stem for sample in test]
@@ -215,7 +215,7 @@ class TestCommand:
         assert list(importances.values()) == sorted(importances.values(), reverse=True)
         assert "malignant>=0.5 regions" in importances
 
-    def test_labels_of_the_test_films_do_not_influence_their_scores_and_those_of_the_others_do(
+    def test_labels_of_the_test_images_do_not_influence_their_scores_and_those_of_the_others_do(
         self, results, prepared, checkpoint, tmp_path
     ):
         def scores(partition: str) -> list[str]:
@@ -243,13 +243,13 @@ class TestCommand:
                 run_forest(tmp_path / "model.pt", prepared, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
-    def test_films_prepared_otherwise_than_the_models_are_refused(self, prepared, tmp_path):
+    def test_images_prepared_otherwise_than_the_models_are_refused(self, prepared, tmp_path):
         network = PatchClassifier("vgg16", width=0.0625)
         torch.save(network.state_dict(), tmp_path / "model.pt")
         with pytest.raises(UserError, match=r"trained on .*image_size \[1152, 896\].*\[160, 128\]"):
             run_forest(tmp_path / "model.pt", prepared, tmp_path / "out")
 
-    def test_a_classifier_that_gives_no_numbers_is_named_with_the_film(self, prepared, checkpoint, tmp_path):
+    def test_a_classifier_that_gives_no_numbers_is_named_with_the_image(self, prepared, checkpoint, tmp_path):
         state = torch.load(checkpoint, weights_only=True)
         state["head.bias"][2] = float("nan")
         torch.save(state, tmp_path / "broken.pt")

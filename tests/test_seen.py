@@ -43,7 +43,7 @@ def prepared(tmp_path_factory) -> Path:
                 "lesions": [],
                 "lesions_excluded": 0,
                 "mean": 100.0,
-                "film_size": list(SIZE),
+                "original_size": list(SIZE),
                 "fold": number % FOLDS,
             }
         )
@@ -148,7 +148,7 @@ def test_rows_of_patients_that_the_model_has_seen_are_flagged(models, prepared, 
         predict([models[1]], prepared, tmp_path / partition, Options(workers=0, partition=partition))
         rows = list(csv.DictReader((tmp_path / partition / "predictions.csv").open()))
         assert {row["flags"].split(";")[-1] for row in rows} == {f"seen in {partition}"}
-    assert "4 of 4 films are of patients that a model was trained on" in caplog.text
+    assert "4 of 4 images are of patients that a model was trained on" in caplog.text
 
 
 def test_a_table_of_a_raw_folder_is_compared_too(models, prepared, tmp_path):

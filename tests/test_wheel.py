@@ -72,9 +72,9 @@ def test_the_wheel_holds_the_bundles_the_models_and_the_mark_of_types_and_nothin
 
 def test_the_commands_work_in_an_empty_folder(installed, tmp_path):
     program = str(installed / "monai-e2e")
-    run([program, "phantom", "inbreast", "films", "--patients", "2", "--workers", "1"], tmp_path)
+    run([program, "phantom", "inbreast", "images", "--patients", "2", "--workers", "1"], tmp_path)
     assert "vgg16_512x1" in run([program, "describe", "5"], tmp_path)
-    run([program, "predict", "cbis-mass", "films/AllDICOMs", "results", "--workers", "0"], tmp_path)
+    run([program, "predict", "cbis-mass", "images/AllDICOMs", "results", "--workers", "0"], tmp_path)
     assert (tmp_path / "results/predictions.csv").is_file()
     run([program, "bundle", "ddsm_whole", "mine"], tmp_path)
     where = run([str(installed / "python"), "-c", "import monai_e2e; print(monai_e2e.__file__)"], tmp_path)

@@ -8,11 +8,11 @@ patient, laterality, cls, severity, x, y_topleft, radius; a row per lesion). ``l
   the four. A third of the images is "fatty", for one.
 - Classes of well-defined, spiculated and other ill-defined masses are masses. Distortions and asymmetries have no type,
   so they give no patches, and background patches keep away from them.
-- Four lesions have no place, and two have one on black film beside the breast. They keep a row without a shape:
+- Four lesions have no place, and two have one on black image beside the breast. They keep a row without a shape:
   ``excluded.csv`` of the preparation counts them, and their images give no background patches.
 
-``--crop`` also writes the images, cut to the breast's side of the film, see :func:`crop`: in the square frame, which is
-padded with black, a network of 576 × 448 sees breasts much narrower than those of CBIS-DDSM.
+``--crop`` also writes the images, cut to the breast's side of the image, see :func:`crop`: in the square frame, which
+is padded with black, a network of 576 × 448 sees breasts much narrower than those of CBIS-DDSM.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ PATHOLOGIES = {"B": "benign", "M": "malignant"}
 MISPLACED = {"mdb212", "mdb214"}
 #: Rows : columns of a scanned film, about the middle of CBIS-DDSM's.
 ASPECT = 1.6
-#: A column is film, not padding, where this share of its pixels is brighter than this grey level.
-FILM_SHARE, FILM_GREY = 0.02, 12
+#: A column is image, not padding, where this share of its pixels is brighter than this grey level.
+IMAGE_SHARE, IMAGE_GREY = 0.02, 12
 #: Of each class's patients every fourth is for validation, and the second first, so that two are enough for both.
 VALIDATION_EVERY, VALIDATION_FIRST = 4, 1
 
@@ -100,17 +100,17 @@ def divide(images: Mapping[str, Mapping[str, object]], count: int, draw: int) ->
 
 
 def crop(image: np.ndarray, laterality: str) -> tuple[np.ndarray, int]:
-    """The film without its padding, and its first column in the square frame.
+    """The image without its padding, and its first column in the square frame.
 
-    No film gets narrower than 1 : :data:`ASPECT`, so that narrow ones aren't stretched: padding stays on the side that
-    the breast points to. A wider film stays as wide as it is, since the breast may fill it.
+    No image gets narrower than 1 : :data:`ASPECT`, so that narrow ones aren't stretched: padding stays on the side that
+    the breast points to. A wider image stays as wide as it is, since the breast may fill it.
 
     Args:
         image: uint8 ``[rows, columns]``.
         laterality: L, whose chest wall is on the left here, or R.
     """
-    film = np.flatnonzero((image > FILM_GREY).mean(axis=0) > FILM_SHARE)
-    first, last = int(film[0]), int(film[-1]) + 1
+    mammogram = np.flatnonzero((image > IMAGE_GREY).mean(axis=0) > IMAGE_SHARE)
+    first, last = int(mammogram[0]), int(mammogram[-1]) + 1
     narrowest = round(len(image) / ASPECT)
     if laterality == "L":
         last = max(last, min(first + narrowest, image.shape[1]))
@@ -141,7 +141,7 @@ def main() -> None:
         "--split-patients", type=int, metavar="N", help="patients for training and validation (3 : 1), the rest test"
     )
     parser.add_argument("--draw", type=int, default=0, metavar="K", help="seed of that draw (default: 0)")
-    parser.add_argument("--crop", action="store_true", help="write the films without padding to OUT/images")
+    parser.add_argument("--crop", action="store_true", help="write the images without padding to OUT/images")
     arguments = parser.parse_args()
     rows = read(arguments.src / "labels.csv")
     images = image_rows(rows, arguments.against)

@@ -1,7 +1,8 @@
 """Put a trained model into the package: ``python benchmarks/real/ship_model.py CHECKPOINT NAME CARD.json``.
 
-The checkpoint is written in half precision, as plain tensors, to ``monai_e2e/shipped/weights/NAME.pt``, and the card beside it
-with its SHA-256 filled in. ``--patients PREPARED`` adds whom it was trained on, where the training didn't write that.
+The checkpoint is written in half precision, as plain tensors, to ``monai_e2e/shipped/weights/NAME.pt``, and the card
+beside it with its SHA-256 filled in. ``--patients PREPARED`` adds whom it was trained on, where the training didn't
+write that.
 """
 
 from __future__ import annotations

@@ -48,18 +48,18 @@ def _parser() -> argparse.ArgumentParser:
 
     phantom.set_defaults(run=_phantom)
 
-    prepare = commands.add_parser("prepare", help="turn a download, or your own films, into a prepared folder")
-    prepare.add_argument("dataset", choices=["cbis-ddsm", "inbreast", "folder"], help="folder: your own films")
-    prepare.add_argument("src", type=Path, metavar="SRC", help="folder of the download or of the films")
+    prepare = commands.add_parser("prepare", help="turn a download, or your own images, into a prepared folder")
+    prepare.add_argument("dataset", choices=["cbis-ddsm", "inbreast", "folder"], help="folder: your own images")
+    prepare.add_argument("src", type=Path, metavar="SRC", help="folder of the download or of the images")
     prepare.add_argument("out", type=Path, metavar="OUT", help="prepared folder to write")
     prepare.add_argument(
-        "--labels", type=Path, metavar="CSV", help="of your own films: image,label,patient_id[,laterality,view,…]"
+        "--labels", type=Path, metavar="CSV", help="of your own images: image,label,patient_id[,laterality,view,…]"
     )
     prepare.add_argument(
         "--lesions",
         type=Path,
         metavar="CSV",
-        help="of your own films, a row per lesion: image,type,pathology and x,y,width,height or x,y,radius or polygon "
+        help="of your own images, a row per lesion: image,type,pathology and x,y,width,height or x,y,radius or polygon "
         "or mask",
     )
     prepare.add_argument(
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "--protocol",
         choices=["paper", "official", "kfold"],
         help="division into partitions: CBIS-DDSM's training half as in the paper or its official test half, INbreast "
-        "70:30, your own films 70:15:15, or cross-validation (default: the first of these that applies)",
+        "70:30, your own images 70:15:15, or cross-validation (default: the first of these that applies)",
     )
     prepare.add_argument("--folds", type=int, metavar="K", help="number of folds of protocol kfold")
     prepare.add_argument(
@@ -241,7 +241,8 @@ def _convert_keras(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some films failed, 130 for Ctrl-C.
+    """Run the command line; returns the exit status: 2 for a user's mistake, 1 where some images failed, 130 for
+    Ctrl-C.
 
     Args:
         argv: the words after the program's name; None: this process's own.

@@ -1,4 +1,4 @@
-"""The commands that turn models and films into results: ``models``, ``predict``, ``score``, ``gallery``, ``forest``."""
+"""Commands that turn models and images into results: ``models``, ``predict``, ``score``, ``gallery``, ``forest``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_parsers(commands: Any) -> None:
 def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "List the trained models that come with the package. Their names go wherever a checkpoint does: "
-        "`monai-e2e predict NAME FILMS OUT`, `--patch_checkpoint NAME`, `--whole_checkpoint NAME`. "
+        "`monai-e2e predict NAME IMAGES OUT`, `--patch_checkpoint NAME`, `--whole_checkpoint NAME`. "
         "For research, not for diagnosis."
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -60,7 +60,7 @@ def _models(arguments: argparse.Namespace) -> int:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Classify mammograms by one trained model, or by the mean of several models' probabilities. How films are "
+        "Classify mammograms by one trained model, or by the mean of several models' probabilities. How images are "
         "prepared is the models' own. Run the same command again to go on with a run that was stopped. "
         "A bundle's folder is a program, whose configs/inference.json is run; a checkpoint is not: of bundles from "
         "elsewhere take the checkpoint, or add --weights-only. "
@@ -85,14 +85,14 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--table",
         type=Path,
         metavar="CSV",
-        help="of your own films: image,patient_id[,exam_id,laterality,view,label,density]; image is the path in SRC",
+        help="of your own images: image,patient_id[,exam_id,laterality,view,label,density]; image is the path in SRC",
     )
     parser.add_argument(
         "--weights-only",
         action="store_true",
         help="take the checkpoints alone of bundles, and run none of their configs",
     )
-    parser.add_argument("--tta", choices=["flips"], help="average over the four flips of each film, as in the paper")
+    parser.add_argument("--tta", choices=["flips"], help="average over the four flips of each image, as in the paper")
     parser.add_argument(
         "--heatmap",
         action="store_true",
@@ -106,10 +106,10 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="score DICOM files too whose header doesn't say that they are mammograms; they are flagged",
     )
     parser.add_argument(
-        "--dicom", action="store_true", help="write a Secondary Capture and a Structured Report for each DICOM film"
+        "--dicom", action="store_true", help="write a Secondary Capture and a Structured Report for each DICOM image"
     )
     parser.add_argument(
-        "--keep-identity", action="store_true", help="with --dicom: copy patient and study from the film, for a PACS"
+        "--keep-identity", action="store_true", help="with --dicom: copy patient and study from the image, for a PACS"
     )
     parser.add_argument(
         "--aggregate", choices=["mean", "max"], default="mean", help="of a breast's views (default: mean)"
@@ -123,8 +123,8 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the networks (default: fp32)")
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
-    parser.add_argument("--batch-size", type=int, default=1, help="films that are scored together (default: 1)")
-    parser.add_argument("--workers", type=int, default=None, help="processes that read films (default: up to 4)")
+    parser.add_argument("--batch-size", type=int, default=1, help="images that are scored together (default: 1)")
+    parser.add_argument("--workers", type=int, default=None, help="processes that read images (default: up to 4)")
     _add_fold(parser)
     parser.set_defaults(run=_predict)
 
@@ -153,17 +153,17 @@ def _predict(arguments: argparse.Namespace) -> int:
     options = Options(**{name: getattr(arguments, name) for name in names})
     outcome = predict(arguments.models, arguments.src, arguments.out, options)
     again = f", {outcome.earlier} of them before" if outcome.earlier else ""
-    print(f"{_films(outcome.predicted)} predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
+    print(f"{_images(outcome.predicted)} predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
     if outcome.failed:
-        print(f"{_films(outcome.failed)} failed: {arguments.out}/failures.csv; the same command tries again")
+        print(f"{_images(outcome.failed)} failed: {arguments.out}/failures.csv; the same command tries again")
     if outcome.predicted:
         labels = "" if outcome.labelled else " --labels CSV"
         print(f"Next: monai-e2e score {arguments.out}/predictions.csv{labels}")
     return 1 if outcome.failed else 0
 
 
-def _films(count: int) -> str:
-    return f"{count} film" if count == 1 else f"{count} films"
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:

@@ -80,7 +80,7 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Mammogram:
-    """One film: where its pixels are, whose breast it shows, what was found and what it is labelled.
+    """One image: where its pixels are, whose breast it shows, what was found and what it is labelled.
 
     Args:
         path: file with the full mammogram; None where the tables alone are at hand.
@@ -92,8 +92,8 @@ class Mammogram:
         partition: the data set's own partition (``"training"``, ``"validation"`` or ``"test"``), None where it has
             none.
         density: ACR breast density 1–4, None where unknown.
-        suffix: set where patient, side and view don't tell the film from another one.
-        rows: rows of the data set's tables that this film stands for and that aren't excluded already.
+        suffix: set where patient, side and view don't tell the image from another one.
+        rows: rows of the data set's tables that this image stands for and that aren't excluded already.
     """
 
     path: Path | None
@@ -109,7 +109,7 @@ class Mammogram:
 
     @property
     def image_id(self) -> str:
-        """Name of the film's files in the prepared folder: patient, side, view and suffix, as far as there are any."""
+        """Name of the image's files in the prepared folder: patient, side, view and suffix, as far as there are any."""
         side, view = (part.value if part else "" for part in (self.laterality, self.view))
         return "_".join(filter(None, (self.patient_id, side, view, self.suffix)))
 
@@ -135,8 +135,8 @@ class Catalogue:
 
     Args:
         name: the data set's name as the command line writes it.
-        mammograms: one per film that can be used.
-        excluded: one per film, lesion or table row that can't.
+        mammograms: one per image that can be used.
+        excluded: one per image, lesion or table row that can't.
         notes: counts worth reporting.
         tables: what the tables say before anything is left out: ``rows``, ``patients`` (None where the tables don't
             tell), ``files`` and ``views``, and ``lesion_rows``, how many of the rows stand in a table of lesions

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from monai_e2e.data import load_datalist, read_mammogram, read_mask
 from monai_e2e.predict.heatmaps import read_heatmap
-from monai_e2e.predict.overlays import draw_film
+from monai_e2e.predict.overlays import draw_mammogram
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>monai-e2e demo</title><style>
@@ -36,12 +36,12 @@ works, and say nothing of how it does on patients. For research, not for diagnos
 scratch had the same images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC;
 no choice within the run looks at the test patients. The random forest on heatmaps is the rival of the paper's
 Appendix 1. The whole run took {minutes:.1f} minutes. More of the first whole-image network: <a href="{report}">its
-report</a>, <a href="flips/overlays">a picture of each test film</a>.</p>
+report</a>, <a href="flips/overlays">a picture of each test image</a>.</p>
 <h2>ROC curve of the whole-image classifier</h2><img alt="ROC curve" style="max-width: 28rem" src="{roc}">
 <h2>Three test images</h2>
-<p>Left: the film, with its annotated lesion outlined (red malignant, green benign). Right: what the patch classifier,
-run over the whole film at once, takes for malignant. Above: the whole-image classifier's score.</p>
-<img alt="three films with heatmaps" src="{examples}">
+<p>Left: the image, with its annotated lesion outlined (red malignant, green benign). Right: what the patch classifier,
+run over the whole image at once, takes for malignant. Above: the whole-image classifier's score.</p>
+<img alt="three images with heatmaps" src="{examples}">
 <h2>The commands that were run</h2><pre>{commands}</pre>
 </body></html>
 """
@@ -128,11 +128,11 @@ def _examples(predictions: Sequence[Mapping[str, str]]) -> list[tuple[str, str, 
 def _figure(examples: Sequence[tuple[str, str, float]], samples: Mapping[str, Mapping], heatmaps: Path) -> bytes:
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     for column, (title, name, score) in enumerate(examples):
-        film = read_mammogram(samples[name]["image"])
-        grey = np.rint(film * 255).astype(np.uint8)
+        image = read_mammogram(samples[name]["image"])
+        grey = np.rint(image * 255).astype(np.uint8)
         left, right = figure.add_subplot(1, 6, 2 * column + 1), figure.add_subplot(1, 6, 2 * column + 2)
         for axes, heatmap in ((left, None), (right, read_heatmap(heatmaps, name))):
-            axes.imshow(draw_film(grey, heatmap))
+            axes.imshow(draw_mammogram(grey, heatmap))
             axes.set_axis_off()
         for lesion in samples[name]["lesions"]:
             color = "red" if lesion["pathology"] == "malignant" else "lime"

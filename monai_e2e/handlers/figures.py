@@ -22,9 +22,9 @@ from monai_e2e.metrics import plot_roc
 COLOURS = {True: "red", False: "limegreen"}
 _MAX_BYTES = 200_000
 _DPI = 130
-#: Width of a film, so small that titles are legible in TensorBoard's cards, which are a quarter of a screen wide.
+#: Width of an image, so small that titles are legible in TensorBoard's cards, which are a quarter of a screen wide.
 _INCHES = 1.45
-#: Films are drawn from at most this many rows, which is what the picture shows of them.
+#: Images are drawn from at most this many rows, which is what the picture shows of them.
 _ROWS = 400
 
 
@@ -83,19 +83,19 @@ class MappedImage:
     malignant: bool
 
 
-def draw_maps(films: Sequence[MappedImage]) -> Figure:
+def draw_maps(images: Sequence[MappedImage]) -> Figure:
     """Mammograms with their truth and their lesions outlined, and below them with their maps, bright where most speaks
     for the positive class; red is malignant, green benign.
     """
-    aspect = films[0].image.shape[0] / films[0].image.shape[1]
-    figure = Figure(figsize=(_INCHES * len(films), 2 * _INCHES * aspect + 0.7), layout="constrained")
-    grid = figure.subplots(2, len(films), squeeze=False)
-    for column, one in enumerate(films):
-        film = thumbnail(one.image)
+    aspect = images[0].image.shape[0] / images[0].image.shape[1]
+    figure = Figure(figsize=(_INCHES * len(images), 2 * _INCHES * aspect + 0.7), layout="constrained")
+    grid = figure.subplots(2, len(images), squeeze=False)
+    for column, one in enumerate(images):
+        image = thumbnail(one.image)
         scaled = torch.as_tensor(one.heat / max(float(one.heat.max()), 1e-12))[None, None]
-        share = F.interpolate(scaled, film.shape, mode="bilinear")[0, 0].numpy()
+        share = F.interpolate(scaled, image.shape, mode="bilinear")[0, 0].numpy()
         for axes in grid[:, column]:
-            axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
             axes.set_axis_off()
             for mask, malignant in one.lesions:
                 axes.contour(thumbnail(mask), levels=[0.5], colors=COLOURS[malignant], linewidths=0.7)

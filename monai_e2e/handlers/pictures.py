@@ -34,8 +34,8 @@ class TrainingPictures:
 
     - ``train/images``: the first augmented images, once, with their classes;
     - ``validation/roc`` of two classes or ``validation/confusion`` of more, after each validation;
-    - ``validation/where_it_looks``: the :func:`grad_cam` over some films of both classes, the same ones each time, with
-      their class and their lesions' outlines, red malignant and green benign, if the network is a
+    - ``validation/where_it_looks``: the :func:`grad_cam` over some images of both classes, the same ones each time,
+      with their class and their lesions' outlines, red malignant and green benign, if the network is a
       :class:`~monai_e2e.networks.WholeImageClassifier`;
     - ``hyper-parameters`` as a text, and in the table HPARAMS beside ``validation/best_<key metric>``, the best so far;
     - under *Custom scalars* loss and key metric of training and validation in one chart each, of the scalars that
@@ -55,7 +55,7 @@ class TrainingPictures:
         hyper_parameters: values to write, of any kind that JSON has.
         interval: epochs from map to map.
         images: number of training images.
-        films: number of films with a map, each of another patient and as many of each class as there are.
+        images: number of images with a map, each of another patient and as many of each class as there are.
 
     Raises:
         UserError: without ``summary_writer`` and ``log_dir``, on the rank that writes.
@@ -73,7 +73,7 @@ class TrainingPictures:
         hyper_parameters: Mapping[str, Any] | None = None,
         interval: int = 1,
         images: int = 8,
-        films: int = 4,
+        mammograms: int = 4,
     ) -> None:
         self.rank = idist.get_rank()  # its first call is collective, so no rank may skip it
         if self.rank == 0:
@@ -88,7 +88,7 @@ class TrainingPictures:
         self.hyper_parameters = dict(hyper_parameters or {})
         self.interval = interval
         self.images = images
-        self.films = films
+        self.mammograms = mammograms
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer, and to the validator."""
@@ -97,7 +97,7 @@ class TrainingPictures:
             engine.add_event_handler(Events.ITERATION_STARTED, self._collect_training_images)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw_training_images)
         if self.validator is not None:  # all ranks, for each has a part of the validation
-            self._films: dict[str, dict[str, Any]] = {}
+            self._mammograms: dict[str, dict[str, Any]] = {}
             self.validator.add_event_handler(Events.EPOCH_STARTED, self._start_validation)
             self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._collect_validation)
             self.validator.add_event_handler(Events.EPOCH_COMPLETED, self._draw_validation)
@@ -145,10 +145,10 @@ class TrainingPictures:
         for index, (path, label) in enumerate(zip(batch["image_path"], batch["label"], strict=True)):
             patient = batch["patient_id"][index] if "patient_id" in batch else path
             positive = int(label) == 1
-            taken = sum(film["positive"] == positive for film in self._films.values())
-            if patient not in self._films and taken < (self.films + positive) // 2:
+            taken = sum(mammogram["positive"] == positive for mammogram in self._mammograms.values())
+            if patient not in self._mammograms and taken < (self.mammograms + positive) // 2:
                 image = batch["image"][index].detach().cpu().clone()
-                self._films[patient] = {"path": str(path), "image": image, "positive": positive}
+                self._mammograms[patient] = {"path": str(path), "image": image, "positive": positive}
 
     def _draw_validation(self, engine: Engine) -> None:
         logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True).cpu()
@@ -164,7 +164,7 @@ class TrainingPictures:
         else:
             score = score_classes(labels, logits.argmax(dim=1).tolist(), names)
             self._add("validation/confusion", as_pixels(draw_confusion(score)), epoch)
-        if self._films and epoch % self.interval == 0:
+        if self._mammograms and epoch % self.interval == 0:
             self._draw_maps(epoch)
         if np.isfinite(best := getattr(engine.state, "best_metric", np.nan)):
             self._writer.add_scalar(_best_tag(engine), best, epoch)
@@ -174,18 +174,18 @@ class TrainingPictures:
         network = _unwrapped(self.network)
         device = next(network.parameters()).device
         shown = []
-        for film in sorted(self._films.values(), key=lambda film: not film["positive"]):
-            heat, log_odds = grad_cam(network, film["image"][None].to(device))
+        for mammogram in sorted(self._mammograms.values(), key=lambda mammogram: not mammogram["positive"]):
+            heat, log_odds = grad_cam(network, mammogram["image"][None].to(device))
             if not np.isfinite(heat).all():
                 logger.warning("No maps of epoch %d: the network's features are no finite numbers.", epoch)
                 return
-            positive, names = film["positive"], self._class_names(2)
+            positive, names = mammogram["positive"], self._class_names(2)
             lesions = [
                 (read_mask(lesion["mask"]), lesion["pathology"] == "malignant" if lesion.get("pathology") else positive)
-                for lesion in self.lesions.get(film["path"], [])
+                for lesion in self.lesions.get(mammogram["path"], [])
             ]
-            title = f"{Path(film['path']).stem}\np({names[1]}) = {torch.tensor(log_odds).sigmoid():.2f}"
-            image = self._grey(film["image"])
+            title = f"{Path(mammogram['path']).stem}\np({names[1]}) = {torch.tensor(log_odds).sigmoid():.2f}"
+            image = self._grey(mammogram["image"])
             shown.append(MappedImage(image, heat, lesions, title, names[positive], positive))
         self._add("validation/where_it_looks", as_pixels(draw_maps(shown)), epoch)
 
@@ -195,7 +195,7 @@ class TrainingPictures:
         return ("negative", "positive") if count == 2 else tuple(f"class {index}" for index in range(count))
 
     def _grey(self, image: torch.Tensor) -> np.ndarray:
-        """A network's input ``[C, H, W]`` as the film that it was, ``[H, W]`` of 0–255."""
+        """A network's input ``[C, H, W]`` as the image that it was, ``[H, W]`` of 0–255."""
         return (torch.as_tensor(image)[0].detach().float().cpu() + self.pixel_mean).clamp(0, 255).numpy()
 
     def _add(self, tag: str, pixels: np.ndarray, step: int) -> None:

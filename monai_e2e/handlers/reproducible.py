@@ -26,8 +26,8 @@ class SeedEpochs:
     later ones, and would go on with a started one where ``epoch_length`` is less than the loader's length. Put it
     last of the trainer's handlers, so that whatever they set at the start of an epoch is set before samples are drawn.
 
-    Where the data set is a :class:`~monai_e2e.data.training.seeded.SeededDataset`, an epoch draws the same with any number of
-    workers. Of others each worker has its own generators, so that another number draws otherwise.
+    Where the data set is a :class:`~monai_e2e.data.training.seeded.SeededDataset`, an epoch draws the same with any
+    number of workers. Of others each worker has its own generators, so that another number draws otherwise.
 
     Args:
         seed: whole number, 0 or more.

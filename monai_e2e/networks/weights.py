@@ -78,7 +78,7 @@ def choose_architecture(
 
 
 def choose_preparation(settings: Mapping[str, Any], checkpoint: str | Path | None = None) -> dict[str, Any]:
-    """How films are made into a network's images: what its checkpoint says, else what the recipe says.
+    """How images are made into a network's images: what its checkpoint says, else what the recipe says.
 
     Args:
         settings: the recipe, which may have ``image_size`` and ``patch_size``.
@@ -111,7 +111,7 @@ def check_preparation(preparation: Mapping[str, Any], checkpoint: str | Path | N
     for key, value in preparation.items():
         if value != wanted[key]:
             raise UserError(
-                f"{checkpoint} was trained on images with {key} {wanted[key]}, these have {value}: prepare the films "
+                f"{checkpoint} was trained on images with {key} {wanted[key]}, these have {value}: prepare the images "
                 "with the same settings, or train on these"
             )
     return dict(preparation)

@@ -1,4 +1,4 @@
-"""``monai-e2e predict``: from films and trained models to scores, heatmaps, pictures and DICOM results."""
+"""``monai-e2e predict``: from images and trained models to scores, heatmaps, pictures and DICOM results."""
 
 from monai_e2e.predict.run import Options, Outcome, predict
 

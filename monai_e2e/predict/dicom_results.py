@@ -1,15 +1,15 @@
 """Results as DICOM files for a PACS: the overlay as a Secondary Capture, the score as a Structured Report.
 
-Both refer to the film that they are about by its UIDs. The overlays of an exam are one series, its reports another.
-What they take from the film's header is listed here by name (:data:`_REFERENCES`, :data:`_IDENTITY`); no other element
+Both refer to the image that they are about by its UIDs. The overlays of an exam are one series, its reports another.
+What they take from the image's header is listed here by name (:data:`_REFERENCES`, :data:`_IDENTITY`); no other element
 is even read, so that no text of a header reaches a result by accident.
 
 By default a result names no patient: its Patient ID is that of the predictions' table, and name, birth date, accession
 number and the study's date are empty. It stands in a study of its own, since no PACS may have one study under two
-patients. Such files are for research archives. For a PACS that holds the films, ``keep_identity`` copies patient and
+patients. Such files are for research archives. For a PACS that holds the images, ``keep_identity`` copies patient and
 study from them.
 
-UIDs are made from what a result says: the same film, model and score give the same UIDs, and a PACS takes the files of
+UIDs are made from what a result says: the same image, model and score give the same UIDs, and a PACS takes the files of
 a repeated run for the ones that it has instead of piling up copies.
 """
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 DISCLAIMER = NOTICE.removesuffix(".")
 _NAME = "monai-e2e"
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-#: What every result takes from the film: references, and codes and numbers that belong to the picture.
+#: What every result takes from the image: references, and codes and numbers that belong to the picture.
 _REFERENCES = (
     *_UIDS,
     "PatientOrientation",
@@ -65,7 +65,7 @@ _TYPE_2 = (
 _IDENTITY = (*_TYPE_2, "IssuerOfPatientID", "PatientAge", "StudyDescription")
 #: Columns of predictions.csv that a result shows.
 _COLUMNS = ("patient_id", "laterality", "view", "p_malignant", "threshold", "model")
-#: High, so that a study's list shows the films first.
+#: High, so that a study's list shows the images first.
 _SERIES_NUMBERS = {"overlay": 9001, "report": 9002}
 _LATERALITY = {"LEFT": ("L", codes.SCT.Left), "RIGHT": ("R", codes.SCT.Right)}
 
@@ -79,22 +79,22 @@ def write_dicom_results(
     keep_identity: bool = False,
     number: int = 1,
 ) -> tuple[Path, Path]:
-    """Write both results of one film, ``<image_id>_overlay.dcm`` and ``<image_id>_report.dcm``.
+    """Write both results of one image, ``<image_id>_overlay.dcm`` and ``<image_id>_report.dcm``.
 
     Args:
         folder: where to write; folders within ``image_id`` are made.
-        image_id: the film's id in predictions.csv; it may contain ``/``.
-        prediction: the film's row of predictions.csv, as text or as numbers.
+        image_id: the image's id in predictions.csv; it may contain ``/``.
+        prediction: the image's row of predictions.csv, as text or as numbers.
         overlay: see :func:`write_secondary_capture`.
-        source: the film's DICOM file.
-        keep_identity: copy patient and study from the film, see the module's text.
-        number: of the film among those of its exam, from 1; the results' Instance Number.
+        source: the image's DICOM file.
+        keep_identity: copy patient and study from the image, see the module's text.
+        number: of the image among those of its exam, from 1; the results' Instance Number.
 
     Returns:
         The paths of the Secondary Capture and of the Structured Report.
 
     Raises:
-        UserError: when highdicom isn't installed, the film is no DICOM file, or its header or the row doesn't allow a
+        UserError: when highdicom isn't installed, the image is no DICOM file, or its header or the row doesn't allow a
             result; no file is left half-written.
     """
     overlay_path, report_path = (Path(folder, f"{image_id}_{kind}.dcm") for kind in ("overlay", "report"))
@@ -113,16 +113,16 @@ def write_secondary_capture(
     keep_identity: bool = False,
     number: int = 1,
 ) -> None:
-    """Write a picture of the film as a Secondary Capture Image (PS3.3 §A.8.1), derived from the film.
+    """Write a picture of the image as a Secondary Capture Image (PS3.3 §A.8.1), derived from the image.
 
     Its modality is OT, not MG, so that no workstation hangs it among the mammograms.
 
     Args:
-        overlay: uint8 ``[rows, columns, 3]``, RGB: the whole film, in its own orientation and at any size.
-        prediction: the film's row of predictions.csv.
-        source: the film's DICOM file.
+        overlay: uint8 ``[rows, columns, 3]``, RGB: the whole image, in its own orientation and at any size.
+        prediction: the image's row of predictions.csv.
+        source: the image's DICOM file.
         out: file to write.
-        keep_identity: copy patient and study from the film.
+        keep_identity: copy patient and study from the image.
         number: Instance Number.
 
     Raises:
@@ -138,19 +138,19 @@ def write_secondary_capture(
             f"{source}: the overlay has shape {overlay.shape} and type {overlay.dtype}; "
             f"it must be [rows, columns, 3] of uint8"
         )
-    film, identity = _read_header(source, prediction, keep_identity)
+    mammogram, identity = _read_header(source, prediction, keep_identity)
     pixels = np.ascontiguousarray(overlay)
     image = SCImage.from_ref_dataset(
-        film,
+        mammogram,
         pixels,
         PhotometricInterpretationValues.RGB,
         bits_allocated=8,
         coordinate_system="PATIENT",
-        patient_orientation=("A", "F"),  # stands in for the film's own, which may have two letters a direction
+        patient_orientation=("A", "F"),  # stands in for the image's own, which may have two letters a direction
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        **_common("overlay", film, identity, prediction, number, hashlib.sha256(pixels.tobytes()).hexdigest()),
+        **_common("overlay", mammogram, identity, prediction, number, hashlib.sha256(pixels.tobytes()).hexdigest()),
     )
-    image.PatientOrientation = _orientation(film)
+    image.PatientOrientation = _orientation(mammogram)
     image.ConversionType = ConversionTypeValues.WSD.value
     image.BodyPartExamined = "BREAST"
     if side := _LATERALITY.get(prediction.get("laterality") or ""):
@@ -158,37 +158,41 @@ def write_secondary_capture(
     else:
         image.Laterality = ""  # of a paired organ one of the two has to be there, if only empty
     image.ImageComments = _comment(prediction)
-    image.DerivationDescription = f"Result of {_NAME} {__version__} drawn on the film. {DISCLAIMER}."
+    image.DerivationDescription = f"Result of {_NAME} {__version__} drawn on the image. {DISCLAIMER}."
     reference = Dataset()
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = (
+        mammogram.SOPClassUID,
+        mammogram.SOPInstanceUID,
+    )
     purpose = CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
     reference.PurposeOfReferenceCodeSequence = [purpose]
-    same_size = (film.get("Rows"), film.get("Columns")) == overlay.shape[:2]
+    same_size = (mammogram.get("Rows"), mammogram.get("Columns")) == overlay.shape[:2]
     reference.SpatialLocationsPreserved = "YES" if same_size else "NO"
     image.SourceImageSequence = [reference]
-    # What the film's pixels show or have lost, the overlay's do too. Where the film doesn't say, nor does the overlay.
-    if film.get("BurnedInAnnotation") in ("YES", "NO"):
-        image.BurnedInAnnotation = film.BurnedInAnnotation
-    if film.get("LossyImageCompression") == "01":
+    # What the image's pixels show or have lost, the overlay's do too. Where the image doesn't say, nor does the
+    # overlay.
+    if mammogram.get("BurnedInAnnotation") in ("YES", "NO"):
+        image.BurnedInAnnotation = mammogram.BurnedInAnnotation
+    if mammogram.get("LossyImageCompression") == "01":
         image.LossyImageCompression = "01"
-    _set_aspect_ratio(image, film)
+    _set_aspect_ratio(image, mammogram)
     _save(image, identity, out)
 
 
 def write_structured_report(
     prediction: Mapping[str, Any], source: Path, out: Path, keep_identity: bool = False, number: int = 1
 ) -> None:
-    """Write the film's score as a Comprehensive SR with a Measurement Report (PS3.16, TID 1500).
+    """Write the image's score as a Comprehensive SR with a Measurement Report (PS3.16, TID 1500).
 
     One measurement of the whole image: Probability of cancer (111047, DCM) in percent, the concept and unit of
-    mammography CAD reports, with the film as its source and the algorithm's name, version, model and threshold
+    mammography CAD reports, with the image as its source and the algorithm's name, version, model and threshold
     (TID 4019). The report is complete, preliminary and unverified.
 
     Args:
-        prediction: the film's row of predictions.csv.
-        source: the film's DICOM file.
+        prediction: the image's row of predictions.csv.
+        source: the image's DICOM file.
         out: file to write.
-        keep_identity: copy patient and study from the film.
+        keep_identity: copy patient and study from the image.
         number: Instance Number.
 
     Raises:
@@ -198,17 +202,17 @@ def write_structured_report(
     from highdicom import sr
 
     percent = 100 * _probability(prediction, source)
-    film, identity = _read_header(source, prediction, keep_identity)
+    mammogram, identity = _read_header(source, prediction, keep_identity)
     side = _LATERALITY.get(prediction.get("laterality") or "")
     parameters = [f"model: {prediction['model']}"] if prediction.get("model") else []
     if prediction.get("threshold"):
         parameters.append(f"threshold: {float(prediction['threshold']):.3g}")
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(_uid("measurement", film.SOPInstanceUID), "whole image"),
+        tracking_identifier=sr.TrackingIdentifier(_uid("measurement", mammogram.SOPInstanceUID), "whole image"),
         algorithm_id=sr.AlgorithmIdentification(_NAME, __version__, parameters),
         finding_sites=[sr.FindingSite(codes.SCT.Breast, laterality=side[1] if side else None)],
         measurements=[sr.Measurement(codes.DCM.ProbabilityOfCancer, round(percent, 1), codes.UCUM.Percent)],
-        source_images=[sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
+        source_images=[sr.SourceImageForMeasurementGroup(mammogram.SOPClassUID, mammogram.SOPInstanceUID)],
     )
     relation = sr.RelationshipTypeValues.CONTAINS
     group[0].ContentSequence.append(sr.TextContentItem(codes.DCM.Comment, _comment(prediction), relation))
@@ -220,15 +224,15 @@ def write_structured_report(
         procedure_reported=codes.SCT.Mammography,
         imaging_measurements=[group],
     )
-    common = _common("report", film, identity, prediction, number)
+    common = _common("report", mammogram, identity, prediction, number)
     try:
-        report = sr.ComprehensiveSR(evidence=[film], content=content, is_complete=True, **common)
+        report = sr.ComprehensiveSR(evidence=[mammogram], content=content, is_complete=True, **common)
     except KeyError as error:  # from highdicom's table of the standard's classes
         raise UserError(
-            f"{source}: a report can't refer to its SOP class ({sop_class_name(film)}); "
-            f"convert the film to a mammography class, or do without DICOM results"
+            f"{source}: a report can't refer to its SOP class ({sop_class_name(mammogram)}); "
+            f"convert the image to a mammography class, or do without DICOM results"
         ) from error
-    if not keep_identity:  # the film is of another study than the report
+    if not keep_identity:  # the image is of another study than the report
         report.PertinentOtherEvidenceSequence = report.CurrentRequestedProcedureEvidenceSequence
         del report.CurrentRequestedProcedureEvidenceSequence
     _save(report, identity, out)
@@ -242,11 +246,11 @@ def _require_highdicom() -> None:
 
 
 def _read_header(source: Path, prediction: Mapping[str, Any], keep_identity: bool) -> tuple[Dataset, Dataset]:
-    """What a result says of the film, with an empty patient and study; and the patient and study to put in at last."""
+    """What a result says of the image, with an empty patient and study; and the patient and study to put in at last."""
     if not is_dicom(source):
         raise UserError(
             f"{source}: no DICOM file, so there is no image that a DICOM result could refer to; "
-            f"give the films as DICOM, or do without DICOM results"
+            f"give the images as DICOM, or do without DICOM results"
         )
     wanted = [*_REFERENCES, *(_IDENTITY if keep_identity else ())]
     with one_file(source, "header not readable"):
@@ -256,23 +260,23 @@ def _read_header(source: Path, prediction: Mapping[str, Any], keep_identity: boo
         if name not in elements or not UID(str(elements[name].value)).is_valid:
             state = "invalid" if name in elements and elements[name].value else "missing"
             raise UserError(
-                f"{source}: {dictionary_description(name)} is {state}, so a DICOM result can't refer to the film; "
+                f"{source}: {dictionary_description(name)} is {state}, so a DICOM result can't refer to the image; "
                 f"mend the header, or do without DICOM results"
             )
-    film, identity = Dataset(), Dataset()
+    mammogram, identity = Dataset(), Dataset()
     for name in _TYPE_2:
-        setattr(film, name, None)
+        setattr(mammogram, name, None)
     for name, element in elements.items():
-        (film if name in _REFERENCES else identity).add(element)
+        (mammogram if name in _REFERENCES else identity).add(element)
     if not keep_identity:
         identity.PatientID = _patient_id(prediction, source)
-        identity.StudyInstanceUID = _uid("study", film.StudyInstanceUID, identity.PatientID)
+        identity.StudyInstanceUID = _uid("study", mammogram.StudyInstanceUID, identity.PatientID)
     elif not identity.get("PatientID"):
         raise UserError(
             f"{source}: no Patient ID, under which a PACS could file the results; "
-            f"mend the header, or write the results without the films' identity"
+            f"mend the header, or write the results without the images' identity"
         )
-    return film, identity
+    return mammogram, identity
 
 
 def _patient_id(prediction: Mapping[str, Any], source: Path) -> str:
@@ -292,22 +296,22 @@ def _probability(prediction: Mapping[str, Any], source: Path) -> float:
     except (TypeError, ValueError):
         probability = math.nan
     if not 0 <= probability <= 1:
-        raise UserError(f"{source}: p_malignant must be from 0 to 1, got {value!r}; predict the film again")
+        raise UserError(f"{source}: p_malignant must be from 0 to 1, got {value!r}; predict the image again")
     return probability
 
 
 def _common(
-    kind: str, film: Dataset, identity: Dataset, prediction: Mapping[str, Any], number: int, *content: str
+    kind: str, mammogram: Dataset, identity: Dataset, prediction: Mapping[str, Any], number: int, *content: str
 ) -> dict[str, Any]:
     """Arguments that highdicom's two classes share."""
     said = [f"{name}={prediction.get(name, '')}" for name in _COLUMNS]
     patient = [element.value for element in identity]
-    study = identity.get("StudyInstanceUID") or film.StudyInstanceUID
+    study = identity.get("StudyInstanceUID") or mammogram.StudyInstanceUID
     return {
         "series_instance_uid": _uid(kind, study, identity.PatientID, prediction.get("model")),
         "series_number": _SERIES_NUMBERS[kind],
         "series_description": f"{_NAME} {kind}. {DISCLAIMER}",
-        "sop_instance_uid": _uid(kind, film.SOPInstanceUID, *patient, *said, *content),
+        "sop_instance_uid": _uid(kind, mammogram.SOPInstanceUID, *patient, *said, *content),
         "instance_number": number,
         "manufacturer": _NAME,
         "manufacturer_model_name": _NAME,
@@ -321,9 +325,9 @@ def _uid(*parts: object) -> UID:
     return generate_uid(entropy_srcs=["\n".join(map(str, (_NAME, __version__, *parts)))])
 
 
-def _orientation(film: Dataset) -> list[str]:
-    """The film's Patient Orientation (PS3.3 §C.7.6.1.1.1), empty where it is absent or something else."""
-    directions = film.get("PatientOrientation") or ""
+def _orientation(mammogram: Dataset) -> list[str]:
+    """The image's Patient Orientation (PS3.3 §C.7.6.1.1.1), empty where it is absent or something else."""
+    directions = mammogram.get("PatientOrientation") or ""
     if isinstance(directions, str) or len(directions) != 2:
         return []  # CBIS-DDSM has the view here
     return list(directions) if all(re.fullmatch("[APRLHF]{1,3}", direction) for direction in directions) else []
@@ -334,9 +338,9 @@ def _comment(prediction: Mapping[str, Any]) -> str:
     return " ".join(f"{sentence}." for sentence in (DISCLAIMER, shown) if sentence)
 
 
-def _set_aspect_ratio(image: Dataset, film: Dataset) -> None:
-    """Films are resized to the networks' shape; the ratio lets viewers show them undistorted (PS3.3 §C.7.6.3.1.7)."""
-    height, width = (film.get("Rows") or 0) * image.Columns, (film.get("Columns") or 0) * image.Rows
+def _set_aspect_ratio(image: Dataset, mammogram: Dataset) -> None:
+    """Images are resized to the networks' shape; the ratio lets viewers show them undistorted (PS3.3 §C.7.6.3.1.7)."""
+    height, width = (mammogram.get("Rows") or 0) * image.Columns, (mammogram.get("Columns") or 0) * image.Rows
     if height and width and height != width:
         image.PixelAspectRatio = [height // math.gcd(height, width), width // math.gcd(height, width)]
 

@@ -26,9 +26,9 @@ from monai_e2e.metrics.files import find_threshold
 from monai_e2e.metrics.html_report import page
 from monai_e2e.metrics.labels import some
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
-from monai_e2e.predict.overlays import draw_film
-from monai_e2e.predict.reading import FilmReader
-from monai_e2e.predict.worklist import ListedFilm, list_prepared
+from monai_e2e.predict.overlays import draw_mammogram
+from monai_e2e.predict.reading import ImageReader
+from monai_e2e.predict.worklist import ListedImage, list_prepared
 
 #: Rows of an image on the page.
 ROWS = 640
@@ -112,9 +112,9 @@ def write_gallery(
     if per_group < 1:
         raise UserError(f"--per-group {per_group}: give 1 or more")
     results, path = Path(results), Path(results) / "predictions.csv"
-    films = _films(results, prepared)
+    images = _images(results, prepared)
     rows = require_labels(read_predictions(path), path)[0]
-    missing = [row["image"] for row in rows if row["image"] not in films]
+    missing = [row["image"] for row in rows if row["image"] not in images]
     if missing:
         raise UserError(
             f"{path}: {len(missing)} images aren't in {prepared} ({some(missing)}); name the folder that was predicted"
@@ -129,7 +129,7 @@ def write_gallery(
     groups = choose_groups(rows, limit, per_group)
     body = [f'<p class="soft">{_LICENCE} {_LEGEND}</p>', _summary(rows, limit, source)]
     for group in groups:
-        figures = [_figure(row, films[row["image"]], results / "heatmaps") for row in group.rows]
+        figures = [_figure(row, images[row["image"]], results / "heatmaps") for row in group.rows]
         shown = f"{len(group.rows)} of {group.total}, {group.order}" if figures else "none"
         body.append(f'<h2>{group.title}</h2><p class="soft">{shown}</p><div class="gallery">{"".join(figures)}</div>')
     Path(out).mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def write_gallery(
     return groups
 
 
-def _films(results: Path, prepared: str | Path) -> dict[str, ListedFilm]:
+def _images(results: Path, prepared: str | Path) -> dict[str, ListedImage]:
     """The images of the partition that was predicted, by image."""
     path = results / "run.json"
     try:
@@ -147,7 +147,7 @@ def _films(results: Path, prepared: str | Path) -> dict[str, ListedFilm]:
         raise UserError(f"{path}: not written by `monai-e2e predict`; name the folder of its results") from error
     if partition is None:
         raise UserError(f"{path}: results of a folder that isn't prepared; predict {prepared} with --heatmap")
-    return {film.image: film for film in list_prepared(prepared, partition, fold)}
+    return {image.image: image for image in list_prepared(prepared, partition, fold)}
 
 
 def _summary(rows: Sequence[Mapping[str, Any]], threshold: float, source: str) -> str:
@@ -161,11 +161,11 @@ def _summary(rows: Sequence[Mapping[str, Any]], threshold: float, source: str) -
     )
 
 
-def _figure(row: Mapping[str, Any], film: ListedFilm, heatmaps: Path) -> str:
-    read = FilmReader([], pictures=True)(film)
+def _figure(row: Mapping[str, Any], image: ListedImage, heatmaps: Path) -> str:
+    read = ImageReader([], pictures=True)(image)
     if isinstance(read, str):
-        raise UserError(f"{film.path}: {read}; prepare the folder again")
-    picture = _picture(read.film, _heatmap(heatmaps, row["image"]), read.masks)
+        raise UserError(f"{image.path}: {read}; prepare the folder again")
+    picture = _picture(read.picture, _heatmap(heatmaps, row["image"]), read.masks)
     name = " ".join(filter(None, (row["patient_id"], row["laterality"], row["view"]))) or row["image"]
     label = "malignant" if row["label"] == 1 else "not malignant"
     facts = [row["lesion_type"].replace("+", " and "), f"density {row['density']}" if row["density"] else ""]
@@ -185,14 +185,14 @@ def _heatmap(folder: Path, image: str) -> Heatmap:
         ) from error
 
 
-def _picture(film: np.ndarray, heatmap: Heatmap, masks: Sequence[np.ndarray]) -> str:
+def _picture(image: np.ndarray, heatmap: Heatmap, masks: Sequence[np.ndarray]) -> str:
     """The image with its lesions, and the same under the heatmap, as the address of a JPEG."""
     # Made small before it is drawn on, so that the outlines stay as thick as they are.
-    size = ROWS, max(1, round(film.shape[1] * ROWS / len(film)))
-    small = np.asarray(Image.fromarray(film).resize(size[::-1], Image.Resampling.LANCZOS))
+    size = ROWS, max(1, round(image.shape[1] * ROWS / len(image)))
+    small = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))
     lesions = [resize_mask(mask, size) for mask in masks]
     gap = np.full((ROWS, _GAP, 3), 255, dtype=np.uint8)
-    both = np.hstack([draw_film(small, None, lesions), gap, draw_film(small, heatmap, lesions)])
+    both = np.hstack([draw_mammogram(small, None, lesions), gap, draw_mammogram(small, heatmap, lesions)])
     buffer = io.BytesIO()
     Image.fromarray(both).save(buffer, format="JPEG", quality=85, subsampling=0)  # the outlines are thin and coloured
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""Heatmaps of whole films as files: the probabilities of the five patch classes in every window (paper §2.1)."""
+"""Heatmaps of whole images as files: the probabilities of the five patch classes in every window (paper §2.1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MALIGNANT = tuple(index for index, name in enumerate(PATCH_CLASSES) if name.ends
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Probabilities of the patch classes in the windows of a film.
+    """Probabilities of the patch classes in the windows of an image.
 
     Args:
         probabilities: float32 ``[classes, h, w]``, 0…1; position (i, j) is the window whose first row is ``stride * i``
@@ -44,7 +44,7 @@ class Heatmap:
         return self.probabilities[list(MALIGNANT)].sum(axis=0)
 
     def enlarge(self, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """A map of the windows ``[h, w]`` at the size of a picture of the film, each value at its window's centre."""
+        """A map of the windows ``[h, w]`` at the size of a picture of the image, each value at its window's centre."""
         # The picture is the image at another scale, first the rows' and then the columns', which may differ from it.
         scale = size[0] / self.image_size[0]
         scaled = size[0], max(1, round(self.image_size[1] * scale))
@@ -95,11 +95,11 @@ def heatmap_writer(heatmap: Heatmap, kind: str) -> tuple[str, Callable[[Path], o
 
 
 def read_heatmap(folder: Path, image: str) -> Heatmap:
-    """A film's heatmap as ``predict --heatmap`` wrote it, in its default format.
+    """An image's heatmap as ``predict --heatmap`` wrote it, in its default format.
 
     Args:
         folder: ``heatmaps`` in the folder of the results.
-        image: the film's id in predictions.csv.
+        image: the image's id in predictions.csv.
     """
     form = json.loads((folder / "format.json").read_text(encoding="utf-8"))
     values = np.load(folder / f"{image}.npy", allow_pickle=False)

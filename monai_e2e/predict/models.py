@@ -1,7 +1,8 @@
-"""Trained models with everything that turns a film's file into their logits, so that no setting of theirs is an option.
+"""Trained models with everything that turns an image's file into their logits, so that no setting of theirs is an
+option.
 
-A model is a bundle's folder, whose ``configs/inference.json`` says what is done to a film, or a checkpoint alone, which
-carries its architecture, its mean and its preparation; both give the same scores.
+A model is a bundle's folder, whose ``configs/inference.json`` says what is done to an image, or a checkpoint alone,
+which carries its architecture, its mean and its preparation; both give the same scores.
 
 A bundle is a program: its config names what is called, and has expressions that are run. A checkpoint is not, so of
 bundles from elsewhere only the checkpoint should be taken.
@@ -122,7 +123,7 @@ def load_model(path: str | Path, device: torch.device, src: str | Path, weights_
         path: folder of a bundle, which has its checkpoint at ``models/model.pt``, a checkpoint or the name of a shipped
             model.
         device: where the network is put.
-        src: folder of the films, the ``dataset_dir`` of a bundle.
+        src: folder of the images, the ``dataset_dir`` of a bundle.
         weights_only: whether to take the checkpoint alone of a bundle, and not its config.
 
     Raises:
@@ -144,14 +145,14 @@ def load_model(path: str | Path, device: torch.device, src: str | Path, weights_
 def choose_models(
     paths: Sequence[str | Path], heatmaps: bool, device: torch.device, src: str | Path, weights_only: bool = False
 ) -> tuple[list[Model], Model | None]:
-    """Load models; sort out those that score films and the one that makes heatmaps.
+    """Load models; sort out those that score images and the one that makes heatmaps.
 
     Args:
         paths: bundles, checkpoints or names of shipped models. Without a patch classifier among them, heatmaps are made
             by the first one's: a shipped model's own, or the trained bundle ``ddsm_patch`` beside it.
         heatmaps: whether they are wanted.
         device: of the networks.
-        src: folder of the films.
+        src: folder of the images.
         weights_only: as of :func:`load_model`.
 
     Raises:
@@ -161,7 +162,9 @@ def choose_models(
     scorers = [model for model in models if not model.makes_heatmaps]
     makers = [model for model in models if model.makes_heatmaps]
     if not scorers:
-        raise UserError(f"{paths[0]} is a patch classifier, which scores no films: name a model such as ddsm_whole too")
+        raise UserError(
+            f"{paths[0]} is a patch classifier, which scores no images: name a model such as ddsm_whole too"
+        )
     if makers and not heatmaps:
         raise UserError(f"{makers[0].checkpoint} is a patch classifier: add --heatmap, or leave it out")
     if len(makers) > 1:

@@ -1,7 +1,7 @@
-"""Pictures of results: the film, where the patch classifier finds something malignant, its five maps, the score.
+"""Pictures of results: the image, where the patch classifier finds something malignant, its five maps, the score.
 
 Drawn by NumPy and Pillow, a tenth of the time that a plotting library takes for pictures of this size, and pixel by
-pixel: the film is shown at the size that it has here, not at that of a figure.
+pixel: the image is shown at the size that it has here, not at that of a figure.
 """
 
 from __future__ import annotations
@@ -20,54 +20,54 @@ from monai_e2e import NOTICE
 from monai_e2e.data.records import PATCH_CLASSES
 from monai_e2e.predict.heatmaps import Heatmap
 
-#: Rows of the film in a picture: those of the paper's images.
-FILM_ROWS = 1152
+#: Rows of the image in a picture: those of the paper's images.
+PICTURE_ROWS = 1152
 _OUTLINE = np.array([90, 230, 255], dtype=np.uint8)
 _BACKGROUND, _TEXT, _FAINT = (16, 16, 18), (240, 240, 240), (165, 165, 170)
-#: The colour of a probability of 1 covers this much of the film.
+#: The colour of a probability of 1 covers this much of the image.
 _OPACITY = 0.55
 _MARGIN, _HEADER, _FOOTER, _LABEL = 24, 116, 52, 30
 _LINE = 2
 
 
-def draw_film(film: np.ndarray, heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """The film alone, with the probability of malignancy in colour and outlines of annotated lesions.
+def draw_mammogram(image: np.ndarray, heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """The image alone, with the probability of malignancy in colour and outlines of annotated lesions.
 
     Args:
-        film: uint8 ``[rows, columns]``.
+        image: uint8 ``[rows, columns]``.
         heatmap: None for no colour.
         masks: bool ``[rows, columns]`` each.
 
     Returns:
         uint8 ``[rows, columns, 3]``.
     """
-    picture = np.repeat(film[..., None], 3, axis=2)
+    picture = np.repeat(image[..., None], 3, axis=2)
     if heatmap is not None:
-        picture = _tint(film, heatmap.enlarge(heatmap.malignant, film.shape))
+        picture = _tint(image, heatmap.enlarge(heatmap.malignant, image.shape))
     for mask in masks:
         picture[binary_dilation(mask, iterations=_LINE) & ~mask] = _OUTLINE
     return picture
 
 
 def draw_overlay(
-    film: np.ndarray, prediction: Mapping[str, Any], heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()
+    image: np.ndarray, prediction: Mapping[str, Any], heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()
 ) -> np.ndarray:
-    """The picture for people: the film, the same under the map of malignancy, the five classes' maps, score and note.
+    """The picture for people: the image, the same under the map of malignancy, the five classes' maps, score and note.
 
     Args:
-        film: uint8 ``[rows, columns]``, see :data:`FILM_ROWS`.
-        prediction: the film's row of predictions.csv.
-        heatmap: None: the film and the score alone.
+        image: uint8 ``[rows, columns]``, see :data:`PICTURE_ROWS`.
+        prediction: the image's row of predictions.csv.
+        heatmap: None: the image and the score alone.
         masks: bool ``[rows, columns]`` of each annotated lesion.
 
     Returns:
         uint8 ``[height, width, 3]``.
     """
-    rows, columns = film.shape
-    panels = [("Film" + (", annotated lesions outlined" if masks else ""), draw_film(film, None, masks))]
+    rows, columns = image.shape
+    panels = [("Image" + (", annotated lesions outlined" if masks else ""), draw_mammogram(image, None, masks))]
     if heatmap is not None:
-        panels.append(("Malignant lesion, probability of each window", draw_film(film, heatmap, masks)))
-    thumbnails = [] if heatmap is None else _thumbnails(film, heatmap)
+        panels.append(("Malignant lesion, probability of each window", draw_mammogram(image, heatmap, masks)))
+    thumbnails = [] if heatmap is None else _thumbnails(image, heatmap)
     width = _MARGIN + sum(max(columns, 420) + _MARGIN for _ in panels)
     if thumbnails:
         width += max(300, thumbnails[0][1].shape[1]) + _MARGIN
@@ -93,10 +93,10 @@ def draw_overlay(
 
 
 def draw_capture(
-    film: np.ndarray, prediction: Mapping[str, Any], heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()
+    image: np.ndarray, prediction: Mapping[str, Any], heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()
 ) -> np.ndarray:
-    """The picture for a PACS: the whole film and nothing beside it, with the score and the note in its lowest rows."""
-    canvas = Image.fromarray(draw_film(film, heatmap, masks))
+    """The picture for a PACS: the whole image and nothing beside it, with the score and the note in its lowest rows."""
+    canvas = Image.fromarray(draw_mammogram(image, heatmap, masks))
     draw = ImageDraw.Draw(canvas)
     size = max(12, canvas.width // 40)
     for line, text in enumerate((NOTICE, _summary(prediction))):
@@ -116,21 +116,21 @@ def _summary(prediction: Mapping[str, Any]) -> str:
     return "    ".join(filter(None, [*parts, score]))
 
 
-def _thumbnails(film: np.ndarray, heatmap: Heatmap) -> list[tuple[str, np.ndarray]]:
-    """Title and picture of each class's map, five of them as high as the film."""
-    rows = film.shape[0] // len(PATCH_CLASSES) - _LABEL - 6
-    size = rows, max(1, round(rows * film.shape[1] / film.shape[0]))
-    small = np.asarray(Image.fromarray(film).resize(size[::-1], Image.Resampling.BICUBIC))
+def _thumbnails(image: np.ndarray, heatmap: Heatmap) -> list[tuple[str, np.ndarray]]:
+    """Title and picture of each class's map, five of them as high as the image."""
+    rows = image.shape[0] // len(PATCH_CLASSES) - _LABEL - 6
+    size = rows, max(1, round(rows * image.shape[1] / image.shape[0]))
+    small = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
     return [
         (f"{name}  max {values.max():.2f}", _tint(small, heatmap.enlarge(values, size)))
         for name, values in zip(PATCH_CLASSES, heatmap.probabilities, strict=True)
     ]
 
 
-def _tint(film: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Colours over a grey film, the more opaque the higher the probability, so that 0 leaves the film as it is."""
+def _tint(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Colours over a grey image, the more opaque the higher the probability, so that 0 leaves the image as it is."""
     opacity = _OPACITY * np.sqrt(probability, dtype=np.float32)[..., None]
-    grey = film[..., None].astype(np.float32)
+    grey = image[..., None].astype(np.float32)
     return np.rint(grey + opacity * (_colours()[np.rint(probability * 255).astype(np.uint8)] - grey)).astype(np.uint8)
 
 
@@ -166,5 +166,5 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _colours() -> np.ndarray:
-    """RGB of 256 probabilities, float32 ``[256, 3]``; without the last shades, whose dark red would hide the film."""
+    """RGB of 256 probabilities, float32 ``[256, 3]``; without the last shades, whose dark red would hide the image."""
     return (matplotlib.colormaps["YlOrRd"](np.linspace(0, 0.85, 256))[:, :3] * 255).astype(np.float32)

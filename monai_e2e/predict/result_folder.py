@@ -1,7 +1,7 @@
 """The folder that ``monai-e2e predict`` writes: rows as they come, so that a run that was stopped can be taken up.
 
-A film's other files are written before its row, so a film with a row is finished. A row that was cut off, when the run
-was killed, is dropped, and its film is done again.
+An image's other files are written before its row, so an image with a row is finished. A row that was cut off, when the
+run was killed, is dropped, and its image is done again.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from monai_e2e.work.locking import INSIDE
 
 logger = logging.getLogger(__name__)
 
-#: Endings of the files that hold a film's results, and the longest part of a path that leaves room for them.
+#: Endings of the files that hold an image's results, and the longest part of a path that leaves room for them.
 _ENDINGS = (".png", ".npy", ".nii.gz", ".dcm")
 _LONGEST = 200
 _KIND = "monai-e2e predict"
 
 
 def file_name(image: str) -> str:
-    """The name of a film's other files, without their ending: its id, unless a file system couldn't hold that.
+    """The name of an image's other files, without their ending: its id, unless a file system couldn't hold that.
 
     A part of the path that is too long, and a folder's that ends like a file of results, are shortened and get a hash.
     """
@@ -65,7 +65,7 @@ class ResultFolder:
         self.failed = 0
         self._of_the_set = 0  # rows of an earlier run that lost their flag to it
         self._check()
-        #: Columns of the finished rows, and patient and exam of each film that has one.
+        #: Columns of the finished rows, and patient and exam of each image that has one.
         self.columns, self.finished = self._read_rows()
 
     @property
@@ -84,7 +84,7 @@ class ResultFolder:
         """
         if self.columns and self.columns != list(columns):
             raise UserError(
-                f"{self.predictions} has other columns, since the films are described otherwise now; name a new folder"
+                f"{self.predictions} has other columns, since the images are described otherwise now; name a new folder"
             )
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,18 +98,18 @@ class ResultFolder:
             self._append(self.predictions, columns)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append a film's row, at once, to ``predictions.csv``."""
+        """Append an image's row, at once, to ``predictions.csv``."""
         self._append(self.predictions, [row.get(column, "") for column in self.columns])
 
     def fail(self, image: str, reason: str) -> None:
-        """Append a film that has no score to ``failures.csv``."""
+        """Append an image that has no score to ``failures.csv``."""
         if not self.failed:
             self._append(self.failures, ("image", "reason"))
         self.failed += 1
         self._append(self.failures, (image, reason))
 
     def write(self, name: str, write: Callable[[Path], object]) -> None:
-        """Write another file of a film, in a folder that is made if need be."""
+        """Write another file of an image, in a folder that is made if need be."""
         path = self.folder / name
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ class ResultFolder:
             )
 
     def _read_rows(self) -> tuple[list[str], dict[str, tuple[str, str]]]:
-        """The header and the finished films of an earlier run; what was cut off is cut from the file."""
+        """The header and the finished images of an earlier run; what was cut off is cut from the file."""
         if not self.predictions.is_file():
             return [], {}
         with _writing(self.predictions):

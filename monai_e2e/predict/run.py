@@ -1,10 +1,10 @@
 """``monai-e2e predict``: from a folder of mammograms and trained models to tables, heatmaps and pictures.
 
-Films are read in worker processes, a few ahead, and each is written before the next: memory doesn't grow with their
+Images are read in worker processes, a few ahead, and each is written before the next: memory doesn't grow with their
 number, and a run that was stopped goes on where it was. In the folder of results are
 
-- ``predictions.csv``, a row for each film, whose score is the log-odds of malignant; ``breast.csv``, ``exam.csv``;
-- ``failures.csv``, the films that have none, and why; the next run tries them again;
+- ``predictions.csv``, a row for each image, whose score is the log-odds of malignant; ``breast.csv``, ``exam.csv``;
+- ``failures.csv``, the images that have none, and why; the next run tries them again;
 - ``overlays/<image>.png`` and ``heatmaps/<image>.npy``, if asked for, ``heatmaps/format.json`` saying what these are;
 - ``dicom/<image>_overlay.dcm`` and ``dicom/<image>_report.dcm``, if asked for;
 - ``run.json``, models, settings, versions, and what computed the networks.
@@ -42,9 +42,9 @@ from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
 from monai_e2e.predict.models import Model, choose_models
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
-from monai_e2e.predict.reading import FilmReader, ReadFilm, reason_of
+from monai_e2e.predict.reading import ImageReader, ReadImage, reason_of
 from monai_e2e.predict.result_folder import ResultFolder, file_name
-from monai_e2e.predict.worklist import ListedFilm, list_films, list_prepared
+from monai_e2e.predict.worklist import ListedImage, list_images, list_prepared
 from monai_e2e.provenance import device_name
 from monai_e2e.seen import check_unseen, own_fold, seen_flags, shared_fact
 from monai_e2e.work.locking import locked
@@ -53,9 +53,9 @@ from monai_e2e.work.streaming import stream_parallel
 logger = logging.getLogger(__name__)
 
 _MAX_WORKERS = 4
-#: A worker takes seconds to start, in which this process would read as many films.
-_FILMS_PER_WORKER = 8
-#: Films of rows : columns that differ from the network's by more than this factor are flagged.
+#: A worker takes seconds to start, in which this process would read as many images.
+_IMAGES_PER_WORKER = 8
+#: Images of rows : columns that differ from the network's by more than this factor are flagged.
 _ASPECT_FACTOR = 1.5
 _LOG_SECONDS = 30
 _DEAD_WORKER = "the process that read it was ended, by a decoder on damaged data or for lack of memory; copy it again"
@@ -69,20 +69,20 @@ class Options:
         partition: of a prepared folder.
         fold: the fold that is tested, of one prepared for cross-validation; None: the first model's own.
         allow_seen: whether to score validation or test patients that a model was trained on.
-        table: table of a raw folder's films, see :mod:`monai_e2e.predict.worklist`.
+        table: table of a raw folder's images, see :mod:`monai_e2e.predict.worklist`.
         tta: ``"flips"`` to average each model over four flips, ``None`` for none.
         heatmap: whether to write heatmaps and overlays.
         heatmap_format: ``"npy"`` or ``"nifti"``.
         any_modality: whether to score, and flag, DICOM files too whose header isn't a mammogram's.
-        dicom: whether to write DICOM results of DICOM films.
-        keep_identity: whether these name the patient as the films do.
+        dicom: whether to write DICOM results of DICOM images.
+        keep_identity: whether these name the patient as the images do.
         device: of PyTorch; None: a GPU if there is one.
         engine: what computes the networks, see :class:`~monai_e2e.predict.engines.Engine`.
         precision: ``"fp32"`` or ``"bf16"``.
         amp: float16 on a GPU.
-        batch_size: films that go through a network together, as far as they have the same size.
-        workers: processes that read films; None: one for each core, at most 4 and not more than the films are worth; 0:
-            none but this one, which a decoder of damaged data may then end.
+        batch_size: images that go through a network together, as far as they have the same size.
+        workers: processes that read images; None: one for each core, at most 4 and not more than the images are worth;
+            0: none but this one, which a decoder of damaged data may then end.
         weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
         aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
     """
@@ -125,12 +125,12 @@ class Outcome:
 
 
 def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, options: Options | None = None) -> Outcome:
-    """Classify the films of a folder by one model, or by the mean of several models' probabilities.
+    """Classify the images of a folder by one model, or by the mean of several models' probabilities.
 
     Args:
         models: bundles' folders or checkpoints. A patch classifier makes heatmaps only; without one among them it is
             the trained bundle ``ddsm_patch`` beside the first of them.
-        src: prepared folder, or any folder of DICOM, PNG, TIFF or JPEG films.
+        src: prepared folder, or any folder of DICOM, PNG, TIFF or JPEG images.
         out: folder of the results; one of the same command is taken up.
         options: see :class:`Options`.
 
@@ -161,24 +161,32 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     with locked(out):
         results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
         if prepared:
-            films = list_prepared(src, options.partition, options.fold)
+            mammograms = list_prepared(src, options.partition, options.fold)
         else:
-            films = list_films(src, options.table, [Path(out)], results.finished)
-        films = _flag_seen(films, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None)
-        facts = {"models_named": [shown(path) for path in models], "films": len(films), "device": device_name(device)}
-        results.start(_columns(films, _trainings(scorers)), facts)
-        engine.images = len(films) * (4 if options.tta else 1)
+            mammograms = list_images(src, options.table, [Path(out)], results.finished)
+        mammograms = _flag_seen(
+            mammograms, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None
+        )
+        facts = {
+            "models_named": [shown(path) for path in models],
+            "images": len(mammograms),
+            "device": device_name(device),
+        }
+        results.start(_columns(mammograms, _trainings(scorers)), facts)
+        engine.images = len(mammograms) * (4 if options.tta else 1)
         run = _Run(scorers, patch_model, results, options, engine)
-        todo = [film for film in films if film.image not in results.finished]
-        if len(todo) < len(films):
-            logger.info("%d of %d films were finished by an earlier run.", len(films) - len(todo), len(films))
+        todo = [mammogram for mammogram in mammograms if mammogram.image not in results.finished]
+        if len(todo) < len(mammograms):
+            logger.info(
+                "%d of %d images were finished by an earlier run.", len(mammograms) - len(todo), len(mammograms)
+            )
         run.predict(todo)
         predicted = results.finish(options.aggregate, {"engines": engine.used})
-        return Outcome(predicted, len(films) - len(todo), results.failed, "label" in results.columns)
+        return Outcome(predicted, len(mammograms) - len(todo), results.failed, "label" in results.columns)
 
 
 class _Run:
-    """The way of the films through the models into the folder of results."""
+    """The way of the images through the models into the folder of results."""
 
     def __init__(
         self,
@@ -193,96 +201,104 @@ class _Run:
         self.name = "+".join(model.name for model in models)
         self.trainings = _trainings(models)
         self.seen: set[str] = set()
-        # The operating point belongs to a model and what it says of a film, not to an average over flips or models.
+        # The operating point belongs to a model and what it says of an image, not to an average over flips or models.
         log_odds = models[0].threshold if len(models) == 1 and not options.tta else None
         self.threshold = "" if log_odds is None else f"{expit(log_odds):.6f}"
 
-    def predict(self, films: Sequence[ListedFilm]) -> None:
-        """Predict the films batch by batch, with a progress bar on a terminal and now and then a line elsewhere."""
+    def predict(self, mammograms: Sequence[ListedImage]) -> None:
+        """Predict the images batch by batch, with a progress bar on a terminal and now and then a line elsewhere."""
         every = [*self.models, *filter(None, [self.patch_model])]
-        reader = FilmReader(
+        reader = ImageReader(
             [model.preprocessing for model in every],
             self.options.heatmap or self.options.dicom,
             self.options.any_modality,
         )
-        worth = min(cpu_count(), _MAX_WORKERS, -(-len(films) // _FILMS_PER_WORKER))
-        reading = stream_parallel(reader, films, worth if self.options.workers is None else self.options.workers)
+        worth = min(cpu_count(), _MAX_WORKERS, -(-len(mammograms) // _IMAGES_PER_WORKER))
+        reading = stream_parallel(reader, mammograms, worth if self.options.workers is None else self.options.workers)
         done, last = 0, time.monotonic()
-        with tqdm(total=len(films), desc="predict", unit="film", disable=None) as bar:
+        with tqdm(total=len(mammograms), desc="predict", unit="image", disable=None) as bar:
             while batch := list(islice(reading, self.options.batch_size)):
                 self._predict_batch(batch)
                 bar.update(len(batch))
                 done += len(batch)
                 if bar.disable and time.monotonic() - last > _LOG_SECONDS:
                     last = time.monotonic()
-                    logger.info("%d of %d films", done, len(films))
+                    logger.info("%d of %d images", done, len(mammograms))
 
-    def _predict_batch(self, batch: Sequence[tuple[ListedFilm, ReadFilm | str | None]]) -> None:
-        readable: list[tuple[ListedFilm, ReadFilm]] = []
-        for film, read in batch:
-            if isinstance(read, ReadFilm):
-                readable.append((film, read))
+    def _predict_batch(self, batch: Sequence[tuple[ListedImage, ReadImage | str | None]]) -> None:
+        readable: list[tuple[ListedImage, ReadImage]] = []
+        for mammogram, read in batch:
+            if isinstance(read, ReadImage):
+                readable.append((mammogram, read))
             else:
-                self.results.fail(film.image, read or _DEAD_WORKER)
+                self.results.fail(mammogram.image, read or _DEAD_WORKER)
         if not readable:
             return
-        for (film, read), log_odds in zip(readable, self._score([read for _, read in readable]), strict=True):
+        for (mammogram, read), log_odds in zip(readable, self._score([read for _, read in readable]), strict=True):
             if np.isfinite(log_odds):
-                self._write(film, read, log_odds)
+                self._write(mammogram, read, log_odds)
             else:
-                self.results.fail(film.image, "the score is no finite number; check film and model, try without --amp")
+                self.results.fail(
+                    mammogram.image, "the score is no finite number; check image and model, try without --amp"
+                )
 
-    def _score(self, films: Sequence[ReadFilm]) -> list[float]:
-        """Log-odds of malignant of each film."""
+    def _score(self, mammograms: Sequence[ReadImage]) -> list[float]:
+        """Log-odds of malignant of each image."""
         predictions = []
         for index, model in enumerate(self.models):
-            images = [film.images[index] for film in films]
+            images = [mammogram.images[index] for mammogram in mammograms]
             logits = model.infer(images, self.engine, flips=self.options.tta == "flips")
             if logits.shape[1:] != (2,):
                 found = list(logits.shape[1:])
-                raise UserError(f"{model.checkpoint}: gives {found} values for a film, not two logits; leave it out")
+                raise UserError(f"{model.checkpoint}: gives {found} values for an image, not two logits; leave it out")
             predictions.append(logits)
         return logit_of_positive(mean_log_probabilities(predictions)).tolist()
 
-    def _write(self, film: ListedFilm, read: ReadFilm, log_odds: float) -> None:
-        """Write all of a film's results, its row last."""
+    def _write(self, mammogram: ListedImage, read: ReadImage, log_odds: float) -> None:
+        """Write all of an image's results, its row last."""
         row = {
-            **{name: getattr(film, name, "") for name in PREDICTION_COLUMNS},
+            **{name: getattr(mammogram, name, "") for name in PREDICTION_COLUMNS},
             "p_malignant": f"{expit(log_odds):.6f}",
             "logit": f"{log_odds:.6f}",
             "threshold": self.threshold,
             "model": self.name,
             **self.trainings,
-            "flags": ";".join(dict.fromkeys([*film.flags, *read.flags, *self._flags(film, read)])),
+            "flags": ";".join(dict.fromkeys([*mammogram.flags, *read.flags, *self._flags(mammogram, read)])),
         }
         heatmap = None
         if self.patch_model is not None:
             heatmap = make_heatmap(self.patch_model, read.images[-1], self.engine)
-            self._write_heatmap(film.image, heatmap)
-            overlay = Image.fromarray(draw_overlay(read.film, row, heatmap, read.masks))
+            self._write_heatmap(mammogram.image, heatmap)
+            overlay = Image.fromarray(draw_overlay(read.picture, row, heatmap, read.masks))
             self.results.write(
-                f"overlays/{file_name(film.image)}.png", lambda path: overlay.save(path, compress_level=2)
+                f"overlays/{file_name(mammogram.image)}.png", lambda path: overlay.save(path, compress_level=2)
             )
-        if self.options.dicom and film.dicom:
+        if self.options.dicom and mammogram.dicom:
             from monai_e2e.predict.dicom_results import write_dicom_results
 
-            capture = draw_capture(read.film, row, heatmap, read.masks)
+            capture = draw_capture(read.picture, row, heatmap, read.masks)
             folder = self.results.folder / "dicom"
             try:
                 write_dicom_results(
-                    folder, file_name(film.image), row, capture, film.path, self.options.keep_identity, film.number
+                    folder,
+                    file_name(mammogram.image),
+                    row,
+                    capture,
+                    mammogram.path,
+                    self.options.keep_identity,
+                    mammogram.number,
                 )
             except UserError as error:
-                self.results.fail(film.image, f"no DICOM results: {reason_of(error, film.path)}")
+                self.results.fail(mammogram.image, f"no DICOM results: {reason_of(error, mammogram.path)}")
                 return
         self.results.add({column: "" if value is None else value for column, value in row.items()})
 
-    def _flags(self, film: ListedFilm, read: ReadFilm) -> list[str]:
-        """Flags that only the model, or the films before, show."""
+    def _flags(self, mammogram: ListedImage, read: ReadImage) -> list[str]:
+        """Flags that only the model, or the images before, show."""
         mean, again = self.models[0].pixel_mean, read.digest in self.seen
         self.seen.add(read.digest)
         return [
-            *_size_flags(film, read),
+            *_size_flags(mammogram, read),
             *(["brightness unusual"] if mean is not None and far_from(read.mean, mean) else []),
             *(["same pixels as another"] if again else []),
         ]
@@ -314,22 +330,24 @@ def _settings(
     }
 
 
-def _flag_seen(films: Sequence[ListedFilm], models: Sequence[Model], named: bool) -> list[ListedFilm]:
-    """The films, those of patients that a model was trained on or chosen by flagged.
+def _flag_seen(mammograms: Sequence[ListedImage], models: Sequence[Model], named: bool) -> list[ListedImage]:
+    """The images, those of patients that a model was trained on or chosen by flagged.
 
     Args:
-        films: of all patients.
+        images: of all patients.
         models: that score them.
         named: whether the patients' ids are their own; else they are running numbers, and the headers' are compared.
     """
     flags = seen_flags([model.network for model in models])
-    ids = [film.patient_id if named else film.header_patient for film in films]
+    ids = [mammogram.patient_id if named else mammogram.header_patient for mammogram in mammograms]
     flagged = [
-        replace(film, flags=(*film.flags, *flags(patient))) if patient else film
-        for film, patient in zip(films, ids, strict=True)
+        replace(mammogram, flags=(*mammogram.flags, *flags(patient))) if patient else mammogram
+        for mammogram, patient in zip(mammograms, ids, strict=True)
     ]
-    if count := sum("seen in training" in film.flags for film in flagged):
-        logger.warning("%d of %d films are of patients that a model was trained on, see the flags.", count, len(films))
+    if count := sum("seen in training" in mammogram.flags for mammogram in flagged):
+        logger.warning(
+            "%d of %d images are of patients that a model was trained on, see the flags.", count, len(mammograms)
+        )
     return flagged
 
 
@@ -338,15 +356,19 @@ def _trainings(models: Sequence[Model]) -> dict[str, int | None]:
     return {name: shared_fact([model.network for model in models], name) for name in ("fold", "seed")}
 
 
-def _columns(films: Sequence[ListedFilm], trainings: Mapping[str, int | None]) -> list[str]:
-    """Columns of the table, optional ones only where something is known of a film, or of the models."""
-    known = {name for name in OPTIONAL_COLUMNS if any(getattr(film, name, None) not in (None, "") for film in films)}
+def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | None]) -> list[str]:
+    """Columns of the table, optional ones only where something is known of an image, or of the models."""
+    known = {
+        name
+        for name in OPTIONAL_COLUMNS
+        if any(getattr(mammogram, name, None) not in (None, "") for mammogram in mammograms)
+    }
     known |= {name for name, value in trainings.items() if value is not None}
     return [name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known]
 
 
-def _size_flags(film: ListedFilm, read: ReadFilm) -> list[str]:
-    (rows, columns), (height, width) = film.film_size or read.size, read.images[0].shape[-2:]
+def _size_flags(mammogram: ListedImage, read: ReadImage) -> list[str]:
+    (rows, columns), (height, width) = mammogram.original_size or read.size, read.images[0].shape[-2:]
     flags = ["upscaled"] if rows < height or columns < width else []
     factor = rows * width / (columns * height)
     return flags + (["other aspect"] if max(factor, 1 / factor) > _ASPECT_FACTOR else [])
@@ -356,4 +378,4 @@ def _sha256(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); name the table of the films") from error
+        raise UserError(f"{path}: can't be read ({error.strerror}); name the table of the images") from error

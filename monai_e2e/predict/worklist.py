@@ -1,4 +1,4 @@
-"""The films that are to be classified: where each is, whose it is, and what is known of it beforehand.
+"""The images that are to be classified: where each is, whose it is, and what is known of it beforehand.
 
 They come from a prepared folder, or from any folder with or without a table. The table, CSV or a spreadsheet, has a row
 per image: ``image`` (path within the folder) and ``patient_id``, and where they are known ``exam_id``, ``laterality``,
@@ -35,11 +35,11 @@ _OPTIONAL_COLUMNS = ("exam_id", "laterality", "view", "label", "density")
 
 
 @dataclass(frozen=True)
-class ListedFilm:
-    """One film to classify; what isn't known is empty or None.
+class ListedImage:
+    """One image to classify; what isn't known is empty or None.
 
     Args:
-        image: id of the film, unique in the list.
+        image: id of the image, unique in the list.
         path: its file.
         patient_id: of a prepared folder or a table as it stands there, else a running number.
         exam_id: of a table, else a running number; empty where the patient is one exam.
@@ -49,7 +49,7 @@ class ListedFilm:
         density: ACR 1–4.
         lesion_type: types of the annotated lesions, joined by ``+``.
         masks: the lesions' mask files.
-        film_size: rows and columns of the original, where ``path`` is a resized copy.
+        original_size: rows and columns of the original, where ``path`` is a resized copy.
         dicom: whether the file is DICOM.
         number: its place in the list, from 1.
         flags: what about these facts is missing or odd.
@@ -67,7 +67,7 @@ class ListedFilm:
     density: int | None = None
     lesion_type: str = ""
     masks: tuple[str, ...] = ()
-    film_size: tuple[int, int] | None = None
+    original_size: tuple[int, int] | None = None
     dicom: bool = False
     number: int = 1
     flags: tuple[str, ...] = ()
@@ -75,10 +75,10 @@ class ListedFilm:
     judged: bool = False
 
 
-def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -> list[ListedFilm]:
-    """The films of a prepared folder's partition; raises what :func:`~monai_e2e.data.load_datalist` raises."""
+def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -> list[ListedImage]:
+    """The images of a prepared folder's partition; raises what :func:`~monai_e2e.data.load_datalist` raises."""
     return [
-        ListedFilm(
+        ListedImage(
             image=Path(sample["image"]).stem,
             path=Path(sample["image"]),
             patient_id=sample["patient_id"],
@@ -88,7 +88,7 @@ def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -
             density=sample.get("density"),
             lesion_type=lesion_types(sample["lesions"]),
             masks=tuple(lesion["mask"] for lesion in sample["lesions"]),
-            film_size=tuple(sample["film_size"]) if "film_size" in sample else None,
+            original_size=tuple(sample["original_size"]) if "original_size" in sample else None,
             flags=(*_unknown(sample["laterality"], sample["view"]), *filter(None, sample.get("flags", "").split(";"))),
             judged="flags" in sample,
         )
@@ -96,62 +96,64 @@ def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -
     ]
 
 
-def list_films(
+def list_images(
     folder: str | Path,
     table: str | Path | None = None,
     without: Collection[Path] = (),
     earlier: Mapping[str, tuple[str, str]] | None = None,
-) -> list[ListedFilm]:
-    """The films of any folder, in the order of their paths.
+) -> list[ListedImage]:
+    """The images of any folder, in the order of their paths.
 
     Side and view are the table's, else the DICOM header's. So are patient and exam, but of the header's Patient ID and
     Study Instance UID, which name people, only a running number in the order of the paths is kept: ``patient-0001``.
-    Films without a Patient ID are a patient of their own, or one with the films of the same study.
+    Images without a Patient ID are a patient of their own, or one with the images of the same study.
 
     Args:
         folder: see :func:`~monai_e2e.data.prepared.folder.find_images`.
-        table: see the module's docstring. Films that it doesn't name are left out, and counted in the log.
+        table: see the module's docstring. Images that it doesn't name are left out, and counted in the log.
         without: folders that are left out.
-        earlier: patient and exam by image, of films that were listed before: these keep their numbers, whatever
-            films were added since.
+        earlier: patient and exam by image, of images that were listed before: these keep their numbers, whatever
+            images were added since.
 
     Raises:
         UserError: when the folder or the table can't be used, or the table has a word or an image that isn't known.
     """
     found = find_images(folder, without)
-    films = [
-        ListedFilm(image, path, dicom=is_dicom(path), number=number)
+    mammograms = [
+        ListedImage(image, path, dicom=is_dicom(path), number=number)
         for number, (image, path) in enumerate(found.items(), start=1)
     ]
-    headers = dict(zip(found, _read_headers(films), strict=True))
+    headers = dict(zip(found, _read_headers(mammograms), strict=True))
     if table is None:
         if (Path(folder) / _JPEG_RELEASE).is_file():
             raise UserError(
-                f"{folder} is the JPEG release of CBIS-DDSM, where films aren't told from crops and masks: prepare it "
-                f"with `monai-e2e prepare cbis-ddsm`, or name the films in a --table"
+                f"{folder} is the JPEG release of CBIS-DDSM, where images aren't told from crops and masks: prepare it "
+                f"with `monai-e2e prepare cbis-ddsm`, or name the images in a --table"
             )
-        listed = _number_films(_without_lesion_images(folder, films, headers), headers, earlier or {})
+        listed = _number_images(_without_lesion_images(folder, mammograms, headers), headers, earlier or {})
     else:
-        listed = _join(films, headers, Path(folder), Path(table))
-    instances = Counter(headers[film.image].instance for film in listed)
+        listed = _join(mammograms, headers, Path(folder), Path(table))
+    instances = Counter(headers[mammogram.image].instance for mammogram in listed)
     return [
-        replace(film, flags=(*film.flags, "same instance as another")) if instances[instance] > 1 and instance else film
-        for film in listed
-        for instance in [headers[film.image].instance]
+        replace(mammogram, flags=(*mammogram.flags, "same instance as another"))
+        if instances[instance] > 1 and instance
+        else mammogram
+        for mammogram in listed
+        for instance in [headers[mammogram.image].instance]
     ]
 
 
-def _number_films(
-    films: Sequence[ListedFilm], headers: Mapping[str, Header], earlier: Mapping[str, tuple[str, str]]
-) -> list[ListedFilm]:
-    """The films with what their headers say, patients and exams as running numbers."""
-    those = [headers[film.image] for film in films]
-    before = [earlier.get(film.image, ("", "")) for film in films]
+def _number_images(
+    mammograms: Sequence[ListedImage], headers: Mapping[str, Header], earlier: Mapping[str, tuple[str, str]]
+) -> list[ListedImage]:
+    """The images with what their headers say, patients and exams as running numbers."""
+    those = [headers[mammogram.image] for mammogram in mammograms]
+    before = [earlier.get(mammogram.image, ("", "")) for mammogram in mammograms]
     patients = _number("patient", [header.patient or header.study for header in those], [one for one, _ in before])
     studies = _number("exam", [header.study for header in those], [exam for _, exam in before])
     return [
         replace(
-            film,
+            mammogram,
             patient_id=patient,
             exam_id=study if header.study else "",
             laterality=header.laterality,
@@ -159,34 +161,34 @@ def _number_films(
             header_patient=header.patient,
             flags=(*header.flags, *(() if header.patient else ("patient unknown",))),
         )
-        for film, header, patient, study in zip(films, those, patients, studies, strict=True)
+        for mammogram, header, patient, study in zip(mammograms, those, patients, studies, strict=True)
     ]
 
 
-def _read_headers(films: Sequence[ListedFilm]) -> list[Header]:
+def _read_headers(mammograms: Sequence[ListedImage]) -> list[Header]:
     with quiet(), ThreadPoolExecutor() as pool:
-        headers = pool.map(lambda film: read_header(film.path) if film.dicom else Header(), films)
-        return list(tqdm(headers, total=len(films), desc="DICOM headers", unit="film", disable=None))
+        headers = pool.map(lambda mammogram: read_header(mammogram.path) if mammogram.dicom else Header(), mammograms)
+        return list(tqdm(headers, total=len(mammograms), desc="DICOM headers", unit="image", disable=None))
 
 
 def _without_lesion_images(
-    folder: str | Path, films: Sequence[ListedFilm], headers: Mapping[str, Header]
-) -> list[ListedFilm]:
-    """The films without CBIS-DDSM's crops and masks of lesions, which lie beside them."""
-    whole = [film for film in films if not headers[film.image].lesion_only]
+    folder: str | Path, mammograms: Sequence[ListedImage], headers: Mapping[str, Header]
+) -> list[ListedImage]:
+    """The images without CBIS-DDSM's crops and masks of lesions, which lie beside them."""
+    whole = [mammogram for mammogram in mammograms if not headers[mammogram.image].lesion_only]
     if not whole:
-        raise UserError(f"{folder} holds CBIS-DDSM's crops and masks of lesions alone: name the folder of the films")
-    if len(whole) < len(films):
-        logger.warning("%s: %d crops and masks of lesions are left out", folder, len(films) - len(whole))
+        raise UserError(f"{folder} holds CBIS-DDSM's crops and masks of lesions alone: name the folder of the images")
+    if len(whole) < len(mammograms):
+        logger.warning("%s: %d crops and masks of lesions are left out", folder, len(mammograms) - len(whole))
     return whole
 
 
 def _number(prefix: str, groups: Sequence[str], earlier: Sequence[str]) -> list[str]:
-    """An id for each group in the order of its first film; a film without a group is one of its own.
+    """An id for each group in the order of its first image; an image without a group is one of its own.
 
-    Groups of which a film had an id before keep it.
+    Groups of which an image had an id before keep it.
     """
-    keys = [group or f"film {index}" for index, group in enumerate(groups)]
+    keys = [group or f"image {index}" for index, group in enumerate(groups)]
     ids = {key: before for key, before in zip(keys, earlier, strict=True) if before}
     taken, number = set(ids.values()), 0
     for key in keys:
@@ -197,32 +199,36 @@ def _number(prefix: str, groups: Sequence[str], earlier: Sequence[str]) -> list[
     return [ids[key] for key in keys]
 
 
-def _join(films: Sequence[ListedFilm], headers: Mapping[str, Header], folder: Path, path: Path) -> list[ListedFilm]:
-    """The films that the table names, with what it says of them."""
+def _join(
+    mammograms: Sequence[ListedImage], headers: Mapping[str, Header], folder: Path, path: Path
+) -> list[ListedImage]:
+    """The images that the table names, with what it says of them."""
     table = read_table(path, ("image", "patient_id"), _OPTIONAL_COLUMNS, advice=_ADVICE)
-    by_name = {film.image: film for film in films}
+    by_name = {mammogram.image: mammogram for mammogram in mammograms}
     root = folder.resolve()
-    by_name |= {film.path.relative_to(root).as_posix(): film for film in films}
-    joined: dict[str, ListedFilm] = {}
+    by_name |= {mammogram.path.relative_to(root).as_posix(): mammogram for mammogram in mammograms}
+    joined: dict[str, ListedImage] = {}
     for line, values in table.rows:
         place = f"{path}, row {line}"
-        film = by_name.get(values["image"].replace("\\", "/"))
-        if film is None:
+        mammogram = by_name.get(values["image"].replace("\\", "/"))
+        if mammogram is None:
             raise UserError(f"{place}: image {values['image']!r} is not in {folder}; correct the path or drop the row")
-        if film.image in joined:
+        if mammogram.image in joined:
             raise UserError(f"{place}: image {values['image']!r} has a row already; keep one of them")
         if not values["patient_id"]:
             raise UserError(f"{place}: no patient_id; give all images of a person the same one")
-        joined[film.image] = _described(film, headers[film.image], values, place)
+        joined[mammogram.image] = _described(mammogram, headers[mammogram.image], values, place)
     if not joined:
         raise UserError(f"{path}: no row; {_ADVICE[0].lower()}{_ADVICE[1:]}")
-    if len(joined) < len(films):
-        logger.warning("%s: %d of %d films have no row and are left out", path, len(films) - len(joined), len(films))
-    return [joined[film.image] for film in films if film.image in joined]
+    if len(joined) < len(mammograms):
+        logger.warning(
+            "%s: %d of %d images have no row and are left out", path, len(mammograms) - len(joined), len(mammograms)
+        )
+    return [joined[mammogram.image] for mammogram in mammograms if mammogram.image in joined]
 
 
-def _described(film: ListedFilm, header: Header, values: Mapping[str, str], place: str) -> ListedFilm:
-    """The film with what its row says and, where the row leaves side or view empty, its header."""
+def _described(mammogram: ListedImage, header: Header, values: Mapping[str, str], place: str) -> ListedImage:
+    """The image with what its row says and, where the row leaves side or view empty, its header."""
     laterality, view, _ = parse_place(place, values["laterality"], values["view"])
     flags = [flag for flag in header.flags if flag not in _UNKNOWN]
     if values["view"]:
@@ -237,7 +243,7 @@ def _described(film: ListedFilm, header: Header, values: Mapping[str, str], plac
     laterality, view = laterality or header.laterality, view or ("" if values["view"] else header.view)
     named = any(flag.startswith(OTHER_VIEW) for flag in flags)
     return replace(
-        film,
+        mammogram,
         patient_id=values["patient_id"],
         exam_id=values["exam_id"],
         laterality=laterality,

@@ -1,7 +1,7 @@
 """Trained models that come with the package, used by name wherever a checkpoint is.
 
-Each is two files in ``monai_e2e/shipped/weights``: ``NAME.pt``, a checkpoint as training writes it, in half precision, and
-``NAME.json``, its card. What a card's fields mean is told in ``docs/models.md``.
+Each is two files in ``monai_e2e/shipped/weights``: ``NAME.pt``, a checkpoint as training writes it, in half precision,
+and ``NAME.json``, its card. What a card's fields mean is told in ``docs/models.md``.
 """
 
 from __future__ import annotations

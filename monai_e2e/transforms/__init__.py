@@ -7,11 +7,11 @@ from monai_e2e.transforms.intensity import (
     RandShiftIntensityWithinRangeDict,
 )
 from monai_e2e.transforms.mammogram import (
-    FilmFile,
     LoadMammogram,
     LoadMammogramD,
     LoadMammogramd,
     LoadMammogramDict,
+    MammogramFile,
     ResizeMammogram,
     ResizeMammogramD,
     ResizeMammogramd,
@@ -24,11 +24,11 @@ from monai_e2e.transforms.mammogram import (
 from monai_e2e.transforms.spatial import RandFlipAffine, RandFlipAffineD, RandFlipAffined, RandFlipAffineDict
 
 __all__ = [
-    "FilmFile",
     "LoadMammogram",
     "LoadMammogramD",
     "LoadMammogramDict",
     "LoadMammogramd",
+    "MammogramFile",
     "RandFlipAffine",
     "RandFlipAffineD",
     "RandFlipAffineDict",

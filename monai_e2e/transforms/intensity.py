@@ -13,7 +13,7 @@ from monai.utils import convert_to_tensor
 class RandShiftIntensityWithinRange(RandomizableTransform):
     """Add one random offset to an image and clip it to the image's own range before the shift.
 
-    Air stays black and burnt-out film stays white, which MONAI's ``RandShiftIntensity`` does not ensure. One
+    Air stays black and burnt-out image stays white, which MONAI's ``RandShiftIntensity`` does not ensure. One
     offset serves all channels, since they are copies of one gray image (the author's code drew one for each).
 
     Args:

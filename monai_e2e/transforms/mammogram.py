@@ -14,22 +14,22 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_numpy, convert_to_tensor
 
 from monai_e2e.data.images.brightness import stretch
-from monai_e2e.data.images.dicom import Film, read_film, resize_mammogram
+from monai_e2e.data.images.dicom import DecodedImage, decode_image, resize_mammogram
 
 
-class FilmFile(os.PathLike[str]):
-    """A film that several pipelines read, such as those of an ensemble's models, and that is decoded once for all.
+class MammogramFile(os.PathLike[str]):
+    """An image that several pipelines read, such as those of an ensemble's models, and that is decoded once for all.
 
     It stands wherever a path is expected; :class:`LoadMammogram` takes the pixels from it.
 
     Args:
         path: DICOM, PNG, TIFF or JPEG file.
-        any_modality: see :func:`~monai_e2e.data.images.dicom.read_film`.
+        any_modality: see :func:`~monai_e2e.data.images.dicom.decode_image`.
     """
 
     def __init__(self, path: str | os.PathLike[str], any_modality: bool = False) -> None:
         self.path, self.any_modality = os.fspath(path), any_modality
-        self._films: dict[bool, Film] = {}
+        self._images: dict[bool, DecodedImage] = {}
 
     def __fspath__(self) -> str:
         return self.path
@@ -39,19 +39,19 @@ class FilmFile(os.PathLike[str]):
 
     def read(self, voi_lut: bool = False) -> np.ndarray:
         """What :func:`~monai_e2e.data.images.dicom.read_mammogram` returns and raises."""
-        if voi_lut not in self._films:
-            self._films[voi_lut] = read_film(self.path, voi_lut, self.any_modality)
-        return self._films[voi_lut].pixels
+        if voi_lut not in self._images:
+            self._images[voi_lut] = decode_image(self.path, voi_lut, self.any_modality)
+        return self._images[voi_lut].pixels
 
     @property
     def pixels(self) -> np.ndarray:
-        """The film as it was read first, float32 ``[rows, columns]``, 0…1."""
-        return next(iter(self._films.values())).pixels if self._films else self.read()
+        """The image as it was read first, float32 ``[rows, columns]``, 0…1."""
+        return next(iter(self._images.values())).pixels if self._images else self.read()
 
     @property
     def flags(self) -> tuple[str, ...]:
         """What was odd about it, each time that it was read."""
-        return tuple(dict.fromkeys(flag for film in self._films.values() for flag in film.flags))
+        return tuple(dict.fromkeys(flag for image in self._images.values() for flag in image.flags))
 
 
 class LoadMammogram(Transform):
@@ -63,8 +63,8 @@ class LoadMammogram(Transform):
 
     Args:
         image_size: see :class:`ResizeMammogram`; None keeps the image's size.
-        voi_lut: whether to apply the window that a DICOM file carries, see :func:`monai_e2e.data.images.dicom.read_film`; as
-            the network's training images had it.
+        voi_lut: whether to apply the window that a DICOM file carries, see
+            :func:`monai_e2e.data.images.dicom.decode_image`; as the network's training images had it.
 
     Returns:
         ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255, of a file with the path under ``filename_or_obj``.
@@ -81,7 +81,7 @@ class LoadMammogram(Transform):
 
     def __call__(self, img: str | os.PathLike[str] | NdarrayOrTensor) -> MetaTensor:
         if isinstance(img, (str, os.PathLike)):
-            pixels = (img if isinstance(img, FilmFile) else FilmFile(img)).read(self.voi_lut)
+            pixels = (img if isinstance(img, MammogramFile) else MammogramFile(img)).read(self.voi_lut)
             image = MetaTensor(torch.from_numpy(pixels)[None] * 255.0, meta={"filename_or_obj": str(img)})
         else:
             image = self.scale(img)

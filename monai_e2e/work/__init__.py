@@ -1,1 +1,1 @@
-"""How work is done: in processes, one at a time for each folder, written whole or not at all, ended by Ctrl-C in order."""
+"""How work is done: in processes, by one at a time for each folder, ended by Ctrl-C in order."""

@@ -168,13 +168,13 @@ def test_evaluating_scores_each_test_sample_once(bundle, trained, prepared, tmp_
 def test_inference_on_raw_dicom_agrees_with_evaluation_of_the_prepared_images(bundle, trained, prepared, tmp_path):
     data = dataset_of(bundle, prepared)
     checkpoint = str(trained / bundle / "model.pt")
-    films = Path(data).parent / "download" / ("AllDICOMs" if bundle == "inbreast_transfer" else "CBIS-DDSM")
+    images = Path(data).parent / "download" / ("AllDICOMs" if bundle == "inbreast_transfer" else "CBIS-DDSM")
     raw = tmp_path / "raw"
     raw.mkdir()
     masks_and_crops = ("ROI mask", "cropped")
-    chosen = [f for f in sorted(films.rglob("*.dcm")) if not any(word in str(f) for word in masks_and_crops)][:4]
-    for index, film in enumerate(chosen):
-        (raw / f"{index}.dcm").write_bytes(film.read_bytes())
+    chosen = [f for f in sorted(images.rglob("*.dcm")) if not any(word in str(f) for word in masks_and_crops)][:4]
+    for index, image in enumerate(chosen):
+        (raw / f"{index}.dcm").write_bytes(image.read_bytes())
     for name, folder in (("prepared", data), ("raw", str(raw))):
         out = str(tmp_path / name)
         run(bundle, "inferring", ["inference"], dataset_dir=folder, checkpoint=checkpoint, output_dir=out)
@@ -184,7 +184,7 @@ def test_inference_on_raw_dicom_agrees_with_evaluation_of_the_prepared_images(bu
     assert len(rows["prepared"]) == len(load_datalist(data, "test"))
 
 
-def test_patch_inference_writes_one_probability_map_for_each_film(trained, prepared, tmp_path):
+def test_patch_inference_writes_one_probability_map_for_each_image(trained, prepared, tmp_path):
     import nibabel
 
     run(

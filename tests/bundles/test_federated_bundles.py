@@ -34,7 +34,7 @@ PLAN = [
 
 
 def draw_folder(root: Path, patients: int, brightness: float) -> str:
-    """A prepared folder of films with one spot each, where the benign are the brighter ones.
+    """A prepared folder of images with one spot each, where the benign are the brighter ones.
 
     An untrained network takes those for malignant, so that there is something to learn.
     """
@@ -47,8 +47,8 @@ def draw_folder(root: Path, patients: int, brightness: float) -> str:
         spot = np.zeros(SIZE, np.uint8)
         row, column = (int(rng.integers(32, side - 32)) for side in SIZE)
         cv2.circle(spot, (column, row), 12, 255, -1)
-        film = brightness + noise + (spot > 0) * (100, 25)[label]
-        save_grey16((257 * film.clip(0, 255)).astype(np.float32), root / f"images/{number}.png")
+        image = brightness + noise + (spot > 0) * (100, 25)[label]
+        save_grey16((257 * image.clip(0, 255)).astype(np.float32), root / f"images/{number}.png")
         cv2.imwrite(str(root / f"masks/{number}.png"), spot)
         lesion = {"mask": f"masks/{number}.png", "type": "mass", "pathology": ("benign", "malignant")[label]}
         samples.append(
@@ -60,8 +60,8 @@ def draw_folder(root: Path, patients: int, brightness: float) -> str:
                 "view": "CC",
                 "lesions": [lesion],
                 "lesions_excluded": 0,
-                "mean": float(film.mean()),
-                "film_size": list(SIZE),
+                "mean": float(image.mean()),
+                "original_size": list(SIZE),
             }
         )
     third = patients // 3

@@ -58,7 +58,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
 
 
 def _labels(folder: Path) -> dict[str, bool]:
-    """Whether a film shows anything malignant, by the film's name."""
+    """Whether an image shows anything malignant, by the image's name."""
     labels: dict[str, bool] = {}
     for row in _rows(folder):
         name = row["image file path"].split("/")[0]
@@ -66,7 +66,7 @@ def _labels(folder: Path) -> dict[str, bool]:
     return labels
 
 
-def _films(folder: Path) -> list[pydicom.Dataset]:
+def _mammograms(folder: Path) -> list[pydicom.Dataset]:
     return [pydicom.dcmread(path) for path in sorted(folder.rglob("*full mammogram images*/*.dcm"))]
 
 
@@ -145,54 +145,54 @@ class TestCbisDdsm:
         root = tmp_path / "CBIS-DDSM"
         assert {str(path.relative_to(root)) for path in root.rglob("*.dcm")} == paths
 
-    def test_masks_fit_their_film_and_crops_their_mask(self, cbis):
+    def test_masks_fit_their_image_and_crops_their_mask(self, cbis):
         orders = set()
         for row in _rows(cbis):
             name = row["image file path"].split("/")[0]
-            film = pydicom.dcmread(next((cbis / "CBIS-DDSM" / name).rglob("*.dcm"))).pixel_array
+            mammogram = pydicom.dcmread(next((cbis / "CBIS-DDSM" / name).rglob("*.dcm"))).pixel_array
             region = cbis / "CBIS-DDSM" / f"{name}_{row['abnormality id']}"
             files = {path: pydicom.dcmread(path) for path in sorted(region.rglob("*.dcm"))}
             assert len(files) == 2
             by_kind = {dataset.SeriesDescription: dataset for dataset in files.values()}
             orders.add(tuple(dataset.SeriesDescription for dataset in files.values()))
             mask, crop = by_kind["ROI mask images"], by_kind["cropped images"]
-            assert mask.pixel_array.shape == film.shape
+            assert mask.pixel_array.shape == mammogram.shape
             assert (mask.BitsStored, set(np.unique(mask.pixel_array))) == (8, {0, 255})
             where = np.nonzero(mask.pixel_array)
             box = tuple(slice(axis.min(), axis.max() + 1) for axis in where)
-            np.testing.assert_array_equal(crop.pixel_array, film[box])
+            np.testing.assert_array_equal(crop.pixel_array, mammogram[box])
         assert len(orders) == 2  # the crop may come first or second
 
-    def test_films_have_the_original_tags(self, cbis):
-        films = _films(cbis)
-        for film in films:
-            assert film.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
-            assert film.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage
-            assert (film.Modality, film.BodyPartExamined) == ("MG", "BREAST")
-            assert (film.BitsAllocated, film.BitsStored) == (16, 16)
-            assert film.PhotometricInterpretation == "MONOCHROME2"
-            assert film.PatientID == film.PatientName
-            assert film.PatientID.endswith(film.PatientOrientation)
-            assert film.StudyInstanceUID.startswith("1.3.6.1.4.1.9590.100.1.2.")
-            assert film.LargestImagePixelValue == film.pixel_array.max()
-            assert "PixelSpacing" not in film
-            assert film.ImageComments == PHANTOM_NOTE
-        assert len({film.pixel_array.shape for film in films}) > len(films) / 2
+    def test_images_have_the_original_tags(self, cbis):
+        mammograms = _mammograms(cbis)
+        for mammogram in mammograms:
+            assert mammogram.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
+            assert mammogram.SOPClassUID == pydicom.uid.SecondaryCaptureImageStorage
+            assert (mammogram.Modality, mammogram.BodyPartExamined) == ("MG", "BREAST")
+            assert (mammogram.BitsAllocated, mammogram.BitsStored) == (16, 16)
+            assert mammogram.PhotometricInterpretation == "MONOCHROME2"
+            assert mammogram.PatientID == mammogram.PatientName
+            assert mammogram.PatientID.endswith(mammogram.PatientOrientation)
+            assert mammogram.StudyInstanceUID.startswith("1.3.6.1.4.1.9590.100.1.2.")
+            assert mammogram.LargestImagePixelValue == mammogram.pixel_array.max()
+            assert "PixelSpacing" not in mammogram
+            assert mammogram.ImageComments == PHANTOM_NOTE
+        assert len({mammogram.pixel_array.shape for mammogram in mammograms}) > len(mammograms) / 2
         uids = [pydicom.dcmread(path).SOPInstanceUID for path in cbis.rglob("*.dcm")]
         assert len(set(uids)) == len(uids)
 
     def test_the_chest_wall_is_at_the_left_of_left_breasts(self, cbis):
-        for film in _films(cbis):
-            middle = film.pixel_array[ROWS // 4 : -ROWS // 4]
+        for mammogram in _mammograms(cbis):
+            middle = mammogram.pixel_array[ROWS // 4 : -ROWS // 4]
             quarter = middle.shape[1] // 4
             left, right = middle[:, :quarter].mean(), middle[:, -quarter:].mean()
-            assert (left > right) == ("_LEFT_" in film.PatientID)
+            assert (left > right) == ("_LEFT_" in mammogram.PatientID)
 
-    def test_a_film_in_both_tables_is_the_same_film(self, tmp_path):
+    def test_an_image_in_both_tables_is_the_same_image(self, tmp_path):
         write_cbis_ddsm(tmp_path, patients=1, seed=13, rows=ROWS, workers=1)  # a seed with such a patient
         pixels: dict[str, list[np.ndarray]] = {}
-        for film in _films(tmp_path):
-            pixels.setdefault(film.PatientID.split("-", 1)[1], []).append(film.pixel_array)
+        for mammogram in _mammograms(tmp_path):
+            pixels.setdefault(mammogram.PatientID.split("-", 1)[1], []).append(mammogram.pixel_array)
         twins = [both for both in pixels.values() if len(both) == 2]
         assert twins
         for first, second in twins:
@@ -226,8 +226,8 @@ class TestCbisDdsmAsJpeg:
                 assert re.fullmatch(r"P_\d{5}_(LEFT|RIGHT)_(CC|MLO)(_\d)?\.dcm", row["PatientID"])
                 assert row["PatientName"] == "^".join([row["PatientID"][:7]] * 2)
 
-    def test_pictures_are_the_films_in_eight_bits_and_masks_are_blurred(self, cbis, jpeg):
-        films = {film.SeriesInstanceUID: film for film in map(pydicom.dcmread, cbis.rglob("*.dcm"))}
+    def test_pictures_are_the_images_in_eight_bits_and_masks_are_blurred(self, cbis, jpeg):
+        mammograms = {mammogram.SeriesInstanceUID: mammogram for mammogram in map(pydicom.dcmread, cbis.rglob("*.dcm"))}
         for row in _table(jpeg / "csv" / "dicom_info.csv"):
             with Image.open(jpeg / row["image_path"].removeprefix("CBIS-DDSM/")) as image:
                 assert (image.format, image.mode) == ("JPEG", "L")
@@ -235,8 +235,8 @@ class TestCbisDdsmAsJpeg:
                 pixels = np.array(image)
             assert pixels.shape == (int(row["Rows"]), int(row["Columns"]))
             if row["SeriesDescription"] == "full mammogram images":
-                film = films[row["SeriesInstanceUID"]].pixel_array
-                assert np.abs(pixels - film / 257).mean() < 3
+                mammogram = mammograms[row["SeriesInstanceUID"]].pixel_array
+                assert np.abs(pixels - mammogram / 257).mean() < 3
             elif row["SeriesDescription"] == "ROI mask images":
                 assert len(np.unique(pixels)) > 2  # lossy, so not two-valued any more
                 assert ((pixels > 64) & (pixels < 192)).mean() < 0.001
@@ -271,12 +271,12 @@ class TestCbisDdsmDefects:
     def test_masks_of_another_size(self, defective):
         scales = []
         for row in _rows(defective):
-            film = self._read(defective, row, "image file path")
+            mammogram = self._read(defective, row, "image file path")
             regions = [self._read(defective, row, f"{kind} file path") for kind in ("cropped image", "ROI mask")]
             for mask in regions:
-                if mask and mask.BitsStored == 8 and film and "Rows" in film:
+                if mask and mask.BitsStored == 8 and mammogram and "Rows" in mammogram:
                     assert set(np.unique(mask.pixel_array)) == {0, 255}
-                    scales.append((mask.Rows / film.Rows, mask.Columns / film.Columns))
+                    scales.append((mask.Rows / mammogram.Rows, mask.Columns / mammogram.Columns))
         larger = sorted(scale for scale in scales if scale != (1, 1))
         np.testing.assert_allclose(larger, [(1, 1.2), (1.25, 1.25)], rtol=0.004)
 
@@ -307,9 +307,9 @@ class TestCbisDdsmDefects:
             if not row[key].startswith("..")
         )
         assert missing["image file path"] == 1
-        assert sum(missing.values()) == 1 + 2 + 1  # film; mask and crop; mask
+        assert sum(missing.values()) == 1 + 2 + 1  # image; mask and crop; mask
         readable = [pydicom.dcmread(path) for path in root.rglob("*.dcm") if path not in broken]
-        (inverted,) = [film for film in readable if film.PhotometricInterpretation == "MONOCHROME1"]
+        (inverted,) = [mammogram for mammogram in readable if mammogram.PhotometricInterpretation == "MONOCHROME1"]
         assert inverted.SeriesDescription == "full mammogram images"
         assert np.median(inverted.pixel_array) > 32768  # mostly air, which is bright here
 
@@ -400,11 +400,13 @@ class TestLesions:
         assert outside[Pathology.BENIGN] < 0.1 < outside[Pathology.MALIGNANT]
 
 
-def test_neither_frame_nor_brightness_of_the_film_tells_the_label(cbis):
+def test_neither_frame_nor_brightness_of_the_image_tells_the_label(cbis):
     labels = _labels(cbis)
-    films = _films(cbis)
-    brightness = np.array([film.pixel_array.mean() for film in films])
-    malignant = np.array([labels[film.PatientID] for film in films])
+    mammograms = _mammograms(cbis)
+    brightness = np.array([mammogram.pixel_array.mean() for mammogram in mammograms])
+    malignant = np.array([labels[mammogram.PatientID] for mammogram in mammograms])
     gap = brightness[malignant].mean() - brightness[~malignant].mean()
     assert abs(gap) < 0.5 * brightness.std()
-    assert all(film.LargestImagePixelValue > 0.9 * 65535 for film in films)  # every film has a white border
+    assert all(
+        mammogram.LargestImagePixelValue > 0.9 * 65535 for mammogram in mammograms
+    )  # every image has a white border

@@ -24,7 +24,7 @@ def batches(count: int = 3, size: int = 2, **names) -> list[dict]:
         {
             "image": torch.randn(size, 4, generator=generator),
             "label": torch.arange(size) % 2,
-            "image_path": [f"/prepared/images/film{number}_{index}.png" for index in range(size)],
+            "image_path": [f"/prepared/images/image{number}_{index}.png" for index in range(size)],
             "patient_id": [f"P{number}_{index}" for index in range(size)],
             **names,
         }
@@ -61,14 +61,14 @@ class TestStopOnBadLoss:
             trainer(batches(), [StopOnBadLoss()], loss_function=loss).run()
         message = str(caught.value)
         assert f"the loss is {value} in epoch 2, iteration 5" in message
-        assert "on images/film1_0.png, images/film1_1.png:" in message
+        assert "on images/image1_0.png, images/image1_1.png:" in message
         assert "learning rate" in message
         assert "\n" not in message
 
     def test_only_the_images_whose_logits_are_no_numbers_are_named_where_others_are(self):
         data = batches(size=4)
         data[1]["image"][2] = float("nan")
-        with pytest.raises(UserError, match=r"iteration 2, on images/film1_2\.png: look"):
+        with pytest.raises(UserError, match=r"iteration 2, on images/image1_2\.png: look"):
             trainer(data, [StopOnBadLoss()]).run()
 
     def test_weights_stay_as_they_were_before_the_bad_batch(self):
@@ -94,7 +94,7 @@ class TestStopOnBadLoss:
     def test_a_large_batch_is_named_in_part_with_the_number_of_the_rest(self):
         data = batches(1, size=20)
         data[0]["image"] *= float("nan")
-        with pytest.raises(UserError, match=r"film0_15\.png and 4 more: look"):
+        with pytest.raises(UserError, match=r"image0_15\.png and 4 more: look"):
             trainer(data, [StopOnBadLoss()]).run()
 
     def test_a_finite_loss_with_an_infinite_gradient_as_a_gradient_scaler_skips_it_does_not_stop(self):
@@ -108,7 +108,7 @@ class TestStopOnBadLoss:
         def iterate(_engine: Engine, batch: dict) -> dict:
             return {"loss": batch["image"].sum() * float("nan")}
 
-        with pytest.raises(UserError, match="the loss is nan in epoch 1, iteration 1, on images/film0_0"):
+        with pytest.raises(UserError, match="the loss is nan in epoch 1, iteration 1, on images/image0_0"):
             trainer(batches(), [StopOnBadLoss()], iteration_update=iterate).run()
 
     def test_monais_stats_handler_after_it_writes_no_traceback_of_a_users_mistake(self, caplog):

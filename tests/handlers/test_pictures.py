@@ -40,7 +40,7 @@ def whole_image_net(top: str = "residual") -> WholeImageClassifier:
 
 
 def make_samples(folder: Path, labels: list[int]) -> list[dict]:
-    """One film per label, two of each patient, positive ones with a lesion."""
+    """One image per label, two of each patient, positive ones with a lesion."""
     generator = torch.Generator().manual_seed(1)
     mask = np.zeros(SIZE, dtype=np.uint8)
     mask[20:30, 10:20] = 255
@@ -49,7 +49,7 @@ def make_samples(folder: Path, labels: list[int]) -> list[dict]:
         {
             "image": torch.rand(1, *SIZE, generator=generator) * 255 - MEAN,
             "label": label,
-            "image_path": f"/prepared/images/film{index}.png",
+            "image_path": f"/prepared/images/image{index}.png",
             "patient_id": f"P{index // 2}",
         }
         for index, label in enumerate(labels)
@@ -72,7 +72,7 @@ def train(
     lr: float = 1e-5,
     **arguments,
 ) -> EventAccumulator:
-    """Train on a few films in batches of two and return what was written for TensorBoard."""
+    """Train on a few images in batches of two and return what was written for TensorBoard."""
     network = whole_image_net() if network is None else network
     samples = make_samples(folder, list(labels))
     held_out = make_samples(folder, list(validation_labels or labels))
@@ -205,13 +205,13 @@ class TestWhatIsDrawn:
             spies[name] = spy
         return lambda name: [call.args[0] for call in spies[name].call_args_list]
 
-    def test_training_images_are_films_again_with_class_and_name(self, tmp_path, drawn):
+    def test_training_images_are_images_again_with_class_and_name(self, tmp_path, drawn):
         train(tmp_path, epochs=1, images=3, classes=["benign", "malignant"])
         (images,) = drawn("draw_images")
         assert [(label, name) for _, label, name in images] == [
-            ("benign", "film0"),
-            ("malignant", "film1"),
-            ("malignant", "film2"),
+            ("benign", "image0"),
+            ("malignant", "image1"),
+            ("malignant", "image2"),
         ]
         for (image, _, _), sample in zip(images, make_samples(tmp_path, [0, 1, 1]), strict=True):
             np.testing.assert_allclose(image, sample["image"][0] + MEAN, atol=1e-4)
@@ -221,16 +221,20 @@ class TestWhatIsDrawn:
         train(tmp_path, images=100)
         assert [len(images) for images in drawn("draw_images")] == [6]
 
-    def test_maps_are_of_films_of_both_classes_and_several_patients_the_same_each_time(self, tmp_path, drawn):
-        train(tmp_path, films=3)
-        names = [[film.title.split("\n")[0] for film in films] for films in drawn("draw_maps")]
-        assert names == [["film2", "film4", "film0"]] * 2  # films 1, 3 and 5 are of the patients of those before them
+    def test_maps_are_of_images_of_both_classes_and_several_patients_the_same_each_time(self, tmp_path, drawn):
+        train(tmp_path, mammograms=3)
+        names = [[mammogram.title.split("\n")[0] for mammogram in mammograms] for mammograms in drawn("draw_maps")]
+        assert (
+            names == [["image2", "image4", "image0"]] * 2
+        )  # images 1, 3 and 5 are of the patients of those before them
         shown = drawn("draw_maps")[0]
-        assert [(film.truth, film.malignant) for film in shown] == [("positive", True)] * 2 + [("negative", False)]
+        assert [(mammogram.truth, mammogram.malignant) for mammogram in shown] == [("positive", True)] * 2 + [
+            ("negative", False)
+        ]
         assert "p(positive) = 0." in shown[0].title
 
     def test_lesions_have_the_colour_of_their_pathology_and_without_it_of_the_image(self, tmp_path, drawn):
-        train(tmp_path, epochs=1, films=2)
+        train(tmp_path, epochs=1, mammograms=2)
         malignant, benign = drawn("draw_maps")[0]
         assert [is_malignant for _, is_malignant in malignant.lesions] == [False, True]
         assert [is_malignant for _, is_malignant in benign.lesions] == [False]
@@ -250,7 +254,7 @@ class TestWhatIsDrawn:
         assert score["classes"] == ["class 0", "class 1", "class 2"]
 
     def test_a_picture_of_many_details_is_made_coarser_until_it_is_small(self, tmp_path):
-        noise = [(np.random.default_rng(0).uniform(0, 255, (288, 224)), "malignant", "film") for _ in range(8)]
+        noise = [(np.random.default_rng(0).uniform(0, 255, (288, 224)), "malignant", "image") for _ in range(8)]
         figure = figures.draw_images(noise)
         full = figure.get_size_inches()[0] * figures._DPI
         pixels = figures.as_pixels(figure)

@@ -28,7 +28,7 @@ def evaluate(
     """Run MONAI's evaluator over samples that carry their logits, in batches of two."""
     samples = []
     for index, values in enumerate(logits):
-        sample = {"image": torch.tensor(values), "image_path": f"/films/film{index}.png"}
+        sample = {"image": torch.tensor(values), "image_path": f"/images/image{index}.png"}
         if labels is not None:
             sample["label"] = labels[index]
         if ids:
@@ -55,7 +55,7 @@ def test_one_row_for_each_image_in_order(tmp_path):
     evaluate(tmp_path, LOGITS, LABELS)
     table = rows(tmp_path)
     assert list(table[0]) == [name for name in PREDICTION_COLUMNS if name == "label" or name not in OPTIONAL_COLUMNS]
-    assert [row["image"] for row in table] == [f"film{i}" for i in range(5)]
+    assert [row["image"] for row in table] == [f"image{i}" for i in range(5)]
     assert [row["patient_id"] for row in table] == [f"P{i}" for i in range(5)]
     assert [int(row["label"]) for row in table] == LABELS
     for row, (negative, positive) in zip(table, LOGITS, strict=True):
@@ -67,7 +67,7 @@ def test_score_and_curve_are_of_all_batches_together(tmp_path):
     evaluator = evaluate(tmp_path, LOGITS, LABELS)
     score = json.loads((tmp_path / "score.json").read_text())["image"]
     assert (score["n"], score["positive"]) == (5, 2)
-    assert score["auc"] == pytest.approx(5 / 6)  # film 2 (logit 1.0) stands above film 3 (0.2)
+    assert score["auc"] == pytest.approx(5 / 6)  # image 2 (logit 1.0) stands above image 3 (0.2)
     assert score["auc"] == pytest.approx(evaluator.state.metrics["auc"])
     assert score["auc_ci_delong"][0] < score["auc"] < score["auc_ci_delong"][1]
     with Image.open(tmp_path / "roc.png") as picture:
@@ -89,7 +89,7 @@ class WithThreshold(nn.Identity):
 
 def test_density_lesions_and_the_models_threshold_become_columns(tmp_path):
     lesions = [{"type": "mass"}, {"type": "calcification"}]
-    samples = [{"image": "/films/film3.png", "density": 3, "lesions": lesions}]
+    samples = [{"image": "/images/image3.png", "density": 3, "lesions": lesions}]
     evaluate(tmp_path, LOGITS, LABELS, samples=samples, network=WithThreshold(0.5), model="ours")
     table = rows(tmp_path)
     assert list(table[0]) == [name for name in PREDICTION_COLUMNS if name not in ("fold", "seed")]
@@ -99,7 +99,7 @@ def test_density_lesions_and_the_models_threshold_become_columns(tmp_path):
     assert {row["model"] for row in table} == {"ours"}
     score = json.loads((tmp_path / "score.json").read_text())
     assert score["image"]["at_threshold"]["threshold_logit"] == pytest.approx(0.5, abs=1e-10)
-    assert score["image"]["at_threshold"]["false_positive"] == 1  # film 2, whose logit is 1
+    assert score["image"]["at_threshold"]["false_positive"] == 1  # image 2, whose logit is 1
 
 
 def test_threshold_that_no_validation_chose_is_none(tmp_path):
@@ -161,7 +161,7 @@ def test_logit_of_half_precision_is_taken_in_single_precision():
 
 
 def test_files_of_one_name_in_several_folders_stay_apart(tmp_path):
-    """CBIS-DDSM's downloads call every film 1-1.dcm; the folder tells them apart."""
+    """CBIS-DDSM's downloads call every image 1-1.dcm; the folder tells them apart."""
     samples = [
         {"image": torch.tensor(logits), "image_path": f"/download/{case}/1-1.dcm", "image_id": f"{case}/1-1"}
         for case, logits in (("case_a", [0.0, 1.0]), ("case_b", [1.0, 0.0]))

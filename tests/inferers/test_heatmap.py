@@ -1,4 +1,4 @@
-"""Heatmaps: the patch classifier over a whole image, and where on the film each of its scores belongs."""
+"""Heatmaps: the patch classifier over a whole image, and where on the image each of its scores belongs."""
 
 import numpy as np
 import pytest

@@ -73,8 +73,8 @@ def test_labels_that_differ_from_the_predictions_own_count_and_are_pointed_out(t
 
 
 def test_no_image_in_common_is_an_error_that_shows_both_ways_of_naming(tmp_path):
-    path = table(tmp_path, "image,label\nfilm 1,0\n")
-    with pytest.raises(UserError, match=r"none of its 1 images \(film 1\) is among the 1 predictions \(a/1\)"):
+    path = table(tmp_path, "image,label\nimage 1,0\n")
+    with pytest.raises(UserError, match=r"none of its 1 images \(image 1\) is among the 1 predictions \(a/1\)"):
         join_labels(predictions("a/1"), read_labels(path), path)
 
 

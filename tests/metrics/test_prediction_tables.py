@@ -38,7 +38,7 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     path = tmp_path / "new" / "predictions.csv"
     rows = [
         ROW,
-        {**ROW, "image": 'film "é", 2', "label": None, "density": None, "threshold": None, "logit": -1.0986123},
+        {**ROW, "image": 'image "é", 2', "label": None, "density": None, "threshold": None, "logit": -1.0986123},
     ]
     rows[1]["p_malignant"] = 0.25
     write_predictions(path, rows)
@@ -60,7 +60,7 @@ def test_columns_that_nothing_is_known_for_are_left_out(tmp_path):
 
 
 def test_any_table_may_be_written(tmp_path):
-    rows = [{"image": "a,b", "note": 'film "é"'}, {"image": "c", "note": "two\nlines"}]
+    rows = [{"image": "a,b", "note": 'image "é"'}, {"image": "c", "note": "two\nlines"}]
     write_table(tmp_path / "new" / "table.csv", rows)
     with (tmp_path / "new" / "table.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.DictReader(file)) == rows
@@ -119,7 +119,7 @@ def test_view_that_is_neither_becomes_unknown_and_is_flagged(tmp_path):
     [
         ("", r"column 'image' is missing.*predictions\.csv of `monai-e2e predict`"),
         ("image,p_malignant\n", "the table has no row"),
-        ("film,p_malignant\na,0.1\n", "column 'image' is missing; needed: image; found: film"),
+        ("image,p_malignant\na,0.1\n", "column 'image' is missing; needed: image; found: image"),
         ("image,score\na,0.1\n", "neither column 'logit' nor 'p_malignant'"),
         ("image,malignant_pred\na,0.1\n", "column 'image_index' is missing"),
         ("index,left_malignant,right_malignant\n0,0.1,0.2\n", "scores per breast"),

@@ -139,7 +139,7 @@ class TestReading:
 
 
 class TestWholeClassifier:
-    """A checkpoint alone is enough to classify: it says which network it is and how films are prepared for it."""
+    """A checkpoint alone is enough to classify: it says which network it is and how images are prepared for it."""
 
     PREPARATION = {"image_size": [288, 224], "voi_lut": True, "patch_size": 64}  # noqa: RUF012 (never written to)
 

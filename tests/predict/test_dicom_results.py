@@ -18,7 +18,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from monai_e2e import __version__
-from monai_e2e.data.images.dicom import read_film
+from monai_e2e.data.images.dicom import decode_image
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 from monai_e2e.errors import UserError
 from monai_e2e.predict.dicom_results import DISCLAIMER, write_dicom_results
@@ -53,7 +53,7 @@ PLANTED = {
 }
 
 
-def write_film(path: Path, syntax: uid.UID = uid.ExplicitVRLittleEndian, **attributes: object) -> Path:
+def write_image(path: Path, syntax: uid.UID = uid.ExplicitVRLittleEndian, **attributes: object) -> Path:
     """A digital mammogram for presentation with a hospital's header; ``attributes`` override (None deletes)."""
     pixels = np.arange(24 * 16, dtype=np.int16).reshape(24, 16)
     dataset = Dataset()
@@ -93,7 +93,7 @@ def picture(rows: int = 12, columns: int = 8) -> np.ndarray:
 
 
 def results(folder: Path, source: Path, keep_identity: bool = False, **row: object) -> tuple[Dataset, Dataset]:
-    paths = write_dicom_results(folder, "film", ROW | row, picture(), source, keep_identity)
+    paths = write_dicom_results(folder, "image", ROW | row, picture(), source, keep_identity)
     return tuple(pydicom.dcmread(path) for path in paths)
 
 
@@ -107,39 +107,39 @@ def conforms(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory) -> dict[str, Path]:
-    """One film of each data set: CBIS-DDSM's is a Secondary Capture, INbreast's a digital mammogram."""
+    """One image of each data set: CBIS-DDSM's is a Secondary Capture, INbreast's a digital mammogram."""
     root = tmp_path_factory.mktemp("phantoms")
     write_cbis_ddsm(root / "cbis", patients=1, rows=256)
     write_inbreast(root / "inbreast", patients=1, rows=256)
-    films = {}
+    images = {}
     for name in ("cbis", "inbreast"):
         paths = sorted((root / name).rglob("*.dcm"))
-        films[name] = max(paths, key=lambda path: pydicom.dcmread(path, specific_tags=["Rows"]).Rows)
-    return films
+        images[name] = max(paths, key=lambda path: pydicom.dcmread(path, specific_tags=["Rows"]).Rows)
+    return images
 
 
-def test_overlay_is_a_picture_derived_from_the_film(tmp_path):
-    source = write_film(tmp_path / "film.dcm")
-    film = pydicom.dcmread(source)
+def test_overlay_is_a_picture_derived_from_the_image(tmp_path):
+    source = write_image(tmp_path / "image.dcm")
+    image = pydicom.dcmread(source)
     overlay, _ = results(tmp_path / "out", source)
     np.testing.assert_array_equal(overlay.pixel_array, picture())
     assert overlay.SOPClassUID == uid.SecondaryCaptureImageStorage
     assert overlay.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
     assert (overlay.PhotometricInterpretation, overlay.ImageType[0]) == ("RGB", "DERIVED")
     assert overlay.Modality == "OT"
-    assert overlay.SeriesInstanceUID != film.SeriesInstanceUID
+    assert overlay.SeriesInstanceUID != image.SeriesInstanceUID
     (reference,) = overlay.SourceImageSequence
-    assert reference.ReferencedSOPClassUID == film.SOPClassUID
-    assert reference.ReferencedSOPInstanceUID == film.SOPInstanceUID
+    assert reference.ReferencedSOPClassUID == image.SOPClassUID
+    assert reference.ReferencedSOPInstanceUID == image.SOPInstanceUID
     assert (overlay.ImageLaterality, overlay.PatientOrientation) == ("L", ["A", "FR"])
     assert overlay.ImageComments == f"{DISCLAIMER}. LEFT MLO."
     assert DISCLAIMER in overlay.SeriesDescription
     assert overlay.ContentQualification == "RESEARCH"
 
 
-def test_report_gives_the_films_probability_of_cancer_and_who_computed_it(tmp_path):
-    source = write_film(tmp_path / "film.dcm")
-    film = pydicom.dcmread(source)
+def test_report_gives_the_images_probability_of_cancer_and_who_computed_it(tmp_path):
+    source = write_image(tmp_path / "image.dcm")
+    image = pydicom.dcmread(source)
     _, report = results(tmp_path / "out", source)
     assert (report.CompletionFlag, report.PreliminaryFlag, report.VerificationFlag) == (
         "COMPLETE",
@@ -149,9 +149,9 @@ def test_report_gives_the_films_probability_of_cancer_and_who_computed_it(tmp_pa
     document = sr.ComprehensiveSR.from_dataset(report)
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
     (evidence,) = document.get_evidence()
-    assert "CurrentRequestedProcedureEvidenceSequence" not in report  # the film's study is another
-    assert evidence == (film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPInstanceUID, film.SOPClassUID)
-    (group,) = document.content.get_image_measurement_groups(referenced_sop_instance_uid=film.SOPInstanceUID)
+    assert "CurrentRequestedProcedureEvidenceSequence" not in report  # the image's study is another
+    assert evidence == (image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID, image.SOPClassUID)
+    (group,) = document.content.get_image_measurement_groups(referenced_sop_instance_uid=image.SOPInstanceUID)
     (measurement,) = group.get_measurements(codes.DCM.ProbabilityOfCancer)
     assert (measurement.value, measurement.unit) == (73.1, codes.UCUM.Percent)
     (site,) = group.finding_sites
@@ -166,8 +166,8 @@ def test_report_gives_the_films_probability_of_cancer_and_who_computed_it(tmp_pa
     ]
 
 
-def test_what_is_not_known_of_a_film_is_left_out(tmp_path):
-    source = write_film(tmp_path / "film.dcm", PatientOrientation="CC", Rows=None)
+def test_what_is_not_known_of_an_image_is_left_out(tmp_path):
+    source = write_image(tmp_path / "image.dcm", PatientOrientation="CC", Rows=None)
     overlay, report = results(tmp_path / "out", source, laterality="", view="", threshold="", p_malignant=1e-9)
     assert not overlay.PatientOrientation
     assert "ImageLaterality" not in overlay
@@ -181,24 +181,24 @@ def test_what_is_not_known_of_a_film_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["YES", "NO"])
-def test_what_the_films_pixels_show_or_lost_is_said_of_the_overlays(tmp_path, value):
-    source = write_film(tmp_path / "film.dcm", BurnedInAnnotation=value, LossyImageCompression="01")
+def test_what_the_images_pixels_show_or_lost_is_said_of_the_overlays(tmp_path, value):
+    source = write_image(tmp_path / "image.dcm", BurnedInAnnotation=value, LossyImageCompression="01")
     overlay, _ = results(tmp_path / "out", source)
     assert (overlay.BurnedInAnnotation, overlay.LossyImageCompression) == (value, "01")
 
 
 def test_overlay_of_another_shape_says_how_to_show_it_undistorted(tmp_path):
-    source = write_film(tmp_path / "film.dcm")  # 24 rows, 16 columns
+    source = write_image(tmp_path / "image.dcm")  # 24 rows, 16 columns
     for shape, ratio, preserved in (((12, 8), None, "NO"), ((24, 16), None, "YES"), ((12, 16), ["2", "1"], "NO")):
-        path, _ = write_dicom_results(tmp_path / "out", "film", ROW, picture(*shape), source)
+        path, _ = write_dicom_results(tmp_path / "out", "image", ROW, picture(*shape), source)
         overlay = pydicom.dcmread(path)
         assert overlay.get("PixelAspectRatio") == ratio
         assert overlay.SourceImageSequence[0].SpatialLocationsPreserved == preserved
 
 
 def test_by_default_no_text_of_the_header_is_in_a_result(tmp_path):
-    source = write_film(tmp_path / "film.dcm")
-    film = pydicom.dcmread(source)
+    source = write_image(tmp_path / "image.dcm")
+    image = pydicom.dcmread(source)
     references = ("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
     texts = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
     fixed = {"AS": "072Y", "DA": "19510203", "DT": "19510203060708", "TM": "060708", "UI": "1.2.999.666"}
@@ -206,19 +206,19 @@ def test_by_default_no_text_of_the_header_is_in_a_result(tmp_path):
         if tag >> 16 < 8 or not keyword or keyword in (*references, "PhotometricInterpretation"):
             continue
         if vr in texts:
-            film.add_new(tag, vr, "PLANTED")
+            image.add_new(tag, vr, "PLANTED")
         elif vr in fixed:
-            film.add_new(tag, vr, fixed[vr])
-    film.PatientAddress = "PLANTED STREET 1"
-    private = film.private_block(0x0011, "PLANTEDCREATOR", create=True)
+            image.add_new(tag, vr, fixed[vr])
+    image.PatientAddress = "PLANTED STREET 1"
+    private = image.private_block(0x0011, "PLANTEDCREATOR", create=True)
     private.add_new(1, "LO", "PLANTEDPRIVATE")
     private.add_new(2, "UN", b"PLANTEDUNKNOWN")
     item = Dataset()
     item.PatientID, item.IssuerOfPatientID = "PLANTEDOTHER", "PLANTEDISSUER"
-    film.OtherPatientIDsSequence = [item]
-    film.save_as(source)
+    image.OtherPatientIDsSequence = [item]
+    image.save_as(source)
     assert source.read_bytes().count(b"PLANTED") > 1000
-    for path in write_dicom_results(tmp_path / "out", "film", ROW, picture(), source):
+    for path in write_dicom_results(tmp_path / "out", "image", ROW, picture(), source):
         content = path.read_bytes()
         for planted in (b"PLANTED", *(value.encode() for value in fixed.values())):
             assert planted not in content
@@ -229,8 +229,8 @@ def test_by_default_no_text_of_the_header_is_in_a_result(tmp_path):
 
 
 def test_identity_that_is_kept_is_patient_and_study_and_nothing_else(tmp_path):
-    source = write_film(tmp_path / "film.dcm", PatientAddress="PLANTEDSTREET")
-    paths = write_dicom_results(tmp_path / "out", "film", ROW, picture(), source, keep_identity=True)
+    source = write_image(tmp_path / "image.dcm", PatientAddress="PLANTEDSTREET")
+    paths = write_dicom_results(tmp_path / "out", "image", ROW, picture(), source, keep_identity=True)
     for path in paths:
         result = pydicom.dcmread(path)
         assert {name: str(result[name].value) for name in PLANTED} == PLANTED
@@ -244,13 +244,13 @@ def test_identity_that_is_kept_is_patient_and_study_and_nothing_else(tmp_path):
     [("ISO_IR 100", "Müller^Änne"), ("ISO_IR 192", "Łoś^Ewa"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎")],
 )
 def test_names_of_any_alphabet_are_kept(tmp_path, characters, name):
-    source = write_film(tmp_path / "film.dcm", SpecificCharacterSet=characters, PatientName=name)
+    source = write_image(tmp_path / "image.dcm", SpecificCharacterSet=characters, PatientName=name)
     for result in results(tmp_path / "out", source, keep_identity=True):
         assert result.PatientName == name
 
 
 def test_a_repeated_run_gives_the_same_uids_and_another_score_model_or_patient_others(tmp_path):
-    source = write_film(tmp_path / "film.dcm")
+    source = write_image(tmp_path / "image.dcm")
 
     def uids(**changes) -> tuple[list[str], list[str]]:
         both = results(tmp_path / "out", source, **changes)
@@ -264,16 +264,16 @@ def test_a_repeated_run_gives_the_same_uids_and_another_score_model_or_patient_o
         assert not set(uids(**change)[0]) & set(first[0])
     for change in ({"model": "b"}, {"patient_id": "P_2"}):
         assert not set(uids(**change)[1]) & set(first[1])
-    path, _ = write_dicom_results(tmp_path / "out", "film", ROW, 255 - picture(), source)
+    path, _ = write_dicom_results(tmp_path / "out", "image", ROW, 255 - picture(), source)
     assert pydicom.dcmread(path).SOPInstanceUID not in first[0]
 
 
 @pytest.mark.parametrize("keep_identity", [False, True])
-def test_results_of_an_exam_are_one_series_of_a_kind_under_the_films_numbers(tmp_path, keep_identity):
+def test_results_of_an_exam_are_one_series_of_a_kind_under_the_images_numbers(tmp_path, keep_identity):
     study = generate_uid()
     both = []
     for number in (1, 2):
-        source = write_film(tmp_path / f"{number}.dcm", StudyInstanceUID=study, InstanceNumber=1)
+        source = write_image(tmp_path / f"{number}.dcm", StudyInstanceUID=study, InstanceNumber=1)
         paths = write_dicom_results(tmp_path / "out", str(number), ROW, picture(), source, keep_identity, number)
         both.append([pydicom.dcmread(path) for path in paths])
     for first, second in zip(*both, strict=True):
@@ -287,7 +287,7 @@ def test_results_of_an_exam_are_one_series_of_a_kind_under_the_films_numbers(tmp
 
 
 def test_a_study_is_never_under_two_patients(tmp_path):
-    source = write_film(tmp_path / "film.dcm")
+    source = write_image(tmp_path / "image.dcm")
     study = pydicom.dcmread(source).StudyInstanceUID
     kept = results(tmp_path / "out", source, keep_identity=True)
     assert {(result.StudyInstanceUID, result.PatientID) for result in kept} == {(study, PLANTED["PatientID"])}
@@ -298,7 +298,7 @@ def test_a_study_is_never_under_two_patients(tmp_path):
 
 
 def test_a_probability_has_no_more_digits_than_it_deserves(tmp_path):
-    source = write_film(tmp_path / "film.dcm")
+    source = write_image(tmp_path / "image.dcm")
     _, report = results(tmp_path / "out", source, p_malignant="0.123456")
     (group,) = sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
     assert group.get_measurements(codes.DCM.ProbabilityOfCancer)[0].value == 12.3
@@ -308,15 +308,15 @@ def test_a_probability_has_no_more_digits_than_it_deserves(tmp_path):
 @pytest.mark.parametrize("keep_identity", [False, True])
 @pytest.mark.parametrize("name", ["cbis", "inbreast"])
 def test_results_of_the_data_sets_conform_to_the_standard(tmp_path, phantoms, name, keep_identity):
-    pixels = np.round(read_film(phantoms[name]).pixels * 255).astype(np.uint8)
+    pixels = np.round(decode_image(phantoms[name]).pixels * 255).astype(np.uint8)
     overlay = np.stack([pixels, pixels // 2, 255 - pixels], axis=-1)
-    for path in write_dicom_results(tmp_path, "a/film", ROW, overlay, phantoms[name], keep_identity):
+    for path in write_dicom_results(tmp_path, "a/image", ROW, overlay, phantoms[name], keep_identity):
         conforms(path)
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
 @pytest.mark.parametrize(
-    "film",
+    "image",
     [
         {},
         {"PatientOrientation": "CC", "InstanceNumber": None},
@@ -328,35 +328,35 @@ def test_results_of_the_data_sets_conform_to_the_standard(tmp_path, phantoms, na
     ],
 )
 @pytest.mark.parametrize("row", [{}, {"laterality": "", "view": "", "threshold": "", "patient_id": ""}])
-def test_results_of_any_film_conform_to_the_standard(tmp_path, film, row):
-    source = write_film(tmp_path / "film.dcm", **film)
+def test_results_of_any_image_conform_to_the_standard(tmp_path, image, row):
+    source = write_image(tmp_path / "image.dcm", **image)
     odd = picture(5, 3)  # 45 bytes, to be padded
     for keep_identity in (False, True):
-        for path in write_dicom_results(tmp_path, f"film_{keep_identity}", ROW | row, odd, source, keep_identity):
+        for path in write_dicom_results(tmp_path, f"image_{keep_identity}", ROW | row, odd, source, keep_identity):
             said = conforms(path)
             # What is left empty on purpose, or because nobody knows it.
             expected = r"would be needed to build DICOMDIR|only permitted to be empty when actually unknown"
             assert not [line for line in said.splitlines() if "Warning" in line and not re.search(expected, line)]
 
 
-def test_results_lie_below_the_folder_under_the_films_id(tmp_path):
-    source = write_film(tmp_path / "film.dcm")
+def test_results_lie_below_the_folder_under_the_images_id(tmp_path):
+    source = write_image(tmp_path / "image.dcm")
     overlay, report = write_dicom_results(tmp_path / "out", "P_1/L_MLO.1", ROW, picture(), source)
     assert overlay == tmp_path / "out/P_1/L_MLO.1_overlay.dcm"
     assert report == tmp_path / "out/P_1/L_MLO.1_report.dcm"
     assert sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file()) == [overlay, report]
 
 
-@pytest.mark.parametrize("image_id", ["../film", "a/../../film", "/tmp/film"])
+@pytest.mark.parametrize("image_id", ["../image", "a/../../image", "/tmp/image"])
 def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path, image_id):
-    source = write_film(tmp_path / "film.dcm")
+    source = write_image(tmp_path / "image.dcm")
     with pytest.raises(UserError, match="leads out of"):
         write_dicom_results(tmp_path / "out", image_id, ROW, picture(), source)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("film", "message"),
+    ("image", "message"),
     [
         ({"StudyInstanceUID": None}, "Study Instance UID is missing, .*mend the header"),
         ({"SeriesInstanceUID": None}, "Series Instance UID is missing"),
@@ -367,32 +367,32 @@ def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path, image_id):
         ({"SOPClassUID": "1.2.840.113619.4.26"}, r"a report can't refer to its SOP class \(unknown kind of file\)"),
     ],
 )
-def test_a_film_that_can_not_be_referred_to_is_a_users_mistake(tmp_path, film, message):
-    source = write_film(tmp_path / "film.dcm", **film)
-    with pytest.raises(UserError, match=f"film.dcm: {message}"):
+def test_an_image_that_can_not_be_referred_to_is_a_users_mistake(tmp_path, image, message):
+    source = write_image(tmp_path / "image.dcm", **image)
+    with pytest.raises(UserError, match=f"image.dcm: {message}"):
         results(tmp_path / "out", source)
     assert not list(tmp_path.glob("out/**/*.dcm"))
 
 
-def test_identity_can_not_be_kept_where_the_film_has_no_patient_id(tmp_path):
-    source = write_film(tmp_path / "film.dcm", PatientID=None)
-    with pytest.raises(UserError, match=r"film.dcm: no Patient ID"):
+def test_identity_can_not_be_kept_where_the_image_has_no_patient_id(tmp_path):
+    source = write_image(tmp_path / "image.dcm", PatientID=None)
+    with pytest.raises(UserError, match=r"image.dcm: no Patient ID"):
         results(tmp_path / "out", source, keep_identity=True)
     assert results(tmp_path / "out", source)[0].PatientID == "P_1"
 
 
 def test_sources_that_are_no_dicom_are_a_users_mistake(tmp_path):
-    Image.fromarray(picture()).save(tmp_path / "film.png")
-    with pytest.raises(UserError, match=r"film.png: no DICOM file, .*give the films as DICOM"):
-        results(tmp_path / "out", tmp_path / "film.png")
+    Image.fromarray(picture()).save(tmp_path / "image.png")
+    with pytest.raises(UserError, match=r"image.png: no DICOM file, .*give the images as DICOM"):
+        results(tmp_path / "out", tmp_path / "image.png")
     with pytest.raises(UserError, match=r"absent.dcm: no DICOM file"):
         results(tmp_path / "out", tmp_path / "absent.dcm")
 
 
 def test_a_file_that_is_cut_off_is_a_users_mistake(tmp_path):
-    source = write_film(tmp_path / "film.dcm")
+    source = write_image(tmp_path / "image.dcm")
     source.write_bytes(source.read_bytes()[:400])
-    with pytest.raises(UserError, match=r"film.dcm"):
+    with pytest.raises(UserError, match=r"image.dcm"):
         results(tmp_path / "out", source)
 
 
@@ -409,22 +409,22 @@ def test_a_file_that_is_cut_off_is_a_users_mistake(tmp_path):
     ],
 )
 def test_a_row_that_can_not_be_written_is_a_users_mistake(tmp_path, row, message):
-    source = write_film(tmp_path / "film.dcm")
-    with pytest.raises(UserError, match=f"film.dcm: .*{message}"):
+    source = write_image(tmp_path / "image.dcm")
+    with pytest.raises(UserError, match=f"image.dcm: .*{message}"):
         results(tmp_path / "out", source, **row)
 
 
 @pytest.mark.parametrize("overlay", [picture()[..., 0], picture()[..., :2], picture().astype(np.float32)])
 def test_an_overlay_of_another_form_is_refused(tmp_path, overlay):
-    source = write_film(tmp_path / "film.dcm")
+    source = write_image(tmp_path / "image.dcm")
     with pytest.raises(UserError, match=r"\[rows, columns, 3\] of uint8"):
-        write_dicom_results(tmp_path / "out", "film", ROW, overlay, source)
+        write_dicom_results(tmp_path / "out", "image", ROW, overlay, source)
 
 
 def test_without_highdicom_the_message_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(UserError, match=r'pip install "monai-e2e\[dicom\]"'):
-        results(tmp_path / "out", write_film(tmp_path / "film.dcm"))
+        results(tmp_path / "out", write_image(tmp_path / "image.dcm"))
 
 
 def test_highdicom_is_not_loaded_before_it_is_needed():

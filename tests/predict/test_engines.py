@@ -262,20 +262,20 @@ class TestChoice:
 
 class TestPredict:
     @pytest.fixture
-    def films(self, tmp_path):
-        (tmp_path / "films").mkdir()
+    def images(self, tmp_path):
+        (tmp_path / "images").mkdir()
         for seed in range(3):
             noise = np.random.default_rng(seed).integers(0, 90, (300, 200), dtype=np.uint8)
-            Image.fromarray(noise).save(tmp_path / "films" / f"{seed}.png")
-        return tmp_path / "films"
+            Image.fromarray(noise).save(tmp_path / "images" / f"{seed}.png")
+        return tmp_path / "images"
 
-    def test_the_engine_stands_in_the_record_and_once_in_the_log(self, films, tmp_path, caplog):
+    def test_the_engine_stands_in_the_record_and_once_in_the_log(self, images, tmp_path, caplog):
         pytest.importorskip("onnxruntime")
         whole, patch = save(tmp_path / "whole.pt"), save(tmp_path / "patch.pt", patch=True)
         with caplog.at_level(logging.INFO):
             for engine in ("onnxruntime", "torch"):
                 options = Options(workers=0, heatmap=True, device="cpu", engine=engine)
-                predict([whole, patch], films, tmp_path / engine, options)
+                predict([whole, patch], images, tmp_path / engine, options)
         used = {
             engine: json.loads((tmp_path / engine / "run.json").read_text())["engines"]
             for engine in ("onnxruntime", "torch")
@@ -288,7 +288,7 @@ class TestPredict:
         scores = [np.load(tmp_path / engine / "heatmaps" / "0.npy") for engine in used]
         np.testing.assert_allclose(scores[0], scores[1], rtol=0, atol=1e-4)
 
-    def test_amp_and_bf16_exclude_each_other(self, films, tmp_path, monkeypatch):
+    def test_amp_and_bf16_exclude_each_other(self, images, tmp_path, monkeypatch):
         monkeypatch.setattr("monai_e2e.predict.run.choose_device", lambda *_: CPU)
         with pytest.raises(UserError, match=r"--amp.*bf16"):
-            predict([save(tmp_path / "whole.pt")], films, tmp_path / "out", Options(amp=True, precision="bf16"))
+            predict([save(tmp_path / "whole.pt")], images, tmp_path / "out", Options(amp=True, precision="bf16"))

@@ -1,4 +1,4 @@
-"""Damaged films, 500 as DICOM and 200 as pictures: each is a result or a reason, and nothing hangs or is lost."""
+"""Damaged images, 500 as DICOM and 200 as pictures: each is a result or a reason, and nothing hangs or is lost."""
 
 import io
 import warnings
@@ -13,8 +13,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
 from monai_e2e.data.phantom.storage import new_dataset, save
-from monai_e2e.predict.reading import FilmReader, ReadFilm
-from monai_e2e.predict.worklist import list_films
+from monai_e2e.predict.reading import ImageReader, ReadImage
+from monai_e2e.predict.worklist import list_images
 from monai_e2e.transforms import LoadMammogramd
 from monai_e2e.work.streaming import stream_parallel
 
@@ -27,7 +27,7 @@ def breast() -> np.ndarray:
 
 
 def dicom_files(folder: Path) -> list[bytes]:
-    """The same film uncompressed, deflated and compressed in several ways."""
+    """The same image uncompressed, deflated and compressed in several ways."""
     dataset = new_dataset(DigitalMammographyXRayImageStorageForPresentation, "1.2.3", breast(), 12)
     dataset.Modality, dataset.ImageLaterality, dataset.ViewPosition = "MG", "L", "CC"
     dataset.StudyInstanceUID = "1.2.4"
@@ -96,24 +96,24 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.fuzz
-def test_damaged_films_are_read_or_have_a_reason_and_none_is_lost(tmp_path, capfd):
+def test_damaged_images_are_read_or_have_a_reason_and_none_is_lost(tmp_path, capfd):
     rng = np.random.default_rng(0)
-    (tmp_path / "films").mkdir()
+    (tmp_path / "images").mkdir()
     made = [("dcm", dicom_files(tmp_path), 500), ("png", pictures(), 200)]
     for suffix, files, number in made:
         for index in range(number):
-            path = tmp_path / "films" / f"{suffix}{index:03d}.{suffix}"
+            path = tmp_path / "images" / f"{suffix}{index:03d}.{suffix}"
             path.write_bytes(damaged(files[index % len(files)], rng))
-    reader = FilmReader([LoadMammogramd("image", (64, 48), voi_lut=True)], pictures=True)
+    reader = ImageReader([LoadMammogramd("image", (64, 48), voi_lut=True)], pictures=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        films = list_films(tmp_path / "films")
-        results = dict(stream_parallel(reader, films, workers=1))
+        images = list_images(tmp_path / "images")
+        results = dict(stream_parallel(reader, images, workers=1))
     assert len(results) == 700
     reasons = [read for read in results.values() if isinstance(read, str)]
-    assert sum(isinstance(read, ReadFilm) for read in results.values()) > 100
+    assert sum(isinstance(read, ReadImage) for read in results.values()) > 100
     assert len(reasons) > 100
-    said = "\n".join([*reasons, *(flag for film in films for flag in film.flags), *capfd.readouterr()])
+    said = "\n".join([*reasons, *(flag for image in images for flag in image.flags), *capfd.readouterr()])
     assert "Traceback" not in said
     assert SECRET not in said
-    assert all(isinstance(read, (ReadFilm, str)) for read in results.values())  # no decoder ended the process
+    assert all(isinstance(read, (ReadImage, str)) for read in results.values())  # no decoder ended the process

@@ -18,11 +18,11 @@ from monai_e2e.predict.heatmaps import Heatmap, describe_format
 
 SIZE = (96, 64)
 #: Label and log-odds of each image; the threshold is 0.5, log-odds of 0.
-FILMS = {"a": (1, 3.0), "b": (1, 2.0), "c": (0, -4.0), "d": (0, 5.0), "e": (1, -1.0), "f": (0, 0.1)}
+IMAGES = {"a": (1, 3.0), "b": (1, 2.0), "c": (0, -4.0), "d": (0, 5.0), "e": (1, -1.0), "f": (0, 0.1)}
 
 
-def rows_of(films=None):
-    return [{"image": name, "label": label, "logit": logit} for name, (label, logit) in (films or FILMS).items()]
+def rows_of(images=None):
+    return [{"image": name, "label": label, "logit": logit} for name, (label, logit) in (images or IMAGES).items()]
 
 
 def names(group):
@@ -39,13 +39,15 @@ def folders(tmp_path):
     mask[20:40, 10:30] = 255
     samples, rows = [], []
     probabilities = np.full((5, 5, 3), 0.2, dtype=np.float32)
-    for number, (name, (label, logit)) in enumerate(FILMS.items()):
-        film = np.tile(np.arange(SIZE[1], dtype=np.uint16) * 100 + 1000 * number, (SIZE[0], 1))
-        Image.fromarray(film).save(prepared / f"images/{name}.png")
+    for number, (name, (label, logit)) in enumerate(IMAGES.items()):
+        image = np.tile(np.arange(SIZE[1], dtype=np.uint16) * 100 + 1000 * number, (SIZE[0], 1))
+        Image.fromarray(image).save(prepared / f"images/{name}.png")
         Image.fromarray(mask).save(prepared / f"masks/{name}_1.png")
         lesion = {"mask": f"masks/{name}_1.png", "type": "mass", "pathology": "malignant", "drawn_as": "box"}
         place = {"patient_id": f"P<{number}>", "laterality": "LEFT", "view": "CC", "label": label}
-        samples.append({"image": f"images/{name}.png", "lesions": [lesion], "film_size": SIZE, "mean": 40.0, **place})
+        samples.append(
+            {"image": f"images/{name}.png", "lesions": [lesion], "original_size": SIZE, "mean": 40.0, **place}
+        )
         row = {"image": name, "logit": logit, "p_malignant": 1 / (1 + np.exp(-logit)), "threshold": 0.5}
         rows.append({**row, **place, "lesion_type": "mass"})
         np.save(results / f"heatmaps/{name}.npy", probabilities)
@@ -67,14 +69,14 @@ class TestGroups:
         assert names(unsure) == ["f"]
 
     def test_no_group_shows_more_than_asked_for_but_counts_all(self):
-        films = {f"film{number}": (1, 1.0 + number) for number in range(40)}
-        found, *_, unsure = choose_groups(rows_of(films), 0.0, 3)
-        assert (names(found), found.total) == (["film39", "film38", "film37"], 37)
-        assert names(unsure) == ["film0", "film1", "film2"]
+        images = {f"image{number}": (1, 1.0 + number) for number in range(40)}
+        found, *_, unsure = choose_groups(rows_of(images), 0.0, 3)
+        assert (names(found), found.total) == (["image39", "image38", "image37"], 37)
+        assert names(unsure) == ["image0", "image1", "image2"]
 
     def test_a_score_at_the_threshold_is_marked_as_in_the_scores(self):
-        films = {"at": (0, 1.5), **{f"far{number}": (1, 100.0) for number in range(3)}}
-        assert names(choose_groups(rows_of(films), 1.5, 8)[2]) == ["at"]
+        images = {"at": (0, 1.5), **{f"far{number}": (1, 100.0) for number in range(3)}}
+        assert names(choose_groups(rows_of(images), 1.5, 8)[2]) == ["at"]
 
 
 class TestPage:
@@ -85,7 +87,7 @@ class TestPage:
         text = (tmp_path / "page" / "index.html").read_text()
         assert "For research, not for diagnosis." in text
         assert "may not be passed on" in text
-        assert text.count("data:image/jpeg;base64,") == len(FILMS)
+        assert text.count("data:image/jpeg;base64,") == len(IMAGES)
         assert not re.search(r'(src|href)="(?!data:)', text)
         assert "P&lt;0&gt; LEFT CC" in text
         assert "score 0.953, labelled malignant, mass" in text

@@ -33,7 +33,7 @@ def bundle(tmp_path):
     return tmp_path / "ddsm_whole"
 
 
-def test_the_checkpoint_and_not_the_recipe_says_how_films_are_prepared(bundle, tmp_path):
+def test_the_checkpoint_and_not_the_recipe_says_how_images_are_prepared(bundle, tmp_path):
     image = tmp_path / "image.png"
     Image.fromarray(np.arange(4000, dtype=np.uint16).reshape(80, 50) * 16).save(image)
     for path in (bundle, bundle / "models" / "model.pt"):

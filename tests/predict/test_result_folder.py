@@ -1,4 +1,4 @@
-"""Names of the files of results, and rows of films whose names no table could hold as they are."""
+"""Names of the files of results, and rows of images whose names no table could hold as they are."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ def test_long_names_are_shortened_and_stay_different(tmp_path):
         path.touch()
 
 
-def test_a_folder_is_never_called_like_another_films_result():
+def test_a_folder_is_never_called_like_another_images_result():
     assert file_name("x.png/1") not in ("x.png/1", "x")
     assert file_name("x.png/1").startswith("x.png--")
     assert file_name("x_report.dcm/1") != "x_report.dcm/1"

@@ -56,7 +56,7 @@ def save_networks(folder: Path, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Two seeds of bundles; films of INbreast's form, as files and prepared."""
+    """Two seeds of bundles; images of INbreast's form, as files and prepared."""
     folder = tmp_path_factory.mktemp("predict")
     for seed in (0, 1):
         save_networks(folder / f"seed{seed}", seed)
@@ -68,7 +68,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def raw(root, tmp_path):
-    """The first patient's films in a folder of their own."""
+    """The first patient's images in a folder of their own."""
     files = sorted((root / "download" / "AllDICOMs").iterdir())
     patient = files[0].name.split("_")[1]
     for number, file in enumerate(file for file in files if patient in file.name):
@@ -134,10 +134,10 @@ class TestScores:
         predict([tmp_path / "darker"], raw, tmp_path / "changed", HERE)
         assert logits_of(tmp_path / "changed") != pytest.approx(logits_of(tmp_path / "as_trained"), abs=1e-3)
 
-    def test_raw_films_score_as_prepared_ones_up_to_the_rounding_to_16_bits(self, root, tmp_path):
+    def test_raw_images_score_as_prepared_ones_up_to_the_rounding_to_16_bits(self, root, tmp_path):
         predict([whole(root)], root / "prepared", tmp_path / "prepared", HERE)
-        films = (root / "prepared").resolve().parent / "download" / "AllDICOMs"
-        predict([whole(root)], films, tmp_path / "raw", HERE)
+        images = (root / "prepared").resolve().parent / "download" / "AllDICOMs"
+        predict([whole(root)], images, tmp_path / "raw", HERE)
         known = {row["image"]: row for row in rows_of(tmp_path / "prepared")}
         raw = rows_of(tmp_path / "raw")
         for row in known.values():
@@ -149,13 +149,13 @@ class TestScores:
             ]
             assert same == pytest.approx([float(row["logit"])], abs=1e-3)
 
-    def test_several_models_are_the_mean_of_their_probabilities_and_each_film_is_decoded_once(
+    def test_several_models_are_the_mean_of_their_probabilities_and_each_image_is_decoded_once(
         self, root, raw, tmp_path, monkeypatch
     ):
         for seed in (0, 1):
             predict([whole(root, seed)], raw, tmp_path / str(seed), HERE)
-        read, decode = [], mammogram.read_film
-        monkeypatch.setattr(mammogram, "read_film", lambda *given: read.append(given) or decode(*given))
+        read, decode = [], mammogram.decode_image
+        monkeypatch.setattr(mammogram, "decode_image", lambda *given: read.append(given) or decode(*given))
         predict([whole(root, 0), whole(root, 1)], raw, tmp_path / "both", HERE)
         assert len(read) == len(rows_of(tmp_path / "both"))
         first, second = logits_of(tmp_path / "0"), logits_of(tmp_path / "1")
@@ -184,13 +184,13 @@ class TestScores:
 
 
 class TestRows:
-    def test_films_without_a_table_get_side_view_and_numbers_from_their_headers(self, root, tmp_path):
-        films = root / "download" / "AllDICOMs"
-        predict([whole(root)], films, tmp_path / "out", HERE)
+    def test_images_without_a_table_get_side_view_and_numbers_from_their_headers(self, root, tmp_path):
+        images = root / "download" / "AllDICOMs"
+        predict([whole(root)], images, tmp_path / "out", HERE)
         rows = rows_of(tmp_path / "out")
-        assert [row["image"] for row in rows] == sorted(path.stem for path in films.iterdir())
+        assert [row["image"] for row in rows] == sorted(path.stem for path in images.iterdir())
         for row in rows:
-            header = pydicom.dcmread(films / f"{row['image']}.dcm", stop_before_pixels=True)
+            header = pydicom.dcmread(images / f"{row['image']}.dcm", stop_before_pixels=True)
             assert row["laterality"][0] == header.ImageLaterality
             assert row["view"] == header.ViewPosition
         assert {row["patient_id"] for row in rows} == {"patient-0001"}  # INbreast's are all called "removed"
@@ -206,14 +206,14 @@ class TestRows:
         assert exams == pytest.approx(best, abs=1e-5)
         assert {row["laterality"] for row in rows_of(tmp_path / "out", "breast.csv")} <= {"LEFT", "RIGHT"}
 
-    def test_films_unlike_the_models_are_flagged(self, root, tmp_path):
+    def test_images_unlike_the_models_are_flagged(self, root, tmp_path):
         from PIL import Image
 
-        (tmp_path / "films").mkdir()
+        (tmp_path / "images").mkdir()
         noise = np.random.default_rng(0).integers(0, 80, (600, 600), dtype=np.uint8)  # as bright as the models' mean
         for name, rows, columns in (("fits", 300, 225), ("small", 64, 48), ("wide", 200, 400)):
-            Image.fromarray(noise[:rows, :columns]).save(tmp_path / "films" / f"{name}.png")
-        predict([whole(root)], tmp_path / "films", tmp_path / "out", HERE)
+            Image.fromarray(noise[:rows, :columns]).save(tmp_path / "images" / f"{name}.png")
+        predict([whole(root)], tmp_path / "images", tmp_path / "out", HERE)
         unknown = ["side unknown", "view unknown", "patient unknown"]
         flags = {row["image"]: row["flags"].split(";") for row in rows_of(tmp_path / "out")}
         assert flags == {"fits": unknown, "small": [*unknown, "upscaled"], "wide": [*unknown, "other aspect"]}
@@ -227,12 +227,12 @@ class TestRows:
 class TestFailures:
     @pytest.fixture
     def broken(self, raw):
-        """A truncated film, an empty one, text, and a report; and the one good film's name."""
+        """A truncated image, an empty one, text, and a report; and the one good image's name."""
         good = raw / "case0" / "0.dcm"
         data = good.read_bytes()
         (raw / "case1" / "truncated.dcm").write_bytes(data[: len(data) // 2])
         (raw / "case1" / "empty.dcm").write_bytes(b"")
-        (raw / "case1" / "text.png").write_text("no film")
+        (raw / "case1" / "text.png").write_text("no image")
         report = pydicom.dcmread(good)
         del report.PixelData
         report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
@@ -264,9 +264,9 @@ class TestFailures:
         found = logits_of(tmp_path / "out")
         assert found["case1/truncated"] == found["case0/0"]
 
-    def test_a_film_whose_reader_was_killed_is_a_row_too(self, root, raw, tmp_path, monkeypatch):
-        def first_kills_its_process(read, films, workers):
-            return ((film, read(film) if index else None) for index, film in enumerate(films))
+    def test_an_image_whose_reader_was_killed_is_a_row_too(self, root, raw, tmp_path, monkeypatch):
+        def first_kills_its_process(read, images, workers):
+            return ((image, read(image) if index else None) for index, image in enumerate(images))
 
         monkeypatch.setattr("monai_e2e.predict.run.stream_parallel", first_kills_its_process)
         predict([whole(root)], raw, tmp_path / "out", HERE)
@@ -286,9 +286,19 @@ class TestFailures:
 
 class TestResuming:
     def test_a_run_that_was_killed_goes_on_to_the_same_results(self, root, tmp_path):
-        films = root / "download" / "AllDICOMs"
-        predict([whole(root)], films, tmp_path / "whole", HERE)
-        command = [sys.executable, "-m", "monai_e2e", "predict", whole(root), films, tmp_path / "out", "--workers", "0"]
+        images = root / "download" / "AllDICOMs"
+        predict([whole(root)], images, tmp_path / "whole", HERE)
+        command = [
+            sys.executable,
+            "-m",
+            "monai_e2e",
+            "predict",
+            whole(root),
+            images,
+            tmp_path / "out",
+            "--workers",
+            "0",
+        ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         table = tmp_path / "out" / "predictions.csv"
         while process.poll() is None and not (table.is_file() and table.read_bytes().count(b"\n") > 2):
@@ -297,12 +307,12 @@ class TestResuming:
         process.wait()
         written = table.read_bytes()
         table.write_bytes(written[:-7])  # as if it had been killed in the middle of a line
-        outcome = predict([whole(root)], films, tmp_path / "out", HERE)
+        outcome = predict([whole(root)], images, tmp_path / "out", HERE)
         assert outcome.earlier == written.count(b"\n") - 2
         for name in ("predictions.csv", "breast.csv", "exam.csv"):
             assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
-    def test_numbers_of_patients_stay_when_films_are_added(self, root, raw, tmp_path):
+    def test_numbers_of_patients_stay_when_images_are_added(self, root, raw, tmp_path):
         other = next(
             p
             for p in (root / "download" / "AllDICOMs").iterdir()
@@ -312,7 +322,7 @@ class TestResuming:
         (raw / "a_new_one").mkdir()
         new = pydicom.dcmread(other)
         new.PatientID, new.StudyInstanceUID = "another", "1.2.3"
-        new.save_as(raw / "a_new_one" / "film.dcm")
+        new.save_as(raw / "a_new_one" / "image.dcm")
         predict([whole(root)], raw, tmp_path / "out", HERE)
         patients = {row["image"].split("/")[0]: row["patient_id"] for row in rows_of(tmp_path / "out")}
         assert patients == {"case0": "patient-0001", "case1": "patient-0001", "a_new_one": "patient-0002"}
@@ -375,7 +385,7 @@ class TestPictures:
         shutil.copytree(whole(root), tmp_path / "alone" / "ddsm_whole")
         with pytest.raises(UserError, match="no trained bundle ddsm_patch beside"):
             predict([tmp_path / "alone" / "ddsm_whole"], raw, tmp_path / "out", Options(workers=0, heatmap=True))
-        with pytest.raises(UserError, match="scores no films"):
+        with pytest.raises(UserError, match="scores no images"):
             predict([root / "seed0" / "ddsm_patch"], raw, tmp_path / "out", HERE)
         with pytest.raises(UserError, match="add --heatmap"):
             predict([whole(root), root / "seed0" / "ddsm_patch"], raw, tmp_path / "out", HERE)
@@ -386,17 +396,17 @@ class TestDicomResults:
     def _needs_highdicom(self):
         pytest.importorskip("highdicom")
 
-    def test_each_film_gets_a_capture_and_a_report_in_a_new_study(self, root, raw, tmp_path):
+    def test_each_image_gets_a_capture_and_a_report_in_a_new_study(self, root, raw, tmp_path):
         predict([whole(root)], raw, tmp_path / "out", Options(workers=0, dicom=True))
         for row in rows_of(tmp_path / "out"):
-            film = pydicom.dcmread(raw / f"{row['image']}.dcm")
+            image = pydicom.dcmread(raw / f"{row['image']}.dcm")
             capture, report = (
                 pydicom.dcmread(tmp_path / "out" / "dicom" / f"{row['image']}_{kind}.dcm")
                 for kind in ("overlay", "report")
             )
-            assert capture.StudyInstanceUID == report.StudyInstanceUID != film.StudyInstanceUID
+            assert capture.StudyInstanceUID == report.StudyInstanceUID != image.StudyInstanceUID
             assert capture.PatientID == row["patient_id"]
-            assert capture.Rows / capture.Columns == pytest.approx(film.Rows / film.Columns, rel=0.01)
+            assert capture.Rows / capture.Columns == pytest.approx(image.Rows / image.Columns, rel=0.01)
 
     def test_identity_is_kept_where_it_is_asked_for(self, root, raw, tmp_path):
         for path in raw.rglob("*.dcm"):
@@ -405,10 +415,10 @@ class TestDicomResults:
         names = {str(pydicom.dcmread(path).PatientName) for path in (tmp_path / "out" / "dicom").rglob("*.dcm")}
         assert names == {SECRETS[0]}
 
-    def test_a_film_that_no_result_can_refer_to_is_a_failure(self, root, raw, tmp_path):
-        film = pydicom.dcmread(raw / "case0" / "0.dcm")
-        del film.SeriesInstanceUID
-        film.save_as(raw / "case0" / "0.dcm")
+    def test_an_image_that_no_result_can_refer_to_is_a_failure(self, root, raw, tmp_path):
+        image = pydicom.dcmread(raw / "case0" / "0.dcm")
+        del image.SeriesInstanceUID
+        image.save_as(raw / "case0" / "0.dcm")
         outcome = predict([whole(root)], raw, tmp_path / "out", Options(workers=0, dicom=True))
         (failure,) = rows_of(tmp_path / "out", "failures.csv")
         assert failure["image"] == "case0/0"
@@ -465,11 +475,11 @@ class TestCommand:
         assert cli.main(arguments) == 0
         count = len(rows_of(tmp_path / "out"))
         lines = capsys.readouterr().out.splitlines()
-        assert lines[0].startswith(f"{count} films predicted: {tmp_path}/out/predictions.csv")
+        assert lines[0].startswith(f"{count} images predicted: {tmp_path}/out/predictions.csv")
         assert lines[-1] == f"Next: monai-e2e score {tmp_path}/out/predictions.csv --labels CSV"
         (raw / "bad.dcm").write_bytes(b"")
         assert cli.main(arguments) == 1
-        assert "1 film failed" in capsys.readouterr().out
+        assert "1 image failed" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("more", "message"),

@@ -1,4 +1,4 @@
-"""The list of films to classify: ids that hide the header's, tables that say more, mistakes that are named."""
+"""The list of images to classify: ids that hide the header's, tables that say more, mistakes that are named."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from monai_e2e.data import phantom_dataset
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.errors import UserError
-from monai_e2e.predict.worklist import list_films, list_prepared
+from monai_e2e.predict.worklist import list_images, list_prepared
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +20,12 @@ def download(tmp_path_factory):
 
 
 @pytest.fixture
-def films(download, tmp_path):
-    """Four films ``a.dcm`` … ``d.dcm`` in ``films``."""
-    (tmp_path / "films").mkdir()
+def images(download, tmp_path):
+    """Four images ``a.dcm`` … ``d.dcm`` in ``images``."""
+    (tmp_path / "images").mkdir()
     for name, path in zip("abcd", download, strict=False):
-        shutil.copy(path, tmp_path / "films" / f"{name}.dcm")
-    return tmp_path / "films"
+        shutil.copy(path, tmp_path / "images" / f"{name}.dcm")
+    return tmp_path / "images"
 
 
 def change(path, **elements):
@@ -41,60 +41,60 @@ def table(folder, *lines):
     return path
 
 
-def test_patients_and_exams_are_numbered_in_the_order_of_the_paths(films):
+def test_patients_and_exams_are_numbered_in_the_order_of_the_paths(images):
     for name, patient, study in (("a", "Z9", "1.7"), ("b", "A1", "1.5"), ("c", "Z9", "1.7"), ("d", "Z9", "1.6")):
-        change(films / f"{name}.dcm", PatientID=patient, StudyInstanceUID=study)
-    found = list_films(films)
-    assert [film.patient_id for film in found] == ["patient-0001", "patient-0002", "patient-0001", "patient-0001"]
-    assert [film.exam_id for film in found] == ["exam-0001", "exam-0002", "exam-0001", "exam-0003"]
+        change(images / f"{name}.dcm", PatientID=patient, StudyInstanceUID=study)
+    found = list_images(images)
+    assert [image.patient_id for image in found] == ["patient-0001", "patient-0002", "patient-0001", "patient-0001"]
+    assert [image.exam_id for image in found] == ["exam-0001", "exam-0002", "exam-0001", "exam-0003"]
 
 
-def test_films_without_a_patient_id_are_one_patient_by_study_or_alone_and_flagged(films):
+def test_images_without_a_patient_id_are_one_patient_by_study_or_alone_and_flagged(images):
     for name, study in (("a", "1.7"), ("b", "1.7"), ("c", ""), ("d", "")):
-        change(films / f"{name}.dcm", PatientID="", StudyInstanceUID=study)
-    found = list_films(films)
-    assert [film.patient_id for film in found] == [f"patient-000{number}" for number in (1, 1, 2, 3)]
-    assert [film.exam_id for film in found] == ["exam-0001", "exam-0001", "", ""]
-    assert all(film.flags == ("patient unknown",) for film in found)
+        change(images / f"{name}.dcm", PatientID="", StudyInstanceUID=study)
+    found = list_images(images)
+    assert [image.patient_id for image in found] == [f"patient-000{number}" for number in (1, 1, 2, 3)]
+    assert [image.exam_id for image in found] == ["exam-0001", "exam-0001", "", ""]
+    assert all(image.flags == ("patient unknown",) for image in found)
 
 
-def test_numbers_of_before_are_kept_and_none_is_given_twice(films):
+def test_numbers_of_before_are_kept_and_none_is_given_twice(images):
     for name, patient in zip("abcd", ("P1", "P2", "P3", "P2"), strict=True):
-        change(films / f"{name}.dcm", PatientID=patient)
-    found = list_films(films, earlier={"d": ("patient-0001", "exam-0001")})
-    assert [film.patient_id for film in found] == ["patient-0002", "patient-0001", "patient-0003", "patient-0001"]
+        change(images / f"{name}.dcm", PatientID=patient)
+    found = list_images(images, earlier={"d": ("patient-0001", "exam-0001")})
+    assert [image.patient_id for image in found] == ["patient-0002", "patient-0001", "patient-0003", "patient-0001"]
 
 
-def test_a_table_gives_ids_and_labels_and_the_header_what_it_leaves_open(films):
-    change(films / "a.dcm", ImageLaterality="L", ViewPosition="CC")
+def test_a_table_gives_ids_and_labels_and_the_header_what_it_leaves_open(images):
+    change(images / "a.dcm", ImageLaterality="L", ViewPosition="CC")
     path = table(
-        films,
+        images,
         "image;patient_id;exam_id;laterality;view;label;density",
         "b.dcm;Müller;2020;R;MLO;malignant;3",
         "a;K-1;;;;0;",
     )
-    first, second = list_films(films, path)
+    first, second = list_images(images, path)
     assert (first.image, first.patient_id, first.laterality, first.view, first.label) == ("a", "K-1", "LEFT", "CC", 0)
     assert (second.patient_id, second.exam_id, second.density, second.label) == ("Müller", "2020", 3, 1)
     assert (second.laterality, second.view) == ("RIGHT", "MLO")
     assert second.flags == ("view differs from header",)
 
 
-def test_other_views_in_a_table_are_unknown_and_flagged(films):
-    path = table(films, "image,patient_id,view", "a.dcm,1,XCCL;x")
-    (film,) = list_films(films, path)
-    assert (film.view, film.flags) == ("", ("other view position XCCL,x",))
+def test_other_views_in_a_table_are_unknown_and_flagged(images):
+    path = table(images, "image,patient_id,view", "a.dcm,1,XCCL;x")
+    (image,) = list_images(images, path)
+    assert (image.view, image.flags) == ("", ("other view position XCCL,x",))
 
 
-def test_a_tables_ml_counts_as_mlo_and_says_so(films):
-    change(films / "a.dcm", ViewPosition="ML")
-    (film,) = list_films(films, table(films, "image,patient_id,view", "a.dcm,1,ml"))
-    assert (film.view, film.flags) == ("MLO", ("view ML read as MLO",))
+def test_a_tables_ml_counts_as_mlo_and_says_so(images):
+    change(images / "a.dcm", ViewPosition="ML")
+    (image,) = list_images(images, table(images, "image,patient_id,view", "a.dcm,1,ml"))
+    assert (image.view, image.flags) == ("MLO", ("view ML read as MLO",))
 
 
-def test_films_that_a_table_does_not_name_are_left_out_and_counted(films, caplog):
-    assert [film.image for film in list_films(films, table(films, "image,patient_id", "c.dcm,1"))] == ["c"]
-    assert "3 of 4 films have no row" in caplog.text
+def test_images_that_a_table_does_not_name_are_left_out_and_counted(images, caplog):
+    assert [image.image for image in list_images(images, table(images, "image,patient_id", "c.dcm,1"))] == ["c"]
+    assert "3 of 4 images have no row" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_films_that_a_table_does_not_name_are_left_out_and_counted(films, caplog
         ("b.dcm,1,L,perhaps", "row 3: label 'perhaps'"),
     ],
 )
-def test_a_tables_mistakes_are_named_with_their_row(films, line, message):
-    path = table(films, "image,patient_id,laterality,label", "a.dcm,1,L,0", line)
+def test_a_tables_mistakes_are_named_with_their_row(images, line, message):
+    path = table(images, "image,patient_id,laterality,label", "a.dcm,1,L,0", line)
     with pytest.raises(UserError, match=r"table\.csv") as caught:
-        list_films(films, path)
+        list_images(images, path)
     assert message in str(caught.value)
 
 
@@ -119,45 +119,45 @@ def test_a_prepared_folder_brings_labels_lesions_and_the_originals_size(tmp_path
     folder = phantom_dataset("cbis-ddsm", patients=24, image_size=(128, 96), folder=tmp_path, workers=1)
     found = set()
     for partition in ("training", "validation", "test"):
-        samples, films = load_datalist(folder, partition), list_prepared(folder, partition)
-        assert [str(film.path) for film in films] == [sample["image"] for sample in samples]
-        for film, sample in zip(films, samples, strict=True):
+        samples, images = load_datalist(folder, partition), list_prepared(folder, partition)
+        assert [str(image.path) for image in images] == [sample["image"] for sample in samples]
+        for image, sample in zip(images, samples, strict=True):
             kinds = {lesion["type"] for lesion in sample["lesions"]}
-            assert film.lesion_type == "+".join(kind for kind in ("calcification", "mass") if kind in kinds)
-            assert len(film.masks) == len(sample["lesions"])
-            assert (film.label, film.film_size) == (sample["label"], tuple(sample["film_size"]))
-            found.add(film.lesion_type)
+            assert image.lesion_type == "+".join(kind for kind in ("calcification", "mass") if kind in kinds)
+            assert len(image.masks) == len(sample["lesions"])
+            assert (image.label, image.original_size) == (sample["label"], tuple(sample["original_size"]))
+            found.add(image.lesion_type)
     assert found >= {"calcification", "mass"}
 
 
-def test_cbis_ddsms_films_are_listed_without_crops_and_masks_and_with_their_places(tmp_path, caplog):
+def test_cbis_ddsms_images_are_listed_without_crops_and_masks_and_with_their_places(tmp_path, caplog):
     write_cbis_ddsm(tmp_path / "cbis", patients=2, rows=256)
     headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in (tmp_path / "cbis").rglob("*.dcm")]
     whole = [header for header in headers if header.SeriesDescription == "full mammogram images"]
-    found = list_films(tmp_path / "cbis")
+    found = list_images(tmp_path / "cbis")
     assert len(found) == len(whole) < len(headers)
-    assert len({film.patient_id for film in found}) == 2
-    assert all(film.laterality and film.view and not film.flags for film in found)
+    assert len({image.patient_id for image in found}) == 2
+    assert all(image.laterality and image.view and not image.flags for image in found)
     assert f"{len(headers) - len(whole)} crops and masks of lesions are left out" in caplog.text
 
 
-def test_cbis_ddsms_jpeg_release_has_to_be_prepared(films):
-    (films / "csv").mkdir()
-    (films / "csv" / "dicom_info.csv").touch()
+def test_cbis_ddsms_jpeg_release_has_to_be_prepared(images):
+    (images / "csv").mkdir()
+    (images / "csv" / "dicom_info.csv").touch()
     with pytest.raises(UserError, match="prepare cbis-ddsm"):
-        list_films(films)
-    assert len(list_films(films, table(films, "image,patient_id", "a.dcm,1"))) == 1
+        list_images(images)
+    assert len(list_images(images, table(images, "image,patient_id", "a.dcm,1"))) == 1
 
 
-def test_a_file_listed_twice_is_flagged_in_both_places(films):
-    shutil.copy(films / "a.dcm", films / "copy.dcm")
-    flags = {film.image: "same instance as another" in film.flags for film in list_films(films)}
+def test_a_file_listed_twice_is_flagged_in_both_places(images):
+    shutil.copy(images / "a.dcm", images / "copy.dcm")
+    flags = {image.image: "same instance as another" in image.flags for image in list_images(images)}
     assert flags == {"a": True, "b": False, "c": False, "copy": True, "d": False}
-    listed = list_films(films, table(films, "image,patient_id", "a.dcm,1", "copy.dcm,2", "b.dcm,3"))
-    assert ["same instance as another" in film.flags for film in listed] == [True, False, True]
+    listed = list_images(images, table(images, "image,patient_id", "a.dcm,1", "copy.dcm,2", "b.dcm,3"))
+    assert ["same instance as another" in image.flags for image in listed] == [True, False, True]
 
 
-def test_a_side_that_the_header_contradicts_is_flagged(films):
-    change(films / "a.dcm", ImageLaterality="L", ViewPosition="CC")
-    (film,) = list_films(films, table(films, "image,patient_id,laterality", "a.dcm,1,R"))
-    assert (film.laterality, film.flags) == ("RIGHT", ("side differs from header",))
+def test_a_side_that_the_header_contradicts_is_flagged(images):
+    change(images / "a.dcm", ImageLaterality="L", ViewPosition="CC")
+    (image,) = list_images(images, table(images, "image,patient_id,laterality", "a.dcm,1,R"))
+    assert (image.laterality, image.flags) == ("RIGHT", ("side differs from header",))

@@ -31,7 +31,7 @@ def test_every_pixel_moves_by_the_offset_or_stops_at_the_images_range():
     assert 15 < max(offsets) <= 20
 
 
-def test_air_and_burnt_out_film_stay_what_they_are():
+def test_air_and_burnt_out_image_stay_what_they_are():
     image = ramp()
     transform = RandShiftIntensityWithinRange(20).set_random_state(1)
     darkest, *_, brightest = sorted((transform(image) for _ in range(20)), key=torch.sum)
@@ -71,8 +71,8 @@ def test_randomize_false_repeats_the_last_offset():
 def test_arrays_come_out_as_tensors_and_meta_data_is_kept():
     transform = RandShiftIntensityWithinRange(20).set_random_state(0)
     assert isinstance(transform(ramp().numpy().astype(np.float32)), torch.Tensor)
-    image = MetaTensor(ramp(), meta={"filename_or_obj": "film.png"})
-    assert transform(image).meta["filename_or_obj"] == "film.png"
+    image = MetaTensor(ramp(), meta={"filename_or_obj": "image.png"})
+    assert transform(image).meta["filename_or_obj"] == "image.png"
     assert torch.equal(image.as_tensor(), ramp())  # the input is left as it was
 
 

@@ -1,4 +1,4 @@
-"""Reading a film into MONAI: rows × columns, 0–255, and the path that later names the prediction."""
+"""Reading an image into MONAI: rows × columns, 0–255, and the path that later names the prediction."""
 
 import numpy as np
 import pydicom
@@ -8,13 +8,13 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from PIL import Image
 
 from monai_e2e.data import read_mammogram
-from monai_e2e.data.images.dicom import read_film
+from monai_e2e.data.images.dicom import decode_image
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
 from monai_e2e.transforms import (
-    FilmFile,
     LoadMammogram,
     LoadMammogramd,
+    MammogramFile,
     ResizeMammogram,
     ResizeMammogramd,
     ScaleMammogram,
@@ -24,16 +24,16 @@ from monai_e2e.transforms import (
 
 
 @pytest.fixture
-def film(tmp_path):
-    """16-bit film of 4 rows and 6 columns, dark at the top left, full range."""
+def prepared(tmp_path):
+    """16-bit image of 4 rows and 6 columns, dark at the top left, full range."""
     pixels = np.linspace(0, 65535, 24).reshape(4, 6).astype(np.uint16)
     path = tmp_path / "P_00001_LEFT_CC.png"
     Image.fromarray(pixels).save(path)
     return path, pixels
 
 
-def test_prepared_film_is_the_png_value_times_255_over_65535(film):
-    path, pixels = film
+def test_prepared_image_is_the_png_value_times_255_over_65535(prepared):
+    path, pixels = prepared
     image = LoadMammogram()(path)
     assert isinstance(image, MetaTensor)
     assert image.shape == (1, 4, 6)
@@ -43,17 +43,17 @@ def test_prepared_film_is_the_png_value_times_255_over_65535(film):
 
 def test_eight_bit_picture_keeps_its_values(tmp_path):
     pixels = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
-    Image.fromarray(pixels).save(tmp_path / "film.png")
-    np.testing.assert_allclose(LoadMammogram()(tmp_path / "film.png")[0].numpy(), pixels, atol=1e-4)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    np.testing.assert_allclose(LoadMammogram()(tmp_path / "image.png")[0].numpy(), pixels, atol=1e-4)
 
 
-def test_path_is_kept_where_monais_savers_look_for_it(film):
-    path, _ = film
+def test_path_is_kept_where_monais_savers_look_for_it(prepared):
+    path, _ = prepared
     assert LoadMammogram()(path).meta["filename_or_obj"] == str(path)
 
 
-def test_resized_to_rows_and_columns_within_the_range(film):
-    path, _ = film
+def test_resized_to_rows_and_columns_within_the_range(prepared):
+    path, _ = prepared
     image = LoadMammogram(image_size=[8, 3])(path)
     assert image.shape == (1, 8, 3)
     assert 0 <= image.min() < image.max() <= 255
@@ -62,14 +62,14 @@ def test_resized_to_rows_and_columns_within_the_range(film):
 
 
 def test_unreadable_file_is_a_users_mistake_that_names_it(tmp_path):
-    (tmp_path / "film.png").write_text("no film")
-    for name in ("film.png", "absent.png"):
+    (tmp_path / "image.png").write_text("no image")
+    for name in ("image.png", "absent.png"):
         with pytest.raises(UserError, match=name):
             LoadMammogram()(tmp_path / name)
 
 
-def test_dictionary_version_keeps_the_path_beside_the_image(film):
-    path, _ = film
+def test_dictionary_version_keeps_the_path_beside_the_image(prepared):
+    path, _ = prepared
     sample = {"image": str(path), "label": 1}
     out = LoadMammogramd("image", image_size=(8, 3))(sample)
     assert out["image"].shape == (1, 8, 3)
@@ -78,14 +78,14 @@ def test_dictionary_version_keeps_the_path_beside_the_image(film):
     assert sample == {"image": str(path), "label": 1}
 
 
-def test_dictionary_version_with_a_missing_key(film):
+def test_dictionary_version_with_a_missing_key(prepared):
     with pytest.raises(KeyError, match="image"):
         LoadMammogramd("image")({"label": 1})
     assert LoadMammogramd("image", allow_missing_keys=True)({"label": 1}) == {"label": 1}
 
 
-def test_batches_hold_images_and_a_list_of_paths(film):
-    path, _ = film
+def test_batches_hold_images_and_a_list_of_paths(prepared):
+    path, _ = prepared
     batch = next(iter(DataLoader(Dataset([{"image": str(path)}] * 2, LoadMammogramd("image")), batch_size=2)))
     assert batch["image"].shape == (2, 1, 4, 6)
     assert batch["image_path"] == [str(path)] * 2
@@ -103,11 +103,11 @@ def test_window_of_the_file_is_applied_as_preparation_would(voi_lut, tmp_path):
     assert ((expected > 0) & (expected < 255)).float().mean() < (0.3 if voi_lut else 1.0)
 
 
-def test_a_film_that_several_pipelines_read_is_decoded_once_and_left_as_it_is(film, monkeypatch):
-    path, pixels = film
+def test_an_image_that_several_pipelines_read_is_decoded_once_and_left_as_it_is(prepared, monkeypatch):
+    path, pixels = prepared
     read = []
-    monkeypatch.setattr(mammogram, "read_film", lambda *given: read.append(given) or read_film(*given))
-    shared = FilmFile(path)
+    monkeypatch.setattr(mammogram, "decode_image", lambda *given: read.append(given) or decode_image(*given))
+    shared = MammogramFile(path)
     first = LoadMammogramd("image")({"image": shared})
     first["image"] -= 50
     second = LoadMammogramd("image", image_size=(8, 3))({"image": shared})
@@ -161,8 +161,8 @@ class TestInMemory:
         with pytest.raises(ValueError, match="a mammogram must"):
             ScaleMammogram()(pixels)
 
-    def test_resizing_is_that_of_the_loader(self, film):
-        path, _ = film
+    def test_resizing_is_that_of_the_loader(self, prepared):
+        path, _ = prepared
         resized = ResizeMammogram((8, 3))(LoadMammogram()(path))
         np.testing.assert_allclose(resized, LoadMammogram(image_size=(8, 3))(path), atol=1e-4)
         assert resized.meta["filename_or_obj"] == str(path)

@@ -1,4 +1,4 @@
-"""What a film's pixels say of it, whatever its file says: where the air is, where the breast, how bright it all is."""
+"""What an image's pixels say, whatever its file says: where the air is, where the breast, how bright it all is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CORNER, _EDGE = 0.06, 0.1
 _BRIGHT = 0.5
 #: The breast lies on the side whose edge is brighter than the other's by this much.
 _CLEARLY, _TISSUE = 3.0, 0.08
-#: Films brighter or darker than the others by this factor are noted.
+#: Images brighter or darker than the others by this factor are noted.
 _FAR = 3.0
 #: Flag of an image whose breast isn't where its laterality says.
 OTHER_SIDE = "breast on the other side"
@@ -62,5 +62,5 @@ def breast_side(pixels: np.ndarray) -> str:
 
 
 def far_from(mean: float, others: float) -> bool:
-    """Whether a film's mean brightness is far from that of others."""
+    """Whether an image's mean brightness is far from that of others."""
     return not others / _FAR <= mean <= others * _FAR

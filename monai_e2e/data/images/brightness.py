@@ -1,4 +1,4 @@
-"""From stored values to brightness, 0…1: modality LUT, window, polarity, padding, and values that aren't the film's."""
+"""From stored values to brightness, 0…1: modality LUT, window, polarity, padding and outliers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pydicom
 
-#: Rows of a film that are worked on at a time: small enough for the processor's cache.
+#: Rows of an image that are worked on at a time: small enough for the processor's cache.
 _BAND = 128
 #: Outlying pixels are at most 1 of 100,000, or a handful; a pixel of a thumbnail is never one.
 _OUTLYING_SHARE, _HANDFUL, _SMALLEST = 100_000, 16, 1_000
@@ -29,15 +29,15 @@ class Brightness:
 def brightness(dataset: pydicom.Dataset, stored: np.ndarray, voi_lut: bool) -> Brightness | None:
     """What each stored value becomes (PS3.4 §N.2).
 
-    A film has at most 65,536 values, so everything happens once to each of those between its lowest and its highest.
+    An image has at most 65,536 values, so everything happens once to each of those between its lowest and its highest.
 
     Args:
-        dataset: the film's header.
+        dataset: the image's header.
         stored: ``[rows, columns]`` of 8 or 16 bits.
-        voi_lut: whether to apply the film's first VOI LUT or window.
+        voi_lut: whether to apply the image's first VOI LUT or window.
 
     Returns:
-        None where the film is of one brightness.
+        None where the image is of one brightness.
     """
     counts, lowest = count_values(stored), int(np.iinfo(stored.dtype).min)
     inverted, flags = _polarity(dataset)
@@ -94,10 +94,10 @@ def count_values(stored: np.ndarray) -> np.ndarray:
 
 
 def without_outliers(counts: np.ndarray) -> tuple[int, int]:
-    """Places of the lowest and the highest value of a film, but for a handful of pixels far from all others.
+    """Places of the lowest and the highest value of an image, but for a handful of pixels far from all others.
 
-    A dead or hot pixel would squeeze the film into a part of its range. Pixels are left out at an end only where the
-    range of all others is less than half as wide, which in a film without such pixels it is not.
+    A dead or hot pixel would squeeze the image into a part of its range. Pixels are left out at an end only where the
+    range of all others is less than half as wide, which in an image without such pixels it is not.
 
     Args:
         counts: of :func:`count_values`; at least one isn't zero.
@@ -119,7 +119,7 @@ def without_outliers(counts: np.ndarray) -> tuple[int, int]:
 
 
 def stretch(values: np.ndarray) -> np.ndarray | None:
-    """An image's own range, less outlying pixels, mapped to 0…1, of what a film's file has become in memory.
+    """An image's own range, less outlying pixels, mapped to 0…1, of what an image's file has become in memory.
 
     Args:
         values: ``[rows, columns]`` of whole numbers or fractions.
@@ -234,16 +234,16 @@ def _padding(dataset: pydicom.Dataset, dtype: np.dtype) -> tuple[int, int] | Non
     value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
     if not isinstance(value, int):
         return None
-    # Signed films often have the padding's bits as an unsigned number: 63536 for -2000.
+    # Signed images often have the padding's bits as an unsigned number: 63536 for -2000.
     ends = np.array([value, limit if isinstance(limit, int) else value]).astype(dtype)
     low, high = sorted(int(end) for end in without_unused_bits(ends, int(dataset.BitsStored)))
     return low, high
 
 
 def _is_black(dataset: pydicom.Dataset, padding: int, counts: np.ndarray, inverted: bool) -> bool:
-    """Whether padding is an unsigned film's darkest grey, as in films that don't declare it.
+    """Whether padding is an unsigned image's darkest grey, as in images that don't declare it.
 
-    Left out of the film's range, it would make the darkest tissue as dark as air.
+    Left out of the image's range, it would make the darkest tissue as dark as air.
     """
     used = np.flatnonzero(counts)
     if dataset.get("PixelRepresentation") != 0 or len(used) < 2 or padding >= used[0]:

@@ -1,6 +1,6 @@
 """Reading mammograms and lesion masks from DICOM, PNG, TIFF and JPEG.
 
-Every reader of this project goes through :func:`read_film`, so that polarity, orientation and scaling are decided in
+Every reader of this project goes through :func:`decode_image`, so that polarity, orientation and scaling are decided in
 one place: rows × columns, air dark, tissue bright, 0…1.
 """
 
@@ -40,14 +40,14 @@ _COLOURS = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420
 _MASK = "only two grey values, as a lesion mask has and no mammogram; leave it out"
 #: A picture whose pixels differ by less, on a scale of 0…1, shows nothing; JPEG's noise in black is smaller.
 _LEAST_CONTRAST = 8 / 255
-#: pydicom's plugins in the order of preference: first what is always installed, so that a film reads the same with and
-#: without the extra; GDCM last, since a damaged stream may make it end the whole process.
+#: pydicom's plugins in the order of preference: first what is always installed, so that an image reads the same with
+#: and without the extra; GDCM last, since a damaged stream may make it end the whole process.
 _PLUGINS = ("pydicom", "pillow", "pyjpegls", "pylibjpeg", "gdcm")
 
 
 @dataclass(frozen=True)
-class Film:
-    """One film as the networks see it.
+class DecodedImage:
+    """One image as the networks see it.
 
     Args:
         pixels: float32 ``[rows, columns]``, 0…1, air dark, tissue bright.
@@ -61,13 +61,13 @@ class Film:
     flags: tuple[str, ...] = ()
 
 
-def read_film(path: str | Path, voi_lut: bool = False, any_modality: bool = False) -> Film:
-    """Read one film.
+def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = False) -> DecodedImage:
+    """Read one image.
 
-    DICOM: the rescale slope and intercept (or modality LUT) are applied, then the film's own minimum…maximum is mapped
-    to 0…1, low values that mean bright are inverted, and pixel padding becomes 0. The film's range and not that of Bits
-    Stored is used because detectors and digitisers fill their range differently; a handful of pixels far outside the
-    range of all others, which a detector's dead pixels are, is cut off.
+    DICOM: the rescale slope and intercept (or modality LUT) are applied, then the image's own minimum…maximum is mapped
+    to 0…1, low values that mean bright are inverted, and pixel padding becomes 0. The image's range and not that of
+    Bits Stored is used because detectors and digitisers fill their range differently; a handful of pixels far outside
+    the range of all others, which a detector's dead pixels are, is cut off.
 
     PNG, TIFF and JPEG: divided by the largest value of the type (255 or 65535), so that a prepared image reads back as
     it was written, or of the 8, 10, 12 or 14 bits that a file of 16 uses.
@@ -75,8 +75,8 @@ def read_film(path: str | Path, voi_lut: bool = False, any_modality: bool = Fals
     Args:
         path: DICOM, PNG, TIFF or JPEG file with one grey image.
         voi_lut: apply the file's first VOI LUT or window (PS3.3 §C.11.2) after the modality LUT, and map the window's
-            range to 0…1 instead of the film's own; files without one are read as with False, and flagged. It shows the
-            film as a workstation would, and helps where markers or the skin's edge stretch a digital detector's own
+            range to 0…1 instead of the image's own; files without one are read as with False, and flagged. It shows the
+            image as a workstation would, and helps where markers or the skin's edge stretch a digital detector's own
             range. It clips what lies outside the window, and most public data sets (CBIS-DDSM) have none. Choose once:
             a network must be trained and applied with the same setting.
         any_modality: read, and flag, DICOM files too whose header doesn't show that they are mammograms.
@@ -88,7 +88,7 @@ def read_film(path: str | Path, voi_lut: bool = False, any_modality: bool = Fals
     """
     path = Path(path)
     if not is_dicom(path):
-        return _read_picture_film(path)
+        return _decode_picture(path)
     dataset = _open(path)
     with one_file(path, "header not understood"):
         intent = str(dataset.get("PresentationIntentType") or sop_class_name(dataset)).upper()
@@ -99,22 +99,22 @@ def read_film(path: str | Path, voi_lut: bool = False, any_modality: bool = Fals
         raise UserError(f"{path}: raw detector data (FOR PROCESSING); take the FOR PRESENTATION image of the same view")
     stored = _decode(path, dataset)
     if stored.dtype.itemsize > 2:
-        raise UserError(f"{path}: {8 * stored.dtype.itemsize} bits per pixel; save the film with 8 or 16 bits")
+        raise UserError(f"{path}: {8 * stored.dtype.itemsize} bits per pixel; save the image with 8 or 16 bits")
     with one_file(path, "rescale, LUT, window or padding not understood"):
         found = brightness(dataset, stored, voi_lut)
         spacing = _pixel_spacing(dataset)
         more_bits = () if fits(stored, int(dataset.BitsStored)) else ("more bits than stored",)
     if found is None:
         where = " in its window" if voi_lut else ""
-        raise UserError(f"{path}: the film has a single pixel value{where}; check it in a viewer or leave it out")
+        raise UserError(f"{path}: the image has a single pixel value{where}; check it in a viewer or leave it out")
     pixels = look_up(found.table, stored)
     _refuse_mask(path, pixels)
-    return Film(pixels, spacing, (*verdict.flags, *more_bits, *found.flags))
+    return DecodedImage(pixels, spacing, (*verdict.flags, *more_bits, *found.flags))
 
 
 def read_mammogram(path: str | Path, voi_lut: bool = False) -> np.ndarray:
-    """Pixels of :func:`read_film`: float32 ``[rows, columns]``, 0…1, air dark, tissue bright."""
-    return read_film(path, voi_lut).pixels
+    """Pixels of :func:`decode_image`: float32 ``[rows, columns]``, 0…1, air dark, tissue bright."""
+    return decode_image(path, voi_lut).pixels
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -147,7 +147,7 @@ def read_pixels(path: str | Path) -> np.ndarray:
     return _decode(path, _open(path)) if is_dicom(path) else read_picture(path).pixels
 
 
-def _read_picture_film(path: Path) -> Film:
+def _decode_picture(path: Path) -> DecodedImage:
     picture = read_picture(path)
     maximum = used_depth(picture)
     pixels = np.minimum(np.divide(picture.pixels, maximum, dtype=np.float32), 1)
@@ -157,7 +157,7 @@ def _read_picture_film(path: Path) -> Film:
         if picture.jpeg and jpeg_mask(picture.pixels) is not None:
             raise UserError(f"{path}: {_MASK}")
         _refuse_mask(path, pixels)
-    return Film(pixels, None, () if maximum == picture.maximum else ("fewer bits",))
+    return DecodedImage(pixels, None, () if maximum == picture.maximum else ("fewer bits",))
 
 
 def _refuse_mask(path: Path, pixels: np.ndarray) -> None:
@@ -186,7 +186,7 @@ def _refusal(dataset: pydicom.Dataset) -> str | None:
     if sop_class in (*_TOMOSYNTHESIS, *_PROJECTIONS) and not synthesized:
         return f"tomosynthesis ({kind}); take the 2D or synthesized 2D image of the same view"
     if frames > 1:
-        return "several frames; only single films are read, extract one frame first"
+        return "several frames; only single images are read, extract one frame first"
     photometric = str(dataset.get("PhotometricInterpretation", "absent"))
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in _GREY:
         named = photometric if photometric in (*_COLOURS, *_GREY, "absent") else "unknown"

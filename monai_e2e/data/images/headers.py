@@ -1,6 +1,6 @@
 """What a DICOM header says of a mammogram's breast, view, patient and study, and how its text is kept from results.
 
-Patient ID and Study Instance UID only serve to tell which films belong together. They must not be written anywhere.
+Patient ID and Study Instance UID only serve to tell which images belong together. They must not be written anywhere.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _MAGNIFIED = 1.3
 #: Words of Image Type of 2D views computed from a tomosynthesis, and of stereotactic views of a biopsy.
 _SYNTHESIZED = {"TOMO", "TOMOSYNTHESIS", "TOMO_2D", "GENERATED_2D"}
 _BIOPSY = {"BIOPSY", "STEREO_SCOUT", "STEREO_PLUS", "STEREO_MINUS"}
-#: Patient ID of a film of CBIS-DDSM; with a number at its end, of the crop and the mask of a lesion.
+#: Patient ID of an image of CBIS-DDSM; with a number at its end, of the crop and the mask of a lesion.
 _CBIS_DDSM = re.compile(r"(?:Mass|Calc)-(?:Training|Test)_(P_\d{5})_(LEFT|RIGHT)_(CC|MLO)(_\d+)?")
 #: First words of the flag of a view that is neither CC nor MLO.
 OTHER_VIEW = "other view position"
@@ -76,13 +76,13 @@ _VIEW_CODES = {
 _UNKNOWN_CLASS = "unknown kind of file"
 #: Former names of a coding scheme (PS3.16 §8.1).
 _SCHEMES = {"SNM3": "SRT", "99SDM": "SRT"}
-#: Modifiers of a view (CID 4015) under which a film doesn't show the whole breast as others do.
+#: Modifiers of a view (CID 4015) under which an image doesn't show the whole breast as others do.
 _PARTIAL = (codes.cid4015.Magnification, codes.cid4015.SpotCompression, codes.cid4015.ImplantDisplaced)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a film.
+    """What is known of an image.
 
     Args:
         laterality: Image Laterality, else Laterality, as LEFT or RIGHT; empty where absent or neither.
@@ -112,7 +112,7 @@ class Verdict:
 
     Args:
         refusal: why it isn't; empty where it is.
-        flags: what is odd about the film, or ``no mammogram by its header``, in the words of docs/results.md.
+        flags: what is odd about the image, or ``no mammogram by its header``, in the words of docs/results.md.
     """
 
     refusal: str

@@ -1,7 +1,7 @@
-"""Pictures: PNG, TIFF and JPEG files, masks among them, and resizing films and masks.
+"""Pictures: PNG, TIFF and JPEG files, masks among them, and resizing images and masks.
 
-Films are resized by Pillow's bicubic filter, which averages over the area that becomes one pixel. The paper's author
-used OpenCV's bicubic interpolation, which reads 4 × 4 pixels however far the film is shrunk (about 5 times here) and
+Images are resized by Pillow's bicubic filter, which averages over the area that becomes one pixel. The paper's author
+used OpenCV's bicubic interpolation, which reads 4 × 4 pixels however far the image is shrunk (about 5 times here) and
 so keeps more noise and loses fine calcifications at random.
 """
 
@@ -34,9 +34,9 @@ _TIFF_PHOTOMETRIC = 262
 _JPEG_NOISE = 32
 _JPEG_GREY_SHARE = 0.005
 _JPEG_GREY_PER_WHITE = 0.1
-#: Rows of a film that are resized at a time: small enough for the processor's cache.
+#: Rows of an image that are resized at a time: small enough for the processor's cache.
 _BAND = 128
-#: Masks may differ from their film in size, but hardly in shape.
+#: Masks may differ from their image in size, but hardly in shape.
 _ASPECT_TOLERANCE = 0.01
 
 
@@ -114,7 +114,7 @@ def save_grey16(image: np.ndarray, path: Path) -> None:
 
 
 def is_two_valued(pixels: np.ndarray) -> bool:
-    """Whether an array has at most two distinct values; what tells a mask from a film or a crop."""
+    """Whether an array has at most two distinct values; what tells a mask from an image or a crop."""
     return bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
 
 
@@ -137,7 +137,7 @@ def jpeg_mask(pixels: np.ndarray) -> np.ndarray | None:
     black, white and neither. All black is a mask without a lesion.
 
     Returns:
-        bool ``[rows, columns]``, or None where they are a film's or a crop's.
+        bool ``[rows, columns]``, or None where they are an image's or a crop's.
     """
     low, high = pixels.min(), pixels.max()
     if low == high <= _JPEG_NOISE:
@@ -150,7 +150,7 @@ def jpeg_mask(pixels: np.ndarray) -> np.ndarray | None:
 
 
 def resize_mammogram(image: np.ndarray, image_size: Sequence[int], maximum: float = 1.0) -> np.ndarray:
-    """Resize a film of :func:`~monai_e2e.data.images.dicom.read_film` as the prepared folder has it.
+    """Resize an image of :func:`~monai_e2e.data.images.dicom.decode_image` as the prepared folder has it.
 
     Args:
         image: float32 ``[rows, columns]``, 0…maximum.
@@ -161,7 +161,7 @@ def resize_mammogram(image: np.ndarray, image_size: Sequence[int], maximum: floa
         float32 ``[*image_size]``, 0…maximum (bicubic overshoot is clipped).
     """
     rows, columns = image_size
-    # Along the rows first, in bands: the numbers of one go, in less time since no copy of the whole film is made.
+    # Along the rows first, in bands: the numbers of one go, in less time since no copy of the whole image is made.
     narrow = np.empty((len(image), columns), dtype=np.float32)
     for first in range(0, len(image), _BAND):
         band = image[first : first + _BAND]
@@ -187,19 +187,19 @@ def same_aspect(first: Sequence[int], second: Sequence[int]) -> bool:
 
 
 def draw_outline(
-    outline: Sequence[tuple[float, float]], film_size: Sequence[int], image_size: Sequence[int]
+    outline: Sequence[tuple[float, float]], original_size: Sequence[int], image_size: Sequence[int]
 ) -> np.ndarray | None:
-    """Fill an outline given in the film's pixels at the target size.
+    """Fill an outline given in the image's pixels at the target size.
 
     Args:
         outline: ``(row, column)`` points; one or two make a point or a line.
-        film_size: rows and columns of the film.
+        original_size: rows and columns of the image.
         image_size: rows and columns wanted.
 
     Returns:
-        bool ``[*image_size]``, or None when the outline lies outside the film.
+        bool ``[*image_size]``, or None when the outline lies outside the image.
     """
-    scale = image_size[0] / film_size[0], image_size[1] / film_size[1]
+    scale = image_size[0] / original_size[0], image_size[1] / original_size[1]
     points = [(int((column + 0.5) * scale[1] // 1), int((row + 0.5) * scale[0] // 1)) for row, column in outline]
     canvas = Image.new("1", (image_size[1], image_size[0]))
     draw = ImageDraw.Draw(canvas)

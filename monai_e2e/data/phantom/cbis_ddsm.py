@@ -66,7 +66,7 @@ _WORDS = {
 }
 _ASSESSMENTS = {Pathology.BENIGN: (0, 2, 3, 4), Pathology.MALIGNANT: (3, 4, 4, 5, 5)}
 
-#: Rows and columns of a mask that doesn't fit its film, as a multiple of the film's.
+#: Rows and columns of a mask that doesn't fit its image, as a multiple of the image's.
 _MASK_SCALES = {"mask_other_size": (1.25, 1.25), "mask_other_aspect": (1.0, 1.2)}
 
 _Row = dict[str, str]
@@ -83,7 +83,7 @@ def write_cbis_ddsm(
     workers: int | None = None,
     defects: bool = False,
 ) -> dict[str, int]:
-    """Write a made-up CBIS-DDSM: films and the four case tables.
+    """Write a made-up CBIS-DDSM: images and the four case tables.
 
     Four patients in five are in the training tables, one in five in the test tables; masses and calcifications,
     benign and malignant come in turn. The same arguments give the same bytes on any number of workers; patients,
@@ -93,7 +93,7 @@ def write_cbis_ddsm(
         out: new or empty folder.
         patients: number of patients; about two mammograms each.
         seed: changes every patient.
-        rows: height of the films in pixels, ± 8 %; their width is 0.6–0.75 of it.
+        rows: height of the images in pixels, ± 8 %; their width is 0.6–0.75 of it.
         layout: ``"descriptive"`` (folders named by date and description, as TCIA's present downloader makes them),
             ``"classic"`` (folders named by UIDs, as the tables write paths), or ``"jpeg"`` (the JPEG re-release: 8
             bits and lossy, ``csv`` and ``jpeg`` folders, ``dicom_info.csv``).
@@ -184,7 +184,7 @@ def _defective(
 def _write_patient(
     folder: Path, index: int, seed: int, rows: int, layout: str, plan: Mapping[int, str]
 ) -> tuple[list[_Line], list[_Row]]:
-    """Draw and save one patient's films; return the table rows and what ``dicom_info.csv`` says of the files."""
+    """Draw and save one patient's images; return the table rows and what ``dicom_info.csv`` says of the files."""
     rng = np.random.default_rng([seed, index])
     defect = plan.get(index, "")
     lines: list[_Line] = []
@@ -203,21 +203,21 @@ def _write_patient(
             width = round(rng.uniform(0.60, 0.75) * height)
             scene = draw_scene(rng, height, width, laterality, view, density, findings)
             pixels = expose_film(rng, scene, laterality, view)
-            # A film with both kinds of lesion is listed, and stored, once for each.
+            # An image with both kinds of lesion is listed, and stored, once for each.
             for kind in LesionType:
                 listed = [item for item in scene.findings if item.finding.type is kind]
                 if listed:
                     half, patient = "Test" if test else "Training", f"P_{index + 1:05d}"
                     name = f"{_TABLE_PREFIX[kind].title()}-{half}_{patient}_{laterality.value}_{view.value}"
-                    film = _Film(folder, name, laterality, view, layout, rng, defect if view is views[0] else "")
-                    lines += [(kind, test, row) for row in film.write(pixels, listed, patient, density)]
-                    info += film.series.info
+                    image = _Image(folder, name, laterality, view, layout, rng, defect if view is views[0] else "")
+                    lines += [(kind, test, row) for row in image.write(pixels, listed, patient, density)]
+                    info += image.series.info
     return lines, info
 
 
 @dataclass
-class _Film:
-    """Writes one film's series, masks and crops, and says what the tables say of them."""
+class _Image:
+    """Writes one image's series, masks and crops, and says what the tables say of them."""
 
     folder: Path
     name: str
@@ -233,10 +233,10 @@ class _Film:
         self.series = Series(self.folder, self.layout, self.laterality, self.view, day, self.rng, self.defect)
 
     def write(self, pixels: np.ndarray, findings: list[PlacedFinding], patient: str, density: int) -> list[_Row]:
-        """Save the film and its regions; one table row per region."""
-        film_path = self.series.write(self.name, [(FULL, pixels)])[0]
+        """Save the image and its regions; one table row per region."""
+        image_path = self.series.write(self.name, [(FULL, pixels)])[0]
         if self.defect == "leaves_source":
-            film_path = f"../../{film_path}"
+            image_path = f"../../{image_path}"
         rows = []
         for number, placed in enumerate(findings, start=1):
             crop_path, mask_path = self._regions(f"{self.name}_{number}", pixels, placed)
@@ -263,7 +263,7 @@ class _Film:
                 int(self.rng.choice(_ASSESSMENTS[finding.pathology])),
                 pathology,
                 int(self.rng.integers(1, 6)),
-                film_path,
+                image_path,
                 crop_path,
                 mask_path,
             ]

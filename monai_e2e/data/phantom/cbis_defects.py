@@ -12,22 +12,22 @@ import numpy as np
 
 #: Defects in the order in which they are handed out. All but the last group concern the patient's first view.
 DEFECTS = (
-    "film_missing",  # film not on disk
+    "image_missing",  # image not on disk
     "mask_missing",  # neither mask nor crop on disk
     "mask_missing_crop_left",
-    "mask_other_size",  # 5:4 of its film in both directions
-    "mask_other_aspect",  # 6:5 of its film in width alone
+    "mask_other_size",  # 5:4 of its image in both directions
+    "mask_other_aspect",  # 6:5 of its image in width alone
     "same_names",  # mask and crop in series of their own, both named 000000.dcm
     "crop_first",  # the series' first file is the crop
-    "unreadable",  # film without an image in it
+    "unreadable",  # image without an image in it
     "unknown_pathology",
-    "leaves_source",  # the table's path to the film starts with ../..
+    "leaves_source",  # the table's path to the image starts with ../..
     "stored_twice",
     "monochrome1",  # DICOM only
     "both_halves",  # CC in the training tables, MLO in the test tables
     "benign_and_malignant",  # two lesions in either view
-    "mass_and_calc",  # two lesions, hence two films and two tables, in either view
-    "info_leaves_source",  # JPEG only: dicom_info.csv names a film outside the folder, and the film isn't in it
+    "mass_and_calc",  # two lesions, hence two images and two tables, in either view
+    "info_leaves_source",  # JPEG only: dicom_info.csv names an image outside the folder, and the image isn't in it
 )
 _ONLY = {"monochrome1": ("descriptive", "classic"), "info_leaves_source": ("jpeg",)}
 

@@ -38,13 +38,13 @@ _OLD_TAGS = 10
 
 @dataclass
 class Series:
-    """Writes one film's series and keeps what ``dicom_info.csv`` says of them.
+    """Writes one image's series and keeps what ``dicom_info.csv`` says of them.
 
     Args:
         folder: the data set's.
         layout: one of :data:`LAYOUTS`.
-        laterality: of the film.
-        view: of the film.
+        laterality: of the image.
+        view: of the image.
         day: of the study.
         rng: source of all randomness; draws are the same in all layouts.
         defect: one of :data:`.cbis_defects.DEFECTS`, or empty.
@@ -137,11 +137,11 @@ class Series:
 
     def _lost(self, description: str) -> bool:
         """Whether a file is one of those that the planted defect leaves out."""
-        lost = {"film_missing": (FULL,), "mask_missing": (MASK, CROP), "mask_missing_crop_left": (MASK,)}
+        lost = {"image_missing": (FULL,), "mask_missing": (MASK, CROP), "mask_missing_crop_left": (MASK,)}
         return description in lost.get(self.defect, ())
 
     def _spoil(self, path: Path, description: str) -> None:
-        """Break a film's file or copy it, where that is the planted defect."""
+        """Break an image's file or copy it, where that is the planted defect."""
         if description != FULL:
             return
         if self.defect == "unreadable":

@@ -29,11 +29,11 @@ def expose_film(rng: np.random.Generator, scene: Scene, laterality: Laterality, 
     scale = rows / NATIVE_ROWS
     exposure, contrast = rng.uniform(0.92, 1.08), rng.uniform(0.95, 1.25)
     grey = 0.55 * exposure * (scene.tissue / 0.5) ** contrast
-    grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)  # the film's shoulder
+    grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)  # the image's shoulder
     unevenness = 0.025 * noise(rng, (rows, columns), (rows / 2.5, rows / 2.5))
     grain = rng.standard_normal((rows, columns), dtype=np.float32)
     grey += scene.mask * (unevenness + 0.009 * grain) + 0.002 * grain
-    for _ in range(int(rng.integers(0, 4))):  # dust on the film
+    for _ in range(int(rng.integers(0, 4))):  # dust on the image
         grey[int(rng.integers(rows)), int(rng.integers(columns))] = rng.uniform(0.5, 1)
     grey = np.maximum(grey, _marker(rng, scene.mask, laterality, view, scale))
     grey = np.maximum(grey, _border(rng, rows, columns, laterality, scale))
@@ -41,7 +41,7 @@ def expose_film(rng: np.random.Generator, scene: Scene, laterality: Laterality, 
 
 
 def _border(rng: np.random.Generator, rows: int, columns: int, laterality: Laterality, scale: float) -> np.ndarray:
-    """White strips where the scanner looked past the film, at one to three of its sides; float32, 0 or about 0.97."""
+    """White strips where the scanner looked past the image, at one to three of its sides; float32, 0 or about 0.97."""
     thickness = np.where(rng.random(3) < (0.75, 0.35, 0.35), rng.uniform(2, 9, 3) * scale, -60 * scale)
     if (thickness < 0).all():
         thickness[0] = 4 * scale

@@ -27,7 +27,7 @@ UID_ROOT = "2.25."
 #: Breasts by BI-RADS assessment, as counted in the real table's images.
 BI_RADS_SHARES = {"1": 67, "2": 220, "3": 23, "4a": 13, "4b": 8, "4c": 22, "5": 49, "6": 8}
 
-#: Lesions stand out more on a digital detector than on film.
+#: Lesions stand out more on a digital detector than on image.
 _CONTRAST = 1.3
 #: The detectors' sizes (rows, columns) and pixel spacing in mm.
 _DETECTORS = ((3328, 2560), (4084, 3328))
@@ -50,7 +50,7 @@ def write_inbreast(
         seed: changes every patient.
         rows: height of the images in pixels.
         workers: processes; one per core when None.
-        defects: plant each of :data:`DEFECTS` in a film of its own, as far as there are films with BI-RADS 1 or 2.
+        defects: plant each of :data:`DEFECTS` in an image of its own, as far as there are images with BI-RADS 1 or 2.
 
     Returns:
         How many of each of :data:`DEFECTS` were planted; nothing in the folder tells.
@@ -229,7 +229,7 @@ def _roi(name: str, points: np.ndarray, index: int, spacing: float) -> dict:
 
 
 def _plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
-    """Spoil one film, or its row, per defect; films with BI-RADS 1 or 2, since there are few of the others."""
+    """Spoil one image, or its row, per defect; images with BI-RADS 1 or 2, since there are few of the others."""
     negative = [line for line in lines if line[_BI_RADS] in ("1", "2")]
     planted = dict.fromkeys(DEFECTS, 0)
     for name, plant in DEFECTS.items():
@@ -242,60 +242,60 @@ def _plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
     return planted
 
 
-def _film_missing(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    film.unlink()
+def _image_missing(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    image.unlink()
 
 
-def _film_without_row(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    shutil.copyfile(film, film.with_name(film.name.replace(line[_FILE], f"9{line[_FILE]}")))
+def _image_without_row(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    shutil.copyfile(image, image.with_name(image.name.replace(line[_FILE], f"9{line[_FILE]}")))
 
 
-def _bi_rads_3(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+def _bi_rads_3(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
     line[_BI_RADS] = "3"
 
 
-def _row_twice(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+def _row_twice(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
     lines.append(list(line))
 
 
-def _view_fb(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+def _view_fb(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
     line[_VIEW] = "FB"
-    film.rename(film.with_name(film.name.replace("_CC_", "_FB_")))
+    image.rename(image.with_name(image.name.replace("_CC_", "_FB_")))
 
 
-def _monochrome1(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+def _monochrome1(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
     """The same picture, stored the other way round."""
-    dataset = pydicom.dcmread(film)
+    dataset = pydicom.dcmread(image)
     pixels = (1 << dataset.BitsStored) - 1 - dataset.pixel_array
     dataset.PixelData = pixels.tobytes()
     dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = int(pixels.min()), int(pixels.max())
     dataset.PhotometricInterpretation, dataset.PresentationLUTShape = "MONOCHROME1", "INVERSE"
-    save(dataset, film)
+    save(dataset, image)
 
 
-def _outline_point(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(film, outlines, "Calcification", np.array([[0.5, 0.5]]))
+def _outline_point(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(image, outlines, "Calcification", np.array([[0.5, 0.5]]))
 
 
-def _outline_outside(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(film, outlines, "Mass", np.array([[1.2, 1.2], [1.2, 1.3], [1.3, 1.3]]))
+def _outline_outside(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(image, outlines, "Mass", np.array([[1.2, 1.2], [1.2, 1.3], [1.3, 1.3]]))
 
 
-def _outline_other(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(film, outlines, "Assymetry", np.array([[0.4, 0.4], [0.4, 0.6], [0.6, 0.6]]))
+def _outline_other(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(image, outlines, "Assymetry", np.array([[0.4, 0.4], [0.4, 0.6], [0.6, 0.6]]))
 
 
-def _outlines_broken(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+def _outlines_broken(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
     outlines.write_bytes(b'<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0"><dict>')
 
 
-def _outlines_without_film(film: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+def _outlines_without_image(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
     outlines.with_name(f"9{outlines.name}").write_bytes(plistlib.dumps({"Images": []}))
 
 
-def _add_roi(film: Path, outlines: Path, name: str, points: np.ndarray) -> None:
-    """Append a region; ``points`` are ``(row, column)`` in parts of the film's height and width."""
-    header = pydicom.dcmread(film, stop_before_pixels=True)
+def _add_roi(image: Path, outlines: Path, name: str, points: np.ndarray) -> None:
+    """Append a region; ``points`` are ``(row, column)`` in parts of the image's height and width."""
+    header = pydicom.dcmread(image, stop_before_pixels=True)
     plist: dict[str, Any] = {"Images": [{"ImageIndex": 0, "ROIs": []}]}
     if outlines.is_file():
         plist = plistlib.loads(outlines.read_bytes())
@@ -306,11 +306,11 @@ def _add_roi(film: Path, outlines: Path, name: str, points: np.ndarray) -> None:
     outlines.write_bytes(plistlib.dumps(plist))
 
 
-#: What can be wrong with a film, its outlines or its row. Films read the other way round (``monochrome1``) or taken
+#: What can be wrong with an image, its outlines or its row. Images read the other way round (``monochrome1``) or taken
 #: from below (``view_fb``), points and other findings aren't faults, but readers trip over them.
 DEFECTS: dict[str, Callable[[Path, Path, list[str], list[list[str]]], None]] = {
-    "film_missing": _film_missing,
-    "film_without_row": _film_without_row,
+    "image_missing": _image_missing,
+    "image_without_row": _image_without_row,
     "bi_rads_3": _bi_rads_3,
     "row_twice": _row_twice,
     "view_fb": _view_fb,
@@ -319,5 +319,5 @@ DEFECTS: dict[str, Callable[[Path, Path, list[str], list[list[str]]], None]] = {
     "outline_outside": _outline_outside,
     "outline_other": _outline_other,
     "outlines_broken": _outlines_broken,
-    "outlines_without_film": _outlines_without_film,
+    "outlines_without_image": _outlines_without_image,
 }

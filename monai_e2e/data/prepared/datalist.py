@@ -37,7 +37,7 @@ _SAMPLE = {
         "density": {"type": ["integer", "null"]},
         "mean": {"type": "number", "minimum": 0, "maximum": 255},
         "fold": {"type": "integer", "minimum": 0},
-        "film_size": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
+        "original_size": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
     },
 }
 #: What a data list must have, as a JSON schema; other keys are allowed.
@@ -119,7 +119,7 @@ def pixel_mean(
 
 
 def preparation(prepared_dir: str | Path) -> dict[str, Any]:
-    """How the films became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
+    """How the images became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
 
     Raises:
         UserError: when the folder isn't a prepared one.
@@ -142,7 +142,7 @@ def load_datalist(
     unknown), ``flags`` (what is odd about the image, joined by ``;``, see docs/results.md), ``lesions`` (list of
     ``{mask, type, pathology, drawn_as}``: a path, two words or None where unknown, and what the mask was made from, see
     :class:`~monai_e2e.data.records.DrawnAs`), ``lesions_excluded`` (count of lesions that have no mask here), ``mean``
-    (of its pixels, 0…255), ``film_size`` (rows and columns of the original) and, where known, ``density`` and
+    (of its pixels, 0…255), ``original_size`` (rows and columns of the original) and, where known, ``density`` and
     ``pixel_spacing`` (mm, rows and columns of the original). ``lesions`` differs in length between samples, so drop it
     before samples are collated to a batch.
 

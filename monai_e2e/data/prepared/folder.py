@@ -59,7 +59,7 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
     DICOM files are known by their ending or their content, the others by their ending. Hidden files are left out
     (macOS leaves a ``._1.dcm`` beside each ``1.dcm``), and ``DICOMDIR``, which is a table of contents. So are, with a
     word in the log, images of other kinds and the folders further down that `monai-e2e prepare` and `predict` wrote,
-    which hold copies, masks, patches and overlays of films. Links are followed, into each folder once.
+    which hold copies, masks, patches and overlays of images. Links are followed, into each folder once.
 
     Args:
         folder: the folder.
@@ -67,7 +67,7 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
 
     Returns:
         The id and the absolute path of each file, in the order of the paths. The id is the path within the folder,
-        since all of CBIS-DDSM's films are called ``1-1.dcm``, without the ending, unless two files then had the same.
+        since all of CBIS-DDSM's images are called ``1-1.dcm``, without the ending, unless two files then had the same.
 
     Raises:
         UserError: when the folder is absent or holds no image.

@@ -1,4 +1,4 @@
-"""One film of a prepared folder: read, resized and written with its masks, once.
+"""One image of a prepared folder: read, resized and written with its masks, once.
 
 What is finished is recorded beside it under a fingerprint of its sources and settings, after its files are complete.
 So a run that was killed is taken up where it ended, a second run does nothing twice, and no half-written file is ever
@@ -22,10 +22,10 @@ from PIL import Image
 
 from monai_e2e.data.images.appearance import appearance_flags
 from monai_e2e.data.images.dicom import (
-    Film,
+    DecodedImage,
+    decode_image,
     draw_outline,
     find_mask,
-    read_film,
     resize_mammogram,
     resize_mask,
     same_aspect,
@@ -43,16 +43,16 @@ _FORMAT = 3
 
 
 @dataclass(frozen=True)
-class FilmTask:
-    """One film to prepare.
+class ImageTask:
+    """One image to prepare.
 
     Args:
-        mammogram: the film; it has a path.
+        mammogram: the image; it has a path.
         folder: folder to write ``images/`` and ``masks/`` in.
         image_size: rows and columns.
-        voi_lut: whether to apply the film's window, see :func:`~monai_e2e.data.images.dicom.read_film`.
-        any_modality: see :func:`~monai_e2e.data.images.dicom.read_film`.
-        earlier: a prepared folder from which the film is taken where it is the same, None where there is none.
+        voi_lut: whether to apply the image's window, see :func:`~monai_e2e.data.images.dicom.decode_image`.
+        any_modality: see :func:`~monai_e2e.data.images.dicom.decode_image`.
+        earlier: a prepared folder from which the image is taken where it is the same, None where there is none.
     """
 
     mammogram: Mammogram
@@ -64,11 +64,11 @@ class FilmTask:
 
 
 @dataclass(frozen=True)
-class PreparedFilm:
+class PreparedImage:
     """Its result.
 
     Args:
-        sample: of the data list, None where the film had to be left out.
+        sample: of the data list, None where the image had to be left out.
         excluded: what was excluded.
         pixels: digest of the prepared image's pixels.
         instance: digest of the SOP Instance UID, empty where there is none.
@@ -80,8 +80,8 @@ class PreparedFilm:
     instance: str = ""
 
 
-def prepare_film(task: FilmTask) -> PreparedFilm:
-    """Write one film and its masks, or find them finished; films that can't be read are results, not errors."""
+def prepare_image(task: ImageTask) -> PreparedImage:
+    """Write one image and its masks, or find them finished; images that can't be read are results, not errors."""
     fingerprint = _fingerprint(task)
     for folder in filter(None, (task.folder, task.earlier)):
         finished = _find_finished(folder, task, fingerprint)
@@ -90,15 +90,15 @@ def prepare_film(task: FilmTask) -> PreparedFilm:
     mammogram, name = task.mammogram, task.mammogram.image_id
     try:
         with one_file(str(mammogram.path)):
-            film = read_film(str(mammogram.path), task.voi_lut, task.any_modality)
-            pixels = np.rint(resize_mammogram(film.pixels, task.image_size) * 65535).astype(np.uint16)
+            image = decode_image(str(mammogram.path), task.voi_lut, task.any_modality)
+            pixels = np.rint(resize_mammogram(image.pixels, task.image_size) * 65535).astype(np.uint16)
     except UserError as error:
-        reason = _as_reason("film not usable", error, mammogram.path)
-        return PreparedFilm(None, [Excluded(str(mammogram.path), reason, mammogram.rows)])
+        reason = _as_reason("image not usable", error, mammogram.path)
+        return PreparedImage(None, [Excluded(str(mammogram.path), reason, mammogram.rows)])
     header = read_header(Path(str(mammogram.path)))
     lesions, excluded = [], []
     for number, lesion in enumerate(mammogram.lesions, start=1):
-        mask, problems = _lesion_mask(mammogram, lesion, film.pixels.shape, task.image_size)
+        mask, problems = _lesion_mask(mammogram, lesion, image.pixels.shape, task.image_size)
         excluded += problems
         if mask is None:
             continue
@@ -113,22 +113,22 @@ def prepare_film(task: FilmTask) -> PreparedFilm:
         # Empty and not null where unknown, since a batch can't hold nulls.
         "laterality": mammogram.laterality.value if mammogram.laterality else "",
         "view": mammogram.view.value if mammogram.view else "",
-        "flags": ";".join(_flags(mammogram, film, header)),
+        "flags": ";".join(_flags(mammogram, image, header)),
         "lesions": lesions,
         "lesions_excluded": len(mammogram.lesions) - len(lesions),
     }
     if mammogram.density is not None:
         sample["density"] = mammogram.density
     sample["mean"] = round(float(pixels.mean(dtype=np.float64) * 255 / 65535), 6)
-    sample["film_size"] = list(film.pixels.shape)
-    if film.pixel_spacing is not None:
-        sample["pixel_spacing"] = list(film.pixel_spacing)
+    sample["original_size"] = list(image.pixels.shape)
+    if image.pixel_spacing is not None:
+        sample["pixel_spacing"] = list(image.pixel_spacing)
     digest, instance = _digest(pixels.tobytes()), _digest(header.instance.encode()) if header.instance else ""
     # What failed is tried again by the next run, which may have the decoder that this one lacked.
     if not excluded:
         record = {"fingerprint": fingerprint, "sample": sample, "pixels": digest, "instance": instance}
         _write(_record(task.folder, name), lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
-    return PreparedFilm(sample, excluded, digest, instance)
+    return PreparedImage(sample, excluded, digest, instance)
 
 
 def lesion_words(lesion: Lesion) -> dict[str, str | None]:
@@ -141,11 +141,11 @@ def lesion_words(lesion: Lesion) -> dict[str, str | None]:
 
 
 def _lesion_mask(
-    mammogram: Mammogram, lesion: Lesion, film_size: Sequence[int], image_size: Sequence[int]
+    mammogram: Mammogram, lesion: Lesion, original_size: Sequence[int], image_size: Sequence[int]
 ) -> tuple[np.ndarray | None, list[Excluded]]:
     """The lesion's bool mask at the target size, or None and the reasons."""
     if lesion.outline:
-        mask = draw_outline(lesion.outline, film_size, image_size)
+        mask = draw_outline(lesion.outline, original_size, image_size)
         outside = Excluded(f"{mammogram.path}, lesion {lesion.number}", "lesion outside the image", lesion.rows)
         return mask, ([] if mask is not None else [outside])
     problems = []
@@ -157,9 +157,9 @@ def _lesion_mask(
             continue
         if mask is None:
             continue
-        if not same_aspect(mask.shape, film_size):
-            sizes = f"mask {mask.shape[0]}×{mask.shape[1]}, film {film_size[0]}×{film_size[1]}"
-            problems.append(Excluded(str(path), f"mask and film differ in shape: {sizes}"))
+        if not same_aspect(mask.shape, original_size):
+            sizes = f"mask {mask.shape[0]}×{mask.shape[1]}, image {original_size[0]}×{original_size[1]}"
+            problems.append(Excluded(str(path), f"mask and image differ in shape: {sizes}"))
         elif not mask.any():
             problems.append(Excluded(str(path), "mask empty"))
         else:
@@ -175,15 +175,15 @@ def _as_reason(kind: str, error: UserError, path: Path | None) -> str:
     return f"{kind}: {str(error).removeprefix(f'{path}: ')}"
 
 
-def _flags(mammogram: Mammogram, film: Film, header: Header) -> list[str]:
-    """What is odd about a film, in the words of docs/results.md; its side and view are the tables'."""
+def _flags(mammogram: Mammogram, image: DecodedImage, header: Header) -> list[str]:
+    """What is odd about an image, in the words of docs/results.md; its side and view are the tables'."""
     side, view = (part.value if part else "" for part in (mammogram.laterality, mammogram.view))
     return [
-        *film.flags,
+        *image.flags,
         *(flag for flag in header.flags if flag == "partial view"),
         *(["side differs from header"] if side and header.laterality not in ("", side) else []),
         *(["view differs from header"] if view and header.view not in ("", view) else []),
-        *appearance_flags(film.pixels, side or header.laterality),
+        *appearance_flags(image.pixels, side or header.laterality),
     ]
 
 
@@ -191,7 +191,7 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def _fingerprint(task: FilmTask) -> str:
+def _fingerprint(task: ImageTask) -> str:
     """Changes with the settings and with the sources, of which size and time of change are looked at."""
     mammogram = task.mammogram
     sources = [mammogram.path, *(path for lesion in mammogram.lesions for path in lesion.mask_paths)]
@@ -205,8 +205,8 @@ def _fingerprint(task: FilmTask) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _find_finished(folder: Path, task: FilmTask, fingerprint: str) -> PreparedFilm | None:
-    """What an earlier run recorded in ``folder`` for the same film; its files are then in the task's folder too."""
+def _find_finished(folder: Path, task: ImageTask, fingerprint: str) -> PreparedImage | None:
+    """What an earlier run recorded in ``folder`` for the same image; its files are then in the task's folder too."""
     try:
         record = json.loads(_record(folder, task.mammogram.image_id).read_text(encoding="utf-8"))
         if record["fingerprint"] != fingerprint:
@@ -214,13 +214,13 @@ def _find_finished(folder: Path, task: FilmTask, fingerprint: str) -> PreparedFi
         sample = record["sample"]
         files = [sample["image"], *(lesion["mask"] for lesion in sample["lesions"])]
     except (OSError, ValueError, LookupError, TypeError):
-        return None  # absent or of another version: the film is done again
+        return None  # absent or of another version: the image is done again
     if not all((folder / file).is_file() for file in files):
         return None
     if folder != task.folder:
         for file in [*files, str(_record(folder, task.mammogram.image_id).relative_to(folder))]:
             _write(task.folder / file, partial(_link, folder / file))
-    return PreparedFilm(sample, [], record["pixels"], record["instance"])
+    return PreparedImage(sample, [], record["pixels"], record["instance"])
 
 
 def _record(folder: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What only a whole data set shows: films that are alike, and films far brighter or darker than the others."""
+"""What only a whole data set shows: images that are alike, and images far brighter or darker than the others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from statistics import median
 from typing import Any
 
 from monai_e2e.data.images.appearance import OTHER_SIDE, far_from, is_of_the_set
-from monai_e2e.data.prepared.images import PreparedFilm
+from monai_e2e.data.prepared.images import PreparedImage
 
 
-def flag_films(films: Sequence[PreparedFilm]) -> dict[str, int]:
-    """Add to the samples' flags what the other films show of them, and count all flags.
+def flag_images(images: Sequence[PreparedImage]) -> dict[str, int]:
+    """Add to the samples' flags what the other images show of them, and count all flags.
 
     These are ``brightness unusual``, ``same instance as another`` and ``same pixels as another``, the latter also as
     ``same pixels, other patient`` and ``same pixels, other label``.
@@ -22,18 +22,18 @@ def flag_films(films: Sequence[PreparedFilm]) -> dict[str, int]:
     Returns:
         ``images_flagged_<flag>`` and their number, for the report's notes.
     """
-    found = [(film, film.sample) for film in films if film.sample is not None]
+    found = [(image, image.sample) for image in images if image.sample is not None]
     typical = median([sample["mean"] for _, sample in found]) if found else 0.0
-    instances = Counter(film.instance for film, _ in found if film.instance)
+    instances = Counter(image.instance for image, _ in found if image.instance)
     alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for film, sample in found:
-        alike[film.pixels].append(sample)
+    for image, sample in found:
+        alike[image.pixels].append(sample)
     counts = Counter[str]()
-    for film, sample in found:
-        same = alike[film.pixels]
+    for image, sample in found:
+        same = alike[image.pixels]
         holds = {
             "brightness unusual": far_from(sample["mean"], typical),
-            "same instance as another": instances[film.instance] > 1,
+            "same instance as another": instances[image.instance] > 1,
             "same pixels as another": len(same) > 1,
             "same pixels, other patient": len({other["patient_id"] for other in same}) > 1,
             "same pixels, other label": len({other["label"] for other in same}) > 1,

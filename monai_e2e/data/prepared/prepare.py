@@ -1,11 +1,11 @@
-"""From raw downloads to the prepared folder that training reads: resized films, masks, data list, report.
+"""From raw downloads to the prepared folder that training reads: resized images, masks, data list, report.
 
-The folder holds ``images/<image_id>.png`` (16 bits, the film's range over 0…65535), ``masks/<image_id>_<n>.png``
+The folder holds ``images/<image_id>.png`` (16 bits, the image's range over 0…65535), ``masks/<image_id>_<n>.png``
 (8 bits, 0 or 255), ``datalist.json``, ``report.json``, ``report.md`` and ``excluded.csv``. Nothing of a DICOM header
 reaches it except the identifiers that the data set itself publishes.
 
 It is made beside its place, in ``.<name>.partial``, and moved there when it is complete. A run that was stopped is
-taken up where it ended, and films of a folder prepared earlier are taken over where nothing has changed for them.
+taken up where it ended, and images of a folder prepared earlier are taken over where nothing has changed for them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from monai_e2e.data.prepared.datalist import PARTITIONS
-from monai_e2e.data.prepared.images import FINISHED, FilmTask, lesion_words, prepare_film
-from monai_e2e.data.prepared.oddities import flag_films
+from monai_e2e.data.prepared.images import FINISHED, ImageTask, lesion_words, prepare_image
+from monai_e2e.data.prepared.oddities import flag_images
 from monai_e2e.data.prepared.report import make_report, mean_words, write_report
 from monai_e2e.data.prepared.splits import (
     CBIS_PROTOCOLS,
@@ -60,11 +60,11 @@ class Settings:
     """How a folder is prepared, whatever the data set.
 
     Args:
-        image_size: rows and columns of the resized films.
+        image_size: rows and columns of the resized images.
         protocol: how patients are divided, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
         folds: number of folds with protocol ``"kfold"``.
         seed: of the division.
-        voi_lut: whether to apply the films' own window, see :func:`~monai_e2e.data.images.dicom.read_film`.
+        voi_lut: whether to apply the images' own window, see :func:`~monai_e2e.data.images.dicom.decode_image`.
         any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
         workers: processes; None: one per core, at most 8 (each needs about 0.5 GB).
         dry_run: report what would be done from tables and headers, and write no image.
@@ -86,7 +86,7 @@ def prepare_cbis_ddsm(
     """Prepare CBIS-DDSM for training.
 
     Args:
-        src: folder with the films and TCIA's tables, in any of the layouts in use.
+        src: folder with the images and TCIA's tables, in any of the layouts in use.
         out: folder to write; must be absent, empty or a prepared folder, which is then replaced.
         samples: ``"views"``, one sample per patient, side and view with all its lesions, or ``"files"``, each image
             file a sample as in the paper.
@@ -179,7 +179,7 @@ def _prepare(
     classes: tuple[str, str],
     settings: Settings,
 ) -> dict[str, Any]:
-    """Read the tables, divide the patients, prepare the films, write list and report.
+    """Read the tables, divide the patients, prepare the images, write list and report.
 
     Args:
         read: reads the data set; its argument says whether the tables alone are at hand.
@@ -192,7 +192,7 @@ def _prepare(
     began = time.monotonic()
     out = _check_out(src, out, settings.dry_run)
     catalogue = read(settings.dry_run and not has_images(Path(src)))
-    names = Counter((film.partition, film.image_id) for film in catalogue.mammograms)
+    names = Counter((image.partition, image.image_id) for image in catalogue.mammograms)
     repeated = [name for (_, name), count in names.items() if count > 1]
     if repeated:
         raise UserError(f"{src}: {len(repeated)} images share their names, such as {repeated[0]}; please report this")
@@ -208,7 +208,7 @@ def _prepare(
     split = Split({})
     if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
         split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
-        _check_classes({name: [film.label for film in films] for name, films in split.partitions.items()})
+        _check_classes({name: [image.label for image in images] for name, images in split.partitions.items()})
     if split.given:
         datalist["protocol"] = _GIVEN
     plan = _Plan(catalogue, split, Path(src), out, datalist, settings, began)
@@ -232,7 +232,7 @@ class _Plan:
 
 
 def _write(plan: _Plan) -> dict[str, Any]:
-    """Prepare the films, and put them with data list and reports where ``out`` is."""
+    """Prepare the images, and put them with data list and reports where ``out`` is."""
     catalogue, split, out, datalist, settings = plan.catalogue, plan.split, plan.out, plan.datalist, plan.settings
     folder = out.with_name(f".{out.name}.partial")
     for name in ("images", "masks", FINISHED):
@@ -240,16 +240,16 @@ def _write(plan: _Plan) -> dict[str, Any]:
     earlier = out if (out / FINISHED).is_dir() else None
     size = tuple(settings.image_size)
     tasks = [
-        FilmTask(film, folder, size, settings.voi_lut, settings.any_modality, earlier)
+        ImageTask(image, folder, size, settings.voi_lut, settings.any_modality, earlier)
         for group in split.partitions.values()
-        for film in group
+        for image in group
     ]
-    results = iter(run_parallel(prepare_film, tasks, settings.workers, f"preparing {catalogue.name}"))
+    results = iter(run_parallel(prepare_image, tasks, settings.workers, f"preparing {catalogue.name}"))
     prepared = {name: [next(results) for _ in group] for name, group in split.partitions.items()}
     excluded = catalogue.excluded + split.left_out
-    excluded += [problem for group in prepared.values() for film in group for problem in film.excluded]
-    catalogue.notes |= flag_films([film for group in prepared.values() for film in group])
-    samples = {name: [film.sample for film in group if film.sample] for name, group in prepared.items()}
+    excluded += [problem for group in prepared.values() for image in group for problem in image.excluded]
+    catalogue.notes |= flag_images([image for group in prepared.values() for image in group])
+    samples = {name: [image.sample for image in group if image.sample] for name, group in prepared.items()}
     _check_classes({name: [sample["label"] for sample in group] for name, group in samples.items()})
     if samples["training"]:
         datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)
@@ -295,11 +295,11 @@ def _report_dry_run(plan: _Plan) -> dict[str, Any]:
     for name in PARTITIONS:
         plan.datalist[name] = [
             {
-                "label": film.label,
-                "patient_id": film.patient_id,
-                "lesions": [lesion_words(lesion) for lesion in film.lesions],
+                "label": image.label,
+                "patient_id": image.patient_id,
+                "lesions": [lesion_words(lesion) for lesion in image.lesions],
             }
-            for film in plan.split.partitions.get(name, [])
+            for image in plan.split.partitions.get(name, [])
         ]
     report = make_report(plan.datalist, plan.catalogue, excluded, time.monotonic() - plan.began, dry_run=True)
     make_folder(plan.out)

@@ -46,7 +46,7 @@ def make_report(
     keys = ("name", "protocol", "seed", "image_size", "voi_lut", "pixel_mean", "classes")
     settings = {key: datalist[key] for key in keys}
     samples = [sample for name in PARTITIONS for sample in datalist[name]]
-    labels = Counter(film.label for film in catalogue.mammograms)
+    labels = Counter(image.label for image in catalogue.mammograms)
     drawn = Counter(lesion["drawn_as"] for sample in samples for lesion in sample["lesions"])
     packages = ("monai-e2e", "numpy", "pillow", "pydicom", "scikit-learn")
     return {
@@ -61,7 +61,7 @@ def make_report(
         "images_by_class": {name: labels[label] for label, name in enumerate(datalist["classes"])},
         "partitions": {name: _count(datalist[name]) for name in PARTITIONS},
         "lesions_drawn_as": dict(sorted(drawn.items())),
-        "film_sizes": _range([sample["film_size"] for sample in samples if "film_size" in sample]),
+        "original_sizes": _range([sample["original_size"] for sample in samples if "original_size" in sample]),
         "pixel_spacing": _range([sample["pixel_spacing"] for sample in samples if "pixel_spacing" in sample]),
         "notes": catalogue.notes,
         "seconds": round(seconds, 1),
@@ -114,7 +114,7 @@ def format_report(report: dict[str, Any]) -> str:
         kinds = ", ".join(f"{kind} {count}" for kind, count in report["lesions_drawn_as"].items())
         lines += ["", f"Lesions are marked by: {kinds}. A box or a circle is no outline."]
     for key, words in (
-        ("film_sizes", "Films have {} × {} to {} × {} pixels."),
+        ("original_sizes", "Images have {} × {} to {} × {} pixels."),
         ("pixel_spacing", "Pixel spacing {} × {} to {} × {} mm."),
     ):
         if report[key]:

@@ -11,7 +11,7 @@ Three protocols for CBIS-DDSM, since figures from the one don't compare with fig
 
 INbreast: 70 % against 30 % of the patients. The paper selects its models on those 30 %; here a further 15 % of the
 training patients become the validation partition, so that model selection never looks at the test partition. Own
-films: 70 : 15 : 15. Either can be divided into folds too.
+images: 70 : 15 : 15. Either can be divided into folds too.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def split_patients(mammograms: Iterable[Mammogram], fractions: Mapping[str, floa
     same share of both (at least one patient of each).
 
     Args:
-        mammograms: films of any number of patients.
+        mammograms: images of any number of patients.
         fractions: share of the patients by partition, adding up to 1. The last partition is drawn first.
         seed: same seed, patients and fractions → same partitions, whatever the order of the mammograms.
 
@@ -59,12 +59,12 @@ def split_patients(mammograms: Iterable[Mammogram], fractions: Mapping[str, floa
 
     if abs(sum(fractions.values()) - 1) > 1e-6 or not all(0 < fraction <= 1 for fraction in fractions.values()):
         raise UserError(f"split {dict(fractions)}: fractions must be positive and add up to 1")
-    films: dict[str, list[Mammogram]] = defaultdict(list)
+    images: dict[str, list[Mammogram]] = defaultdict(list)
     for mammogram in mammograms:
-        films[mammogram.patient_id].append(mammogram)
+        images[mammogram.patient_id].append(mammogram)
     strata: dict[int, list[str]] = {0: [], 1: []}
-    for patient, own in sorted(films.items()):
-        strata[max(film.label for film in own)].append(patient)
+    for patient, own in sorted(images.items()):
+        strata[max(image.label for image in own)].append(patient)
 
     first, *others = fractions
     chosen: dict[str, list[str]] = {name: [] for name in fractions}
@@ -83,17 +83,17 @@ def split_patients(mammograms: Iterable[Mammogram], fractions: Mapping[str, floa
             chosen[name] += drawn
         chosen[first] += rest
     return {
-        name: sorted((film for patient in patients for film in films[patient]), key=lambda film: film.image_id)
+        name: sorted((image for patient in patients for image in images[patient]), key=lambda image: image.image_id)
         for name, patients in chosen.items()
     }
 
 
 @dataclass(frozen=True)
 class Split:
-    """A division of a data set's films.
+    """A division of a data set's images.
 
     Args:
-        partitions: films by partition; with folds, those of fold 0.
+        partitions: images by partition; with folds, those of fold 0.
         left_out: what the protocol leaves out, with the reason.
         folds: number of folds, None without cross-validation.
         fold_of: fold of each patient, empty without cross-validation.
@@ -135,10 +135,10 @@ def split_kfold(mammograms: Iterable[Mammogram], folds: int, seed: int) -> Split
     """
     from sklearn.model_selection import StratifiedKFold
 
-    films = list(mammograms)
+    images = list(mammograms)
     positive: dict[str, int] = {}
-    for film in sorted(films, key=lambda film: film.patient_id):
-        positive[film.patient_id] = max(film.label, positive.get(film.patient_id, 0))
+    for image in sorted(images, key=lambda image: image.patient_id):
+        positive[image.patient_id] = max(image.label, positive.get(image.patient_id, 0))
     patients, labels = list(positive), list(positive.values())
     rarest = min(labels.count(0), labels.count(1))
     if rarest < folds:
@@ -148,8 +148,8 @@ def split_kfold(mammograms: Iterable[Mammogram], folds: int, seed: int) -> Split
     for fold, (_, members) in enumerate(division):
         fold_of |= {patients[index]: fold for index in members}
     partitions: Partitions = {"training": [], "validation": [], "test": []}
-    for film in sorted(films, key=lambda film: film.image_id):
-        partitions[partition_of_fold(fold_of[film.patient_id], 0, folds)].append(film)
+    for image in sorted(images, key=lambda image: image.image_id):
+        partitions[partition_of_fold(fold_of[image.patient_id], 0, folds)].append(image)
     return Split(partitions, folds=folds, fold_of=fold_of)
 
 
@@ -167,31 +167,31 @@ def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int, folds: int |
         halves[mammogram.partition or "training"].append(mammogram)
     for half in ("training", "test") if protocol == "official" else ("training",):
         if not halves[half]:
-            raise UserError(f"protocol {protocol!r} needs TCIA's {half} half, whose films or tables aren't there")
+            raise UserError(f"protocol {protocol!r} needs TCIA's {half} half, whose images or tables aren't there")
     if protocol == "paper":
         reason = "TCIA's test half: not used by protocol paper"
-        left_out = [Excluded(film.image_id, reason, film.rows) for film in halves["test"]]
+        left_out = [Excluded(image.image_id, reason, image.rows) for image in halves["test"]]
         return Split(split_patients(halves["training"], _PAPER, seed), left_out)
-    tested = catalogue.test_patients | {film.patient_id for film in halves["test"]}
-    both = [film for film in halves["training"] if film.patient_id in tested]
+    tested = catalogue.test_patients | {image.patient_id for image in halves["test"]}
+    both = [image for image in halves["training"] if image.patient_id in tested]
     labels: dict[str, int] = defaultdict(int)
-    for film in halves["test"]:
-        labels[_view_of(film)] = max(labels[_view_of(film)], film.label)
+    for image in halves["test"]:
+        labels[_view_of(image)] = max(labels[_view_of(image)], image.label)
     left_out = []
-    for film in both:
-        against = film.label > labels.get(_view_of(film), film.label)
+    for image in both:
+        against = image.label > labels.get(_view_of(image), image.label)
         more = "; malignant by these rows, benign by the test half's, which count" if against else ""
         reason = f"patient in both of TCIA's halves: kept for testing only{more}"
-        left_out.append(Excluded(film.image_id, reason, film.rows))
-    kept = [film for film in halves["training"] if film.patient_id not in tested]
+        left_out.append(Excluded(image.image_id, reason, image.rows))
+    kept = [image for image in halves["training"] if image.patient_id not in tested]
     partitions = split_patients(kept, _OFFICIAL, seed)
-    partitions["test"] = sorted(halves["test"], key=lambda film: film.image_id)
+    partitions["test"] = sorted(halves["test"], key=lambda image: image.image_id)
     return Split(partitions, left_out)
 
 
-def _view_of(film: Mammogram) -> str:
+def _view_of(image: Mammogram) -> str:
     """Name of the view, whichever of its image files a sample is."""
-    return replace(film, suffix="").image_id
+    return replace(image, suffix="").image_id
 
 
 def split_inbreast(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
@@ -203,13 +203,13 @@ def split_inbreast(catalogue: Catalogue, protocol: str, seed: int, folds: int | 
 
 
 def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
-    """Divide a hospital's own films: as its table says, else 70:15:15 by patient.
+    """Divide a hospital's own images: as its table says, else 70:15:15 by patient.
 
     Raises:
         UserError: when the table names partitions and folds are asked for, or a patient is in two partitions.
     """
     check_protocol(protocol, OWN_PROTOCOLS, folds)
-    given = any(film.partition for film in catalogue.mammograms)
+    given = any(image.partition for image in catalogue.mammograms)
     if given and folds is not None:
         raise UserError("the labels have a column 'partition' and folds are asked for: leave out one of them")
     if folds is not None:
@@ -217,14 +217,14 @@ def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None 
     if not given:
         return Split(split_patients(catalogue.mammograms, _OWN, seed))
     partitions: Partitions = {"training": [], "validation": [], "test": []}
-    for film in sorted(catalogue.mammograms, key=lambda film: film.image_id):
-        partitions[film.partition or "training"].append(film)
+    for image in sorted(catalogue.mammograms, key=lambda image: image.image_id):
+        partitions[image.partition or "training"].append(image)
     return Split(partitions, given=True)
 
 
 def assert_disjoint(partitions: Mapping[str, Iterable[Mammogram]]) -> None:
     """Raise :class:`UserError` when a patient is in two partitions."""
-    check_patients({name: (film.patient_id for film in films) for name, films in partitions.items()})
+    check_patients({name: (image.patient_id for image in images) for name, images in partitions.items()})
 
 
 def check_patients(patients: Mapping[str, Iterable[str]]) -> None:

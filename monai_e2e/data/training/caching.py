@@ -62,8 +62,8 @@ def make_dataset(
         cache: ``"memory"``; ``"disk"``, files that later runs use too; or ``"none"``, which decodes in each epoch.
         cache_rate: share of the samples to keep, 0…1; the others are decoded in each epoch.
         cache_dir: folder of the files; data sets may share it, and it may be deleted at any time.
-        seed: what random transforms draw follows from it, see :class:`~monai_e2e.data.training.seeded.SeededDataset`; None: from
-            the state of their generators.
+        seed: what random transforms draw follows from it, see :class:`~monai_e2e.data.training.seeded.SeededDataset`;
+            None: from the state of their generators.
 
     Raises:
         UserError: when an argument is out of range, the images need more room than there is, or the folder can't be

@@ -1,13 +1,13 @@
-"""Patches for the patch classifier (paper §3.1.1): cut once from the prepared films and stored as small files.
+"""Patches for the patch classifier (paper §3.1.1): cut once from the prepared images and stored as small files.
 
-Ten patches per lesion with an overlap of at least 0.9, and as many background patches from the same film. The
+Ten patches per lesion with an overlap of at least 0.9, and as many background patches from the same image. The
 overlap of a patch with a lesion is their intersection over the lesion's area or over the patch's area, whichever is
 larger: small lesions must lie within the patch, and patches within large lesions.
 
 Where the paper is silent this follows its author's published code: centres are uniform in the lesion's bounding box
-(background: in the whole film, air included), the cut-off falls by 0.05 after 1,000 vain draws, background overlaps
-less than 0.35. One difference: he checked a background patch against one lesion of the film, here it is checked
-against all of them, and films with a lesion whose mask is missing yield no background at all.
+(background: in the whole image, air included), the cut-off falls by 0.05 after 1,000 vain draws, background overlaps
+less than 0.35. One difference: he checked a background patch against one lesion of the image, here it is checked
+against all of them, and images with a lesion whose mask is missing yield no background at all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 _DRAWS = 1000
 _CUTOFF_STEP = 0.05
-#: A film that is nearly all lesion may have no background; the search has to end.
+#: An image that is nearly all lesion may have no background; the search has to end.
 _BACKGROUND_ROUNDS = 20
 _INDEX = "index.json"
 
@@ -79,7 +79,7 @@ def sample_background_centers(
     """Draw centres of patches that overlap every lesion by less than ``max_overlap``.
 
     Args:
-        masks: bool ``[H, W]`` of all lesions of the film.
+        masks: bool ``[H, W]`` of all lesions of the image.
         image_size: H and W.
         count: number of patches.
         patch_size: side of the square patches in pixels.
@@ -102,7 +102,7 @@ def sample_background_centers(
 
 
 def cut_patch(image: np.ndarray, center: Sequence[int] | np.ndarray, patch_size: int) -> np.ndarray:
-    """Square window ``[patch_size, patch_size]`` of ``[H, W]`` around a centre, zero beyond the film's edge."""
+    """Square window ``[patch_size, patch_size]`` of ``[H, W]`` around a centre, zero beyond the image's edge."""
     patch = np.zeros((patch_size, patch_size), dtype=image.dtype)
     top, left = (int(position) - patch_size // 2 for position in center)
     rows = slice(max(top, 0), min(top + patch_size, image.shape[0]))
@@ -128,7 +128,7 @@ def cut_patches(
 
     Patches are 16-bit PNGs ``<patches_dir>/<partition>-<fingerprint>/<class>/….png``; the fingerprint covers the
     arguments and the data list, so a folder prepared anew gets new patches. The result depends on the seed and the
-    film, not on the number of workers.
+    image, not on the number of workers.
 
     Args:
         prepared_dir: prepared folder with lesions of known type and pathology. Others give no patches, but
@@ -139,14 +139,14 @@ def cut_patches(
         min_overlap: smallest overlap of patch and lesion.
         max_background_overlap: overlap that a background patch must stay below.
         seed: of the centres.
-        image_size: rows and columns that the caller expects of the prepared films; None: any.
+        image_size: rows and columns that the caller expects of the prepared images; None: any.
         patches_dir: where to store; None: ``<prepared_dir>/patches``.
         workers: processes; None: one per core, at most 8.
         fold: the fold that is tested, in a folder prepared for cross-validation; None: as the data list says.
 
     Returns:
         One dict per patch: ``image`` (absolute path), ``label`` (index into
-        :data:`~monai_e2e.data.records.PATCH_CLASSES`), ``patient_id``, ``source`` (the film's ``image_id``).
+        :data:`~monai_e2e.data.records.PATCH_CLASSES`), ``patient_id``, ``source`` (the image's ``image_id``).
 
     Raises:
         UserError: when an argument is out of range, the partition has no lesions, none of known type and pathology, or
@@ -196,7 +196,7 @@ class _Settings:
 
 
 @dataclass(frozen=True)
-class _Film:
+class _Image:
     """Task of one worker call: a sample with absolute paths, and where its patches go."""
 
     sample: dict[str, Any]
@@ -216,8 +216,8 @@ def _cut_all(
     try:
         for name in PATCH_CLASSES:
             (temporary / name).mkdir()
-        films = [_Film(sample, settings, temporary) for sample in samples if sample["lesions"]]
-        results = run_parallel(_cut_film, films, workers, f"cutting {partition} patches")
+        mammograms = [_Image(sample, settings, temporary) for sample in samples if sample["lesions"]]
+        results = run_parallel(_cut_image, mammograms, workers, f"cutting {partition} patches")
         lowered = sum(count for _, count in results)
         if lowered:
             logger.info(
@@ -226,7 +226,7 @@ def _cut_all(
             )  # fmt: skip
         incomplete = sum(sample["lesions_excluded"] > 0 for sample in samples if sample["lesions"])
         if incomplete:
-            logger.info("%d film(s) have lesions without a mask: no background cut from them", incomplete)
+            logger.info("%d image(s) have lesions without a mask: no background cut from them", incomplete)
         unknown = sum(_patch_class(lesion) is None for sample in samples for lesion in sample["lesions"])
         if unknown:
             logger.info(
@@ -244,9 +244,9 @@ def _cut_all(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _cut_film(film: _Film) -> tuple[list[dict[str, Any]], int]:
-    """Cut one film's patches; returns index entries and the number of lesions whose cut-off was lowered."""
-    sample, settings = film.sample, film.settings
+def _cut_image(mammogram: _Image) -> tuple[list[dict[str, Any]], int]:
+    """Cut one image's patches; returns index entries and the number of lesions whose cut-off was lowered."""
+    sample, settings = mammogram.sample, mammogram.settings
     size, source = settings.patch_size, Path(sample["image"]).stem
     image = read_pixels(sample["image"])
     masks = [read_mask(lesion["mask"]) for lesion in sample["lesions"]]
@@ -269,7 +269,7 @@ def _cut_film(film: _Film) -> tuple[list[dict[str, Any]], int]:
     entries = []
     for label, name, center in cuts:
         relative = f"{PATCH_CLASSES[label]}/{name}.png"
-        save_grey16(cut_patch(image, center, size), film.folder / relative)
+        save_grey16(cut_patch(image, center, size), mammogram.folder / relative)
         entries.append({"image": relative, "label": label, "patient_id": sample["patient_id"], "source": source})
     return entries, lowered
 

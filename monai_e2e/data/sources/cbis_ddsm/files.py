@@ -91,7 +91,7 @@ def find_images(src: Path, wanted: Collection[str]) -> Images:
         wanted: SeriesInstanceUIDs that the tables name.
 
     Raises:
-        UserError: when the folder has none of the three layouts, or films both as DICOM and as JPEG, or no file of a
+        UserError: when the folder has none of the three layouts, or images both as DICOM and as JPEG, or no file of a
             wanted series.
     """
     paths: dict[str, list[Path]] = {"": [], "dicom": [], "jpeg": []}
@@ -101,7 +101,7 @@ def find_images(src: Path, wanted: Collection[str]) -> Images:
     matching = [images for images in (dicom, jpeg) if any(series in wanted for series in images.series)]
     if len(matching) > 1:
         raise UserError(
-            f"{src}: films both as DICOM ({_number(dicom)} files) and as JPEG ({_number(jpeg)} files); {_KNOWN}. "
+            f"{src}: images both as DICOM ({_number(dicom)} files) and as JPEG ({_number(jpeg)} files); {_KNOWN}. "
             f"Keep one of them in the folder"
         )
     if matching:
@@ -109,12 +109,12 @@ def find_images(src: Path, wanted: Collection[str]) -> Images:
     if dicom.series or jpeg.series:
         raise UserError(
             f"{src}: none of the tables' {len(wanted)} series is among the {_number(dicom)} DICOM and {_number(jpeg)} "
-            f"JPEG files; download the films that belong to the tables, or try `monai-e2e phantom cbis-ddsm SRC`"
+            f"JPEG files; download the images that belong to the tables, or try `monai-e2e phantom cbis-ddsm SRC`"
         )
     suffixes = Counter(path.suffix.lower() or "without suffix" for group in paths.values() for path in group)
     found = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(6))
     raise UserError(
-        f"{src}: no films in a layout that is known (found: {found}); {_KNOWN}. Download the films from TCIA, "
+        f"{src}: no images in a layout that is known (found: {found}); {_KNOWN}. Download the images from TCIA, "
         f"or try `monai-e2e phantom cbis-ddsm SRC`"
     )
 

@@ -1,11 +1,12 @@
 """CBIS-DDSM: digitised films with lesion masks and biopsy results (Lee et al., Scientific Data 4:170177, 2017).
 
-https://www.cancerimagingarchive.net/collection/cbis-ddsm/ has the films as DICOM and four tables, one row per
-lesion: ``{calc,mass}_case_description_{train,test}_set.csv`` (:mod:`~monai_e2e.data.sources.cbis_ddsm.tables`). Tables and films
+https://www.cancerimagingarchive.net/collection/cbis-ddsm/ has the images as DICOM and four tables, one row per
+lesion: ``{calc,mass}_case_description_{train,test}_set.csv`` (:mod:`~monai_e2e.data.sources.cbis_ddsm.tables`). Tables
+    and images
 are joined by the SeriesInstanceUID, because the folder names depend on the download tool
 (:mod:`~monai_e2e.data.sources.cbis_ddsm.files`).
 
-Of the tables' 3,103 films, 71 are the same film as another one: a view with masses and calcifications is listed, and
+Of the tables' 3,103 images, 71 are the same image as another one: a view with masses and calcifications is listed, and
 stored, once as ``Mass-…`` and once as ``Calc-…``. Some views are in both of TCIA's halves, with findings that differ.
 """
 
@@ -25,7 +26,7 @@ from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-#: What one mammogram of the catalogue is: all films of a patient–side–view, or one image file of the tables.
+#: What one mammogram of the catalogue is: all images of a patient–side–view, or one image file of the tables.
 SAMPLES = ("views", "files")
 _SUFFIXES = {LesionType.CALCIFICATION: "Calc", LesionType.MASS: "Mass"}
 
@@ -40,7 +41,7 @@ def read_cbis_ddsm(
     A mammogram is malignant when any of its lesions is.
 
     Args:
-        src: folder with the tables and the films, in any of the three layouts; both are looked for in all subfolders.
+        src: folder with the tables and the images, in any of the three layouts; both are looked for in all subfolders.
         samples: ``"views"``: one mammogram per patient, side and view with all its lesions. ``"files"``: one per
             image file with the lesions of its own rows, as the paper counts; where a view has two, their suffixes
             are ``Calc`` and ``Mass``.
@@ -51,8 +52,8 @@ def read_cbis_ddsm(
 
     Returns:
         Catalogue whose lesions carry in ``mask_paths`` the files that may be the mask (mask and crop can't be told
-        apart by name or header; :mod:`monai_e2e.data.prepared.prepare` does it by pixels). Rows whose files are missing are in
-        ``excluded``. ``notes`` counts, by the tables, ``films_merged``, ``views_with_several_lesions``,
+        apart by name or header; :mod:`monai_e2e.data.prepared.prepare` does it by pixels). Rows whose files are missing
+        are in ``excluded``. ``notes`` counts, by the tables, ``images_merged``, ``views_with_several_lesions``,
         ``views_both_benign_and_malignant``, ``views_in_both_halves``, ``patients_in_both_halves``,
         ``training_rows_of_test_views``, ``test_views_malignant_by_training_rows_alone``, and the image files on disk
         that no table names (``files_not_in_tables``).
@@ -70,7 +71,7 @@ def read_cbis_ddsm(
     views = _grouped(tables.rows, "patient_id", "laterality", "view")
     groups = views if merge_halves else [half for view in views for half in _grouped(view, "partition")]
     chosen = list(_samples(groups, samples))
-    notes = {"films_merged": sum(len(_grouped(rows, "image_path")) - 1 for rows, _ in chosen), **_count(views)}
+    notes = {"images_merged": sum(len(_grouped(rows, "image_path")) - 1 for rows, _ in chosen), **_count(views)}
     excluded = list(tables.excluded)
     images = None
     if not tables_only:
@@ -87,7 +88,7 @@ def read_cbis_ddsm(
     if not catalogue.mammograms:
         first = f", the first because: {excluded[0].path}: {excluded[0].reason}" if excluded else ""
         raise UserError(
-            f"{src}: all of the tables' {tables.counts['rows']} rows are left out{first}; download tables and films "
+            f"{src}: all of the tables' {tables.counts['rows']} rows are left out{first}; download tables and images "
             f"that belong together, or try `monai-e2e phantom cbis-ddsm SRC`"
         )
     for name in tables.missing:
@@ -127,12 +128,12 @@ def _count(views: Sequence[_Group]) -> dict[str, int]:
 def _samples(groups: Iterable[_Group], samples: str) -> Iterator[tuple[_Group, str]]:
     """Rows and suffix of each sample."""
     for group in groups:
-        films = _grouped(group, "image_path")
-        if samples == "views" or len(films) == 1:
+        images = _grouped(group, "image_path")
+        if samples == "views" or len(images) == 1:
             yield group, ""
             continue
         used: Counter[str] = Counter()
-        for rows in sorted(films, key=lambda rows: rows[0].image_path):
+        for rows in sorted(images, key=lambda rows: rows[0].image_path):
             suffix = "".join(sorted({_SUFFIXES[row.type] for row in rows}))
             used[suffix] += 1
             yield rows, suffix if used[suffix] == 1 else f"{suffix}{used[suffix]}"
@@ -143,7 +144,7 @@ def _label(rows: Iterable[TableRow]) -> int:
 
 
 def _mammogram(rows: _Group, suffix: str, images: Images | None, excluded: list[Excluded]) -> Mammogram | None:
-    """The rows of one sample as a mammogram, or None where its film can't be used."""
+    """The rows of one sample as a mammogram, or None where its image can't be used."""
     paths: list[Path | None] = []
     problems: list[Excluded] = []
     for own in _grouped(rows, "image_path"):
@@ -156,11 +157,11 @@ def _mammogram(rows: _Group, suffix: str, images: Images | None, excluded: list[
         elif len(files) == 1:
             paths.append(files[0])
         else:
-            reason = f"several films in one series: {len(files)} files" if files else "film not on disk"
+            reason = f"several images in one series: {len(files)} files" if files else "image not on disk"
             problems.append(Excluded(table_path, reason, rows=len(own)))
-    if paths:  # the view's other film shows the same, so nothing is lost
+    if paths:  # the view's other image shows the same, so nothing is lost
         problems = [
-            replace(problem, reason=f"view stored twice, one film not usable: {problem.reason}", rows=0)
+            replace(problem, reason=f"view stored twice, one image not usable: {problem.reason}", rows=0)
             for problem in problems
         ]
     excluded += problems
@@ -181,15 +182,15 @@ def _mammogram(rows: _Group, suffix: str, images: Images | None, excluded: list[
     )
 
 
-def _lesion(row: TableRow, film: Path | None, images: Images | None, excluded: list[Excluded]) -> Lesion:
-    """One row as a lesion of a film that is used; without mask files it keeps its place but stands for no row."""
+def _lesion(row: TableRow, image: Path | None, images: Images | None, excluded: list[Excluded]) -> Lesion:
+    """One row as a lesion of an image that is used; without mask files it keeps its place but stands for no row."""
     allowed = [path for path in (row.mask_path, row.crop_path) if not leaves_source(path)]
     refused = dict.fromkeys(path for path in (row.mask_path, row.crop_path) if leaves_source(path))
     for number, path in enumerate(refused):
         lost = number == 0 and not allowed  # the row goes with its last path
         excluded.append(Excluded(row.source, f"path leaves SRC: {path!r}", rows=int(lost)))
-    candidates = tuple(path for path in images.files(*allowed) if path != film) if images else ()
+    candidates = tuple(path for path in images.files(*allowed) if path != image) if images else ()
     if images and allowed and not candidates:
-        excluded.append(Excluded(row.mask_path, "mask not on disk: lesion left out, film kept", rows=1))
+        excluded.append(Excluded(row.mask_path, "mask not on disk: lesion left out, image kept", rows=1))
     usable = bool(candidates) if images else bool(allowed)
     return Lesion(row.type, row.pathology, row.number, mask_paths=candidates, rows=int(usable))

@@ -1,4 +1,4 @@
-"""INbreast's outlines of lesions: OsiriX property lists, one for each film with findings."""
+"""INbreast's outlines of lesions: OsiriX property lists, one for each image with findings."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _NAME = 40
 
 
 def read_outlines(path: Path | None, catalogue: Catalogue, notes: Counter[str]) -> tuple[Lesion, ...]:
-    """Outlines of one film; films without findings have no file."""
+    """Outlines of one image; images without findings have no file."""
     if path is None:
         return ()
     try:
         with path.open("rb") as file:
             rois = [roi for image in plistlib.load(file)["Images"] for roi in image["ROIs"]]
     except _OUTLINE_ERRORS as error:
-        reason = f"outlines not readable: film kept without lesions ({type(error).__name__})"
+        reason = f"outlines not readable: image kept without lesions ({type(error).__name__})"
         catalogue.excluded.append(Excluded(str(path), reason))
         return ()
     lesions: list[Lesion] = []
@@ -53,7 +53,7 @@ def read_outlines(path: Path | None, catalogue: Catalogue, notes: Counter[str]) 
             name = " ".join(str(roi.get("Name", "")).lower().split())[:_NAME]
             points = _points(roi["Point_px"])
         except _OUTLINE_ERRORS as error:
-            reason = f"outline not readable: film kept without this lesion ({type(error).__name__})"
+            reason = f"outline not readable: image kept without this lesion ({type(error).__name__})"
             catalogue.excluded.append(Excluded(f"{path}, outline {place}", reason))
             continue
         kind = next((kind for word, kind in ROI_WORDS.items() if word in name), None)
@@ -64,7 +64,7 @@ def read_outlines(path: Path | None, catalogue: Catalogue, notes: Counter[str]) 
         else:
             notes[f"outlines_{kind.value}"] += 1
             notes["outlines_points"] += not has_area(points)
-            # Beyond the other two edges only the film itself tells; the preparation looks at that.
+            # Beyond the other two edges only the image itself tells; the preparation looks at that.
             notes["outlines_beyond_first_row_or_column"] += min(map(min, points)) < 0
             lesions.append(Lesion(kind, None, len(lesions) + 1, outline=points, drawn_as=DrawnAs.POLYGON))
     return tuple(lesions)

@@ -39,7 +39,7 @@ _AGAIN = "Unpack the INbreast release again"
 
 @dataclass(frozen=True)
 class _Row:
-    """One film's row of the table; ``line`` is its number there."""
+    """One image's row of the table; ``line`` is its number there."""
 
     line: int
     number: str
@@ -50,8 +50,8 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Film:
-    """One film's file and what its name tells."""
+class _Image:
+    """One image's file and what its name tells."""
 
     path: Path
     patient: str
@@ -65,32 +65,32 @@ class _Release:
 
     tables: list[Path] = field(default_factory=list)
     other_tables: list[Path] = field(default_factory=list)
-    films: dict[str, _Film] = field(default_factory=dict)
-    second_films: list[Path] = field(default_factory=list)
+    images: dict[str, _Image] = field(default_factory=dict)
+    second_images: list[Path] = field(default_factory=list)
     outlines: dict[str, Path] = field(default_factory=dict)
 
 
 def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
-    """Join INbreast's table, films and outlines.
+    """Join INbreast's table, images and outlines.
 
     Args:
-        src: folder that has the table and the films in or under it, in whatever folders. Of several tables
+        src: folder that has the table and the images in or under it, in whatever folders. Of several tables
             ``INbreast.csv`` is read, then ``.xls``, then ``.xlsx``; ``notes`` counts the rows in which another one
             differs.
-        tables_only: for a report without films. No film needs to be on disk, the mammograms have no path, and the
+        tables_only: for a report without images. No image needs to be on disk, the mammograms have no path, and the
             patients come from file names on disk or from a table with a column ``Full File Name`` or ``Patient ID``.
-            Where neither knows the patient of a film, its identifier is ``unknown-<number>`` and no split by patient
-            is possible: ``tables["patients"]`` is None and ``notes`` counts ``films_of_unknown_patient``.
+            Where neither knows the patient of an image, its identifier is ``unknown-<number>`` and no split by patient
+            is possible: ``tables["patients"]`` is None and ``notes`` counts ``images_of_unknown_patient``.
 
     Returns:
-        Catalogue of the films with BI-RADS 1–2 (label 0) and 4a–6 (label 1), one row of the table each. ``excluded``
-        has the other rows, films without a row, and outlines that can't be read or belong to no row. Lesions have
+        Catalogue of the images with BI-RADS 1–2 (label 0) and 4a–6 (label 1), one row of the table each. ``excluded``
+        has the other rows, images without a row, and outlines that can't be read or belong to no row. Lesions have
         outlines and no pathology; ``notes`` counts outlines by kind, among them ``outlines_points`` (points, or
         polygons without area: they are drawn as points) and ``outlines_other: <name>`` (asymmetries, distortions, …,
         which don't become lesions). ``tables["patients"]`` and ``["views"]`` count rows whose patient is known.
 
     Raises:
-        UserError: when the folder, the table, a needed column or the films are missing.
+        UserError: when the folder, the table, a needed column or the images are missing.
     """
     src = Path(src)
     if not src.is_dir():
@@ -104,7 +104,7 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
             f"or try `monai-e2e phantom inbreast {src}`"
         )
     table, *copies = release.tables
-    if not release.films and not tables_only:
+    if not release.images and not tables_only:
         raise UserError(
             f"{src / 'AllDICOMs'}: no files named <number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm here or elsewhere under "
             f"{src}; unpack the INbreast release here, or try `monai-e2e phantom inbreast SRC`"
@@ -112,25 +112,25 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
     notes: Counter[str] = Counter()
     rows = _read_rows(table, notes)
     _compare(src, rows, copies, notes)
-    patients = {number: film.patient for number, film in release.films.items()}
+    patients = {number: image.patient for number, image in release.images.items()}
     if tables_only:
         patients = {**_listed_patients(release), **patients}
 
-    catalogue = Catalogue(name="inbreast", tables=_counts(rows, release.films, patients, tables_only))
+    catalogue = Catalogue(name="inbreast", tables=_counts(rows, release.images, patients, tables_only))
     twice = _listed_twice(rows)
     chosen: list[tuple[str, Mammogram]] = []
     for row in rows:
-        film = release.films.get(row.number)
-        if tables_only and film is None and row.number not in patients:
-            notes["films_of_unknown_patient"] += 1
-        side, view = _side_and_view(row, film, notes)
-        reason = twice.get(row.line) or _refusal(row, side, view, film is not None or tables_only)
+        image = release.images.get(row.number)
+        if tables_only and image is None and row.number not in patients:
+            notes["images_of_unknown_patient"] += 1
+        side, view = _side_and_view(row, image, notes)
+        reason = twice.get(row.line) or _refusal(row, side, view, image is not None or tables_only)
         if reason:
-            place = str(film.path) if film else f"{table.name}, row {row.line}: {row.number or 'no file number'}"
+            place = str(image.path) if image else f"{table.name}, row {row.line}: {row.number or 'no file number'}"
             catalogue.excluded.append(Excluded(place, reason, rows=1))
             continue
         mammogram = Mammogram(
-            path=film.path if film and not tables_only else None,
+            path=image.path if image and not tables_only else None,
             patient_id=patients.get(row.number, f"unknown-{row.number}"),
             laterality=side,
             view=view,
@@ -141,13 +141,13 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
         chosen.append((row.number, mammogram))
     if not chosen:
         missing = "has BI-RADS 1–2 or 4a–6" if tables_only else "with BI-RADS 1–2 or 4a–6 is on disk"
-        raise UserError(f"{table}: none of its {len(rows)} films {missing}. {_AGAIN}")
+        raise UserError(f"{table}: none of its {len(rows)} images {missing}. {_AGAIN}")
     catalogue.mammograms = _with_suffixes(chosen)
     numbers = {row.number for row in rows}
     for reason, paths in (
-        ("film not in the table", [film.path for number, film in release.films.items() if number not in numbers]),
-        ("second film of a file number", release.second_films),
-        ("outlines of no film in the table", [p for number, p in release.outlines.items() if number not in numbers]),
+        ("image not in the table", [image.path for number, image in release.images.items() if number not in numbers]),
+        ("second image of a file number", release.second_images),
+        ("outlines of no image in the table", [p for number, p in release.outlines.items() if number not in numbers]),
     ):
         catalogue.excluded.extend(Excluded(str(path), reason) for path in paths)
     catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
@@ -156,17 +156,17 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
 
 
 def _find(src: Path) -> _Release:
-    """Tables, films and outlines under a folder, those nearest to it and in the release's own folders first."""
+    """Tables, images and outlines under a folder, those nearest to it and in the release's own folders first."""
     release = _Release()
     for path in sorted(_walk(src), key=_order):
         suffix = path.suffix.lower()
-        if film := _FILE_NAME.fullmatch(path.name):
-            number, patient, side, view = film.groups()
-            if number in release.films:
-                release.second_films.append(path)
+        if image := _FILE_NAME.fullmatch(path.name):
+            number, patient, side, view = image.groups()
+            if number in release.images:
+                release.second_images.append(path)
             else:
-                found = _Film(path, patient.lower(), _SIDES[side.upper()], _VIEWS.get(view.upper()))
-                release.films[number] = found
+                found = _Image(path, patient.lower(), _SIDES[side.upper()], _VIEWS.get(view.upper()))
+                release.images[number] = found
         elif outline := _OUTLINE_NAME.fullmatch(path.name):
             release.outlines.setdefault(outline.group(1), path)
         elif suffix in TABLE_SUFFIXES and path.stem.lower() == "inbreast":
@@ -178,7 +178,7 @@ def _find(src: Path) -> _Release:
 
 
 def _walk(src: Path) -> list[Path]:
-    """All files under a folder; links are followed, since films are often kept on another disk."""
+    """All files under a folder; links are followed, since images are often kept on another disk."""
     files, seen = [], set()
     for folder, subfolders, names in os.walk(src, followlinks=True):
         real = os.path.realpath(folder)
@@ -196,7 +196,7 @@ def _order(path: Path) -> tuple[bool, int, str]:
 
 
 def _read_rows(table: Path, notes: Counter[str]) -> list[_Row]:
-    """The table's films; rows below them (the spreadsheets have sums there) are only counted."""
+    """The table's images; rows below them (the spreadsheets have sums there) are only counted."""
     rows = []
     for line, values in read_table(table, NEEDED_COLUMNS, advice=_AGAIN).rows:
         row = _Row(
@@ -210,12 +210,12 @@ def _read_rows(table: Path, notes: Counter[str]) -> list[_Row]:
         if row.side in _SIDES or (_NUMBER.fullmatch(row.number) and (row.view or row.birads)):
             rows.append(row)
         else:
-            notes["table_rows_without_film"] += 1
+            notes["table_rows_without_image"] += 1
     return rows
 
 
 def _compare(src: Path, rows: list[_Row], copies: Iterable[Path], notes: Counter[str]) -> None:
-    """Count the films of which another copy of the table tells something else."""
+    """Count the images of which another copy of the table tells something else."""
     told = {row.number: replace(row, line=0) for row in rows}
     for copy in copies:
         name = copy.relative_to(src).as_posix()
@@ -230,8 +230,8 @@ def _compare(src: Path, rows: list[_Row], copies: Iterable[Path], notes: Counter
             continue
         different = sorted(number for number in told.keys() | other.keys() if told.get(number) != other.get(number))
         if different:
-            notes[f"films_told_otherwise: {name}"] = len(different)
-            logger.warning("%s: tells otherwise of %d films, for example %s", copy, len(different), different[:3])
+            notes[f"images_told_otherwise: {name}"] = len(different)
+            logger.warning("%s: tells otherwise of %d images, for example %s", copy, len(different), different[:3])
 
 
 def _listed_patients(release: _Release) -> dict[str, str]:
@@ -244,18 +244,18 @@ def _listed_patients(release: _Release) -> dict[str, str]:
             logger.debug("no patients: %s", error)
             continue
         for _, values in table.rows:
-            film = _FILE_NAME.fullmatch(values["full file name"])
-            patient = film.group(2) if film else values["patient id"]
-            if film or _HASH.fullmatch(patient):
+            image = _FILE_NAME.fullmatch(values["full file name"])
+            patient = image.group(2) if image else values["patient id"]
+            if image or _HASH.fullmatch(patient):
                 patients.setdefault(whole_number(values["file name"]), patient.lower())
     return patients
 
 
 def _counts(
-    rows: list[_Row], films: Mapping[str, _Film], patients: Mapping[str, str], tables_only: bool
+    rows: list[_Row], images: Mapping[str, _Image], patients: Mapping[str, str], tables_only: bool
 ) -> dict[str, int | None]:
     known = [row for row in rows if row.number in patients]
-    views = {(patients[row.number], *_side_and_view(row, films.get(row.number), Counter())) for row in known}
+    views = {(patients[row.number], *_side_and_view(row, images.get(row.number), Counter())) for row in known}
     told = len(known) == len(rows) if tables_only else bool(known)
     return {
         "rows": len(rows),
@@ -281,14 +281,14 @@ def _listed_twice(rows: list[_Row]) -> dict[int, str]:
     return reasons
 
 
-def _side_and_view(row: _Row, film: _Film | None, notes: Counter[str]) -> tuple[Laterality | None, View | None]:
-    """What the table says or, where it doesn't, the film's name."""
+def _side_and_view(row: _Row, image: _Image | None, notes: Counter[str]) -> tuple[Laterality | None, View | None]:
+    """What the table says or, where it doesn't, the image's name."""
     side, view = _SIDES.get(row.side), _VIEWS.get(row.view)
-    if film is None:
+    if image is None:
         return side, view
-    if (side or film.side, view or film.view) != (film.side, film.view or view):
+    if (side or image.side, view or image.view) != (image.side, image.view or view):
         notes["file_names_against_table"] += 1
-    return side or film.side, view or film.view
+    return side or image.side, view or image.view
 
 
 def _refusal(row: _Row, side: Laterality | None, view: View | None, at_hand: bool) -> str:
@@ -300,14 +300,14 @@ def _refusal(row: _Row, side: Laterality | None, view: View | None, at_hand: boo
     if row.birads not in BIRADS_LABELS:
         return f"BI-RADS value not understood: {row.birads!r}, allowed are 1, 2, 3, 4a, 4b, 4c, 5, 6"
     if not at_hand:
-        return "film not on disk"
+        return "image not on disk"
     if side is None:
         return f"side neither L nor R: {row.side!r}"
     return "" if view else f"view neither CC nor MLO: {row.view!r}"
 
 
 def _with_suffixes(chosen: list[tuple[str, Mammogram]]) -> list[Mammogram]:
-    """Tell several films of one view apart by their file number."""
+    """Tell several images of one view apart by their file number."""
     counts = Counter(mammogram.image_id for _, mammogram in chosen)
     return [
         replace(mammogram, suffix=number) if counts[mammogram.image_id] > 1 else mammogram

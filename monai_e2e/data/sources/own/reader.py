@@ -268,8 +268,8 @@ def _with_suffixes(mammograms: list[Mammogram], root: Path) -> list[Mammogram]:
         if max(names.values(), default=1) == 1:
             return mammograms
         mammograms = [
-            replace(film, suffix=_longer_suffix(film, root)) if names[film.image_id.lower()] > 1 else film
-            for film in mammograms
+            replace(image, suffix=_longer_suffix(image, root)) if names[image.image_id.lower()] > 1 else image
+            for image in mammograms
         ]
 
 
