@@ -1,6 +1,6 @@
 """Write and run the tutorial: ``python docs/tutorial.py`` makes ``docs/tutorial.ipynb``, with its pictures.
 
-The notebook's text and code stand here, where changes to them can be read. It runs for about a minute on two cores.
+The notebook's text and code stand here, where changes to them can be read. It runs for one to three minutes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ CELLS = (
     """
     # Tutorial: from a drawn mammogram to a scored model
 
-    Everything here is done with *phantoms*, mammograms that a program draws, so no data is needed. It takes about a
-    minute. With real mammograms the steps are the same, with other folders. **For research, not for diagnosis.**
+    Everything here is done with *phantoms*, mammograms that a program draws, so no data is needed. It takes one to
+    three minutes. With real mammograms the steps are the same, with other folders. **For research, not for diagnosis.**
 
     Needed: `pip install -c constraints.txt .` in the folder of the repository, and Jupyter.
     """,
     """
+    import csv
     import os
     import sys
     import tempfile
-    from pathlib import Path
 
     import matplotlib.pyplot as plt
     import numpy as np
@@ -39,8 +39,8 @@ CELLS = (
     %config InlineBackend.figure_formats = ["jpeg"]
     plt.rcParams["figure.dpi"] = 80
     os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # this Python's commands
-    work = Path(tempfile.mkdtemp(prefix="tutorial-"))
-    %cd -q {work}
+    work = tempfile.TemporaryDirectory(prefix="tutorial-")  # removed when the notebook ends
+    %cd -q {work.name}
     """,
     """
     ## 1. Data
@@ -50,8 +50,9 @@ CELLS = (
     terminal `python -m monai_e2e` is `monai-e2e`.
     """,
     """
-    !python -m monai_e2e phantom cbis-ddsm download --patients 24 --seed 7
-    !python -m monai_e2e prepare cbis-ddsm download prepared --protocol official --image-size 288x224
+    !python -m monai_e2e phantom cbis-ddsm download --patients 40 --seed 7 2> log.txt
+    !python -m monai_e2e prepare cbis-ddsm download prepared --protocol official --image-size 288x224 2> log.txt
+    !head -n 14 prepared/report.md
     """,
     """
     The data list says of each image what is known of it: label (1: malignant), patient, side, view and lesions.
@@ -63,8 +64,11 @@ CELLS = (
     samples = load_datalist("prepared", "test", (288, 224))
     load = LoadMammogram()
 
+    shown = [next(sample for sample in samples if (sample["label"], sample["view"]) == kind)
+             for kind in ((1, "CC"), (1, "MLO"), (0, "CC"), (0, "MLO"))]
+
     figure, panels = plt.subplots(1, 4, figsize=(10, 3.6))
-    for panel, sample in zip(panels, samples[:4], strict=True):
+    for panel, sample in zip(panels, shown, strict=True):
         panel.imshow(load(sample["image"])[0], cmap="gray")
         for lesion in sample["lesions"]:
             panel.contour(plt.imread(lesion["mask"]) > 0, levels=[0.5], colors="cyan", linewidths=1)
@@ -131,7 +135,7 @@ CELLS = (
     !python -m monai_e2e bundle ddsm_whole ddsm_whole
     !python -m monai.bundle run training --config_file ddsm_whole/configs/train.json --dataset_dir prepared \\
         --recipe phantom --patch_checkpoint phantom-patch --train#trainer#max_epochs 2 > training.txt 2>&1
-    !grep -i epoch training.txt | tail -4
+    !grep -o "Epoch [12], .*" training.txt
     """,
     """
     ## 5. Heatmap
@@ -170,16 +174,18 @@ CELLS = (
     of different seeds have the same ids but are different patients, which `--allow-seen` says.
     """,
     """
-    !python -m monai_e2e predict phantom-whole prepared results --heatmap --allow-seen --engine torch 2> predict.txt
+    !python -m monai_e2e predict phantom-whole prepared results --heatmap --allow-seen 2> log.txt
     !python -m monai_e2e score results/predictions.csv
     """,
     """
-    There are only a few test patients, and the interval says so. `results/report.html` has all figures on one page.
+    There are few test patients, and the intervals say so. `results/report.html` has all figures on one page. Here are
+    the overlay of the image with the highest score, and the ROC curves:
     """,
     """
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[2, 1])
-    overlay = sorted(Path("results/overlays").glob("*.png"))[0]
-    for panel, picture in zip(panels, (overlay, "results/roc.png"), strict=True):
+    figure, panels = plt.subplots(1, 2, figsize=(12, 4.5), width_ratios=[2, 1])
+    with open("results/predictions.csv", encoding="utf-8") as file:
+        highest = max(csv.DictReader(file), key=lambda row: float(row["logit"]))["image"]
+    for panel, picture in zip(panels, (f"results/overlays/{highest}.png", "results/roc.png"), strict=True):
         panel.imshow(plt.imread(picture))
         panel.axis("off")
     """,
