@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 NOTEBOOK = Path(__file__).with_suffix(".ipynb")
-SECONDS = 600  # the most that one cell may take
+SECONDS = 1800  # the most that one cell may take, on a machine that does much else
 
 #: The cells by turns: text, code.
 CELLS = (
