@@ -19,7 +19,7 @@ from monai_e2e.data.images.brightness import count_values, without_outliers
 from monai_e2e.data.images.dicom_files import MAX_PIXELS, one_file
 from monai_e2e.errors import UserError
 
-_FORMATS = ("PNG", "TIFF", "JPEG")
+_FORMATS = ("PNG", "TIFF", "JPEG", "PPM")
 #: Pillow's grey modes → the largest value of the type ("I" is how some releases open 16-bit PNG).
 _GREY_MODES = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 #: PNG's keyword and word by which images of the prepared folder are known: their values span 16 bits, dark or not.
