@@ -86,6 +86,10 @@ class Release:
         self.images = [path for path in pictures if path not in aside]
         self._images, self._masks = _by_stem(self.images), _by_stem(self.masks)
 
+    def keep(self, images: Sequence[Path]) -> None:
+        """Look for images among these alone."""
+        self.images, self._images = list(images), _by_stem(images)
+
     def relative(self, path: Path) -> str:
         """A file's path below the folder."""
         return path.relative_to(self.src).as_posix()
