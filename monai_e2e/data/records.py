@@ -43,8 +43,11 @@ class DrawnAs(str, Enum):
     BOX = "box"
 
 
-#: What else is known of a mammogram: fields of :class:`Mammogram` that go into the data list where they are known.
-FACTS = ("density", "exam_id", "age", "machine", "site", "implant", "subtype")
+#: Facts by which images are divided into subgroups: fields of :class:`Mammogram`, keys of the data list and columns of
+#: ``predictions.csv`` where they are known.
+GROUP_FACTS = ("age", "vendor", "machine", "site", "implant", "subtype")
+#: All that a data list may know of an image besides.
+FACTS = ("density", "exam_id", *GROUP_FACTS)
 
 #: Classes of the patch classifier, in the order of its logits (paper §3.1.1).
 PATCH_CLASSES = (
@@ -100,9 +103,10 @@ class Mammogram:
         rows: rows of the data set's tables that this image stands for and that aren't excluded already.
         exam_id: identifier of the exam, None where the data set has none or one exam for each patient.
         age: years, None where unknown.
-        machine: maker, model or number of the machine, None where unknown.
+        vendor: the machine's maker, None where unknown.
+        machine: model or number of the machine, None where unknown.
         site: hospital or cohort, None where unknown.
-        implant: whether the breast has one, None where unknown.
+        implant: ``"yes"`` or ``"no"``, None where unknown.
         subtype: of the cancer, in the data set's words, None where unknown.
         flags: what is odd about it by the tables, in the words of docs/results.md.
     """
@@ -119,9 +123,10 @@ class Mammogram:
     rows: int = 1
     exam_id: str | None = None
     age: int | None = None
+    vendor: str | None = None
     machine: str | None = None
     site: str | None = None
-    implant: bool | None = None
+    implant: str | None = None
     subtype: str | None = None
     flags: tuple[str, ...] = ()
 

@@ -13,6 +13,7 @@ _Value = TypeVar("_Value")
 
 SIDES = {"L": Laterality.LEFT, "LEFT": Laterality.LEFT, "R": Laterality.RIGHT, "RIGHT": Laterality.RIGHT}
 DENSITIES = {"1": 1, "2": 2, "3": 3, "4": 4, "A": 1, "B": 2, "C": 3, "D": 4}
+YES_NO = {"0": "no", "1": "yes", "NO": "no", "YES": "yes"}
 #: ``--positive``: the lowest BI-RADS category that counts as positive. What lies between it and 2 is left out.
 BIRADS_RULES = {"birads4": 4, "birads5": 5}
 

@@ -62,7 +62,7 @@ def read_csaw_cc(src: str | Path, tables_only: bool = False, positive: str = "sc
             label=label,
             lesions=(lesion,) if lesion else (),
             exam_id=safe_id(f"{whole_number(patient)}_{year}"),
-            machine="Hologic",
+            vendor="Hologic",
         )
 
     return release.join(

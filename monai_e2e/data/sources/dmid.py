@@ -69,7 +69,7 @@ def _mammogram(release: Release, image: str, rows: list[dict[str, str]], notes: 
     pathologies = {_pathology(row["pathology"]) for row in rows} - {None}
     kinds = {_WORDS.get(word) for row in rows for word in _abnormalities(row["abnormality"])}
     mask = release.find_mask(f"ROI Masks/{image}")
-    lesions = ()
+    lesions: tuple[Lesion, ...] = ()
     if kinds or pathologies:
         kind = kinds.pop() if len(kinds) == 1 else None
         pathology = pathologies.pop() if len(pathologies) == 1 else None

@@ -26,7 +26,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from monai_e2e.data.records import Catalogue, DrawnAs, Laterality, Lesion, LesionType, Mammogram, Pathology
-from monai_e2e.data.sources.cells import Refused, parse_age, parse_side, parse_view
+from monai_e2e.data.sources.cells import YES_NO, Refused, parse_age, parse_side, parse_view
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Release, count_values, entries_of
@@ -94,8 +94,8 @@ def read_embed(src: str | Path, tables_only: bool = False) -> Catalogue:
             density=_density(exam),
             exam_id=safe_id(whole_number(values["acc_anon"])),
             age=parse_age(exam[0]["age_at_study"]),
-            machine=values["Manufacturer"] or None,
-            implant=False if values["BreastImplantPresent"].upper() == "NO" else None,
+            vendor=values["Manufacturer"] or None,
+            implant=YES_NO.get(values["BreastImplantPresent"].upper()),
         )
 
     return release.join(

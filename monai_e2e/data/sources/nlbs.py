@@ -48,5 +48,5 @@ def _mammogram(values: dict[str, str]) -> Mammogram:
         laterality=parse_side(values["Image Laterality"]),
         view=parse_view(values["View Position"]),
         label=choose("Cancer", whole_number(values["Cancer"]), {"0": 0, "1": 1}),
-        machine="GE",
+        vendor="GE",
     )

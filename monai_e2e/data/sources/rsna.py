@@ -10,14 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_e2e.data.records import Catalogue, Mammogram
-from monai_e2e.data.sources.cells import choose, parse_age, parse_density, parse_side, parse_view
+from monai_e2e.data.sources.cells import YES_NO, choose, parse_age, parse_density, parse_side, parse_view
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 
 _NEEDED = ("patient_id", "image_id", "laterality", "view", "cancer")
 _OPTIONAL = ("site_id", "age", "invasive", "implant", "density", "machine_id")
-FLAGS = {"0": 0, "1": 1}
 
 
 def read_rsna(src: str | Path, tables_only: bool = False) -> Catalogue:
@@ -35,17 +34,18 @@ def read_rsna(src: str | Path, tables_only: bool = False) -> Catalogue:
     for _, values in table.rows:
         values["file"] = f"{values['patient_id']}/{whole_number(values['image_id'])}"
     entries = entries_of(table, "file", _mammogram)
-    counts = {
-        "patients": count_values(table, "patient_id"),
-        "files": count_values(table, "file"),
-        "views": count_values(table, "patient_id", "laterality", "view"),
-    }
-    return release.join(entries, tables_only=tables_only, **counts)
+    return release.join(
+        entries,
+        tables_only=tables_only,
+        patients=count_values(table, "patient_id"),
+        files=count_values(table, "file"),
+        views=count_values(table, "patient_id", "laterality", "view"),
+    )
 
 
 def _mammogram(values: dict[str, str]) -> Mammogram:
-    cancer = choose("cancer", whole_number(values["cancer"]), FLAGS)
-    implant, invasive = FLAGS.get(whole_number(values["implant"])), whole_number(values["invasive"])
+    cancer = choose("cancer", whole_number(values["cancer"]), {"0": 0, "1": 1})
+    invasive = whole_number(values["invasive"])
     return Mammogram(
         path=None,
         patient_id=safe_id(values["patient_id"]),
@@ -56,6 +56,6 @@ def _mammogram(values: dict[str, str]) -> Mammogram:
         age=parse_age(values["age"]),
         machine=whole_number(values["machine_id"]) or None,
         site=whole_number(values["site_id"]) or None,
-        implant=None if implant is None else bool(implant),
+        implant=YES_NO.get(whole_number(values["implant"])),
         subtype={"1": "invasive", "0": "not invasive"}.get(invasive) if cancer else None,
     )

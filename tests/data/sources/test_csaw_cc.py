@@ -62,7 +62,7 @@ def test_label_is_the_breasts_at_the_exam_that_found_it(tmp_path):
         "side of the cancer unknown": 4,
     }
     first = next(image for image in catalogue.mammograms if image.patient_id == "00001")
-    assert (first.exam_id, first.machine) == ("00001_2012", "Hologic")
+    assert (first.exam_id, first.vendor) == ("00001_2012", "Hologic")
 
 
 def test_interval_cancers_can_count(tmp_path):

@@ -65,7 +65,7 @@ def test_label_comes_from_the_rows_of_the_breast(made):
     assert labels == {cancer: 1, other: 0, benign: 0, both: 0}
     assert catalogue.notes == {"images_of_breasts_without_a_row": 1}  # the right one of patient 1
     image = by_name(catalogue)[cancer]
-    assert (image.partition, image.exam_id, image.density, image.machine) == ("test", "100", 2, "HOLOGIC, Inc.")
+    assert (image.partition, image.exam_id, image.density, image.vendor) == ("test", "100", 2, "HOLOGIC, Inc.")
 
 
 def test_pathology_of_the_diagnostic_exam_counts_for_the_screening_exam(made):

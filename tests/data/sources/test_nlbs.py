@@ -28,7 +28,7 @@ def test_cases_are_the_folders_and_false_positives_are_negative(tmp_path):
     assert {image.patient_id for image in catalogue.mammograms} == {str(1000 + case) for case in range(12)}
     assert {image.label for image in catalogue.mammograms if image.patient_id == "1006"} == {0}
     assert reasons(catalogue) == {"no case in the path 'stray.dcm', such as normal\\1234\\image.dcm": 1}
-    assert {image.machine for image in catalogue.mammograms} == {"GE"}
+    assert {image.vendor for image in catalogue.mammograms} == {"GE"}
 
 
 def test_folder_is_prepared(tmp_path):

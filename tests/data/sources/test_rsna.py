@@ -51,9 +51,9 @@ def test_facts_are_carried(tmp_path):
     images = by_name(read_rsna(write_rsna(tmp_path)))
     first = images["462822612"]
     assert (first.age, first.density, first.site, first.machine) == (61, 2, "1", "49")
-    assert (first.implant, first.subtype) == (False, "invasive")
+    assert (first.implant, first.subtype) == ("no", "invasive")
     other = next(image for image in images.values() if image.patient_id == "10007" and image.label)
-    assert (other.implant, other.subtype, other.density) == (True, "not invasive", None)
+    assert (other.implant, other.subtype, other.density) == ("yes", "not invasive", None)
     assert all(image.subtype is None for image in images.values() if not image.label)
     assert {image.age for image in images.values() if image.patient_id == "10009"} == {None}
 
@@ -65,5 +65,5 @@ def test_folder_is_prepared(tmp_path):
     report, datalist = prepared("rsna", src, tmp_path / "out")
     assert report["excluded_by_reason"] == {"view neither CC nor MLO": 1, "image not usable": 1}
     sample = next(sample for sample in samples_of(datalist) if sample["patient_id"] == "10006")
-    assert (sample["machine"], sample["site"], sample["implant"]) == ("49", "1", False)
+    assert (sample["machine"], sample["site"], sample["implant"]) == ("49", "1", "no")
     assert datalist["label_unit"] == "breast"
