@@ -17,7 +17,13 @@ from pathlib import Path, PurePosixPath
 from monai_e2e.data.records import IMAGE_SUFFIXES, Catalogue, Excluded, Lesion, Mammogram
 from monai_e2e.data.sources.cells import Refused
 from monai_e2e.data.sources.naming import with_suffixes
-from monai_e2e.data.sources.spreadsheets import TABLE_SUFFIXES, Table, has_columns, read_table
+from monai_e2e.data.sources.spreadsheets import (
+    TABLE_SUFFIXES,
+    Table,
+    can_read_spreadsheets,
+    has_columns,
+    read_table,
+)
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -106,6 +112,9 @@ class Release:
         """
         found = self.find_table(needed, optional, without)
         if found is None:
+            sheets = [path for path in self.files if path.suffix.lower() in (".xls", ".xlsx")]
+            if sheets and not can_read_spreadsheets():
+                read_table(sheets[0], needed)  # says which package is wanted
             raise UserError(
                 f"{self.src}: no table (CSV or spreadsheet) with the columns {', '.join(needed)} in or under it; name "
                 f"the folder that the download of {self.name} was unpacked into, its tables included"

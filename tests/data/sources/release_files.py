@@ -2,8 +2,10 @@
 
 import csv
 import json
+import zipfile
 from collections import Counter
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image
@@ -36,6 +38,28 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    return path
+
+
+def write_xlsx(path: Path, **sheets: list[list[object]]) -> Path:
+    """A workbook of text cells: the least that is one."""
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = 'xmlns="http://schemas.openxmlformats.org/package/2006/relationships"'
+    names, links = "", ""
+    with zipfile.ZipFile(path, "w") as book:
+        for number, (name, rows) in enumerate(sheets.items(), start=1):
+            names += f'<sheet name="{name}" sheetId="{number}" r:id="r{number}"/>'
+            links += f'<Relationship Id="r{number}" Type="{office}/worksheet" Target="worksheets/sheet{number}.xml"/>'
+            cells = [[f'<c t="inlineStr"><is><t>{escape(str(cell))}</t></is></c>' for cell in row] for row in rows]
+            data = "".join(f"<row>{''.join(row)}</row>" for row in cells)
+            book.writestr(
+                f"xl/worksheets/sheet{number}.xml", f"<worksheet {main}><sheetData>{data}</sheetData></worksheet>"
+            )
+        root = f'<Relationship Id="r1" Type="{office}/officeDocument" Target="xl/workbook.xml"/>'
+        book.writestr("_rels/.rels", f"<Relationships {package}>{root}</Relationships>")
+        book.writestr("xl/workbook.xml", f'<workbook {main} xmlns:r="{office}"><sheets>{names}</sheets></workbook>')
+        book.writestr("xl/_rels/workbook.xml.rels", f"<Relationships {package}>{links}</Relationships>")
     return path
 
 

@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-from release_files import by_name, check_rows, prepared, reasons, write_csv, write_image
+import pytest
+from release_files import by_name, check_rows, prepared, reasons, write_image, write_xlsx
 
 from monai_e2e.data.records import DrawnAs, LesionType, Pathology
 from monai_e2e.data.sources.cdd_cesm import read_cdd_cesm
+
+pytest.importorskip("python_calamine")
 
 SHAPES = {
     "P1_L_DM_CC .jpg": {"name": "polygon", "all_points_x": [2, 10, 10], "all_points_y": [3, 3, 12]},
@@ -35,7 +38,8 @@ def write_cesm(folder: Path) -> Path:
                     rows.append({**row, "Pathology Classification/ Follow up": pathology})
                     place = "Low energy images" if kind == "DM" else "Subtracted images"
                     write_image(folder / f"{place} of CDD-CESM" / f"{name}.jpg", len(rows))
-    write_csv(folder / "Radiology manual annotations.csv", rows)
+    sheet = [list(rows[0]), *(list(row.values()) for row in rows)]
+    write_xlsx(folder / "Radiology manual annotations.xlsx", legend=[["Image_name"]], all=sheet)
     with (folder / "Radiology_hand_drawn_segmentations_v2.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["#filename", "file_size", "region_count", "region_id", "region_shape_attributes"])

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
-from release_files import check_rows, prepared, reasons, write_csv, write_image
+from release_files import check_rows, prepared, reasons, write_image, write_xlsx
 
 from monai_e2e.data.sources.kau_bcmd import read_kau_bcmd
 from monai_e2e.errors import UserError
+
+pytest.importorskip("python_calamine")
 
 DENSITY = "Percentage of\n grandular tissue(density)"
 
@@ -24,7 +26,8 @@ def write_kau(folder: Path, words: str = "Birad{}") -> Path:
                 rows.append({**row, DENSITY: ("0%-25%", "26%-50%", "51%-75%", ">75%")[patient % 4]})
     write_image(folder / words.format(1) / "2018_BC000000_CC_R.jpg", 99)  # in two folders
     (folder / words.format(1) / "._2018_BC000009_CC_R.jpg").write_bytes(b"of macOS")
-    write_csv(folder / "correctSheetlast.csv", rows)
+    sheet = [list(rows[0]), *(list(row.values()) for row in rows)]
+    write_xlsx(folder / "correctSheetlast.xlsx", correctSheet=sheet)
     return folder
 
 
@@ -47,7 +50,7 @@ def test_birads_5_alone_leaves_4_out(tmp_path):
 
 def test_folder_is_prepared(tmp_path):
     src = write_kau(tmp_path / "src")
-    (src / "correctSheetlast.csv").unlink()  # the labels don't need it
+    (src / "correctSheetlast.xlsx").unlink()  # the labels don't need it
     _, datalist = prepared("kau-bcmd", src, tmp_path / "out")
     assert (datalist["label_source"], datalist["label_unit"]) == ("BI-RADS", "patient")
 
