@@ -59,7 +59,7 @@ def draw_breast(
         columns: width in pixels.
         view: CC or MLO.
         density: ACR density 1 (fatty) to 4 (dense).
-        edge_falloff: how far the image darkens towards the skin: 1 as on image, near 0.4 as digital systems show it
+        edge_falloff: how far the image darkens towards the skin: 1 as on film, near 0.4 as digital systems show it
             after their thickness correction.
     """
     scale = rows / NATIVE_ROWS

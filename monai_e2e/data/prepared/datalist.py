@@ -119,7 +119,7 @@ def pixel_mean(
 
 
 def preparation(prepared_dir: str | Path) -> dict[str, Any]:
-    """How the images became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
+    """How mammograms became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
 
     Raises:
         UserError: when the folder isn't a prepared one.
