@@ -33,8 +33,9 @@ class PatchClassifier(nn.Module):
         backbone_options: what this backbone alone takes, see its class.
         pool_size: side of a pooling before the global one, as in the author's ResNet-50 (7), where it changes nothing
             for patches of 224 pixels; None for none.
-        preparation: how mammograms became the images that it is trained on, keys of :data:`monai_e2e.networks.PREPARATION`;
-            it travels in ``architecture``, so that images are prepared the same way later.
+        preparation: how mammograms became the images that it is trained on, keys of
+            :data:`monai_e2e.networks.PREPARATION`; it travels in ``architecture``, so that images are prepared the same
+            way later.
 
     Shape: input ``[B, in_channels, H, W]`` float32, 0–255 intensities less ``pixel_mean``; output logits
     ``[B, num_classes]``.

@@ -1,4 +1,4 @@
-"""Draws a healthy breast as an X-ray would show it, before image or detector turn it into grey values.
+"""Draws a healthy breast as an X-ray would show it, before film or detector turn it into grey values.
 
 Everything is drawn with the chest wall at the left edge; right breasts are mirrored later. Lengths are given for a
 mammogram of :data:`NATIVE_ROWS` rows and scaled to the real one. Textures are drawn at half the resolution, which
