@@ -1,4 +1,5 @@
 import logging
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
