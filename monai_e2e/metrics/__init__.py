@@ -15,6 +15,13 @@ from monai_e2e.metrics.operating import (
 )
 from monai_e2e.metrics.plots import plot_calibration, plot_pr, plot_roc
 from monai_e2e.metrics.pooled import format_summary
+from monai_e2e.metrics.recalibration import (
+    Recalibration,
+    fit_recalibration,
+    read_recalibration,
+    shift_prevalence,
+    write_recalibration,
+)
 from monai_e2e.metrics.report import compare_rows, score_classes, score_rows, write_score
 from monai_e2e.metrics.samples import level_samples
 from monai_e2e.metrics.tables import PREDICTION_COLUMNS, read_predictions, write_predictions, write_table
@@ -24,6 +31,7 @@ __all__ = [
     "EXAM_COLUMNS",
     "MODEL_THRESHOLD",
     "PREDICTION_COLUMNS",
+    "Recalibration",
     "aggregate_breasts",
     "aggregate_exams",
     "brier_score",
@@ -31,6 +39,7 @@ __all__ = [
     "compare_aucs",
     "compare_rows",
     "delong_covariance",
+    "fit_recalibration",
     "format_scores",
     "format_summary",
     "join_labels",
@@ -43,6 +52,7 @@ __all__ = [
     "plot_roc",
     "read_labels",
     "read_predictions",
+    "read_recalibration",
     "reliability",
     "require_labels",
     "roc_auc",
@@ -51,10 +61,12 @@ __all__ = [
     "score_files",
     "score_rows",
     "sensitivity_at_specificity",
+    "shift_prevalence",
     "specificity_at_sensitivity",
     "weighted_areas",
     "wilson_interval",
     "write_predictions",
+    "write_recalibration",
     "write_results",
     "write_score",
     "write_table",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from monai_e2e.metrics.auc import check_scores
@@ -57,3 +58,19 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> 
         )
     error = sum(row["n"] * abs(row["mean_predicted"] - row["observed"]) for row in table) / len(y)
     return {"expected_calibration_error": float(error), "bins": table}
+
+
+def fit_logistic(
+    labels: ArrayLike, logits: ArrayLike, weights: ArrayLike | None = None, intercept: bool = True
+) -> tuple[float, float]:
+    """Slope and intercept of the logistic regression of labels on log-odds, without penalty.
+
+    Args:
+        labels: 0 or 1 for each sample, both present.
+        logits: log-odds of 1.
+        weights: of the samples; None: all alike.
+        intercept: whether there is one; without it is 0.
+    """
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", fit_intercept=intercept, tol=1e-10, max_iter=1000)
+    model.fit(np.asarray(logits, dtype=np.float64)[:, None], np.asarray(labels).astype(int), weights)
+    return float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
