@@ -11,6 +11,7 @@ from pathlib import Path
 
 from monai_e2e import __version__
 from monai_e2e.cli import experiment as cli_experiment
+from monai_e2e.cli import labels as cli_labels
 from monai_e2e.cli.results import add_parsers
 from monai_e2e.errors import UserError, of_the_system
 from monai_e2e.work.interrupt import STATUS, end_on_interrupt
@@ -93,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
 
     prepare.set_defaults(run=_prepare)
+
+    cli_labels.add_parser(commands)
 
     describe = commands.add_parser("describe", help="the networks of the paper's Table 2, or one of them by its blocks")
     describe.add_argument(

@@ -205,6 +205,7 @@ def _prepare(
         "pixel_mean": None,
         "classes": list(classes),
     }
+    datalist |= catalogue.facts
     split = Split({})
     if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
         split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
