@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import nn
 
+from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.metrics import (
     lesion_types,
     score_classes,
@@ -64,7 +65,8 @@ class PredictionWriter:
         output_dir: folder for the files.
         classes: names of the logits where there are more than two.
         id_keys: further keys of a sample that become columns.
-        samples: the samples of the data list, looked up by the path under ``image`` for ``density`` and ``lesions``.
+        samples: the samples of the data list, looked up by the path under ``image`` for ``density``, ``lesions``,
+            ``exam_id`` and :data:`~monai_e2e.data.records.GROUP_FACTS`.
         network: network whose buffer ``threshold`` (log-odds, 0 where no validation chose one) is the operating point.
         model: name of the model, for the column of that name.
     """
@@ -106,6 +108,7 @@ class PredictionWriter:
             if str(path) in self.samples:
                 sample = self.samples[str(path)]
                 row |= {"density": sample.get("density"), "lesion_type": lesion_types(sample.get("lesions", []))}
+                row |= {fact: sample.get(fact) for fact in ("exam_id", *GROUP_FACTS)}
             self._rows.append(row)
         self._logits.append(engine.state.output["pred"].detach().float().cpu())
 

@@ -33,6 +33,7 @@ from monai_e2e.bundle import choose_device
 from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.images.appearance import far_from
 from monai_e2e.data.prepared.folder import is_prepared, shown
+from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
@@ -258,6 +259,7 @@ class _Run:
         """Write all of an image's results, its row last."""
         row = {
             **{name: getattr(mammogram, name, "") for name in PREDICTION_COLUMNS},
+            **mammogram.facts,
             "p_malignant": f"{expit(log_odds):.6f}",
             "logit": f"{log_odds:.6f}",
             "threshold": self.threshold,
@@ -364,7 +366,8 @@ def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | No
         if any(getattr(mammogram, name, None) not in (None, "") for mammogram in mammograms)
     }
     known |= {name for name, value in trainings.items() if value is not None}
-    return [name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known]
+    facts = [name for name in GROUP_FACTS if any(name in mammogram.facts for mammogram in mammograms)]
+    return [*(name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known), *facts]
 
 
 def _size_flags(mammogram: ListedImage, read: ReadImage) -> list[str]:

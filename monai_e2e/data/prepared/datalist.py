@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 from monai_e2e.data.prepared.splits import check_patients, partition_of_fold
 from monai_e2e.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 PARTITIONS = ("training", "validation", "test")
-_PREPARE = "run `monai-e2e prepare cbis-ddsm SRC OUT` or `monai-e2e prepare inbreast SRC OUT`"
+_PREPARE = "run `monai-e2e prepare cbis-ddsm SRC OUT`, or another data set's name or folder"
 #: Characters of a schema's message, which quotes what it found.
 _MESSAGE = 200
 _PATH = {"type": "string", "minLength": 1, "maxLength": 1000}
@@ -35,6 +38,8 @@ _SAMPLE = {
         "lesions": {"type": "array", "items": _LESION},
         "lesions_excluded": {"type": "integer"},
         "density": {"type": ["integer", "null"]},
+        "age": {"type": ["integer", "null"]},
+        **dict.fromkeys(("exam_id", "vendor", "machine", "site", "implant", "subtype"), _WORD),
         "mean": {"type": "number", "minimum": 0, "maximum": 255},
         "fold": {"type": "integer", "minimum": 0},
         "original_size": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
@@ -54,6 +59,7 @@ _SCHEMA = {
         "pixel_mean": {"type": ["number", "null"], "minimum": 0, "maximum": 255},
         "folds": {"type": "integer", "minimum": 3},
         "voi_lut": {"type": "boolean"},
+        "models_may_be_passed_on": {"type": "boolean"},
         **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
     },
 }
@@ -142,9 +148,9 @@ def load_datalist(
     unknown), ``flags`` (what is odd about the image, joined by ``;``, see docs/results.md), ``lesions`` (list of
     ``{mask, type, pathology, drawn_as}``: a path, two words or None where unknown, and what the mask was made from, see
     :class:`~monai_e2e.data.records.DrawnAs`), ``lesions_excluded`` (count of lesions that have no mask here), ``mean``
-    (of its pixels, 0…255), ``original_size`` (rows and columns of the original) and, where known, ``density`` and
-    ``pixel_spacing`` (mm, rows and columns of the original). ``lesions`` differs in length between samples, so drop it
-    before samples are collated to a batch.
+    (of its pixels, 0…255), ``original_size`` (rows and columns of the original) and, where known,
+    ``pixel_spacing`` (mm, rows and columns of the original) and :data:`~monai_e2e.data.records.FACTS`. ``lesions``
+    differs in length between samples, so drop it before samples are collated to a batch.
 
     Args:
         prepared_dir: prepared folder.
@@ -168,6 +174,12 @@ def load_datalist(
         raise UserError(
             f"{prepared_dir}: prepared at {_times(prepared_size)}, this config wants {_times(image_size)}: prepare "
             f"again with --image-size or pass --image_size '{json.dumps(prepared_size, separators=(',', ':'))}'"
+        )
+    if partition == "training" and not datalist.get("models_may_be_passed_on", True):
+        logger.warning(
+            "%s: the licence of %s forbids to pass on models or weights trained on it",
+            prepared_dir,
+            datalist.get("name"),
         )
     datalist = _arranged(datalist, fold, prepared_dir)
     check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})

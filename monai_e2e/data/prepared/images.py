@@ -33,13 +33,13 @@ from monai_e2e.data.images.dicom import (
 from monai_e2e.data.images.dicom_files import one_file
 from monai_e2e.data.images.headers import Header, read_header
 from monai_e2e.data.images.pixels import save_grey16
-from monai_e2e.data.records import Excluded, Lesion, Mammogram
+from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram
 from monai_e2e.errors import UserError
 
 #: Folder of the records, in the prepared folder.
 FINISHED = ".finished"
 #: To be raised when what is written for the same sources changes.
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,7 @@ def prepare_image(task: ImageTask) -> PreparedImage:
         "lesions": lesions,
         "lesions_excluded": len(mammogram.lesions) - len(lesions),
     }
-    if mammogram.density is not None:
-        sample["density"] = mammogram.density
+    sample |= {fact: value for fact in FACTS if (value := getattr(mammogram, fact)) is not None}
     sample["mean"] = round(float(pixels.mean(dtype=np.float64) * 255 / 65535), 6)
     sample["original_size"] = list(image.pixels.shape)
     if image.pixel_spacing is not None:
@@ -179,6 +178,7 @@ def _flags(mammogram: Mammogram, image: DecodedImage, header: Header) -> list[st
     """What is odd about an image, in the words of docs/results.md; its side and view are the tables'."""
     side, view = (part.value if part else "" for part in (mammogram.laterality, mammogram.view))
     return [
+        *mammogram.flags,
         *image.flags,
         *(flag for flag in header.flags if flag == "partial view"),
         *(["side differs from header"] if side and header.laterality not in ("", side) else []),

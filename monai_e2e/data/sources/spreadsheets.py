@@ -26,6 +26,8 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx")
 #: First bytes of zip files (xlsx) and of OLE2 files (xls).
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _DELIMITERS = (";", ",", "\t")
+#: Bytes in which a text has its header.
+_START = 1 << 16
 #: Titles above the header are no more rows than this.
 _HEADER_ROWS = 20
 #: Rows from which on the last one can be compared with the others.
@@ -142,6 +144,25 @@ def read_whole_table(path: str | Path, is_known: Callable[[str], bool], advice: 
         if any(row)
     ]
     return Table(path, tuple(filter(None, names)), tuple(rows))
+
+
+def has_columns(path: str | Path, needed: Sequence[str]) -> bool:
+    """Whether a file may be a table with these columns, of which a text's beginning is looked at alone.
+
+    Spreadsheets are read as a whole; one that can't be read has none of the columns.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        start = file.read(_START)
+    if not start.startswith(_SPREADSHEETS):
+        text = _key(start.replace(b"\0", b"").decode("latin-1"))
+        return all(_key(column) in text for column in needed)
+    try:
+        read_table(path, needed)
+    except UserError as error:
+        logger.debug("not the table that is wanted: %s", error)
+        return False
+    return True
 
 
 def can_read_spreadsheets() -> bool:
