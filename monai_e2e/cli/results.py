@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -170,15 +171,24 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_score)
     parser.description = (
         "AUC with intervals, operating points, calibration and subgroups, per image, breast and exam: score.json, "
-        "report.html, and roc, pr and calibration as PNG and CSV. For research, not for diagnosis."
+        "report.html, and roc, pr, calibration and decision as PNG and CSV. For research, not for diagnosis."
     )
     parser.add_argument(
         "predictions",
         type=Path,
-        nargs="+",
+        nargs="*",
         metavar="PREDICTIONS",
         help="predictions.csv, or the meta-repository's CSV with image_index,malignant_pred,malignant_label; of "
         "several, the folds of one seed are pooled, and seeds or models stand side by side",
+    )
+    parser.add_argument(
+        "--name",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=TABLE",
+        help="instead of PREDICTIONS: several models on the same images, every two of which are compared, as A=a.csv "
+        "B=b.csv; tables of one name are folds",
     )
     parser.add_argument(
         "--labels",
@@ -202,6 +212,25 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         "--aggregate", choices=["mean", "max"], default="mean", help="views of a breast to its score (default: mean)"
     )
     _add_threshold(parser)
+    parser.add_argument(
+        "--recalibrate",
+        metavar="METHOD|FILE",
+        help="score recalibrated probabilities: temperature, platt or isotonic, fitted on --recalibrate-from and kept "
+        "in recalibration.json, or such a file",
+    )
+    parser.add_argument(
+        "--recalibrate-from",
+        type=Path,
+        metavar="VALIDATION.csv",
+        help="labelled predictions of other patients (default: those of --threshold-from)",
+    )
+    parser.add_argument(
+        "--prevalence",
+        type=float,
+        metavar="P",
+        help="share of positives where the model is to be used, such as 0.006 in screening: predictive values, net "
+        "benefit and recall rates are for it (default: that of the images scored)",
+    )
     parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
@@ -222,9 +251,16 @@ def _add_threshold(parser: argparse.ArgumentParser) -> None:
 
 def _score(arguments: argparse.Namespace) -> int:
     from monai_e2e.metrics import format_summary, score_file, score_files
+    from monai_e2e.metrics.rivals import format_rivals, score_rivals
 
-    tables, out = arguments.predictions, arguments.out
-    if len(tables) > 1 and out is None:
+    tables, out, named = arguments.predictions, arguments.out, _named(arguments.name)
+    if bool(tables) == bool(named):
+        raise UserError("give the predictions either as they are or all by --name NAME=TABLE")
+    for option in ("compare", "threshold_from", "recalibrate"):
+        if named and getattr(arguments, option):
+            name = option.replace("_", "-")
+            raise UserError(f"--{name} belongs to one model: leave it out, or score that model by itself")
+    if (named or len(tables) > 1) and out is None:
         raise UserError("several tables: name the folder of the results, --out DIR")
     settings = {
         "labels": arguments.labels,
@@ -235,9 +271,16 @@ def _score(arguments: argparse.Namespace) -> int:
         "drop_unlabelled": arguments.drop_unlabelled,
         "seed": arguments.seed,
         "resamples": arguments.resamples,
+        "prevalence": arguments.prevalence,
+        "recalibrate": arguments.recalibrate,
+        "recalibrate_from": arguments.recalibrate_from,
     }
     gc.disable()  # a million rows hold no cycles, and each look for some takes longer than the one before
     try:
+        if named:
+            print(format_rivals(score_rivals(named, out, **settings)))
+            print(f"Report: {out / 'report.html'}, of each model: {out}/*/report.html")
+            return 0
         alone = len(tables) == 1
         scored = score_file(tables[0], out=out, **settings) if alone else score_files(tables, out, **settings)
     finally:
@@ -247,6 +290,17 @@ def _score(arguments: argparse.Namespace) -> int:
     print(format_summary(scored))
     print(f"Reports: {out}/*/report.html, summary: {out / 'score.json'}")
     return 0
+
+
+def _named(given: Sequence[str]) -> dict[str, list[Path]]:
+    """Tables by name."""
+    named: dict[str, list[Path]] = {}
+    for text in given:
+        name, sign, path = text.partition("=")
+        if not name or not sign or not path:
+            raise UserError(f"--name {text}: write NAME=TABLE, as VGG=results/vgg/predictions.csv")
+        named.setdefault(name, []).append(Path(path))
+    return named
 
 
 def _show(scored: dict[str, Any], folder: Path) -> int:

@@ -32,6 +32,7 @@ from tqdm import tqdm
 from monai_e2e.bundle import choose_device
 from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.images.appearance import far_from
+from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
@@ -169,6 +170,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         )
         facts = {
             "models_named": [shown(path) for path in models],
+            "dataset": fingerprint(src) if prepared else None,
             "images": len(mammograms),
             "device": device_name(device),
         }
