@@ -1,4 +1,4 @@
-"""Commands that turn models and images into results: ``models``, ``predict``, ``score``, ``gallery``, ``forest``."""
+"""Commands that turn models and images into results: ``models``, ``predict``, ``score``, ``card``, ``gallery`` …"""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def add_parsers(commands: Any) -> None:
     _add_models(commands.add_parser("models", help="the trained models that come with the package"))
     _add_predict(commands.add_parser("predict", help="classify mammograms by one model or the mean of several"))
     _add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
+    _add_card(commands.add_parser("card", help="a model's card: README.md with Hugging Face's header, and card.json"))
     _add_gallery(commands.add_parser("gallery", help="a page of the images that a model got right and wrong"))
     _add_forest(commands.add_parser("forest", help="a random forest on heatmaps, the paper's rival design"))
 
@@ -231,6 +232,11 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         help="share of positives where the model is to be used, such as 0.006 in screening: predictive values, net "
         "benefit and recall rates are for it (default: that of the images scored)",
     )
+    parser.add_argument(
+        "--checklist",
+        choices=["claim2024", "tripod-ai"],
+        help="write a checklist of reporting too, filled in as far as the records of model, data and predictions go",
+    )
     parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
@@ -256,7 +262,9 @@ def _score(arguments: argparse.Namespace) -> int:
     tables, out, named = arguments.predictions, arguments.out, _named(arguments.name)
     if bool(tables) == bool(named):
         raise UserError("give the predictions either as they are or all by --name NAME=TABLE")
-    for option in ("compare", "threshold_from", "recalibrate"):
+    if len(tables) > 1 and arguments.checklist:
+        raise UserError("--checklist is of one table: score that one by itself")
+    for option in ("compare", "threshold_from", "recalibrate", "checklist"):
         if named and getattr(arguments, option):
             name = option.replace("_", "-")
             raise UserError(f"--{name} belongs to one model: leave it out, or score that model by itself")
@@ -286,9 +294,39 @@ def _score(arguments: argparse.Namespace) -> int:
     finally:
         gc.enable()
     if "groups" not in scored:
+        if arguments.checklist:
+            _write_checklist(arguments, scored, out or tables[0].parent)
         return _show(scored, out or tables[0].parent)
     print(format_summary(scored))
     print(f"Reports: {out}/*/report.html, summary: {out / 'score.json'}")
+    return 0
+
+
+def _write_checklist(arguments: argparse.Namespace, scored: dict[str, Any], out: Path) -> None:
+    from monai_e2e.cards.checklist import write_checklist
+    from monai_e2e.cards.records import records_of_predictions
+
+    records = records_of_predictions(arguments.predictions[0], scored, out, arguments.labels)
+    page, filled, total = write_checklist(arguments.checklist, records, out)
+    print(f"Checklist: {page}, {filled} of {total} items have something from the records")
+
+
+def _add_card(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write a model's card from its checkpoint, its bundle's metadata and the records of its training, evaluation "
+        "and data: README.md with the header that Hugging Face reads, and card.json with MONAI's fields. The name in "
+        "card.json is what `predict` calls the model."
+    )
+    parser.add_argument("model", metavar="MODEL", help="a shipped model's name, a trained bundle, or a checkpoint")
+    parser.add_argument("out", nargs="?", type=Path, metavar="OUT", help="folder (default: that of the checkpoint)")
+    parser.add_argument("--name", help="what the model is to be called (default: as its card or folder says)")
+    parser.set_defaults(run=_card)
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from monai_e2e.cards.model_card import write_card
+
+    print(f"Card: {write_card(arguments.model, arguments.out, arguments.name)}")
     return 0
 
 

@@ -21,7 +21,7 @@ from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.metrics.auc import check_scores
 from monai_e2e.metrics.calibration import fit_logistic
 from monai_e2e.metrics.challenge import check_prevalence
-from monai_e2e.metrics.tables import EXTREME
+from monai_e2e.metrics.tables import EXTREME, SPREAD_COLUMNS
 
 METHODS = ("temperature", "platt", "isotonic")
 _FITTED = "fit it again, by `monai-e2e score … --recalibrate METHOD --recalibrate-from VALIDATION.csv`"
@@ -132,7 +132,7 @@ def shift_prevalence(logits: ArrayLike, present: float, wanted: float) -> np.nda
 def recalibrate_rows(
     rows: Sequence[Mapping[str, Any]], recalibration: Recalibration, prevalence: float | None = None
 ) -> list[dict[str, Any]]:
-    """Rows of predictions with recalibrated ``logit``, ``p_malignant`` and ``threshold``.
+    """Rows of predictions with recalibrated ``logit``, ``p_malignant`` and ``threshold``, and without their spread.
 
     Args:
         rows: of :func:`~monai_e2e.metrics.read_predictions`.
@@ -152,6 +152,7 @@ def recalibrate_rows(
     log_odds = changed([row["logit"] for row in rows])
     return [
         {**row, "logit": float(x), "p_malignant": float(expit(x)), "threshold": moved.get(row.get("threshold"))}
+        | dict.fromkeys(SPREAD_COLUMNS)  # of the probabilities as they were
         for row, x in zip(rows, log_odds, strict=True)
     ]
 

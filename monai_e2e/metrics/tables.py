@@ -37,10 +37,15 @@ PREDICTION_COLUMNS = (
     "model",
     "fold",
     "seed",
+    "p_low",
+    "p_high",
+    "spread_over",
     "flags",
 )
+#: Of an average: the lowest and the highest probability that it is of, and what these are, as ``5 models``.
+SPREAD_COLUMNS = ("p_low", "p_high", "spread_over")
 #: Columns that are left out where they are empty throughout.
-OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed")
+OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed", *SPREAD_COLUMNS)
 #: Columns that a table may have besides, of which images are divided into subgroups: see docs/results.md.
 GROUP_COLUMNS = ("age", "vendor", "machine", "site", "implant", "subtype", "lesion_size")
 #: Log-odds that stand for a probability of exactly 0 or 1: beyond those of any other double, so ranks stay.
@@ -101,9 +106,9 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
     unknown and is flagged, since such views exist; a side other than left and right is an error.
 
     Returns:
-        Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density``, ``threshold``, ``fold`` and ``seed`` None
-        where unknown, ``p_malignant`` and ``logit`` float, the others text; and those of :data:`GROUP_COLUMNS` that the
-        table has.
+        Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density``, ``threshold``, ``fold``, ``seed``, ``p_low``
+        and ``p_high`` None where unknown, ``p_malignant`` and ``logit`` float, the others text; and those of
+        :data:`GROUP_COLUMNS` that the table has.
 
     Raises:
         UserError: when the file can't be read, is empty, lacks a column, names an image twice, or a value is none.
@@ -133,7 +138,7 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
         "lesion_type": _parsed(table, ["lesion_type"], _as_it_is),
         "p_malignant": p,
         "logit": log_odds,
-        "threshold": _parsed(table, ["threshold"], _threshold),
+        **{name: _parsed(table, [name], partial(_probability, name)) for name in ("threshold", "p_low", "p_high")},
         "model": _parsed(table, ["model"], _as_it_is),
         **{name: _parsed(table, [name], partial(_whole, name)) for name in ("fold", "seed")},
         "flags": [";".join(filter(None, both)) if both[1] else both[0] for both in zip(flags, odd, strict=True)],
@@ -252,10 +257,10 @@ def _as_it_is(_: str, text: str) -> str:
     return text
 
 
-def _threshold(where: str, text: str) -> float | None:
-    value = _number("threshold", where, text)
+def _probability(column: str, where: str, text: str) -> float | None:
+    value = _number(column, where, text)
     if value is not None and not 0 <= value <= 1:
-        raise UserError(f"{where}: threshold {value:g}; allowed are probabilities from 0 to 1, or empty")
+        raise UserError(f"{where}: {column} {value:g}; allowed are probabilities from 0 to 1, or empty")
     return value
 
 
