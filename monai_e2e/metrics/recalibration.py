@@ -7,18 +7,21 @@ makes ties.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logit
+from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
 from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.metrics.auc import check_scores
 from monai_e2e.metrics.calibration import fit_logistic
-from monai_e2e.metrics.tables import EXTREME
+from monai_e2e.metrics.challenge import check_prevalence
+from monai_e2e.metrics.tables import EXTREME, SPREAD_COLUMNS
 
 METHODS = ("temperature", "platt", "isotonic")
 _FITTED = "fit it again, by `monai-e2e score … --recalibrate METHOD --recalibrate-from VALIDATION.csv`"
@@ -57,6 +60,13 @@ class Recalibration:
         else:
             changed = np.float64(self.slope) * given + np.float64(self.intercept)
         return np.clip(changed, -EXTREME, EXTREME)
+
+    def in_words(self) -> str:
+        """``temperature 2.31, fitted on 150 samples of validation.csv``."""
+        words = self.method
+        if self.slope is not None:
+            words += f" {1 / self.slope:.3g}" if self.method == "temperature" else f", slope {self.slope:.3g}"
+        return f"{words}, fitted on {self.n} samples" + (f" of {self.source}" if self.source else "")
 
 
 def fit_recalibration(labels: ArrayLike, logits: ArrayLike, method: str, source: str = "") -> Recalibration:
@@ -115,10 +125,36 @@ def shift_prevalence(logits: ArrayLike, present: float, wanted: float) -> np.nda
     Raises:
         UserError: when a share is not between 0 and 1.
     """
-    for name, share in (("present", present), ("wanted", wanted)):
-        if not 0 < share < 1:
-            raise UserError(f"{name} share of positives {share:g}; allowed are numbers between 0 and 1")
-    return np.clip(np.asarray(logits, dtype=np.float64) + logit(wanted) - logit(present), -EXTREME, EXTREME)
+    shift = logit(check_prevalence(wanted)) - logit(check_prevalence(present))
+    return np.clip(np.asarray(logits, dtype=np.float64) + shift, -EXTREME, EXTREME)
+
+
+def recalibrate_rows(
+    rows: Sequence[Mapping[str, Any]], recalibration: Recalibration, prevalence: float | None = None
+) -> list[dict[str, Any]]:
+    """Rows of predictions with recalibrated ``logit``, ``p_malignant`` and ``threshold``, and without their spread.
+
+    Args:
+        rows: of :func:`~monai_e2e.metrics.read_predictions`.
+        recalibration: fitted on others.
+        prevalence: share of positives that probabilities are to hold for; None: that of the data it was fitted on.
+    """
+
+    def changed(logits: ArrayLike) -> np.ndarray:
+        applied = recalibration.apply(logits)
+        if prevalence is None:
+            return applied
+        return shift_prevalence(applied, recalibration.positive / recalibration.n, prevalence)
+
+    limits = {row["threshold"] for row in rows if row.get("threshold") is not None}
+    with np.errstate(divide="ignore"):
+        moved = {limit: float(expit(changed(np.clip(logit([limit]), -EXTREME, EXTREME)))[0]) for limit in limits}
+    log_odds = changed([row["logit"] for row in rows])
+    return [
+        {**row, "logit": float(x), "p_malignant": float(expit(x)), "threshold": moved.get(row.get("threshold"))}
+        | dict.fromkeys(SPREAD_COLUMNS)  # of the probabilities as they were
+        for row, x in zip(rows, log_odds, strict=True)
+    ]
 
 
 def write_recalibration(path: str | Path, recalibration: Recalibration) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from joblib import cpu_count
 from PIL import Image
 from scipy.special import expit
@@ -32,12 +33,13 @@ from tqdm import tqdm
 from monai_e2e.bundle import choose_device
 from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.images.appearance import far_from
+from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
 from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
-from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
+from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS, SPREAD_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
@@ -109,6 +111,22 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Score:
+    """What the models say of one image.
+
+    Args:
+        log_odds: of malignant, of the mean probability.
+        low, high: the lowest and the highest probability of those averaged; None where there is one.
+        over: what these are, ``"5 models"`` or ``"4 flips"``.
+    """
+
+    log_odds: float
+    low: float | None = None
+    high: float | None = None
+    over: str = ""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a run ended.
 
@@ -170,10 +188,12 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         )
         facts = {
             "models_named": [shown(path) for path in models],
+            "dataset": fingerprint(src) if prepared else None,
             "images": len(mammograms),
             "device": device_name(device),
         }
-        results.start(_columns(mammograms, _trainings(scorers)), facts)
+        several = len(scorers) > 1 or options.tta is not None
+        results.start(_columns(mammograms, _trainings(scorers), several), facts)
         engine.images = len(mammograms) * (4 if options.tta else 1)
         run = _Run(scorers, patch_model, results, options, engine)
         todo = [mammogram for mammogram in mammograms if mammogram.image not in results.finished]
@@ -235,28 +255,36 @@ class _Run:
                 self.results.fail(mammogram.image, read or _DEAD_WORKER)
         if not readable:
             return
-        for (mammogram, read), log_odds in zip(readable, self._score([read for _, read in readable]), strict=True):
-            if np.isfinite(log_odds):
-                self._write(mammogram, read, log_odds)
+        for (mammogram, read), score in zip(readable, self._score([read for _, read in readable]), strict=True):
+            if np.isfinite(score.log_odds):
+                self._write(mammogram, read, score)
             else:
                 self.results.fail(
                     mammogram.image, "the score is no finite number; check image and model, try without --amp"
                 )
 
-    def _score(self, mammograms: Sequence[ReadImage]) -> list[float]:
-        """Log-odds of malignant of each image."""
-        predictions = []
+    def _score(self, mammograms: Sequence[ReadImage]) -> list[Score]:
+        """Log-odds of malignant of each image, and their spread."""
+        of_models, of_flips, flips = [], [], self.options.tta == "flips"
         for index, model in enumerate(self.models):
             images = [mammogram.images[index] for mammogram in mammograms]
-            logits = model.infer(images, self.engine, flips=self.options.tta == "flips")
-            if logits.shape[1:] != (2,):
+            logits = model.infer(images, self.engine, flips=flips)
+            if logits.shape[1:] != ((4, 2) if flips else (2,)):
                 found = list(logits.shape[1:])
                 raise UserError(f"{model.checkpoint}: gives {found} values for an image, not two logits; leave it out")
-            predictions.append(logits)
-        return logit_of_positive(mean_log_probabilities(predictions)).tolist()
+            of_flips = list(logits.unbind(dim=1)) if flips else []
+            of_models.append(mean_log_probabilities(of_flips) if flips else logits)
+        members, what = (of_models, "models") if len(of_models) > 1 else (of_flips, "flips")
+        means = logit_of_positive(mean_log_probabilities(of_models)).tolist()
+        if len(members) < 2:
+            return [Score(mean) for mean in means]
+        probabilities = torch.stack([logit_of_positive(one) for one in members]).double().sigmoid()
+        limits = zip(probabilities.amin(dim=0).tolist(), probabilities.amax(dim=0).tolist(), strict=True)
+        return [Score(mean, *pair, f"{len(members)} {what}") for mean, pair in zip(means, limits, strict=True)]
 
-    def _write(self, mammogram: ListedImage, read: ReadImage, log_odds: float) -> None:
+    def _write(self, mammogram: ListedImage, read: ReadImage, score: Score) -> None:
         """Write all of an image's results, its row last."""
+        log_odds = score.log_odds
         row = {
             **{name: getattr(mammogram, name, "") for name in PREDICTION_COLUMNS},
             **mammogram.facts,
@@ -265,13 +293,15 @@ class _Run:
             "threshold": self.threshold,
             "model": self.name,
             **self.trainings,
+            **({} if score.low is None else {"p_low": f"{score.low:.6f}", "p_high": f"{score.high:.6f}"}),
+            "spread_over": score.over,
             "flags": ";".join(dict.fromkeys([*mammogram.flags, *read.flags, *self._flags(mammogram, read)])),
         }
         heatmap = None
         if self.patch_model is not None:
             heatmap = make_heatmap(self.patch_model, read.images[-1], self.engine)
             self._write_heatmap(mammogram.image, heatmap)
-            overlay = Image.fromarray(draw_overlay(read.picture, row, heatmap, read.masks))
+            overlay = Image.fromarray(draw_overlay(read.picture, row, heatmap, read.masks, self.patch_model.name))
             self.results.write(
                 f"overlays/{file_name(mammogram.image)}.png", lambda path: overlay.save(path, compress_level=2)
             )
@@ -358,14 +388,21 @@ def _trainings(models: Sequence[Model]) -> dict[str, int | None]:
     return {name: shared_fact([model.network for model in models], name) for name in ("fold", "seed")}
 
 
-def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | None]) -> list[str]:
-    """Columns of the table, optional ones only where something is known of an image, or of the models."""
+def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | None], several: bool) -> list[str]:
+    """Columns of the table, optional ones only where something is known of an image, or of the models.
+
+    Args:
+        mammograms: the images.
+        trainings: fold and seed of the models.
+        several: whether several predictions are averaged, which have a spread.
+    """
     known = {
         name
         for name in OPTIONAL_COLUMNS
         if any(getattr(mammogram, name, None) not in (None, "") for mammogram in mammograms)
     }
     known |= {name for name, value in trainings.items() if value is not None}
+    known |= set(SPREAD_COLUMNS) if several else set()
     facts = [name for name in GROUP_FACTS if any(name in mammogram.facts for mammogram in mammograms)]
     return [*(name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known), *facts]
 

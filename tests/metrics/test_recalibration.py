@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from made_rows import RESAMPLES, make_rows, renamed
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.isotonic import isotonic_regression
@@ -11,11 +12,15 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics import (
     Recalibration,
     fit_recalibration,
+    read_predictions,
     read_recalibration,
     roc_auc,
+    score_file,
     shift_prevalence,
+    write_predictions,
     write_recalibration,
 )
+from monai_e2e.metrics.recalibration import recalibrate_rows
 
 METHODS = ("temperature", "platt", "isotonic")
 
@@ -122,5 +127,44 @@ def test_log_odds_end_where_tables_of_predictions_end_them():
 def test_prevalence_moves_odds_by_the_ratio_of_the_odds():
     odds = np.exp(shift_prevalence(logit([0.5, 0.2]), 0.5, 0.01))
     assert odds == pytest.approx([1 / 99, 0.25 / 99])
-    with pytest.raises(UserError, match="wanted share of positives 1;"):
+    with pytest.raises(UserError, match="prevalence 1: give a share"):
         shift_prevalence([0.0], 0.5, 1.0)
+
+
+def test_rows_and_their_threshold_move_along():
+    fitted = Recalibration("platt", 100, 50, 0.5, -1.0)
+    rows = [{"image": "a", "logit": 2.0, "threshold": 0.5}, {"image": "b", "logit": 0.0, "threshold": None}]
+    first, second = recalibrate_rows(rows, fitted)
+    assert (first["logit"], first["p_malignant"]) == (0.0, 0.5)
+    assert first["threshold"] == pytest.approx(expit(-1.0))
+    assert second["threshold"] is None
+    assert recalibrate_rows(rows, fitted, prevalence=0.01)[0]["p_malignant"] == pytest.approx(0.01)
+
+
+def test_score_recalibrates_on_validation_predictions_and_keeps_the_fit(tmp_path):
+    rows, validation = make_rows(), renamed(make_rows(seed=5), "V")
+    write_predictions(tmp_path / "p.csv", [row | {"threshold": 0.5} for row in rows])
+    write_predictions(tmp_path / "v.csv", validation)
+    plain = score_file(tmp_path / "p.csv", resamples=RESAMPLES)
+    changed = score_file(
+        tmp_path / "p.csv", resamples=RESAMPLES, recalibrate="platt", recalibrate_from=tmp_path / "v.csv"
+    )
+    assert changed["image"]["auc"] == plain["image"]["auc"]
+    assert changed["image"]["brier"] < plain["image"]["brier"]
+    assert changed["settings"]["recalibration"].endswith("fitted on 160 samples of v.csv")
+    counts = ("true_positive", "false_positive")
+    assert [changed["image"]["at_threshold"][key] for key in counts] == [
+        plain["image"]["at_threshold"][key] for key in counts
+    ]
+    kept = read_recalibration(tmp_path / "recalibration.json")
+    again = score_file(
+        tmp_path / "p.csv", out=tmp_path / "again", resamples=RESAMPLES, recalibrate=tmp_path / "recalibration.json"
+    )
+    assert again["image"] == changed["image"]
+    assert read_predictions(tmp_path / "recalibrated.csv")[0]["logit"] == pytest.approx(
+        kept.apply([rows[0]["logit"]])[0], abs=1e-5
+    )
+    with pytest.raises(UserError, match="--recalibrate-from CSV"):
+        score_file(tmp_path / "p.csv", recalibrate="platt")
+    with pytest.raises(UserError, match="among those scored"):
+        score_file(tmp_path / "p.csv", recalibrate="platt", recalibrate_from=tmp_path / "p.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -86,6 +87,22 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: not readable as JSON (nested too deeply); {_PREPARE} again") from None
     _check(datalist, path)
     return datalist
+
+
+def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
+    """What a record of a run says of its data: path, SHA-256 of the data list, name, protocol, seed, image size.
+
+    Raises:
+        UserError: when there is no data list that can be read.
+    """
+    folder = Path(prepared_dir)
+    try:
+        data = (folder / "datalist.json").read_bytes()
+        datalist = json.loads(data)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: no readable datalist.json ({error}); name a prepared folder") from error
+    settings = {key: datalist.get(key) for key in ("name", "protocol", "seed", "image_size")}
+    return {"path": str(folder.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
 
 
 def _check(datalist: Any, path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ from typing import Any
 from monai_e2e.data.sources.encodings import decode_table
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier
 from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 #: Endings that tables have on disk.
 TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx")
