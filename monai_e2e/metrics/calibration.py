@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from monai_e2e.metrics.auc import check_scores
 from monai_e2e.metrics.operating import wilson_interval
+
+#: Log-odds beyond which probabilities are 0 or 1 as far as anybody counts.
+_LARGEST = 35.0
 
 
 def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -74,3 +79,27 @@ def fit_logistic(
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", fit_intercept=intercept, tol=1e-10, max_iter=1000)
     model.fit(np.asarray(logits, dtype=np.float64)[:, None], np.asarray(labels).astype(int), weights)
     return float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
+
+
+def calibration_line(labels: ArrayLike, logits: ArrayLike) -> dict[str, float | None]:
+    """Slope and intercept of the calibration (Cox, Biometrika 1958; Van Calster et al., BMC Med. 2019).
+
+    A slope below 1 says that probabilities are too extreme. The intercept is what has to be added to all log-odds for
+    their mean probability to be the share of positives: below 0 they are too high.
+
+    Args:
+        labels: 0 or 1 for each sample.
+        logits: log-odds of 1.
+
+    Returns:
+        ``slope``, None where the scores separate the classes, and ``intercept``.
+
+    Raises:
+        UserError: when lengths differ, a score is not finite or only one class is present.
+    """
+    y, s = check_scores(labels, logits)
+    s = np.clip(s, -_LARGEST, _LARGEST)
+    separated = s[y].min() >= s[~y].max() or s[y].max() <= s[~y].min()
+    limit = 2 * _LARGEST
+    intercept = brentq(lambda shift: float(expit(s + shift).mean() - y.mean()), -limit, limit)
+    return {"slope": None if separated else fit_logistic(y, s)[0], "intercept": float(intercept)}

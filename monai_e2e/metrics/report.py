@@ -15,7 +15,7 @@ from monai_e2e import NOTICE, __version__
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.auc import compare_aucs, roc_auc
 from monai_e2e.metrics.bootstrap import BootstrapInterval, Statistics, patient_bootstrap, weighted_areas
-from monai_e2e.metrics.calibration import brier_score, reliability
+from monai_e2e.metrics.calibration import brier_score, calibration_line, reliability
 from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.operating import performance_at, sensitivity_at_specificity, specificity_at_sensitivity
 from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
@@ -87,7 +87,7 @@ def score_rows(
             "sensitivity_at_specificity": sensitivity_at_specificity(sample.labels, sample.ranks),
             "specificity_at_sensitivity": specificity_at_sensitivity(sample.labels, sample.ranks),
             "brier": brier_score(sample.labels, probabilities),
-            "calibration": reliability(sample.labels, probabilities),
+            "calibration": reliability(sample.labels, probabilities) | calibration_line(sample.labels, sample.logits),
         }
         limit = thresholds.get(level)
         if limit is not None:
