@@ -116,6 +116,12 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aggregate", choices=["mean", "max"], default="mean", help="of a breast's views (default: mean)"
     )
+    parser.add_argument(
+        "--recalibration",
+        type=Path,
+        metavar="JSON",
+        help="of `monai-e2e validate --recalibrate`: probabilities and threshold for the site that it was fitted to",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
     parser.add_argument(
         "--engine",

@@ -40,6 +40,9 @@ class Recalibration:
         logits: isotonic: log-odds of the steps' ends, ascending.
         probabilities: isotonic: what they become; straight lines between, constant beyond.
         source: what it was fitted on, in words.
+        threshold: recalibrated probability from which on an image counts as positive, chosen on the same samples; None
+            where none was.
+        model: SHA-256 of the checkpoint whose scores these are; empty where any model's may be.
     """
 
     method: str
@@ -50,6 +53,8 @@ class Recalibration:
     logits: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()
     source: str = ""
+    threshold: float | None = None
+    model: str = ""
 
     def apply(self, logits: ArrayLike) -> np.ndarray:
         """Recalibrated log-odds ``[N]`` of log-odds ``[N]``; beyond ∓750 they end, as in tables of predictions."""
@@ -177,7 +182,8 @@ def read_recalibration(path: str | Path) -> Recalibration:
         raise UserError(f"{path}: can't be read ({error.strerror}); {_FITTED}") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: no recalibration ({type(error).__name__}: {error}); {_FITTED}") from error
-    if result.method not in METHODS or not _is_sound(result):
+    threshold = 0.5 if result.threshold is None else result.threshold
+    if result.method not in METHODS or not _is_sound(result) or not 0 < threshold < 1:
         raise UserError(f"{path}: no recalibration by {', '.join(METHODS)} with finite, ascending values; {_FITTED}")
     return result
 

@@ -132,7 +132,7 @@ def load_model(path: str | Path, device: torch.device, src: str | Path, weights_
     """
     path = find_model(path)
     if path.is_dir() and weights_only:
-        path = _checkpoint_of(path)
+        path = checkpoint_of(path)
     if path.is_dir():
         return _load_bundle(path, device, src)
     if path.is_file():
@@ -205,7 +205,8 @@ def _patch_bundle_beside(path: str | Path) -> Path | None:
     return beside if (beside / "models" / "model.pt").is_file() else None
 
 
-def _checkpoint_of(folder: Path) -> Path:
+def checkpoint_of(folder: Path) -> Path:
+    """A bundle's trained network; raises :class:`UserError` where there is none."""
     checkpoint = folder / "models" / "model.pt"
     if not checkpoint.is_file():
         raise UserError(f"{folder}: no checkpoint at models/model.pt; train the bundle first, or name a checkpoint")
@@ -216,7 +217,7 @@ def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
     config = folder / "configs" / "inference.json"
     if not config.is_file():
         raise UserError(f"{folder}: no bundle, since it has no configs/inference.json; name one, or a checkpoint (.pt)")
-    checkpoint = _checkpoint_of(folder)
+    checkpoint = checkpoint_of(folder)
     parser = ConfigParser()
     try:
         parser.read_config(str(config))

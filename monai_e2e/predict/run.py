@@ -18,7 +18,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from joblib import cpu_count
 from PIL import Image
-from scipy.special import expit
+from scipy.special import expit, logit
 from tqdm import tqdm
 
 from monai_e2e.bundle import choose_device
@@ -39,6 +39,7 @@ from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
+from monai_e2e.metrics.recalibration import Recalibration, read_recalibration
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS, SPREAD_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
@@ -88,6 +89,7 @@ class Options:
             0: none but this one, which a decoder of damaged data may then end.
         weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
         aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
+        recalibration: file of a recalibration of the model's scores, whose threshold takes the place of the model's.
     """
 
     partition: str = "test"
@@ -108,6 +110,7 @@ class Options:
     workers: int | None = None
     weights_only: bool = False
     aggregate: str = "mean"
+    recalibration: str | Path | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     precision = "fp16" if options.amp else options.precision
     engine = Engine(device, options.engine, precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
+    recalibration = _recalibration(options, scorers)
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
             check_preparation(preparation(src), model.checkpoint)
@@ -178,7 +182,10 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     elif options.fold is not None:
         raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
     with locked(out):
-        results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
+        settings = _settings(scorers, patch_model, src, options, prepared)
+        if recalibration is not None:
+            settings["recalibration"] = asdict(recalibration)
+        results = ResultFolder(out, settings)
         if prepared:
             mammograms = list_prepared(src, options.partition, options.fold)
         else:
@@ -195,7 +202,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         several = len(scorers) > 1 or options.tta is not None
         results.start(_columns(mammograms, _trainings(scorers), several), facts)
         engine.images = len(mammograms) * (4 if options.tta else 1)
-        run = _Run(scorers, patch_model, results, options, engine)
+        run = _Run(scorers, patch_model, results, options, engine, recalibration)
         todo = [mammogram for mammogram in mammograms if mammogram.image not in results.finished]
         if len(todo) < len(mammograms):
             logger.info(
@@ -216,7 +223,9 @@ class _Run:
         results: ResultFolder,
         options: Options,
         engine: Engine,
+        recalibration: Recalibration | None = None,
     ) -> None:
+        self.recalibration = recalibration
         self.models, self.patch_model = models, patch_model
         self.results, self.options, self.engine = results, options, engine
         self.name = "+".join(model.name for model in models)
@@ -224,6 +233,8 @@ class _Run:
         self.seen: set[str] = set()
         # The operating point belongs to a model and what it says of an image, not to an average over flips or models.
         log_odds = models[0].threshold if len(models) == 1 and not options.tta else None
+        if recalibration is not None:
+            log_odds = None if recalibration.threshold is None else logit(recalibration.threshold)
         self.threshold = "" if log_odds is None else f"{expit(log_odds):.6f}"
 
     def predict(self, mammograms: Sequence[ListedImage]) -> None:
@@ -275,12 +286,17 @@ class _Run:
             of_flips = list(logits.unbind(dim=1)) if flips else []
             of_models.append(mean_log_probabilities(of_flips) if flips else logits)
         members, what = (of_models, "models") if len(of_models) > 1 else (of_flips, "flips")
-        means = logit_of_positive(mean_log_probabilities(of_models)).tolist()
+        means = self._recalibrated(logit_of_positive(mean_log_probabilities(of_models))).tolist()
         if len(members) < 2:
             return [Score(mean) for mean in means]
-        probabilities = torch.stack([logit_of_positive(one) for one in members]).double().sigmoid()
+        probabilities = torch.stack([self._recalibrated(logit_of_positive(one)) for one in members]).double().sigmoid()
         limits = zip(probabilities.amin(dim=0).tolist(), probabilities.amax(dim=0).tolist(), strict=True)
         return [Score(mean, *pair, f"{len(members)} {what}") for mean, pair in zip(means, limits, strict=True)]
+
+    def _recalibrated(self, log_odds: torch.Tensor) -> torch.Tensor:
+        if self.recalibration is None:
+            return log_odds
+        return torch.from_numpy(self.recalibration.apply(log_odds))
 
     def _write(self, mammogram: ListedImage, read: ReadImage, score: Score) -> None:
         """Write all of an image's results, its row last."""
@@ -339,6 +355,20 @@ class _Run:
         suffix, write = heatmap_writer(heatmap, self.options.heatmap_format)
         self.results.write(f"heatmaps/{file_name(image)}{suffix}", write)
         self.results.write("heatmaps/format.json", lambda path: path.write_text(describe_format(heatmap)))
+
+
+def _recalibration(options: Options, models: Sequence[Model]) -> Recalibration | None:
+    """The recalibration that is asked for, which belongs to one model's plain scores."""
+    if options.recalibration is None:
+        return None
+    if len(models) > 1 or options.tta:
+        raise UserError("--recalibration is of one model's own scores: name that model alone, without --tta")
+    recalibration = read_recalibration(options.recalibration)
+    if recalibration.model not in ("", models[0].digest["checkpoint"]):
+        raise UserError(
+            f"{options.recalibration} was fitted to another model than {models[0].checkpoint}: fit it again"
+        )
+    return recalibration
 
 
 def _settings(
