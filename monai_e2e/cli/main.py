@@ -11,6 +11,8 @@ from pathlib import Path
 
 from monai_e2e import __version__
 from monai_e2e.cli import experiment as cli_experiment
+from monai_e2e.cli import labels as cli_labels
+from monai_e2e.cli import validate as cli_validate
 from monai_e2e.cli.results import add_parsers
 from monai_e2e.data.sources.registry import SOURCES
 from monai_e2e.errors import UserError, of_the_system
@@ -113,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare.set_defaults(run=_prepare)
 
+    cli_labels.add_parser(commands)
+
     describe = commands.add_parser("describe", help="the networks of the paper's Table 2, or one of them by its blocks")
     describe.add_argument(
         "network",
@@ -148,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(run=_convert_keras)
 
     add_parsers(commands)
+    cli_validate.add_parser(commands)
     cli_experiment.add_parser(commands)
 
     demo = commands.add_parser("demo", help="the whole pipeline on phantoms, with a report")

@@ -166,6 +166,7 @@ class Catalogue:
             alone, where there is one. Every row is either excluded or belongs to a mammogram, so ``rows`` is the
             sum of both's ``rows``.
         test_patients: patients of the data set's own test half, by its tables, whatever images there are.
+        facts: what the tables themselves say of their labels: ``label_source`` and ``label_unit``, as far as they do.
     """
 
     name: str
@@ -174,3 +175,4 @@ class Catalogue:
     notes: dict[str, int] = field(default_factory=dict)
     tables: dict[str, int | None] = field(default_factory=dict)
     test_patients: frozenset[str] = frozenset()
+    facts: dict[str, str] = field(default_factory=dict)

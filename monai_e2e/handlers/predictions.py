@@ -12,6 +12,8 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import nn
 
+from monai_e2e import bundle
+from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.metrics import (
     lesion_types,
@@ -22,6 +24,7 @@ from monai_e2e.metrics import (
     write_table,
 )
 from monai_e2e.networks import operating_point
+from monai_e2e.provenance import now
 from monai_e2e.seen import seen_flags, shared_fact
 
 logger = logging.getLogger(__name__)
@@ -133,7 +136,7 @@ class PredictionWriter:
         write_predictions(path, self._rows)
         if "label" not in self._rows[0]:
             return
-        image = score_file(path)["image"]
+        image = score_file(path, about=self._about())["image"]
         logger.info(
             "AUC %.3f (95 %% %.3f–%.3f by DeLong) on %d images, %d of them positive; %s has more.",
             image["auc"],
@@ -142,6 +145,21 @@ class PredictionWriter:
             image["positive"],
             self.output_dir / "report.html",
         )
+
+    def _about(self) -> dict[str, Any]:
+        """What the bundle that is run says of model and data, for the report."""
+        workflow = bundle._running_workflow()
+        if workflow is None:
+            return {"model": self.model or None}
+        known = workflow.parser.ref_resolver.resolved_content
+        meta = workflow.parser.get("_meta_") or {}
+        about = {key: known.get(key) for key in ("partition", "fold")}
+        about |= {"model": self.model or meta.get("name"), "predicted": now()[:10]}
+        if known.get("prepared_dir"):
+            dataset = fingerprint(known["prepared_dir"])
+            about |= {"data": dataset["name"], "protocol": dataset["protocol"]}
+            about["labels"] = f"{dataset['name']}, as prepared"
+        return about
 
     def _write_classes(self, path: Path, logits: torch.Tensor) -> None:
         predicted = logits.argmax(dim=1).tolist()

@@ -45,7 +45,7 @@ MAX_PIXELS = 2**27
 #: Numbers up to this are channels, strides or windows of any network.
 _MAX_CHANNELS = 4096
 
-#: How images became the images that a network was trained on, as far as nothing else is said: the paper's size, the
+#: How mammograms became the images that a network was trained on, as far as nothing else is said: the paper's size, the
 #: image's own range of values, and patches of the paper's size.
 PREPARATION: Mapping[str, Any] = MappingProxyType(
     {"image_size": [1152, 896], "voi_lut": False, "patch_size": 224},

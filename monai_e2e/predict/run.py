@@ -18,26 +18,29 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from joblib import cpu_count
 from PIL import Image
-from scipy.special import expit
+from scipy.special import expit, logit
 from tqdm import tqdm
 
 from monai_e2e.bundle import choose_device
 from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.images.appearance import far_from
+from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
 from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
-from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS
+from monai_e2e.metrics.recalibration import Recalibration, read_recalibration
+from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS, SPREAD_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
@@ -86,6 +89,7 @@ class Options:
             0: none but this one, which a decoder of damaged data may then end.
         weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
         aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
+        recalibration: file of a recalibration of the model's scores, whose threshold takes the place of the model's.
     """
 
     partition: str = "test"
@@ -106,6 +110,23 @@ class Options:
     workers: int | None = None
     weights_only: bool = False
     aggregate: str = "mean"
+    recalibration: str | Path | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the models say of one image.
+
+    Args:
+        log_odds: of malignant, of the mean probability.
+        low, high: the lowest and the highest probability of those averaged; None where there is one.
+        over: what these are, ``"5 models"`` or ``"4 flips"``.
+    """
+
+    log_odds: float
+    low: float | None = None
+    high: float | None = None
+    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +170,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     precision = "fp16" if options.amp else options.precision
     engine = Engine(device, options.engine, precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
+    recalibration = _recalibration(options, scorers)
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
             check_preparation(preparation(src), model.checkpoint)
@@ -160,7 +182,10 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     elif options.fold is not None:
         raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
     with locked(out):
-        results = ResultFolder(out, _settings(scorers, patch_model, src, options, prepared))
+        settings = _settings(scorers, patch_model, src, options, prepared)
+        if recalibration is not None:
+            settings["recalibration"] = asdict(recalibration)
+        results = ResultFolder(out, settings)
         if prepared:
             mammograms = list_prepared(src, options.partition, options.fold)
         else:
@@ -170,12 +195,14 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         )
         facts = {
             "models_named": [shown(path) for path in models],
+            "dataset": fingerprint(src) if prepared else None,
             "images": len(mammograms),
             "device": device_name(device),
         }
-        results.start(_columns(mammograms, _trainings(scorers)), facts)
+        several = len(scorers) > 1 or options.tta is not None
+        results.start(_columns(mammograms, _trainings(scorers), several), facts)
         engine.images = len(mammograms) * (4 if options.tta else 1)
-        run = _Run(scorers, patch_model, results, options, engine)
+        run = _Run(scorers, patch_model, results, options, engine, recalibration)
         todo = [mammogram for mammogram in mammograms if mammogram.image not in results.finished]
         if len(todo) < len(mammograms):
             logger.info(
@@ -196,7 +223,9 @@ class _Run:
         results: ResultFolder,
         options: Options,
         engine: Engine,
+        recalibration: Recalibration | None = None,
     ) -> None:
+        self.recalibration = recalibration
         self.models, self.patch_model = models, patch_model
         self.results, self.options, self.engine = results, options, engine
         self.name = "+".join(model.name for model in models)
@@ -204,6 +233,8 @@ class _Run:
         self.seen: set[str] = set()
         # The operating point belongs to a model and what it says of an image, not to an average over flips or models.
         log_odds = models[0].threshold if len(models) == 1 and not options.tta else None
+        if recalibration is not None:
+            log_odds = None if recalibration.threshold is None else logit(recalibration.threshold)
         self.threshold = "" if log_odds is None else f"{expit(log_odds):.6f}"
 
     def predict(self, mammograms: Sequence[ListedImage]) -> None:
@@ -235,28 +266,41 @@ class _Run:
                 self.results.fail(mammogram.image, read or _DEAD_WORKER)
         if not readable:
             return
-        for (mammogram, read), log_odds in zip(readable, self._score([read for _, read in readable]), strict=True):
-            if np.isfinite(log_odds):
-                self._write(mammogram, read, log_odds)
+        for (mammogram, read), score in zip(readable, self._score([read for _, read in readable]), strict=True):
+            if np.isfinite(score.log_odds):
+                self._write(mammogram, read, score)
             else:
                 self.results.fail(
                     mammogram.image, "the score is no finite number; check image and model, try without --amp"
                 )
 
-    def _score(self, mammograms: Sequence[ReadImage]) -> list[float]:
-        """Log-odds of malignant of each image."""
-        predictions = []
+    def _score(self, mammograms: Sequence[ReadImage]) -> list[Score]:
+        """Log-odds of malignant of each image, and their spread."""
+        of_models, of_flips, flips = [], [], self.options.tta == "flips"
         for index, model in enumerate(self.models):
             images = [mammogram.images[index] for mammogram in mammograms]
-            logits = model.infer(images, self.engine, flips=self.options.tta == "flips")
-            if logits.shape[1:] != (2,):
+            logits = model.infer(images, self.engine, flips=flips)
+            if logits.shape[1:] != ((4, 2) if flips else (2,)):
                 found = list(logits.shape[1:])
                 raise UserError(f"{model.checkpoint}: gives {found} values for an image, not two logits; leave it out")
-            predictions.append(logits)
-        return logit_of_positive(mean_log_probabilities(predictions)).tolist()
+            of_flips = list(logits.unbind(dim=1)) if flips else []
+            of_models.append(mean_log_probabilities(of_flips) if flips else logits)
+        members, what = (of_models, "models") if len(of_models) > 1 else (of_flips, "flips")
+        means = self._recalibrated(logit_of_positive(mean_log_probabilities(of_models))).tolist()
+        if len(members) < 2:
+            return [Score(mean) for mean in means]
+        probabilities = torch.stack([self._recalibrated(logit_of_positive(one)) for one in members]).double().sigmoid()
+        limits = zip(probabilities.amin(dim=0).tolist(), probabilities.amax(dim=0).tolist(), strict=True)
+        return [Score(mean, *pair, f"{len(members)} {what}") for mean, pair in zip(means, limits, strict=True)]
 
-    def _write(self, mammogram: ListedImage, read: ReadImage, log_odds: float) -> None:
+    def _recalibrated(self, log_odds: torch.Tensor) -> torch.Tensor:
+        if self.recalibration is None:
+            return log_odds
+        return torch.from_numpy(self.recalibration.apply(log_odds))
+
+    def _write(self, mammogram: ListedImage, read: ReadImage, score: Score) -> None:
         """Write all of an image's results, its row last."""
+        log_odds = score.log_odds
         row = {
             **{name: getattr(mammogram, name, "") for name in PREDICTION_COLUMNS},
             **mammogram.facts,
@@ -265,13 +309,15 @@ class _Run:
             "threshold": self.threshold,
             "model": self.name,
             **self.trainings,
+            **({} if score.low is None else {"p_low": f"{score.low:.6f}", "p_high": f"{score.high:.6f}"}),
+            "spread_over": score.over,
             "flags": ";".join(dict.fromkeys([*mammogram.flags, *read.flags, *self._flags(mammogram, read)])),
         }
         heatmap = None
         if self.patch_model is not None:
             heatmap = make_heatmap(self.patch_model, read.images[-1], self.engine)
             self._write_heatmap(mammogram.image, heatmap)
-            overlay = Image.fromarray(draw_overlay(read.picture, row, heatmap, read.masks))
+            overlay = Image.fromarray(draw_overlay(read.picture, row, heatmap, read.masks, self.patch_model.name))
             self.results.write(
                 f"overlays/{file_name(mammogram.image)}.png", lambda path: overlay.save(path, compress_level=2)
             )
@@ -309,6 +355,20 @@ class _Run:
         suffix, write = heatmap_writer(heatmap, self.options.heatmap_format)
         self.results.write(f"heatmaps/{file_name(image)}{suffix}", write)
         self.results.write("heatmaps/format.json", lambda path: path.write_text(describe_format(heatmap)))
+
+
+def _recalibration(options: Options, models: Sequence[Model]) -> Recalibration | None:
+    """The recalibration that is asked for, which belongs to one model's plain scores."""
+    if options.recalibration is None:
+        return None
+    if len(models) > 1 or options.tta:
+        raise UserError("--recalibration is of one model's own scores: name that model alone, without --tta")
+    recalibration = read_recalibration(options.recalibration)
+    if recalibration.model not in ("", models[0].digest["checkpoint"]):
+        raise UserError(
+            f"{options.recalibration} was fitted to another model than {models[0].checkpoint}: fit it again"
+        )
+    return recalibration
 
 
 def _settings(
@@ -358,14 +418,21 @@ def _trainings(models: Sequence[Model]) -> dict[str, int | None]:
     return {name: shared_fact([model.network for model in models], name) for name in ("fold", "seed")}
 
 
-def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | None]) -> list[str]:
-    """Columns of the table, optional ones only where something is known of an image, or of the models."""
+def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | None], several: bool) -> list[str]:
+    """Columns of the table, optional ones only where something is known of an image, or of the models.
+
+    Args:
+        mammograms: the images.
+        trainings: fold and seed of the models.
+        several: whether several predictions are averaged, which have a spread.
+    """
     known = {
         name
         for name in OPTIONAL_COLUMNS
         if any(getattr(mammogram, name, None) not in (None, "") for mammogram in mammograms)
     }
     known |= {name for name, value in trainings.items() if value is not None}
+    known |= set(SPREAD_COLUMNS) if several else set()
     facts = [name for name in GROUP_FACTS if any(name in mammogram.facts for mammogram in mammograms)]
     return [*(name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known), *facts]
 

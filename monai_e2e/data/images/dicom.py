@@ -91,11 +91,10 @@ def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = F
         return _decode_picture(path)
     dataset = _open(path)
     with one_file(path, "header not understood"):
-        intent = str(dataset.get("PresentationIntentType") or sop_class_name(dataset)).upper()
         verdict = examine(dataset)
     if verdict.refusal and not any_modality:
         raise UserError(f"{path}: {verdict.refusal}; leave it out, or use --any-modality if its header is wrong")
-    if intent.endswith("FOR PROCESSING"):
+    if verdict.raw:
         raise UserError(f"{path}: raw detector data (FOR PROCESSING); take the FOR PRESENTATION image of the same view")
     stored = _decode(path, dataset)
     if stored.dtype.itemsize > 2:

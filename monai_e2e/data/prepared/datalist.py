@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -88,6 +89,22 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
     return datalist
 
 
+def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
+    """What a record of a run says of its data: path, SHA-256 of the data list, name, protocol, seed, image size.
+
+    Raises:
+        UserError: when there is no data list that can be read.
+    """
+    folder = Path(prepared_dir)
+    try:
+        data = (folder / "datalist.json").read_bytes()
+        datalist = json.loads(data)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: no readable datalist.json ({error}); name a prepared folder") from error
+    settings = {key: datalist.get(key) for key in ("name", "protocol", "seed", "image_size")}
+    return {"path": str(folder.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
+
+
 def _check(datalist: Any, path: Path) -> None:
     """Raise :class:`UserError` unless the data list has what :data:`_SCHEMA` wants."""
     from jsonschema import Draft202012Validator  # a quarter of a second that worker processes needn't pay
@@ -125,7 +142,7 @@ def pixel_mean(
 
 
 def preparation(prepared_dir: str | Path) -> dict[str, Any]:
-    """How the images became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
+    """How mammograms became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
 
     Raises:
         UserError: when the folder isn't a prepared one.

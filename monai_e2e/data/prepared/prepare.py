@@ -181,6 +181,7 @@ def _prepare(
         "classes": list(source.classes),
         **{fact: getattr(source, fact) for fact in SOURCE_FACTS},
     }
+    datalist |= catalogue.facts
     split = Split({})
     if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
         divide = _DIVISIONS.get(catalogue.name, split_public)

@@ -17,10 +17,11 @@ view       no     ``CC``, ``MLO`` or empty; ``ML`` is read as MLO; images of oth
 lesions    no     columns of :mod:`~monai_e2e.data.sources.own.lesions`, an image of several lesions having several rows
 partition  no     ``training``, ``validation``, ``test`` (or ``train``, ``val``) in all rows or in none
 density    no     ACR ``1``–``4`` or ``A``–``D``
+label_*    no     ``label_source`` and ``label_unit``, as `monai-e2e labels` writes them, for reports
 ========== ====== ====================================================================================================
 
 Lesions may stand in a table of their own, or in this one with a row per lesion.
-Nothing is read from DICOM headers here, least of all names.
+Of DICOM headers the side and the view alone are read, where the table has none.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_e2e.data.images.headers import read_header
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, Pathology, View
 from monai_e2e.data.sources.cells import DENSITIES, SIDES, Refused, choose
 from monai_e2e.data.sources.identifiers import whole_number
@@ -51,7 +53,9 @@ from monai_e2e.errors import UserError
 logger = logging.getLogger(__name__)
 
 NEEDED_COLUMNS = ("image", "label", "patient_id")
-OPTIONAL_COLUMNS = ("laterality", "view", "partition", "density", *LESION_COLUMNS)
+#: What labels rest on, and what one label stands for.
+LABEL_COLUMNS = ("label_source", "label_unit")
+OPTIONAL_COLUMNS = ("laterality", "view", "partition", "density", *LABEL_COLUMNS, *LESION_COLUMNS)
 PARTITION_NAMES = {
     "training": "training",
     "train": "training",
@@ -142,6 +146,8 @@ def read_own(
     _report_unnamed(files, catalogue, notes)
     _note_lesions(chosen, notes)
     catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
+    words = {name: sorted({values[name] for _, values in table.rows} - {""}) for name in LABEL_COLUMNS}
+    catalogue.facts = {name: "+".join(found) for name, found in words.items() if found}
     catalogue.tables = _counts([values for _, values in table.rows])
     if lesions is not None:
         # In the sum, so that each of them too is used or excluded.
@@ -155,6 +161,12 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
     if not values["image"]:
         raise Refused("no image named")
     path = files.take(values["image"])
+    if not (values["laterality"] and values["view"]):
+        header = read_header(path)
+        values = values | {
+            "laterality": values["laterality"] or header.laterality,
+            "view": values["view"] or header.view,
+        }
     view, density = values["view"].upper(), whole_number(values["density"].upper())
     if view not in _VIEWS:
         raise Refused(f"view neither CC nor MLO: {view!r}")
