@@ -148,7 +148,7 @@ def _of_prepared(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         for partition in PARTITIONS:
             for sample in datalist[partition]:
-                facts = {key: sample.get(key) or None for key in ("patient_id", "laterality", "view", "density")}
+                facts = {key: sample.get(key) or None for key in _FACTS[:-1]}
                 facts |= {key: sample[key] for key in GROUP_COLUMNS if sample.get(key) not in (None, "")}
                 facts |= {"label": int(sample["label"]), "lesion_type": lesion_types(sample["lesions"])}
                 # As evaluation and prediction name the images of a prepared folder.

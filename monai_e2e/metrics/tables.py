@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from monai_e2e.data.records import View
+from monai_e2e.data.records import GROUP_FACTS, View
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.sources.spreadsheets import Table, guarded_cell, read_table
@@ -47,7 +47,7 @@ SPREAD_COLUMNS = ("p_low", "p_high", "spread_over")
 #: Columns that are left out where they are empty throughout.
 OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed", *SPREAD_COLUMNS)
 #: Columns that a table may have besides, of which images are divided into subgroups: see docs/results.md.
-GROUP_COLUMNS = ("age", "vendor", "machine", "site", "implant", "subtype", "lesion_size")
+GROUP_COLUMNS = (*GROUP_FACTS, "lesion_size")
 #: Log-odds that stand for a probability of exactly 0 or 1: beyond those of any other double, so ranks stay.
 EXTREME = 750.0
 _YES_NO = {"yes": "yes", "no": "no", "1": "yes", "0": "no", "true": "yes", "false": "no"}

@@ -14,8 +14,11 @@ _Value = TypeVar("_Value")
 SIDES = {"L": Laterality.LEFT, "LEFT": Laterality.LEFT, "R": Laterality.RIGHT, "RIGHT": Laterality.RIGHT}
 DENSITIES = {"1": 1, "2": 2, "3": 3, "4": 4, "A": 1, "B": 2, "C": 3, "D": 4}
 YES_NO = {"0": "no", "1": "yes", "NO": "no", "YES": "yes"}
-#: ``--positive``: the lowest BI-RADS category that counts as positive. What lies between it and 2 is left out.
-BIRADS_RULES = {"birads4": 4, "birads5": 5}
+#: ``--positive``: labels of the BI-RADS categories; the others are left out: 0 is unfinished, 3 probably benign.
+BIRADS_RULES = {
+    "birads4": {1: 0, 2: 0, 4: 1, 5: 1, 6: 1},
+    "birads5": {1: 0, 2: 0, 5: 1, 6: 1},
+}
 
 
 class Refused(Exception):
@@ -55,13 +58,7 @@ def parse_age(text: str) -> int | None:
 
 
 def birads_label(category: int, positive: str) -> int:
-    """1 from the category on that ``positive`` names, a key of :data:`BIRADS_RULES`, and 0 for 1 and 2.
-
-    Raises:
-        Refused: for the others.
-    """
-    if category in (1, 2):
-        return 0
-    if BIRADS_RULES[positive] <= category <= 6:
-        return 1
-    raise Refused(f"BI-RADS {category}")
+    """Label of a category by a rule of :data:`BIRADS_RULES`; raises :class:`Refused` for those that are left out."""
+    if category not in BIRADS_RULES[positive]:
+        raise Refused(f"BI-RADS {category}")
+    return BIRADS_RULES[positive][category]

@@ -117,7 +117,7 @@ def _lesion(values: dict[str, str], positive: str) -> Lesion:
     types = {_TYPES[category] for category in categories if category in _TYPES}
     pathology = None
     if values["finding_birads"]:
-        malignant = _birads(values["finding_birads"]) >= BIRADS_RULES[positive]
+        malignant = BIRADS_RULES[positive].get(_birads(values["finding_birads"])) == 1
         pathology = Pathology.MALIGNANT if malignant else Pathology.BENIGN
     kind = types.pop() if len(types) == 1 else None
     return Lesion(kind, pathology, 1, outline=outline, drawn_as=DrawnAs.BOX, rows=1)

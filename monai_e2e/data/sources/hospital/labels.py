@@ -18,13 +18,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from monai_e2e.data.images.headers import OTHER_VIEW, survey
+from monai_e2e.data.sources.cells import BIRADS_RULES
 from monai_e2e.data.sources.hospital.columns import Column, check_roles, find_columns, is_column
 from monai_e2e.data.sources.hospital.joining import KEYS, UNITS, Image, Joined, Statement, join
 from monai_e2e.data.sources.hospital.pseudonyms import Pseudonyms
-from monai_e2e.data.sources.hospital.values import POSITIVE, map_labels, parse_density, parse_side, parse_view
+from monai_e2e.data.sources.hospital.values import map_labels, parse_density, parse_side, parse_view
 from monai_e2e.data.sources.hospital.words import COLUMNS, word_key
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier, identifier_key
-from monai_e2e.data.sources.own.cells import OwnFiles, real_path
+from monai_e2e.data.sources.own.files import OwnFiles, real_path
 from monai_e2e.data.sources.spreadsheets import Table, guarded_cell, read_whole_table
 from monai_e2e.errors import UserError
 
@@ -87,7 +88,7 @@ def collect_labels(
         tables: CSV, XLS or XLSX files.
         columns: a table's column by what it holds, see :data:`~monai_e2e.data.sources.hospital.columns.ROLES`.
         values: what a label means, text → ``0``, ``1`` or ``drop``; before the dictionary.
-        positive: which BI-RADS categories are positive, see :data:`~monai_e2e.data.sources.hospital.values.POSITIVE`.
+        positive: which BI-RADS categories are positive, see :data:`~monai_e2e.data.sources.cells.BIRADS_RULES`.
         link: file of an earlier :func:`~monai_e2e.data.sources.hospital.pseudonyms.write_link`, whose pseudonyms stay.
 
     Raises:
@@ -95,8 +96,8 @@ def collect_labels(
     """
     columns, values = dict(columns or {}), dict(values or {})
     check_roles(columns)
-    if positive is not None and positive not in POSITIVE:
-        raise UserError(f"--positive {positive}: choose one of {', '.join(POSITIVE)}")
+    if positive is not None and positive not in BIRADS_RULES:
+        raise UserError(f"--positive {positive}: choose one of {', '.join(BIRADS_RULES)}")
     for text, label in values.items():
         if label not in ("0", "1", "drop"):
             raise UserError(f"--value {text}={label}: a value means 0, 1 or drop")

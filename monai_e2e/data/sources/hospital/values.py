@@ -6,14 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
+from monai_e2e.data.sources.cells import BIRADS_RULES
 from monai_e2e.data.sources.hospital.words import DENSITIES, LABEL_WORDS, MISSING, SIDES, VIEWS, value_key
 from monai_e2e.errors import UserError
 
-#: BI-RADS categories whose label isn't said by the rule are left out: 0 is unfinished, 3 probably benign.
-POSITIVE = {
-    "birads4": {1: 0, 2: 0, 4: 1, 5: 1, 6: 1},
-    "birads5": {1: 0, 2: 0, 5: 1, 6: 1},
-}
 _CATEGORY = re.compile(r"(birads|acr|kategorie|category|categorie|categoria|cat|分类)?([0-6])([abc])?(类|级)?")
 _ICD10 = (("c50", 1), ("d051", 1), ("d24", 0), ("n60", 0))
 _SIDED_VIEW = re.compile(r"(l|r)(cc|mlo|ml|lm|lmo|fb|sio|iso|xccl|xccm)")
@@ -33,7 +29,8 @@ def map_labels(
         where: table and column, for messages.
         cells: how often each text occurs.
         is_birads: whether the column's name says that these are BI-RADS categories.
-        positive: a key of :data:`POSITIVE`, None: ``birads4`` where the column's name or its cells say BI-RADS.
+        positive: a key of :data:`~monai_e2e.data.sources.cells.BIRADS_RULES`, None: ``birads4`` where the column's name
+            or its cells say BI-RADS.
         given: what the user says: text → ``0``, ``1`` or ``drop``.
 
     Raises:
@@ -48,7 +45,7 @@ def map_labels(
             f"{where}: {_listed(categories, cells)} may be BI-RADS categories, of which 1 is negative: say so by "
             "--positive birads4, or what they mean by --value 2=1 --value 1=0 …"
         )
-    rule = POSITIVE[positive or "birads4"] if named or categories else None
+    rule = BIRADS_RULES[positive or "birads4"] if named or categories else None
     mapped: dict[str, int | None] = {}
     unknown = []
     for text in cells:
