@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_e2e import __version__
+from monai_e2e.cli import check as cli_check
 from monai_e2e.cli import experiment as cli_experiment
 from monai_e2e.cli import labels as cli_labels
 from monai_e2e.cli import validate as cli_validate
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare.set_defaults(run=_prepare)
 
+    cli_check.add_parser(commands)
     cli_labels.add_parser(commands)
 
     describe = commands.add_parser("describe", help="the networks of the paper's Table 2, or one of them by its blocks")
