@@ -87,7 +87,16 @@ def _parser() -> argparse.ArgumentParser:
         help="CBIS-DDSM, protocol official: label test views that the training tables list too by the rows of both "
         "(default: by the test tables alone, as published figures do)",
     )
-    prepare.add_argument("--voi-lut", action="store_true", help="apply the window that a DICOM file carries")
+    window = prepare.add_mutually_exclusive_group()
+    window.add_argument(
+        "--window",
+        choices=["auto"],
+        dest="voi_lut",
+        default=False,
+        help="auto: the VOI LUT or window of DICOM images FOR PRESENTATION, the own range of all others (default: the "
+        "own range of all)",
+    )
+    window.add_argument("--voi-lut", action="store_true", help="apply the window of every DICOM image that has one")
     prepare.add_argument(
         "--any-modality", action="store_true", help="take DICOM files too whose header isn't a mammogram's; flagged"
     )

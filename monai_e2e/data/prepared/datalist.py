@@ -53,7 +53,7 @@ _SCHEMA = {
         },
         "pixel_mean": {"type": ["number", "null"], "minimum": 0, "maximum": 255},
         "folds": {"type": "integer", "minimum": 3},
-        "voi_lut": {"type": "boolean"},
+        "voi_lut": {"enum": [False, True, "auto"]},
         **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
     },
 }
