@@ -59,7 +59,7 @@ _SCHEMA = {
         },
         "pixel_mean": {"type": ["number", "null"], "minimum": 0, "maximum": 255},
         "folds": {"type": "integer", "minimum": 3},
-        "voi_lut": {"type": "boolean"},
+        "voi_lut": {"enum": [False, True, "auto"]},
         "models_may_be_passed_on": {"type": "boolean"},
         **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
     },
