@@ -233,6 +233,13 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         "benefit and recall rates are for it (default: that of the images scored)",
     )
     parser.add_argument(
+        "--localisation",
+        type=Path,
+        metavar="PREPARED",
+        help="does the heatmap point at the lesion: of results of `predict PREPARED … --heatmap` the pointing game and "
+        "FROC",
+    )
+    parser.add_argument(
         "--checklist",
         choices=["claim2024", "tripod-ai"],
         help="write a checklist of reporting too, filled in as far as the records of model, data and predictions go",
@@ -262,9 +269,11 @@ def _score(arguments: argparse.Namespace) -> int:
     tables, out, named = arguments.predictions, arguments.out, _named(arguments.name)
     if bool(tables) == bool(named):
         raise UserError("give the predictions either as they are or all by --name NAME=TABLE")
-    if len(tables) > 1 and arguments.checklist:
-        raise UserError("--checklist is of one table: score that one by itself")
-    for option in ("compare", "threshold_from", "recalibrate", "checklist"):
+    of_one = ("compare", "threshold_from", "recalibrate", "checklist", "localisation")
+    for option in ("checklist", "localisation"):
+        if len(tables) > 1 and getattr(arguments, option):
+            raise UserError(f"--{option} is of one table: score that one by itself")
+    for option in of_one:
         if named and getattr(arguments, option):
             name = option.replace("_", "-")
             raise UserError(f"--{name} belongs to one model: leave it out, or score that model by itself")
@@ -283,6 +292,10 @@ def _score(arguments: argparse.Namespace) -> int:
         "recalibrate": arguments.recalibrate,
         "recalibrate_from": arguments.recalibrate_from,
     }
+    if arguments.localisation:
+        from monai_e2e.predict.localisation import localisation_of
+
+        settings["localisation"] = localisation_of(tables[0].parent, arguments.localisation)
     gc.disable()  # a million rows hold no cycles, and each look for some takes longer than the one before
     try:
         if named:

@@ -41,7 +41,7 @@ def describe_predictions(
     if labels is not None and Path(labels).is_dir():
         dataset = read_datalist(labels)
     data = dataset.get("name") or settings.get("src")
-    source = f"the column label of {path.name}"
+    source = "the column label of the predictions"
     if labels is not None:
         source = str(labels)
     elif dataset:

@@ -19,7 +19,7 @@ from monai_e2e.metrics.html_page import format_p
 from monai_e2e.metrics.html_report import write_html
 from monai_e2e.metrics.labels import image_key, join_labels, read_labels, require_labels, some
 from monai_e2e.metrics.operating import choose_threshold
-from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_pr, plot_roc
+from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_froc, plot_pr, plot_roc
 from monai_e2e.metrics.pooled import (
     add_folds,
     fold_thresholds,
@@ -83,6 +83,7 @@ def score_table(
     prevalence: float | None = None,
     recalibrate: str | Path | None = None,
     recalibrate_from: str | Path | None = None,
+    localisation: Mapping[str, Any] | None = None,
 ) -> Scored:
     """Score a table of predictions and write the results beside it, see :func:`write_results`.
 
@@ -109,6 +110,7 @@ def score_table(
             ``recalibration.json``; or such a file. What is scored then are the recalibrated predictions, which are
             written to ``recalibrated.csv``, there at the prevalence if one is given; thresholds move along.
         recalibrate_from: labelled predictions of the validation images; None: ``threshold_from``.
+        localisation: of :func:`monai_e2e.predict.localisation.localisation_of`, to be reported too.
 
     Raises:
         UserError: when a table is unfit, labels are missing, both thresholds are given, the validation's images or
@@ -149,6 +151,8 @@ def score_table(
     if comparisons:
         correct_by_holm(comparisons)
         scored["comparisons"] = comparisons
+    if localisation is not None:
+        scored["localisation"] = dict(localisation)
     write_results(out, scored, levels[0], path.name)
     return Scored(scored, rows, levels[0])
 
@@ -229,7 +233,11 @@ def write_results(
     )
     _write_points(out, samples, scored)
     write_score(out / "score.json", scored)
-    write_html(out / "report.html", scored, title, {name: out / f"{name}.png" for name in CURVES})
+    pictures = {name: out / f"{name}.png" for name in CURVES}
+    if "localisation" in scored:
+        pictures["froc"] = out / "froc.png"
+        plot_froc(scored["localisation"]["froc"]["curve"], pictures["froc"])
+    write_html(out / "report.html", scored, title, pictures)
 
 
 def find_threshold(

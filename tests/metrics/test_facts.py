@@ -35,7 +35,11 @@ def test_facts_of_a_run_of_predict(tmp_path):
 def test_table_alone_says_what_its_rows_know(tmp_path):
     (tmp_path / "run.json").write_text("[]")
     about = describe_predictions(tmp_path / "p.csv", [{"model": str(number)} for number in range(5)], name="All")
-    assert (about["model"], about["data"], about["labels"]) == ("0, 1, 2 and 2 more", None, "the column label of p.csv")
+    assert (about["model"], about["data"], about["labels"]) == (
+        "0, 1, 2 and 2 more",
+        None,
+        "the column label of the predictions",
+    )
     assert describe_in_words(describe_predictions(tmp_path / "p.csv", [{}])) == ""
 
 
