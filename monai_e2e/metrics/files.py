@@ -84,6 +84,7 @@ def score_table(
     recalibrate: str | Path | None = None,
     recalibrate_from: str | Path | None = None,
     localisation: Mapping[str, Any] | None = None,
+    prepared: str | Path | None = None,
 ) -> Scored:
     """Score a table of predictions and write the results beside it, see :func:`write_results`.
 
@@ -111,6 +112,7 @@ def score_table(
             written to ``recalibrated.csv``, there at the prevalence if one is given; thresholds move along.
         recalibrate_from: labelled predictions of the validation images; None: ``threshold_from``.
         localisation: of :func:`monai_e2e.predict.localisation.localisation_of`, to be reported too.
+        prepared: prepared folder of the images, whose report tells of exclusions; None: as labels or ``run.json`` say.
 
     Raises:
         UserError: when a table is unfit, labels are missing, both thresholds are given, the validation's images or
@@ -135,7 +137,7 @@ def score_table(
     scored = {"about": describe_predictions(paths[0], rows, labels, name, about)}
     scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence)
     scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
-    scored["cohort"] = describe_cohort(rows, prepared_folder(paths[0], labels))
+    scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
     add_folds(scored, rows, levels[0], by_fold)
     scored["notes"] = notes + dropped + more + scored["notes"]
     unlabelled = {row["image"] for row in everything} - {row["image"] for row in rows}

@@ -91,7 +91,6 @@ def summarize_localisation(images: Sequence[Localised]) -> dict[str, Any]:
     false, found = (np.concatenate([getattr(one, name) for one in images]) for name in ("false", "found"))
     fps, sensitivity = compute_froc_curve_data(false, found, found.size, len(images))
     order = np.argsort(fps, kind="stable")
-    # Ascending, without the drop that ties make.
     fps, sensitivity = np.asarray(fps)[order], np.maximum.accumulate(np.asarray(sensitivity)[order])
 
     def rate(hits: int) -> dict[str, Any]:
