@@ -15,7 +15,7 @@ from monai_e2e.metrics.samples import Row
 
 #: What is counted of the rows that are scored.
 _COUNTED = ("view", "density", "lesion_type", "vendor", "machine", "site", "implant", "subtype")
-_KEPT = (
+_KEPT: tuple[str, ...] = (
     "name",
     "protocol",
     "tables",
