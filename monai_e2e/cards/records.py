@@ -67,7 +67,7 @@ def records_of_predictions(path: str | Path, score: Mapping[str, Any], out: str 
     prepared = prepared_folder(path, labels)
     trained_on = (found.training.get("dataset") or {}).get("path")
     if prepared is not None or trained_on:
-        _take(found, "report", Path(prepared or trained_on) / "report.json")
+        _take(found, "report", Path(prepared or str(trained_on)) / "report.json")
     return found
 
 

@@ -149,7 +149,7 @@ class PredictionWriter:
         workflow = bundle._running_workflow()
         if workflow is None:
             return {"model": self.model or None}, None
-        known: dict[str, Any] = workflow.parser.ref_resolver.resolved_content
+        known: dict[str, Any] = dict(workflow.parser.ref_resolver.resolved_content)
         meta = workflow.parser.get("_meta_") or {}
         about = {key: known.get(key) for key in ("partition", "fold")}
         about |= {"model": self.model or meta.get("name"), "predicted": now()[:10]}
