@@ -185,7 +185,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
         planted = write_cbis_ddsm(arguments.out, arguments.patients, layout=arguments.layout, **common)
     else:
         planted = write_inbreast(arguments.out, arguments.patients, **common)
-    if planted:
+    if arguments.defects:
         print("Planted: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
     print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
     print(f"Next: monai-e2e prepare {arguments.dataset} {arguments.out} PREPARED")

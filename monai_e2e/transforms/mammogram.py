@@ -66,8 +66,8 @@ class LoadMammogram(Transform):
         voi_lut: whether to apply the window that a DICOM file carries, see
             :func:`monai_e2e.data.images.dicom.decode_image`; as the network's training images had it.
 
-    Returns:
-        ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255, of a file with the path under ``filename_or_obj``.
+    Shape: output ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255, of a file with the path under
+    ``filename_or_obj``.
 
     Raises:
         UserError: when the file is no readable mammogram; the message names it.

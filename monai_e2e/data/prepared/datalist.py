@@ -125,7 +125,8 @@ def pixel_mean(
     Args:
         prepared_dir: prepared folder.
         fold: the fold that is tested, in a folder prepared for cross-validation; None: as the data list says.
-        training_patients, seed: as of :func:`load_datalist`.
+        training_patients: as of :func:`load_datalist`.
+        seed: likewise.
 
     Raises:
         UserError: when the folder isn't a prepared one, has no such fold, no training images or too few patients.
