@@ -13,7 +13,7 @@ from monai.engines.utils import IterationEvents
 from torch import nn
 
 from monai_e2e import bundle
-from monai_e2e.data.prepared.datalist import fingerprint
+from monai_e2e.data.prepared.datalist import fingerprint, labels_in_words
 from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.metrics import (
     lesion_types,
@@ -157,9 +157,9 @@ class PredictionWriter:
         about = {key: known.get(key) for key in ("partition", "fold")}
         about |= {"model": self.model or meta.get("name"), "predicted": now()[:10]}
         if known.get("prepared_dir"):
-            dataset = fingerprint(known["prepared_dir"])
+            dataset = fingerprint(str(known["prepared_dir"]))
             about |= {"data": dataset["name"], "protocol": dataset["protocol"]}
-            about["labels"] = f"{dataset['name']}, as prepared"
+            about["labels"] = labels_in_words(dataset)
         return about, known.get("prepared_dir")
 
     def _write_classes(self, path: Path, logits: torch.Tensor) -> None:

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.data.prepared.datalist import read_datalist
+from monai_e2e.data.prepared.datalist import labels_in_words, read_datalist
 
 _NAMED = 3
 _KEPT = ("data", "protocol", "partition", "predicted")
@@ -48,7 +48,7 @@ def describe_predictions(
     if labels is not None:
         source = str(labels)
     elif dataset:
-        source = f"{data}, as prepared"
+        source = labels_in_words(dataset)
     facts = {
         "name": name,
         "model": _joined(rows, "model") or (record.get("bundle") or {}).get("name"),

@@ -10,7 +10,12 @@ ROWS = [{"model": "cbis-mass", "fold": 1, "seed": None}, {"model": "cbis-mass", 
 def test_facts_of_a_run_of_predict(tmp_path):
     record = {
         "settings": {"src": "data/cbis", "partition": "test"},
-        "dataset": {"name": "CBIS-DDSM", "protocol": "official"},
+        "dataset": {
+            "name": "CBIS-DDSM",
+            "protocol": "official",
+            "label_source": "pathology",
+            "label_unit": "image",
+        },
         "started": "2026-01-01T23:59:00+01:00",
         "ended": "2026-01-02T00:10:00+01:00",
     }
@@ -26,7 +31,7 @@ def test_facts_of_a_run_of_predict(tmp_path):
         "seed": None,
         "predicted": "2026-01-02",
         "scored": None,
-        "labels": "CBIS-DDSM, as prepared",
+        "labels": "CBIS-DDSM, as prepared: by pathology, one for each image",
     }
     assert describe_in_words(about) == "cbis-mass on CBIS-DDSM, test, fold 1"
     assert describe_in_words(about | {"name": "Ours"}) == "Ours on CBIS-DDSM, test, fold 1"

@@ -190,7 +190,9 @@ def _refusal(dataset: pydicom.Dataset) -> str | None:
     if frames > 1:
         return "several frames; only single images are read, extract one frame first"
     photometric = str(dataset.get("PhotometricInterpretation", "absent"))
-    if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in _GREY:
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    # Grey images are stored in three equal colours too; whether these are equal, the pixels say.
+    if (samples, photometric) != (3, "RGB") and (samples != 1 or photometric not in _GREY):
         named = photometric if photometric in (*_COLOURS, *_GREY, "absent") else "unknown"
         return f"photometric interpretation {named}; allowed: grey, which is MONOCHROME1 or MONOCHROME2"
     high, bits = dataset.get("HighBit"), dataset.get("BitsStored")
@@ -210,7 +212,7 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
         plugin = _plugin(path, dataset, syntax)
         if plugin and syntax != uid.RLELossless:
             declared = declared_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
-            if declared != (dataset.Rows, dataset.Columns, 1):
+            if declared != (dataset.Rows, dataset.Columns, int(dataset.get("SamplesPerPixel") or 1)):
                 raise UserError(
                     f"{path}: its compressed pixels declare another size than the header, or none; download or copy "
                     "the file again, or leave it out"
@@ -219,6 +221,10 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
         if plugin == "gdcm":  # ends the process on 7 bits stored in 8, and needs no more than the size of a pixel
             options["bits_stored"] = dataset.get("BitsAllocated")
         pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=plugin, **options)
+        if pixels.ndim == 3:
+            if not (pixels[..., :1] == pixels[..., 1:]).all():
+                raise UserError(f"{path}: in colour (RGB); allowed: grey, also as three equal colours")
+            pixels = np.ascontiguousarray(pixels[..., 0])
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         return used_bits(native, int(dataset.BitsStored))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
 
 
 def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
-    """What a record of a run says of its data: path, SHA-256 of the data list, name, protocol, seed, image size.
+    """What a record of a run says of its data: path and SHA-256 of the data list, name, protocol, seed, size, labels.
 
     Raises:
         UserError: when there is no data list that can be read.
@@ -101,8 +101,20 @@ def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
         datalist = json.loads(data)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: no readable datalist.json ({error}); name a prepared folder") from error
-    settings = {key: datalist.get(key) for key in ("name", "protocol", "seed", "image_size")}
+    keys = ("name", "protocol", "seed", "image_size", "label_source", "label_unit")
+    settings = {key: datalist.get(key) for key in keys}
     return {"path": str(folder.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
+
+
+def labels_in_words(dataset: Mapping[str, Any]) -> str:
+    """Where a prepared folder's labels come from: ``vindr, as prepared: by BI-RADS, one for each breast``.
+
+    Args:
+        dataset: its data list, or the :func:`fingerprint` of it; those of older folders don't say what labels rest on.
+    """
+    source, unit = dataset.get("label_source"), dataset.get("label_unit")
+    rest = f": by {source}, one for each {unit}" if source and unit else ""
+    return f"{dataset.get('name')}, as prepared{rest}"
 
 
 def _check(datalist: Any, path: Path) -> None:

@@ -3,7 +3,7 @@
 ``Metadata.xlsx`` has a row per finding (``ID, view, abnormality, pathology, …``; a normal image has one too),
 ``TIFF Images/IMG001.tif``, ``DICOM Images/IMG001.dcm`` are the images and ``ROI Masks/IMG001.tif`` the masks, in which
 an image's lesions are merged; Kaggle's copy has each folder in another one of its name. The TIFF files are read where
-they are there, since some DICOM files are in colour. ``Pixel-level annotation`` are drawings, no masks.
+they are there, else the DICOM files. ``Pixel-level annotation`` are drawings, no masks.
 
 **Patients aren't known**: each image counts as one, so that no division by patient is possible; a report must say so.
 An image is malignant if any of its rows is.
