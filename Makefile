@@ -5,14 +5,15 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test bench lint format clean
+.PHONY: help install demo test bench docs lint format clean
 
 help:
 	@echo "make demo    the whole pipeline on phantoms, report in runs/demo/index.html"
 	@echo "make test    the test suite"
 	@echo "make bench   times, to docs/benchmarks.md and .json; twenty minutes on a machine that does nothing else"
+	@echo "make docs    the documentation as a site, site/index.html; strictly and without a network"
 	@echo "make lint    ruff and mypy"
-	@echo "make clean   remove .venv and runs"
+	@echo "make clean   remove .venv, runs and site"
 
 install: $(VENV)/.installed
 
@@ -31,6 +32,9 @@ test: install
 bench: install
 	$(BIN)/python benchmarks/run.py
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,4 +45,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site

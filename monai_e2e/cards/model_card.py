@@ -20,7 +20,16 @@ from monai_e2e.predict.models import name_of
 from monai_e2e.shipped.models import find_model, shipped_model
 
 #: Fields of a bundle's metadata that a card keeps.
-_MONAI = ("version", "monai_version", "pytorch_version", "task", "description", "authors", "copyright", "data_source")
+_MONAI: tuple[str, ...] = (
+    "version",
+    "monai_version",
+    "pytorch_version",
+    "task",
+    "description",
+    "authors",
+    "copyright",
+    "data_source",
+)
 _MONAI += ("data_type", "image_classes", "label_classes", "pred_classes", "eval_metrics", "intended_use", "references")
 #: Licences that Hugging Face has a word for, as cards write them.
 _LICENCES = {"Apache-2.0": "apache-2.0", "CC BY 4.0": "cc-by-4.0", "CC BY 3.0": "cc-by-3.0", "MIT": "mit"}

@@ -65,8 +65,9 @@ def records_of_predictions(path: str | Path, score: Mapping[str, Any], out: str 
         if models:
             _take_model(found, models[0])
     prepared = prepared_folder(path, labels)
-    if prepared is not None:
-        _take(found, "report", prepared / "report.json")
+    trained_on = (found.training.get("dataset") or {}).get("path")
+    if prepared is not None or trained_on:
+        _take(found, "report", Path(prepared or str(trained_on)) / "report.json")
     return found
 
 

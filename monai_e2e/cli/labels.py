@@ -64,9 +64,8 @@ def _labels(arguments: argparse.Namespace) -> int:
     if link is not None:
         if out is None:
             raise UserError("--keep-link goes with -o, the labels that have the pseudonyms")
-        for folder in (out.resolve().parent, arguments.src.resolve()):
-            if link.resolve().is_relative_to(folder):
-                raise UserError(f"{link}: names patients, so it may not lie in {folder}; name another folder")
+        if link.resolve().parent == out.resolve().parent or link.resolve().is_relative_to(arguments.src.resolve()):
+            raise UserError(f"{link}: names patients, so it may not lie beside labels or images; name another folder")
     columns, values = _pairs("--column", arguments.column), _pairs("--value", arguments.value)
     labels = collect_labels(arguments.src, arguments.tables, columns, values, arguments.positive, link)
     print(format_labels(labels))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_e2e import __version__
+from monai_e2e.cli import check as cli_check
 from monai_e2e.cli import experiment as cli_experiment
 from monai_e2e.cli import labels as cli_labels
 from monai_e2e.cli import validate as cli_validate
@@ -105,7 +106,16 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="CMMD: leave out the breasts of which the table says nothing (default: negative, flagged)",
     )
-    prepare.add_argument("--voi-lut", action="store_true", help="apply the window that a DICOM file carries")
+    window = prepare.add_mutually_exclusive_group()
+    window.add_argument(
+        "--window",
+        choices=["auto"],
+        dest="voi_lut",
+        default=False,
+        help="auto: the VOI LUT or window of DICOM images FOR PRESENTATION, the own range of all others (default: the "
+        "own range of all)",
+    )
+    window.add_argument("--voi-lut", action="store_true", help="apply the window of every DICOM image that has one")
     prepare.add_argument(
         "--any-modality", action="store_true", help="take DICOM files too whose header isn't a mammogram's; flagged"
     )
@@ -115,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare.set_defaults(run=_prepare)
 
+    cli_check.add_parser(commands)
     cli_labels.add_parser(commands)
 
     describe = commands.add_parser("describe", help="the networks of the paper's Table 2, or one of them by its blocks")
@@ -174,7 +185,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
         planted = write_cbis_ddsm(arguments.out, arguments.patients, layout=arguments.layout, **common)
     else:
         planted = write_inbreast(arguments.out, arguments.patients, **common)
-    if planted:
+    if arguments.defects:
         print("Planted: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
     print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
     print(f"Next: monai-e2e prepare {arguments.dataset} {arguments.out} PREPARED")

@@ -136,7 +136,8 @@ class PredictionWriter:
         write_predictions(path, self._rows)
         if "label" not in self._rows[0]:
             return
-        image = score_file(path, about=self._about())["image"]
+        about, prepared = self._about()
+        image = score_file(path, about=about, prepared=prepared)["image"]
         logger.info(
             "AUC %.3f (95 %% %.3f–%.3f by DeLong) on %d images, %d of them positive; %s has more.",
             image["auc"],
@@ -146,12 +147,12 @@ class PredictionWriter:
             self.output_dir / "report.html",
         )
 
-    def _about(self) -> dict[str, Any]:
-        """What the bundle that is run says of model and data, for the report."""
+    def _about(self) -> tuple[dict[str, Any], str | None]:
+        """What the bundle that is run says of model and data, for the report, and its prepared folder."""
         workflow = bundle._running_workflow()
         if workflow is None:
-            return {"model": self.model or None}
-        known = workflow.parser.ref_resolver.resolved_content
+            return {"model": self.model or None}, None
+        known: dict[str, Any] = dict(workflow.parser.ref_resolver.resolved_content)
         meta = workflow.parser.get("_meta_") or {}
         about = {key: known.get(key) for key in ("partition", "fold")}
         about |= {"model": self.model or meta.get("name"), "predicted": now()[:10]}
@@ -159,7 +160,7 @@ class PredictionWriter:
             dataset = fingerprint(str(known["prepared_dir"]))
             about |= {"data": dataset["name"], "protocol": dataset["protocol"]}
             about["labels"] = labels_in_words(dataset)
-        return about
+        return about, known.get("prepared_dir")
 
     def _write_classes(self, path: Path, logits: torch.Tensor) -> None:
         predicted = logits.argmax(dim=1).tolist()

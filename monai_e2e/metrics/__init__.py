@@ -8,7 +8,6 @@ from monai_e2e.metrics.challenge import best_f1, partial_auc, probabilistic_f1, 
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm, holm
 from monai_e2e.metrics.decision import decision_curve, predictive_values
 from monai_e2e.metrics.files import (
-    MODEL_THRESHOLD,
     format_scores,
     score_file,
     score_files,
@@ -37,6 +36,7 @@ from monai_e2e.metrics.rivals import score_rivals
 from monai_e2e.metrics.samples import level_samples
 from monai_e2e.metrics.subgroups import heterogeneity, subgroup_members
 from monai_e2e.metrics.tables import PREDICTION_COLUMNS, read_predictions, write_predictions, write_table
+from monai_e2e.metrics.validation import MODEL_THRESHOLD
 
 __all__ = [
     "BREAST_COLUMNS",

@@ -86,7 +86,8 @@ def compare_aucs(labels: ArrayLike, first: ArrayLike, second: ArrayLike, confide
 
     Args:
         labels: 0 or 1 for each sample.
-        first, second: scores of the two classifiers, sample by sample.
+        first: scores of one classifier, sample by sample.
+        second: scores of the other.
         confidence: coverage of the difference's interval.
 
     Returns:

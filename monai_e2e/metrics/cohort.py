@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from statistics import mean, stdev
+from textwrap import shorten
 from typing import Any
 
 from monai_e2e.metrics.facts import read_json
@@ -15,7 +16,7 @@ from monai_e2e.metrics.samples import Row
 
 #: What is counted of the rows that are scored.
 _COUNTED = ("view", "density", "lesion_type", "vendor", "machine", "site", "implant", "subtype")
-_KEPT = (
+_KEPT: tuple[str, ...] = (
     "name",
     "protocol",
     "tables",
@@ -26,6 +27,8 @@ _KEPT = (
     "partitions",
 )
 _WIDTH, _BOX, _LINE, _GAP = 760, 340, 18, 26
+#: Characters that a box has room for.
+_LONGEST = 50
 
 
 def describe_cohort(rows: Sequence[Row], prepared: str | Path | None = None) -> dict[str, Any]:
@@ -133,9 +136,10 @@ def _height(lines: Sequence[str]) -> int:
 
 
 def _box(left: int, top: int, lines: Sequence[str]) -> str:
+    shown = [shorten(line, _LONGEST, placeholder=" …") for line in lines]
     text = "".join(
-        f'<text x="{left + 10}" y="{top + 19 + number * _LINE}" fill="#1b2733">{escape(line[:60])}</text>'
-        for number, line in enumerate(lines)
+        f'<text x="{left + 10}" y="{top + 19 + number * _LINE}" fill="#1b2733">{escape(line)}</text>'
+        for number, line in enumerate(shown)
     )
     width = _BOX + (24 if left > _BOX else 0)
     frame = (

@@ -11,6 +11,7 @@ from typing import Any
 from monai_e2e.data.prepared.datalist import labels_in_words, read_datalist
 
 _NAMED = 3
+_KEPT = ("data", "protocol", "partition", "predicted")
 
 
 def describe_predictions(
@@ -37,11 +38,13 @@ def describe_predictions(
     path = Path(path)
     record = read_json(path.parent / "run.json")
     settings = record.get("settings") or {}
-    dataset = record.get("dataset") or {}
+    # The record of a training, whose evaluation lies beside it, tells of other images than the evaluation's.
+    evaluated = "bundle" in record
+    dataset = {} if evaluated else record.get("dataset") or {}
     if labels is not None and Path(labels).is_dir():
         dataset = read_datalist(labels)
     data = dataset.get("name") or settings.get("src")
-    source = f"the column label of {path.name}"
+    source = "the column label of the predictions"
     if labels is not None:
         source = str(labels)
     elif dataset:
@@ -54,18 +57,22 @@ def describe_predictions(
         "partition": _joined(rows, "partition") or settings.get("partition"),
         "fold": _joined(rows, "fold"),
         "seed": _joined(rows, "seed"),
-        "predicted": str(record.get("ended") or record.get("started") or "")[:10] or None,
+        "predicted": None if evaluated else str(record.get("ended") or record.get("started") or "")[:10] or None,
         "scored": date.today().isoformat(),
         "labels": source,
     }
+    if evaluated and known is None:  # the report that the evaluation wrote knows more than its table
+        earlier = read_json(path.parent / "score.json").get("about") or {}
+        known = {key: earlier.get(key) for key in _KEPT if facts[key] is None}
     return facts | {key: value for key, value in (known or {}).items() if value is not None}
 
 
 def prepared_folder(path: str | Path, labels: str | Path | None = None) -> Path | None:
-    """The prepared folder that predictions are of, as the labels or the ``run.json`` beside them name it."""
+    """The prepared folder that predictions are of, as the labels or ``predict``'s ``run.json`` beside them name it."""
     if labels is not None and Path(labels).is_dir():
         return Path(labels)
-    dataset = read_json(Path(path).parent / "run.json").get("dataset") or {}
+    record = read_json(Path(path).parent / "run.json")
+    dataset = {} if "bundle" in record else record.get("dataset") or {}
     return Path(dataset["path"]) if dataset.get("path") else None
 
 

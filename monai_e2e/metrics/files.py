@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scipy.special import expit, logit
+from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.cohort import describe_cohort
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
@@ -17,9 +16,8 @@ from monai_e2e.metrics.decision import decision_curve
 from monai_e2e.metrics.facts import describe_in_words, describe_predictions, prepared_folder
 from monai_e2e.metrics.html_page import format_p
 from monai_e2e.metrics.html_report import write_html
-from monai_e2e.metrics.labels import image_key, join_labels, read_labels, require_labels, some
-from monai_e2e.metrics.operating import choose_threshold
-from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_pr, plot_roc
+from monai_e2e.metrics.labels import join_labels, read_labels, require_labels
+from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_froc, plot_pr, plot_roc
 from monai_e2e.metrics.pooled import (
     add_folds,
     fold_thresholds,
@@ -30,19 +28,14 @@ from monai_e2e.metrics.pooled import (
     write_summary,
 )
 from monai_e2e.metrics.recalibration import (
-    METHODS,
-    Recalibration,
-    fit_recalibration,
-    read_recalibration,
     recalibrate_rows,
     write_recalibration,
 )
 from monai_e2e.metrics.report import score_rows, write_score
-from monai_e2e.metrics.samples import LEVELS, Samples, level_samples
+from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
 from monai_e2e.metrics.tables import read_predictions, write_predictions, write_table
+from monai_e2e.metrics.validation import find_recalibration, find_threshold
 
-#: Where a threshold comes from that the predictions carry.
-MODEL_THRESHOLD = "the model's, chosen on its validation data"
 #: Names of the files of curves.
 CURVES = ("roc", "pr", "calibration", "decision")
 _CALIBRATION = ("level", "low", "high", "n", "mean_predicted", "observed", "observed_low", "observed_high")
@@ -83,6 +76,8 @@ def score_table(
     prevalence: float | None = None,
     recalibrate: str | Path | None = None,
     recalibrate_from: str | Path | None = None,
+    localisation: Mapping[str, Any] | None = None,
+    prepared: str | Path | None = None,
 ) -> Scored:
     """Score a table of predictions and write the results beside it, see :func:`write_results`.
 
@@ -109,6 +104,8 @@ def score_table(
             ``recalibration.json``; or such a file. What is scored then are the recalibrated predictions, which are
             written to ``recalibrated.csv``, there at the prevalence if one is given; thresholds move along.
         recalibrate_from: labelled predictions of the validation images; None: ``threshold_from``.
+        localisation: of :func:`monai_e2e.predict.localisation.localisation_of`, to be reported too.
+        prepared: prepared folder of the images, whose report tells of exclusions; None: as labels or ``run.json`` say.
 
     Raises:
         UserError: when a table is unfit, labels are missing, both thresholds are given, the validation's images or
@@ -120,6 +117,7 @@ def score_table(
         path = out / "pooled.csv"
         write_predictions(path, pool_rows([read_predictions(one) for one in paths]))
     everything, notes = _labelled(path, labels)
+    rows: Sequence[Row]
     rows, dropped = require_labels(everything, path, drop_unlabelled)
     changed = None
     if recalibrate is not None:
@@ -130,10 +128,10 @@ def score_table(
     by_fold = fold_thresholds(rows) if threshold is None and threshold_from is None else None
     limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how, changed)
     levels = level_samples(rows, how)
-    scored = {"about": describe_predictions(paths[0], rows, labels, name, about)}
+    scored: dict[str, Any] = {"about": describe_predictions(paths[0], rows, labels, name, about)}
     scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence)
     scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
-    scored["cohort"] = describe_cohort(rows, prepared_folder(paths[0], labels))
+    scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
     add_folds(scored, rows, levels[0], by_fold)
     scored["notes"] = notes + dropped + more + scored["notes"]
     unlabelled = {row["image"] for row in everything} - {row["image"] for row in rows}
@@ -149,6 +147,8 @@ def score_table(
     if comparisons:
         correct_by_holm(comparisons)
         scored["comparisons"] = comparisons
+    if localisation is not None:
+        scored["localisation"] = dict(localisation)
     write_results(out, scored, levels[0], path.name)
     return Scored(scored, rows, levels[0])
 
@@ -229,74 +229,11 @@ def write_results(
     )
     _write_points(out, samples, scored)
     write_score(out / "score.json", scored)
-    write_html(out / "report.html", scored, title, {name: out / f"{name}.png" for name in CURVES})
-
-
-def find_threshold(
-    rows: Sequence[Mapping[str, Any]],
-    threshold: float | None,
-    threshold_from: str | Path | None,
-    how: str,
-    changed: Recalibration | None = None,
-) -> tuple[float | dict[str, float] | None, str, list[str]]:
-    """The threshold that was given, else chosen on validation data, else the predictions' own.
-
-    Args:
-        rows: predictions that are judged.
-        threshold: probability between 0 and 1.
-        threshold_from: labelled predictions of the validation images.
-        how: how the views of a breast become one score there.
-        changed: what the rows were recalibrated by.
-
-    Returns:
-        Log-odds, by level where they were chosen here, None where there is none; where they come from; notes.
-
-    Raises:
-        UserError: when both are given, the probability isn't one, or the validation's images or patients are in rows.
-    """
-    if threshold is not None and threshold_from is not None:
-        raise UserError("--threshold and --threshold-from exclude each other: give one")
-    if threshold is not None:
-        if not 0 < threshold < 1:
-            raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, such as 0.35")
-        return float(logit(threshold)), "given", []
-    if threshold_from is not None:
-        path = Path(threshold_from)
-        validation = require_labels(read_predictions(path), path)[0]
-        _require_disjoint(rows, validation, path)
-        if changed is not None:
-            validation = recalibrate_rows(validation, changed)
-        samples, _ = level_samples(validation, how)
-        chosen = {level: choose_threshold(sample.labels, sample.logits) for level, sample in samples.items()}
-        return chosen, f"largest Youden index on {path.name}", []
-    found = {row["threshold"] for row in rows if row.get("threshold") is not None}
-    if len(found) > 1:
-        return None, "", [f"The predictions carry {len(found)} thresholds, so none is used; give --threshold."]
-    if not found:
-        return None, "", []
-    (value,) = found
-    if not 0 < value < 1:
-        return None, "", [f"The predictions' threshold is {value:g}, which tells nobody apart, so it isn't used."]
-    return float(logit(value)), MODEL_THRESHOLD, []
-
-
-def find_recalibration(
-    rows: Sequence[Mapping[str, Any]], recalibrate: str | Path, source: str | Path | None
-) -> Recalibration:
-    """The recalibration in a file, or fitted by a method on labelled predictions of other images.
-
-    Raises:
-        UserError: when the file is none, there are no other images, or some are among those scored.
-    """
-    if str(recalibrate) not in METHODS:
-        return read_recalibration(recalibrate)
-    if source is None:
-        raise UserError(f"--recalibrate {recalibrate}: name labelled validation predictions, --recalibrate-from CSV")
-    path = Path(source)
-    validation = require_labels(read_predictions(path), path)[0]
-    _require_disjoint(rows, validation, path)
-    labels, logits = ([row[key] for row in validation] for key in ("label", "logit"))
-    return fit_recalibration(labels, logits, str(recalibrate), path.name)
+    pictures = {name: out / f"{name}.png" for name in CURVES}
+    if "localisation" in scored:
+        pictures["froc"] = out / "froc.png"
+        plot_froc(scored["localisation"]["froc"]["curve"], pictures["froc"])
+    write_html(out / "report.html", scored, title, pictures)
 
 
 def format_scores(scored: Mapping[str, Any]) -> str:
@@ -338,18 +275,6 @@ def _interval(limits: Sequence[float] | None) -> str:
 def _labelled(path: Path, labels: str | Path | None) -> tuple[list[dict[str, Any]], list[str]]:
     rows = read_predictions(path)
     return (rows, []) if labels is None else join_labels(rows, read_labels(labels), labels)
-
-
-def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A threshold chosen on the images that are scored would flatter the model; another way of writing hides none."""
-    for what, column, key in (("images", "image", image_key), ("patients", "patient_id", identifier_key)):
-        own = {key(row[column]).casefold(): row[column] for row in rows if row[column]}
-        shared = sorted(own[name] for name in {key(row[column]).casefold() for row in validation} & own.keys())
-        if shared:
-            raise UserError(
-                f"{path}: {len(shared)} {what} are among those scored too ({some(shared)}); choose the "
-                "threshold, or recalibrate, on predictions of the validation patients alone"
-            )
 
 
 def _write_points(out: Path, samples: Mapping[str, Samples], scored: Mapping[str, Any]) -> None:

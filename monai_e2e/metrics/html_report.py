@@ -42,6 +42,7 @@ _CAPTIONS = {
     "pr": "Precision and recall; AP: average precision. Dashed: the share of positives, that of chance.",
     "calibration": "Reliability. Bars: Wilson's intervals of the shares; on the dashed line a probability means "
     "what it says.",
+    "froc": "FROC curve: malignant lesions found by false positives per image.",
     "decision": "Net benefit by threshold. Dashed: calling everybody back; 0: nobody.",
 }
 
@@ -67,6 +68,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         _calibration(scored, levels),
         _further(scored, levels),
         _subgroups(scored["subgroups"], scored.get("heterogeneity", {})),
+        _localisation(scored.get("localisation")),
         _folds(scored.get("folds", {})),
         *(_comparison(comparison, scored["image"]["drawn"]) for comparison in scored.get("comparisons", [])),
         make_list("Notes", scored["notes"]),
@@ -207,6 +209,22 @@ def _subgroups(
     )
     table = f'<div class="wide"><table>{header}{"".join(lines)}</table></div>'
     return f'<h2>Subgroups of images</h2>{table}<p class="soft">{legend}</p>'
+
+
+def _localisation(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    words = {"peak": "peak in a lesion", "pointing_game": f"peak within {found['pointing_game']['tolerance']} pixels"}
+    rows = [[text, format_rate(found[key]["rate"], found[key]["rate_ci"])] for key, text in words.items()]
+    rows += [
+        [f"lesions found at {number} false positives per image", f"{value:.3f}"]
+        for number, value in found["froc"]["sensitivity"].items()
+    ]
+    counts = f"{found['lesions']} malignant lesions on {found['images_with_lesion']} of {found['images']} images"
+    legend = (
+        f"{counts}. Their mean is the FROC score, {found['froc']['score']:.3f}. The heatmap's peak: images with lesion."
+    )
+    return f'<h2>Localisation by the heatmap</h2>{make_table(["", ""], rows)}<p class="soft">{legend}</p>'
 
 
 def _folds(folds: Mapping[str, Mapping[str, Any]]) -> str:

@@ -97,6 +97,20 @@ def plot_decision(curves: Mapping[str, Sequence[Mapping[str, float]]], path: str
     _save(figure, path)
 
 
+def plot_froc(curve: Sequence[Sequence[float]], path: str | Path) -> None:
+    """Plot a FROC curve: the share of lesions found by false positives per image.
+
+    Args:
+        curve: pairs of false positives per image and sensitivity.
+        path: PNG to write.
+    """
+    figure, axes = _square("false positives per image", "share of lesions found")
+    false, found = zip(*curve, strict=True)
+    axes.step(false, found, where="post", linewidth=2)
+    axes.set(xlim=(0, 8), aspect="auto")
+    _save(figure, path)
+
+
 def _square(x: str, y: str) -> tuple[Any, Any]:
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 

@@ -190,8 +190,10 @@ def read_recalibration(path: str | Path) -> Recalibration:
 
 def _is_sound(one: Recalibration) -> bool:
     if one.method != "isotonic":
-        numbers = (one.slope, one.intercept)
-        return all(isinstance(number, (int, float)) and np.isfinite(number) for number in numbers) and one.slope > 0
+        slope, intercept = one.slope, one.intercept
+        if not isinstance(slope, (int, float)) or not isinstance(intercept, (int, float)):
+            return False
+        return bool(np.isfinite([slope, intercept]).all() and slope > 0)
     x, p = np.array(one.logits), np.array(one.probabilities)
     finite = x.size == p.size > 0 and np.isfinite(x).all() and (p >= 0).all() and (p <= 1).all()
     return bool(finite and (np.diff(x) > 0).all() and (np.diff(p) >= 0).all())

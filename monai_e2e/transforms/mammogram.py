@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_numpy, convert_to_tensor
 
-from monai_e2e.data.images.brightness import stretch
+from monai_e2e.data.images.brightness import VoiLut, stretch
 from monai_e2e.data.images.dicom import DecodedImage, decode_image, resize_mammogram
 
 
@@ -29,7 +29,7 @@ class MammogramFile(os.PathLike[str]):
 
     def __init__(self, path: str | os.PathLike[str], any_modality: bool = False) -> None:
         self.path, self.any_modality = os.fspath(path), any_modality
-        self._images: dict[bool, DecodedImage] = {}
+        self._images: dict[VoiLut, DecodedImage] = {}
 
     def __fspath__(self) -> str:
         return self.path
@@ -37,7 +37,7 @@ class MammogramFile(os.PathLike[str]):
     def __str__(self) -> str:
         return self.path
 
-    def read(self, voi_lut: bool = False) -> np.ndarray:
+    def read(self, voi_lut: VoiLut = False) -> np.ndarray:
         """What :func:`~monai_e2e.data.images.dicom.read_mammogram` returns and raises."""
         if voi_lut not in self._images:
             self._images[voi_lut] = decode_image(self.path, voi_lut, self.any_modality)
@@ -66,15 +66,15 @@ class LoadMammogram(Transform):
         voi_lut: whether to apply the window that a DICOM file carries, see
             :func:`monai_e2e.data.images.dicom.decode_image`; as the network's training images had it.
 
-    Returns:
-        ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255, of a file with the path under ``filename_or_obj``.
+    Shape: output ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255, of a file with the path under
+    ``filename_or_obj``.
 
     Raises:
         UserError: when the file is no readable mammogram; the message names it.
         ValueError: when an array is none.
     """
 
-    def __init__(self, image_size: Sequence[int] | None = None, voi_lut: bool = False) -> None:
+    def __init__(self, image_size: Sequence[int] | None = None, voi_lut: VoiLut = False) -> None:
         self.resize = None if image_size is None else ResizeMammogram(image_size)
         self.scale = ScaleMammogram()
         self.voi_lut = voi_lut
@@ -155,7 +155,7 @@ class LoadMammogramd(MapTransform):
         keys: KeysCollection,
         image_size: Sequence[int] | None = None,
         allow_missing_keys: bool = False,
-        voi_lut: bool = False,
+        voi_lut: VoiLut = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.loader = LoadMammogram(image_size, voi_lut)

@@ -2,7 +2,7 @@
 
 import json
 
-from monai_e2e.metrics.facts import describe_in_words, describe_predictions
+from monai_e2e.metrics.facts import describe_in_words, describe_predictions, prepared_folder
 
 ROWS = [{"model": "cbis-mass", "fold": 1, "seed": None}, {"model": "cbis-mass", "fold": 1, "seed": None}]
 
@@ -40,8 +40,22 @@ def test_facts_of_a_run_of_predict(tmp_path):
 def test_table_alone_says_what_its_rows_know(tmp_path):
     (tmp_path / "run.json").write_text("[]")
     about = describe_predictions(tmp_path / "p.csv", [{"model": str(number)} for number in range(5)], name="All")
-    assert (about["model"], about["data"], about["labels"]) == ("0, 1, 2 and 2 more", None, "the column label of p.csv")
+    assert (about["model"], about["data"], about["labels"]) == (
+        "0, 1, 2 and 2 more",
+        None,
+        "the column label of the predictions",
+    )
     assert describe_in_words(describe_predictions(tmp_path / "p.csv", [{}])) == ""
+
+
+def test_record_of_a_training_says_nothing_of_the_images_that_were_evaluated(tmp_path):
+    record = {"bundle": {"name": "Whole"}, "dataset": {"name": "phantoms", "path": "p"}, "ended": "2026-01-02"}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    about = describe_predictions(tmp_path / "predictions.csv", [{"model": ""}])
+    assert (about["model"], about["data"], about["predicted"]) == ("Whole", None, None)
+    assert prepared_folder(tmp_path / "predictions.csv") is None
+    (tmp_path / "score.json").write_text(json.dumps({"about": {"data": "INbreast", "partition": "test"}}))
+    assert describe_in_words(describe_predictions(tmp_path / "predictions.csv", [{}])) == "Whole on INbreast, test"
 
 
 def test_labels_of_a_table_and_what_the_caller_knows(tmp_path):

@@ -16,7 +16,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 
-from monai_e2e.data.images.brightness import brightness, fits, look_up, used_bits
+from monai_e2e.data.images.brightness import MIN_MAX, VoiLut, brightness, fits, look_up, used_bits
 from monai_e2e.data.images.dicom_files import MAX_PIXELS, one_file, open_dicom
 from monai_e2e.data.images.dicom_files import is_dicom as is_dicom
 from monai_e2e.data.images.headers import examine, sop_class_name
@@ -54,14 +54,16 @@ class DecodedImage:
         pixel_spacing: mm between rows and between columns at the detector (Imager Pixel Spacing, else Pixel Spacing;
             PS3.3 §10.7.1.3), None where the file doesn't say.
         flags: what is odd about the file, see docs/results.md.
+        window: what its values went through, see :class:`~monai_e2e.data.images.brightness.Brightness`.
     """
 
     pixels: np.ndarray
     pixel_spacing: tuple[float, float] | None
     flags: tuple[str, ...] = ()
+    window: str = MIN_MAX
 
 
-def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = False) -> DecodedImage:
+def decode_image(path: str | Path, voi_lut: VoiLut = False, any_modality: bool = False) -> DecodedImage:
     """Read one image.
 
     DICOM: the rescale slope and intercept (or modality LUT) are applied, then the image's own minimum…maximum is mapped
@@ -78,7 +80,8 @@ def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = F
             range to 0…1 instead of the image's own; files without one are read as with False, and flagged. It shows the
             image as a workstation would, and helps where markers or the skin's edge stretch a digital detector's own
             range. It clips what lies outside the window, and most public data sets (CBIS-DDSM) have none. Choose once:
-            a network must be trained and applied with the same setting.
+            a network must be trained and applied with the same setting. ``"auto"`` is a rule instead: the VOI LUT or
+            window of images FOR PRESENTATION, which their maker chose for them; the own range of all others.
         any_modality: read, and flag, DICOM files too whose header doesn't show that they are mammograms.
 
     Raises:
@@ -108,10 +111,10 @@ def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = F
         raise UserError(f"{path}: the image has a single pixel value{where}; check it in a viewer or leave it out")
     pixels = look_up(found.table, stored)
     _refuse_mask(path, pixels)
-    return DecodedImage(pixels, spacing, (*verdict.flags, *more_bits, *found.flags))
+    return DecodedImage(pixels, spacing, (*verdict.flags, *more_bits, *found.flags), found.window)
 
 
-def read_mammogram(path: str | Path, voi_lut: bool = False) -> np.ndarray:
+def read_mammogram(path: str | Path, voi_lut: VoiLut = False) -> np.ndarray:
     """Pixels of :func:`decode_image`: float32 ``[rows, columns]``, 0…1, air dark, tissue bright."""
     return decode_image(path, voi_lut).pixels
 

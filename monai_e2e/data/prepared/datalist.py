@@ -59,7 +59,7 @@ _SCHEMA = {
         },
         "pixel_mean": {"type": ["number", "null"], "minimum": 0, "maximum": 255},
         "folds": {"type": "integer", "minimum": 3},
-        "voi_lut": {"type": "boolean"},
+        "voi_lut": {"enum": [False, True, "auto"]},
         "models_may_be_passed_on": {"type": "boolean"},
         **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
     },
@@ -137,7 +137,8 @@ def pixel_mean(
     Args:
         prepared_dir: prepared folder.
         fold: the fold that is tested, in a folder prepared for cross-validation; None: as the data list says.
-        training_patients, seed: as of :func:`load_datalist`.
+        training_patients: as of :func:`load_datalist`.
+        seed: likewise.
 
     Raises:
         UserError: when the folder isn't a prepared one, has no such fold, no training images or too few patients.

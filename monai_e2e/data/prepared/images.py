@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from monai_e2e.data.images.appearance import appearance_flags
+from monai_e2e.data.images.brightness import AUTO, VoiLut
 from monai_e2e.data.images.dicom import (
     DecodedImage,
     decode_image,
@@ -58,7 +59,7 @@ class ImageTask:
     mammogram: Mammogram
     folder: Path
     image_size: tuple[int, ...]
-    voi_lut: bool = False
+    voi_lut: VoiLut = False
     any_modality: bool = False
     earlier: Path | None = None
 
@@ -120,6 +121,8 @@ def prepare_image(task: ImageTask) -> PreparedImage:
     sample |= {fact: value for fact in FACTS if (value := getattr(mammogram, fact)) is not None}
     sample["mean"] = round(float(pixels.mean(dtype=np.float64) * 255 / 65535), 6)
     sample["original_size"] = list(image.pixels.shape)
+    if task.voi_lut == AUTO:
+        sample["window"] = image.window
     if image.pixel_spacing is not None:
         sample["pixel_spacing"] = list(image.pixel_spacing)
     digest, instance = _digest(pixels.tobytes()), _digest(header.instance.encode()) if header.instance else ""

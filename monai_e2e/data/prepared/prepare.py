@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_e2e.data.images.brightness import VoiLut
 from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.data.prepared.images import FINISHED, ImageTask, lesion_words, prepare_image
 from monai_e2e.data.prepared.oddities import flag_images
@@ -66,7 +67,8 @@ class Settings:
         protocol: how patients are divided, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
         folds: number of folds with protocol ``"kfold"``.
         seed: of the division.
-        voi_lut: whether to apply the images' own window, see :func:`~monai_e2e.data.images.dicom.decode_image`.
+        voi_lut: whether to apply the images' own window, or ``"auto"``, see
+            :func:`~monai_e2e.data.images.dicom.decode_image`.
         any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
         workers: processes; None: one per core, at most 8 (each needs about 0.5 GB).
         dry_run: report what would be done from tables and headers, and write no image.
@@ -76,7 +78,7 @@ class Settings:
     protocol: str | None = None
     folds: int | None = None
     seed: int = 0
-    voi_lut: bool = False
+    voi_lut: VoiLut = False
     any_modality: bool = False
     workers: int | None = None
     dry_run: bool = False
@@ -228,6 +230,8 @@ def _write(plan: _Plan) -> dict[str, Any]:
     excluded += [problem for group in prepared.values() for image in group for problem in image.excluded]
     catalogue.notes |= flag_images([image for group in prepared.values() for image in group])
     samples = {name: [image.sample for image in group if image.sample] for name, group in prepared.items()}
+    windows = Counter(sample.get("window") for group in samples.values() for sample in group)
+    catalogue.notes |= {f"images_by_{word}": count for word, count in windows.most_common() if word}
     _check_classes({name: [sample["label"] for sample in group] for name, group in samples.items()})
     if samples["training"]:
         datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)

@@ -566,6 +566,26 @@ def test_image_without_a_window_is_read_as_without_asking_for_it(tmp_path, attri
     np.testing.assert_array_equal(read_mammogram(path, voi_lut=True), read_mammogram(path))
 
 
+@pytest.mark.parametrize(
+    ("attributes", "applied", "window"),
+    [
+        ({"PresentationIntentType": "FOR PRESENTATION"}, True, "SIGMOID"),
+        ({}, True, "SIGMOID"),  # its class is for presentation
+        ({"PresentationIntentType": "FOR PRESENTATION", "VOILUTFunction": None}, True, "LINEAR"),
+        ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, False, "min-max"),
+        ({"PresentationIntentType": "FOR PRESENTATION", "WindowCenter": None}, False, "min-max"),
+    ],
+)
+def test_window_auto_is_the_window_of_images_for_presentation(attributes, applied, window, tmp_path):
+    several = {"WindowCenter": [400, 500], "WindowWidth": [300, 900], "VOILUTFunction": "SIGMOID"}
+    elements = {name: value for name, value in (several | attributes).items() if value is not None}
+    path = write_dicom(tmp_path / "image.dcm", ramp(), **elements)
+    image = decode_image(path, voi_lut="auto")
+    assert image.window == window
+    assert image.flags == ()
+    np.testing.assert_array_equal(image.pixels, read_mammogram(path, voi_lut=applied))
+
+
 def test_padding_is_air_through_a_window_too(tmp_path):
     pixels = ramp()
     pixels[0] = 0

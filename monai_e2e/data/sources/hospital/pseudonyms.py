@@ -40,6 +40,7 @@ class Pseudonyms:
 def write_link(links: Iterable[tuple[str, str, str]], path: str | Path) -> None:
     """Write pseudonyms, their kind and the identifiers behind them, readable by the file's owner alone."""
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", newline="", encoding="utf-8") as file:
