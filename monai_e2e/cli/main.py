@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         "own range of all)",
     )
     window.add_argument("--voi-lut", action="store_true", help="apply the window of every DICOM image that has one")
+    prepare.add_argument("--crop", choices=["breast"], help="crop to the breast, whose proportions are kept by padding")
+    prepare.add_argument("--orient", choices=["left"], help="mirror images whose breast lies on the right")
     prepare.add_argument(
         "--any-modality", action="store_true", help="take DICOM files too whose header isn't a mammogram's; flagged"
     )
@@ -218,6 +220,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
         "seed": arguments.seed,
         "voi_lut": arguments.voi_lut,
         "any_modality": arguments.any_modality,
+        "crop": arguments.crop,
+        "orient": arguments.orient,
         "workers": arguments.workers,
         "dry_run": arguments.dry_run,
     }

@@ -54,6 +54,8 @@ _SCHEMA = {
         "pixel_mean": {"type": ["number", "null"], "minimum": 0, "maximum": 255},
         "folds": {"type": "integer", "minimum": 3},
         "voi_lut": {"enum": [False, True, "auto"]},
+        "crop": {"enum": [None, "breast"]},
+        "orient": {"enum": [None, "left"]},
         **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
     },
 }
@@ -119,13 +121,14 @@ def pixel_mean(
 
 
 def preparation(prepared_dir: str | Path) -> dict[str, Any]:
-    """How the images became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
+    """How images became a prepared folder's: ``image_size`` (rows, columns), ``voi_lut``, ``crop`` and ``orient``.
 
     Raises:
         UserError: when the folder isn't a prepared one.
     """
     datalist = read_datalist(prepared_dir)
-    return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False)}
+    framing = {key: datalist.get(key) for key in ("crop", "orient")}
+    return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False), **framing}
 
 
 def load_datalist(
