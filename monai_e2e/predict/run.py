@@ -88,6 +88,11 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     engine = Engine(device, options.engine, precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
     recalibration = find_recalibration(options, scorers)
+    if patch_model is not None and not prepared and _frames(patch_model):
+        raise UserError(
+            f"{patch_model.checkpoint}: trained on cropped or mirrored images, so its heatmaps don't lie on the images "
+            "as they are: prepare them with the same --crop and --orient, or leave out --heatmap"
+        )
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
             check_preparation(preparation(src), model.checkpoint)
@@ -243,6 +248,11 @@ class _Run:
         suffix, write = heatmap_writer(heatmap, self.options.heatmap_format)
         self.results.write(f"heatmaps/{file_name(image)}{suffix}", write)
         self.results.write("heatmaps/format.json", lambda path: path.write_text(describe_format(heatmap)))
+
+
+def _frames(model: Model) -> bool:
+    known = getattr(model.network, "preparation", {})
+    return bool(known.get("crop") or known.get("orient"))
 
 
 def _settings(
