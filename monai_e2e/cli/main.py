@@ -10,8 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_e2e import __version__
+from monai_e2e.cli import check as cli_check
 from monai_e2e.cli import experiment as cli_experiment
+from monai_e2e.cli import labels as cli_labels
+from monai_e2e.cli import validate as cli_validate
 from monai_e2e.cli.results import add_parsers
+from monai_e2e.data.sources.registry import SOURCES
 from monai_e2e.errors import UserError, of_the_system
 from monai_e2e.work.interrupt import STATUS, end_on_interrupt
 
@@ -49,7 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     phantom.set_defaults(run=_phantom)
 
     prepare = commands.add_parser("prepare", help="turn a download, or your own images, into a prepared folder")
-    prepare.add_argument("dataset", choices=["cbis-ddsm", "inbreast", "folder"], help="folder: your own images")
+    prepare.add_argument(
+        "dataset",
+        choices=list(SOURCES),
+        metavar="DATASET",
+        help=f"{', '.join(name for name in SOURCES if name != 'folder')}, or folder: your own images",
+    )
     prepare.add_argument("src", type=Path, metavar="SRC", help="folder of the download or of the images")
     prepare.add_argument("out", type=Path, metavar="OUT", help="prepared folder to write")
     prepare.add_argument(
@@ -67,24 +76,48 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument(
         "--protocol",
-        choices=["paper", "official", "kfold"],
+        choices=["paper", "official", "given", "patients", "kfold"],
         help="division into partitions: CBIS-DDSM's training half as in the paper or its official test half, INbreast "
-        "70:30, your own images 70:15:15, or cross-validation (default: the first of these that applies)",
+        "70:30 (paper), the data set's own test patients (given), 70:15:15 of the patients, or cross-validation "
+        "(default: the first of these that applies)",
     )
     prepare.add_argument("--folds", type=int, metavar="K", help="number of folds of protocol kfold")
     prepare.add_argument(
         "--samples",
         choices=["views", "files"],
-        default="views",
         help="CBIS-DDSM: one sample for each view, or for each image file as in the paper (default: views)",
     )
     prepare.add_argument(
         "--merge-halves",
         action="store_true",
+        default=None,
         help="CBIS-DDSM, protocol official: label test views that the training tables list too by the rows of both "
         "(default: by the test tables alone, as published figures do)",
     )
-    prepare.add_argument("--voi-lut", action="store_true", help="apply the window that a DICOM file carries")
+    prepare.add_argument(
+        "--positive",
+        metavar="RULE",
+        help="what is positive: VinDr-Mammo, KAU-BCMD: birads4 (and 5, the default) or birads5; CSAW-CC: "
+        "screen-detected (default) or interval, cancers between two exams too",
+    )
+    prepare.add_argument(
+        "--exclude-contralateral",
+        action="store_true",
+        default=None,
+        help="CMMD: leave out the breasts of which the table says nothing (default: negative, flagged)",
+    )
+    window = prepare.add_mutually_exclusive_group()
+    window.add_argument(
+        "--window",
+        choices=["auto"],
+        dest="voi_lut",
+        default=False,
+        help="auto: the VOI LUT or window of DICOM images FOR PRESENTATION, the own range of all others (default: the "
+        "own range of all)",
+    )
+    window.add_argument("--voi-lut", action="store_true", help="apply the window of every DICOM image that has one")
+    prepare.add_argument("--crop", choices=["breast"], help="crop to the breast, whose proportions are kept by padding")
+    prepare.add_argument("--orient", choices=["left"], help="mirror images whose breast lies on the right")
     prepare.add_argument(
         "--any-modality", action="store_true", help="take DICOM files too whose header isn't a mammogram's; flagged"
     )
@@ -93,6 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
 
     prepare.set_defaults(run=_prepare)
+
+    cli_check.add_parser(commands)
+    cli_labels.add_parser(commands)
 
     describe = commands.add_parser("describe", help="the networks of the paper's Table 2, or one of them by its blocks")
     describe.add_argument(
@@ -129,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(run=_convert_keras)
 
     add_parsers(commands)
+    cli_validate.add_parser(commands)
     cli_experiment.add_parser(commands)
 
     demo = commands.add_parser("demo", help="the whole pipeline on phantoms, with a report")
@@ -182,35 +219,26 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+    from monai_e2e.data.prepared.prepare import prepare_dataset
     from monai_e2e.data.prepared.report import format_report
 
-    dataset, src, out = arguments.dataset, arguments.src, arguments.out
-    if (dataset == "folder") != (arguments.labels is not None):
-        raise UserError("--labels CSV goes with `prepare folder`, and `prepare folder` needs it")
-    if dataset != "folder" and arguments.lesions is not None:
-        raise UserError("--lesions CSV goes with `prepare folder`; the other data sets bring their own")
-    if dataset != "cbis-ddsm" and (
-        arguments.protocol == "official" or arguments.samples == "files" or arguments.merge_halves
-    ):
-        raise UserError("--protocol official, --samples files and --merge-halves are for cbis-ddsm")
-    settings = {
-        "image_size": arguments.image_size,
-        # "paper" is the usual division of the other data sets too, under the name that says what it is there.
-        "protocol": None if arguments.protocol == "paper" else arguments.protocol,
-        "folds": arguments.folds,
-        "seed": arguments.seed,
-        "voi_lut": arguments.voi_lut,
-        "any_modality": arguments.any_modality,
-        "workers": arguments.workers,
-        "dry_run": arguments.dry_run,
-    }
-    if dataset == "cbis-ddsm":
-        report = prepare_cbis_ddsm(src, out, arguments.samples, arguments.merge_halves, **settings)
-    elif dataset == "inbreast":
-        report = prepare_inbreast(src, out, **settings)
-    else:
-        report = prepare_own(src, out, arguments.labels, arguments.lesions, **settings)
+    given = vars(arguments)
+    settings = (
+        "image_size",
+        "protocol",
+        "folds",
+        "seed",
+        "voi_lut",
+        "any_modality",
+        "crop",
+        "orient",
+        "workers",
+        "dry_run",
+    )
+    options = {option for source in SOURCES.values() for option in source.options if given[option] is not None}
+    out = arguments.out
+    chosen = {name: given[name] for name in (*settings, *sorted(options))}
+    report = prepare_dataset(arguments.dataset, arguments.src, out, **chosen)
     if arguments.dry_run:
         print(format_report(report))
         print(f"Report of the dry run: {out}/report.md, {out}/report.json, {out}/excluded.csv")

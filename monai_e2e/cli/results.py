@@ -1,9 +1,8 @@
-"""Commands that turn models and images into results: ``models``, ``predict``, ``score``, ``gallery``, ``forest``."""
+"""Commands that turn models and images into results: ``models``, ``predict``, ``gallery``, ``forest``."""
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import logging
 import textwrap
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e import NOTICE
+from monai_e2e.cli.score import add_card, add_score, add_threshold, show_score
 from monai_e2e.errors import UserError
 
 
@@ -19,7 +19,8 @@ def add_parsers(commands: Any) -> None:
     """Add the commands to ``monai-e2e``'s subparsers."""
     _add_models(commands.add_parser("models", help="the trained models that come with the package"))
     _add_predict(commands.add_parser("predict", help="classify mammograms by one model or the mean of several"))
-    _add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
+    add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
+    add_card(commands.add_parser("card", help="a model's card: README.md with Hugging Face's header, and card.json"))
     _add_gallery(commands.add_parser("gallery", help="a page of the images that a model got right and wrong"))
     _add_forest(commands.add_parser("forest", help="a random forest on heatmaps, the paper's rival design"))
 
@@ -114,6 +115,12 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aggregate", choices=["mean", "max"], default="mean", help="of a breast's views (default: mean)"
     )
+    parser.add_argument(
+        "--recalibration",
+        type=Path,
+        metavar="JSON",
+        help="of `monai-e2e validate --recalibrate`: probabilities and threshold for the site that it was fitted to",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
     parser.add_argument(
         "--engine",
@@ -166,97 +173,6 @@ def _images(count: int) -> str:
     return f"{count} image" if count == 1 else f"{count} images"
 
 
-def _add_score(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=_score)
-    parser.description = (
-        "AUC with intervals, operating points, calibration and subgroups, per image, breast and exam: score.json, "
-        "report.html, and roc, pr and calibration as PNG and CSV. For research, not for diagnosis."
-    )
-    parser.add_argument(
-        "predictions",
-        type=Path,
-        nargs="+",
-        metavar="PREDICTIONS",
-        help="predictions.csv, or the meta-repository's CSV with image_index,malignant_pred,malignant_label; of "
-        "several, the folds of one seed are pooled, and seeds or models stand side by side",
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="CSV|PREPARED",
-        help="labels, where the predictions have none: image,label[,patient_id,exam_id,laterality,view,density,"
-        "lesion_type], or a prepared folder",
-    )
-    parser.add_argument(
-        "--compare",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="OTHER.csv",
-        help="predictions of other models on the same images, for DeLong's paired test",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the results (default: that of the one table)"
-    )
-    parser.add_argument(
-        "--aggregate", choices=["mean", "max"], default="mean", help="views of a breast to its score (default: mean)"
-    )
-    _add_threshold(parser)
-    parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
-    parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
-
-
-def _add_threshold(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--threshold", type=float, metavar="P", help="probability from which on an image counts as positive"
-    )
-    parser.add_argument(
-        "--threshold-from",
-        type=Path,
-        metavar="VALIDATION.csv",
-        help="choose it on these labelled predictions of other patients, by Youden's index (default: the model's own, "
-        "from the predictions' column threshold)",
-    )
-
-
-def _score(arguments: argparse.Namespace) -> int:
-    from monai_e2e.metrics import format_summary, score_file, score_files
-
-    tables, out = arguments.predictions, arguments.out
-    if len(tables) > 1 and out is None:
-        raise UserError("several tables: name the folder of the results, --out DIR")
-    settings = {
-        "labels": arguments.labels,
-        "compare": arguments.compare,
-        "how": arguments.aggregate,
-        "threshold": arguments.threshold,
-        "threshold_from": arguments.threshold_from,
-        "drop_unlabelled": arguments.drop_unlabelled,
-        "seed": arguments.seed,
-        "resamples": arguments.resamples,
-    }
-    gc.disable()  # a million rows hold no cycles, and each look for some takes longer than the one before
-    try:
-        alone = len(tables) == 1
-        scored = score_file(tables[0], out=out, **settings) if alone else score_files(tables, out, **settings)
-    finally:
-        gc.enable()
-    if "groups" not in scored:
-        return _show(scored, out or tables[0].parent)
-    print(format_summary(scored))
-    print(f"Reports: {out}/*/report.html, summary: {out / 'score.json'}")
-    return 0
-
-
-def _show(scored: dict[str, Any], folder: Path) -> int:
-    from monai_e2e.metrics import format_scores
-
-    print(format_scores(scored))
-    print(f"Report: {folder / 'report.html'}")
-    return 0
-
-
 def _add_gallery(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write one HTML page of the images that a model got right, wrong and was unsure of, each with its annotated "
@@ -269,7 +185,7 @@ def _add_gallery(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that was predicted")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the page")
     parser.add_argument("--per-group", type=int, default=8, metavar="N", help="images of each kind (default: 8)")
-    _add_threshold(parser)
+    add_threshold(parser)
     parser.set_defaults(run=_gallery)
 
 
@@ -333,4 +249,4 @@ def _forest(arguments: argparse.Namespace) -> int:
         fold=arguments.fold,
         allow_seen=arguments.allow_seen,
     )
-    return _show(scored, arguments.out)
+    return show_score(scored, arguments.out)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from monai_e2e.data.prepared.builtin import data_directory, phantom_dataset
     from monai_e2e.data.prepared.datalist import load_datalist, pixel_mean, preparation, read_datalist
     from monai_e2e.data.prepared.folder import list_mammograms
-    from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+    from monai_e2e.data.prepared.prepare import prepare_dataset
     from monai_e2e.data.prepared.splits import assert_disjoint, split_patients
     from monai_e2e.data.records import (
         PATCH_CLASSES,
@@ -40,7 +40,7 @@ _HOMES = {
     "sources.inbreast.reader": ("read_inbreast",),
     "sources.own.reader": ("read_own",),
     "training.patches": ("cut_patches",),
-    "prepared.prepare": ("prepare_cbis_ddsm", "prepare_inbreast", "prepare_own"),
+    "prepared.prepare": ("prepare_dataset",),
     "records": (
         "Catalogue",
         "Excluded",
@@ -73,9 +73,7 @@ __all__ = [
     "phantom_dataset",
     "pixel_mean",
     "preparation",
-    "prepare_cbis_ddsm",
-    "prepare_inbreast",
-    "prepare_own",
+    "prepare_dataset",
     "read_cbis_ddsm",
     "read_datalist",
     "read_inbreast",

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 #: Endings of images; DICOM files without one are recognised by their content.
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".pgm")
 
 
 class Laterality(str, Enum):
@@ -43,6 +43,12 @@ class DrawnAs(str, Enum):
     BOX = "box"
 
 
+#: Facts by which images are divided into subgroups: fields of :class:`Mammogram`, keys of the data list and columns of
+#: ``predictions.csv`` where they are known.
+GROUP_FACTS = ("age", "vendor", "machine", "site", "implant", "subtype")
+#: All that a data list may know of an image besides.
+FACTS = ("density", "exam_id", *GROUP_FACTS)
+
 #: Classes of the patch classifier, in the order of its logits (paper §3.1.1).
 PATCH_CLASSES = (
     "background",
@@ -59,7 +65,8 @@ class Lesion:
 
     Args:
         type: mass or calcification, None where the data set doesn't say (a hospital's own).
-        pathology: biopsy result, or None where the data set has none (INbreast).
+        pathology: biopsy result, or the finding's own BI-RADS by the rule of the labels (VinDr-Mammo), or None where
+            the data set has neither for it (INbreast).
         number: the data set's own number of the lesion within the image, from 1.
         mask_paths: image files one of which is the mask (CBIS-DDSM stores mask and crop side by side).
         outline: polygon of ``(row, column)`` points in pixels of the original mammogram, whose first pixel's centre
@@ -94,6 +101,14 @@ class Mammogram:
         density: ACR breast density 1–4, None where unknown.
         suffix: set where patient, side and view don't tell the image from another one.
         rows: rows of the data set's tables that this image stands for and that aren't excluded already.
+        exam_id: identifier of the exam, None where the data set has none or one exam for each patient.
+        age: years, None where unknown.
+        vendor: the machine's maker, None where unknown.
+        machine: model or number of the machine, None where unknown.
+        site: hospital or cohort, None where unknown.
+        implant: ``"yes"`` or ``"no"``, None where unknown.
+        subtype: of the cancer, in the data set's words, None where unknown.
+        flags: what is odd about it by the tables, in the words of docs/results.md.
     """
 
     path: Path | None
@@ -106,6 +121,14 @@ class Mammogram:
     density: int | None = None
     suffix: str = ""
     rows: int = 1
+    exam_id: str | None = None
+    age: int | None = None
+    vendor: str | None = None
+    machine: str | None = None
+    site: str | None = None
+    implant: str | None = None
+    subtype: str | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def image_id(self) -> str:
@@ -143,6 +166,7 @@ class Catalogue:
             alone, where there is one. Every row is either excluded or belongs to a mammogram, so ``rows`` is the
             sum of both's ``rows``.
         test_patients: patients of the data set's own test half, by its tables, whatever images there are.
+        facts: what the tables themselves say of their labels: ``label_source`` and ``label_unit``, as far as they do.
     """
 
     name: str
@@ -151,3 +175,4 @@ class Catalogue:
     notes: dict[str, int] = field(default_factory=dict)
     tables: dict[str, int | None] = field(default_factory=dict)
     test_patients: frozenset[str] = frozenset()
+    facts: dict[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from monai_e2e.experiment.figures import plot_losses, plot_patients, plot_values
 from monai_e2e.experiment.plan import Plan
 from monai_e2e.experiment.runs import Line, Run
 from monai_e2e.metrics import plot_roc, read_predictions, wilson_interval, write_table
-from monai_e2e.metrics.html_report import page
+from monai_e2e.metrics.html_page import page
 
 #: Columns of ``table.csv``.
 COLUMNS = (

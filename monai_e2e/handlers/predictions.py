@@ -12,6 +12,9 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import nn
 
+from monai_e2e import bundle
+from monai_e2e.data.prepared.datalist import fingerprint, labels_in_words
+from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.metrics import (
     lesion_types,
     score_classes,
@@ -21,6 +24,7 @@ from monai_e2e.metrics import (
     write_table,
 )
 from monai_e2e.networks import operating_point
+from monai_e2e.provenance import now
 from monai_e2e.seen import seen_flags, shared_fact
 
 logger = logging.getLogger(__name__)
@@ -64,7 +68,8 @@ class PredictionWriter:
         output_dir: folder for the files.
         classes: names of the logits where there are more than two.
         id_keys: further keys of a sample that become columns.
-        samples: the samples of the data list, looked up by the path under ``image`` for ``density`` and ``lesions``.
+        samples: the samples of the data list, looked up by the path under ``image`` for ``density``, ``lesions``,
+            ``exam_id`` and :data:`~monai_e2e.data.records.GROUP_FACTS`.
         network: network whose buffer ``threshold`` (log-odds, 0 where no validation chose one) is the operating point.
         model: name of the model, for the column of that name.
     """
@@ -106,6 +111,7 @@ class PredictionWriter:
             if str(path) in self.samples:
                 sample = self.samples[str(path)]
                 row |= {"density": sample.get("density"), "lesion_type": lesion_types(sample.get("lesions", []))}
+                row |= {fact: sample.get(fact) for fact in ("exam_id", *GROUP_FACTS)}
             self._rows.append(row)
         self._logits.append(engine.state.output["pred"].detach().float().cpu())
 
@@ -130,7 +136,8 @@ class PredictionWriter:
         write_predictions(path, self._rows)
         if "label" not in self._rows[0]:
             return
-        image = score_file(path)["image"]
+        about, prepared = self._about()
+        image = score_file(path, about=about, prepared=prepared)["image"]
         logger.info(
             "AUC %.3f (95 %% %.3f–%.3f by DeLong) on %d images, %d of them positive; %s has more.",
             image["auc"],
@@ -139,6 +146,21 @@ class PredictionWriter:
             image["positive"],
             self.output_dir / "report.html",
         )
+
+    def _about(self) -> tuple[dict[str, Any], str | None]:
+        """What the bundle that is run says of model and data, for the report, and its prepared folder."""
+        workflow = bundle._running_workflow()
+        if workflow is None:
+            return {"model": self.model or None}, None
+        known: dict[str, Any] = dict(workflow.parser.ref_resolver.resolved_content)
+        meta = workflow.parser.get("_meta_") or {}
+        about = {key: known.get(key) for key in ("partition", "fold")}
+        about |= {"model": self.model or meta.get("name"), "predicted": now()[:10]}
+        if known.get("prepared_dir"):
+            dataset = fingerprint(str(known["prepared_dir"]))
+            about |= {"data": dataset["name"], "protocol": dataset["protocol"]}
+            about["labels"] = labels_in_words(dataset)
+        return about, known.get("prepared_dir")
 
     def _write_classes(self, path: Path, logits: torch.Tensor) -> None:
         predicted = logits.argmax(dim=1).tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import platform
@@ -21,6 +20,7 @@ from monai.bundle import ConfigParser
 
 from monai_e2e import bundle
 from monai_e2e.checkpoints.files import write_text_atomically
+from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.errors import UserError
 from monai_e2e.provenance import device_name, git_state, now, peak_memory, versions
 
@@ -141,7 +141,7 @@ class RunRecord:
             "command": shlex.join(sys.orig_argv),
             "bundle": {key: metadata.get(key) for key in ("name", "version")},
             "seed": self.seed,
-            "dataset": None if self.prepared_dir is None else _fingerprint(self.prepared_dir),
+            "dataset": None if self.prepared_dir is None else fingerprint(self.prepared_dir),
             "git": git_state(Path(__file__).parents[1]),
             "versions": versions(),
             "device": device_name(getattr(engine.state, "device", None)),
@@ -198,13 +198,3 @@ def _epoch_of(line: str) -> int:
         return int(json.loads(line)["epoch"])
     except (ValueError, KeyError, TypeError):
         return 0  # cut off when the run was killed
-
-
-def _fingerprint(prepared_dir: Path) -> dict[str, Any]:
-    try:
-        data = (prepared_dir / "datalist.json").read_bytes()
-        datalist = json.loads(data)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{prepared_dir}: no readable datalist.json ({error}); name a prepared folder") from error
-    settings = {key: datalist.get(key) for key in ("name", "protocol", "seed", "image_size")}
-    return {"path": str(prepared_dir.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}

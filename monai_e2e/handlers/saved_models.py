@@ -17,25 +17,38 @@ from monai_e2e.handlers.reproducible import rank
 logger = logging.getLogger(__name__)
 
 
-class BestModel:
-    """Ignite handler of an evaluator that writes the network's state dict whenever its key metric is a new best.
-
-    What is best is the evaluator's own judgement (MONAI's ``metric_cmp_fn``, by default: strictly higher), so that it
-    goes on from the best of a resumed run; but NaN and infinity, which would stay best for good, never are. The file
-    is complete or absent, and holds plain tensors. In a distributed run name it on all ranks; the first one writes.
+class _SavedModel:
+    """A network's file: complete or absent, and of plain tensors. In a distributed run name it on all ranks, of which
+    the first one writes.
 
     Args:
         save_dir: folder of the file.
         network: the network to save.
-        filename: the file's name.
+        filename: the file's name; None: ``model.pt`` of the best, ``model_final.pt`` of the final one.
 
     Raises:
         UserError: when the file cannot be written.
     """
 
-    def __init__(self, save_dir: str | Path, network: nn.Module, filename: str = "model.pt") -> None:
-        self.path = Path(save_dir) / filename
+    _filename: str
+
+    def __init__(self, save_dir: str | Path, network: nn.Module, filename: str | None = None) -> None:
+        self.path = Path(save_dir) / (filename or self._filename)
         self.network = unwrapped(network)
+
+    def write(self) -> None:
+        if rank() == 0:
+            save_atomically(as_plain(model_file(self.network), self.path.name), self.path)
+
+
+class BestModel(_SavedModel):
+    """Ignite handler of an evaluator that writes the network's state dict whenever its key metric is a new best.
+
+    What is best is the evaluator's own judgement (MONAI's ``metric_cmp_fn``, by default: strictly higher), so that it
+    goes on from the best of a resumed run; but NaN and infinity, which would stay best for good, never are.
+    """
+
+    _filename = "model.pt"
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator."""
@@ -49,35 +62,21 @@ class BestModel:
         if not math.isfinite(state.best_metric):
             logger.warning("%s of epoch %d is %s: not saved.", state.key_metric_name, state.epoch, state.best_metric)
             vars(state).update(self._best)
-        elif rank() == 0:
-            save_atomically(as_plain(model_file(self.network), self.path.name), self.path)
+        else:
+            self.write()
 
     def _note_best(self, engine: Engine) -> None:
         self._best = best_of(engine)
 
 
-class FinalModel:
-    """Ignite handler of a trainer that writes the network as it is at the end of a training, or of a federated round.
+class FinalModel(_SavedModel):
+    """Ignite handler of a trainer that writes the network at the end of a training, or of a federated round."""
 
-    In a distributed run name it on all ranks; the first one writes.
-
-    Args:
-        save_dir: folder of the file.
-        network: the network to save.
-        filename: the file's name.
-
-    Raises:
-        UserError: when the file cannot be written.
-    """
-
-    def __init__(self, save_dir: str | Path, network: nn.Module, filename: str = "model_final.pt") -> None:
-        self.path = Path(save_dir) / filename
-        self.network = unwrapped(network)
+    _filename = "model_final.pt"
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, _engine: Engine) -> None:
-        if rank() == 0:
-            save_atomically(as_plain(model_file(self.network), self.path.name), self.path)
+        self.write()

@@ -54,6 +54,12 @@ class FlipAveraging(Inferer):
         self.inferer = SimpleInferer() if inferer is None else inferer
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        return mean_log_probabilities(self.of_each_flip(inputs, network, *args, **kwargs))
+
+    def of_each_flip(
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> list[torch.Tensor]:
+        """The four predictions, ``[B, num_classes]`` each, before they are averaged; raises as the call does."""
         if self.together:
             batch = torch.cat([torch.flip(inputs, dims) for dims in _FLIPS])
             predictions = list(self.inferer(batch, network, *args, **kwargs).split(len(inputs)))
@@ -61,4 +67,4 @@ class FlipAveraging(Inferer):
             predictions = [self.inferer(torch.flip(inputs, dims), network, *args, **kwargs) for dims in _FLIPS]
         if any(prediction.ndim != 2 for prediction in predictions):
             raise ValueError(f"flips are averaged for logits [B, C], the network gave {list(predictions[0].shape)}")
-        return mean_log_probabilities(predictions)
+        return predictions

@@ -113,17 +113,60 @@ def compare_aucs(labels: ArrayLike, first: ArrayLike, second: ArrayLike, confide
     return result | {"difference_ci": None, "z": None, "p": None}
 
 
+def compare_clustered(labels: ArrayLike, first: ArrayLike, second: ArrayLike, clusters: ArrayLike) -> dict[str, Any]:
+    """Obuchowski's paired test: do two classifiers differ in AUC, where samples of one patient may be alike?
+
+    Source: Obuchowski, Biometrics 1997. Where each cluster has one sample it is DeLong's test.
+
+    Args:
+        labels: 0 or 1 for each sample.
+        first, second: scores of the two classifiers, sample by sample.
+        clusters: the number of each sample's patient, from 0.
+
+    Returns:
+        ``z_patients`` and two-sided ``p_patients``; 0 and 1 where no patient is judged otherwise, None where fewer than
+        two patients have positives, or negatives, or the method finds no variance.
+
+    Raises:
+        UserError: as :func:`roc_auc`, for either score vector.
+    """
+    (y, one), (_, two), owners = check_scores(labels, first), check_scores(labels, second), np.asarray(clusters)
+    differences = [np.subtract(*values) for values in _placements(y, np.stack([one, two]))]
+    difference, counts, variance = float(differences[0].mean()), [], 0.0
+    sums = []
+    for values, members in zip(differences, (owners[y], owners[~y]), strict=True):
+        sums.append(np.bincount(members, values - difference, int(owners.max()) + 1))
+        counts.append(np.unique(members).size)
+    if min(counts) < 2:
+        return {"z_patients": None, "p_patients": None}
+    sizes, every = (int(y.sum()), int((~y).sum())), np.unique(owners).size
+    for total, count, size in zip(sums, counts, sizes, strict=True):
+        variance += count / (count - 1) * float(total @ total) / size**2
+    variance += 2 * every / (every - 1) * float(sums[0] @ sums[1]) / (sizes[0] * sizes[1])
+    if variance > 1e-15:
+        z = difference / float(np.sqrt(variance))
+        return {"z_patients": z, "p_patients": float(2 * norm.sf(abs(z)))}
+    return (
+        {"z_patients": 0.0, "p_patients": 1.0} if abs(difference) < 1e-12 else {"z_patients": None, "p_patients": None}
+    )
+
+
 def _delong(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """AUCs ``[K]`` and covariance ``[K, K]`` from bool labels ``[N]`` and scores ``[K, N]``."""
-    m, n = int(positive.sum()), int((~positive).sum())
-    # [K, m] share of negatives below each positive, and [K, n] share of positives above each negative.
-    of_positive, of_negative = np.empty((len(scores), m)), np.empty((len(scores), n))
-    for k, vector in enumerate(scores):
-        rank_all = rankdata(np.concatenate([vector[positive], vector[~positive]]))
-        of_positive[k] = (rank_all[:m] - rankdata(vector[positive])) / n
-        of_negative[k] = 1.0 - (rank_all[m:] - rankdata(vector[~positive])) / m
+    of_positive, of_negative = _placements(positive, scores)
     covariance = np.zeros((len(scores), len(scores)))
     for placements in (of_positive, of_negative):
         size = placements.shape[1]
         covariance += np.atleast_2d(np.cov(placements)) / size if size > 1 else 0.25
     return of_positive.mean(axis=1), covariance
+
+
+def _placements(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The share of negatives below each positive ``[K, M]``, and of positives above each negative ``[K, N − M]``."""
+    m, n = int(positive.sum()), int((~positive).sum())
+    of_positive, of_negative = np.empty((len(scores), m)), np.empty((len(scores), n))
+    for k, vector in enumerate(scores):
+        rank_all = rankdata(np.concatenate([vector[positive], vector[~positive]]))
+        of_positive[k] = (rank_all[:m] - rankdata(vector[positive])) / n
+        of_negative[k] = 1.0 - (rank_all[m:] - rankdata(vector[~positive])) / m
+    return of_positive, of_negative

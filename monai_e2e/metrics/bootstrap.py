@@ -122,6 +122,12 @@ def weighted_areas(
     return areas
 
 
+def limits_of(interval: BootstrapInterval) -> list[float] | None:
+    """An interval's limits; None where it has none."""
+    low, high, _ = interval
+    return None if low is None or high is None else [low, high]
+
+
 def in_pairs(counts: np.ndarray) -> np.ndarray:
     """Counts ``[R, P]`` of two resamples each as the halves of 64 bits ``[R / 2, P]``, which are summed at once.
 

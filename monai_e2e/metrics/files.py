@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from scipy.special import logit
+from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.html_report import format_p, write_html
-from monai_e2e.metrics.labels import image_key, join_labels, read_labels, require_labels, some
-from monai_e2e.metrics.operating import choose_threshold
-from monai_e2e.metrics.plots import plot_calibration, plot_pr, plot_roc
+from monai_e2e.metrics.cohort import describe_cohort
+from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
+from monai_e2e.metrics.decision import decision_curve
+from monai_e2e.metrics.facts import describe_in_words, describe_predictions, prepared_folder
+from monai_e2e.metrics.html_page import format_p
+from monai_e2e.metrics.html_report import write_html
+from monai_e2e.metrics.labels import join_labels, read_labels, require_labels
+from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_froc, plot_pr, plot_roc
 from monai_e2e.metrics.pooled import (
     add_folds,
     fold_thresholds,
@@ -24,17 +27,41 @@ from monai_e2e.metrics.pooled import (
     summarize,
     write_summary,
 )
-from monai_e2e.metrics.report import compare_rows, score_rows, write_score
-from monai_e2e.metrics.samples import LEVELS, Samples, level_samples
+from monai_e2e.metrics.recalibration import (
+    recalibrate_rows,
+    write_recalibration,
+)
+from monai_e2e.metrics.report import score_rows, write_score
+from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
 from monai_e2e.metrics.tables import read_predictions, write_predictions, write_table
+from monai_e2e.metrics.validation import find_recalibration, find_threshold
 
-#: Where a threshold comes from that the predictions carry.
-MODEL_THRESHOLD = "the model's, chosen on its validation data"
+#: Names of the files of curves.
+CURVES = ("roc", "pr", "calibration", "decision")
 _CALIBRATION = ("level", "low", "high", "n", "mean_predicted", "observed", "observed_low", "observed_high")
 
 
-def score_file(
-    predictions: str | Path,
+class Scored(NamedTuple):
+    """A table with its score.
+
+    Args:
+        score: what ``score.json`` holds.
+        rows: what was scored.
+        levels: their samples by level.
+    """
+
+    score: dict[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    levels: Mapping[str, Samples]
+
+
+def score_file(predictions: str | Path, labels: str | Path | None = None, **settings: Any) -> dict[str, Any]:
+    """Score one table of predictions, see :func:`score_table`; returns what ``score.json`` holds."""
+    return score_table([predictions], labels, **settings).score
+
+
+def score_table(
+    predictions: Sequence[str | Path],
     labels: str | Path | None = None,
     compare: Sequence[str | Path] = (),
     out: str | Path | None = None,
@@ -44,7 +71,14 @@ def score_file(
     drop_unlabelled: bool = False,
     seed: int = 0,
     resamples: int = 2000,
-) -> dict[str, Any]:
+    name: str | None = None,
+    about: Mapping[str, Any] | None = None,
+    prevalence: float | None = None,
+    recalibrate: str | Path | None = None,
+    recalibrate_from: str | Path | None = None,
+    localisation: Mapping[str, Any] | None = None,
+    prepared: str | Path | None = None,
+) -> Scored:
     """Score a table of predictions and write the results beside it, see :func:`write_results`.
 
     The threshold is ``threshold``, else chosen on ``threshold_from`` (for images, breasts and exams each), else the one
@@ -52,7 +86,8 @@ def score_file(
     scored. Rows of several folds are pooled, and each fold is scored too.
 
     Args:
-        predictions: table, see :func:`~monai_e2e.metrics.read_predictions`.
+        predictions: table, see :func:`~monai_e2e.metrics.read_predictions`; several are folds, whose rows are pooled
+            and written to ``pooled.csv`` in ``out``.
         labels: CSV or prepared folder, see :func:`~monai_e2e.metrics.read_labels`; None: the table has labels.
         compare: tables of other models on the same images.
         out: folder for the results; None: that of the predictions.
@@ -62,38 +97,60 @@ def score_file(
         drop_unlabelled: leave out images without label, instead of refusing.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-
-    Returns:
-        What ``score.json`` holds.
+        name: what the report calls the model.
+        about: what the caller knows of the predictions, see :func:`~monai_e2e.metrics.facts.describe_predictions`.
+        prevalence: share of positives where the model is to be used, see :func:`~monai_e2e.metrics.score_rows`.
+        recalibrate: ``"temperature"``, ``"platt"`` or ``"isotonic"``, fitted on ``recalibrate_from`` and written to
+            ``recalibration.json``; or such a file. What is scored then are the recalibrated predictions, which are
+            written to ``recalibrated.csv``, there at the prevalence if one is given; thresholds move along.
+        recalibrate_from: labelled predictions of the validation images; None: ``threshold_from``.
+        localisation: of :func:`monai_e2e.predict.localisation.localisation_of`, to be reported too.
+        prepared: prepared folder of the images, whose report tells of exclusions; None: as labels or ``run.json`` say.
 
     Raises:
-        UserError: when a table is unfit, labels are missing, both thresholds are given or the validation's images or
-            patients are among those scored.
+        UserError: when a table is unfit, labels are missing, both thresholds are given, the validation's images or
+            patients are among those scored, there is nothing to recalibrate on, or a patient is in two folds.
     """
-    path = Path(predictions)
+    paths = [Path(path) for path in predictions]
+    path, out = paths[0], paths[0].parent if out is None else Path(out)
+    if len(paths) > 1:
+        path = out / "pooled.csv"
+        write_predictions(path, pool_rows([read_predictions(one) for one in paths]))
     everything, notes = _labelled(path, labels)
+    rows: Sequence[Row]
     rows, dropped = require_labels(everything, path, drop_unlabelled)
+    changed = None
+    if recalibrate is not None:
+        changed = find_recalibration(rows, recalibrate, recalibrate_from or threshold_from)
+        write_recalibration(out / "recalibration.json", changed)
+        write_predictions(out / "recalibrated.csv", recalibrate_rows(everything, changed, prevalence))
+        rows = recalibrate_rows(rows, changed)
     by_fold = fold_thresholds(rows) if threshold is None and threshold_from is None else None
-    limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how)
+    limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how, changed)
     levels = level_samples(rows, how)
-    scored = score_rows(rows, limit, how, seed, resamples, source, levels)
+    scored: dict[str, Any] = {"about": describe_predictions(paths[0], rows, labels, name, about)}
+    scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence)
+    scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
+    scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
     add_folds(scored, rows, levels[0], by_fold)
     scored["notes"] = notes + dropped + more + scored["notes"]
+    unlabelled = {row["image"] for row in everything} - {row["image"] for row in rows}
     comparisons = []
-    kept = {row["image"] for row in rows}
-    for other in compare:
-        others = read_predictions(other)
-        unlabelled = {row["image"] for row in everything} - kept
+    for other in map(Path, compare):
+        others = [row for row in read_predictions(other) if row["image"] not in unlabelled]
         try:
-            others = [row for row in others if row["image"] not in unlabelled]
             compared = compare_rows(rows, others, how, seed, resamples, levels)
         except UserError as error:
             raise UserError(f"{path} and {other}: {error}") from error
-        comparisons.append({"predictions": Path(other).name, **compared})
+        called = describe_in_words(describe_predictions(other, others)) or other.name
+        comparisons.append({"predictions": other.name, "name": called, **compared})
     if comparisons:
+        correct_by_holm(comparisons)
         scored["comparisons"] = comparisons
-    write_results(path.parent if out is None else out, scored, levels[0], path.name)
-    return scored
+    if localisation is not None:
+        scored["localisation"] = dict(localisation)
+    write_results(out, scored, levels[0], path.name)
+    return Scored(scored, rows, levels[0])
 
 
 def score_files(
@@ -102,19 +159,19 @@ def score_files(
     """Score several tables: those of one seed without a common image, as folds, are pooled; others stand side by side.
 
     Pooled rows are written to ``pooled.csv``. Of several seeds or models each gets a folder in ``out``, with all that
-    :func:`score_file` writes, and ``score.json`` has their AUCs with mean and standard deviation.
+    :func:`score_table` writes, and ``score.json`` has their AUCs with mean and standard deviation.
 
     Args:
         predictions: tables.
         out: folder of the results.
-        labels: as of :func:`score_file`.
-        settings: other arguments of :func:`score_file`.
+        labels: as of :func:`score_table`.
+        settings: other arguments of :func:`score_table`.
 
     Returns:
         What ``score.json`` holds.
 
     Raises:
-        UserError: as :func:`score_file`, and when a patient is in two folds.
+        UserError: as :func:`score_table`.
     """
     paths, out = [Path(path) for path in predictions], Path(out)
     if len({path.resolve() for path in paths}) < len(paths):
@@ -124,14 +181,9 @@ def score_files(
     folders = [out] if len(groups) == 1 else [out / str(number) for number in range(len(groups))]
     scores: dict[str, dict[str, Any]] = {}
     for members, folder in zip(groups, folders, strict=True):
-        pooled = members[0]
-        if len(members) > 1:
-            pooled = folder / "pooled.csv"
-            write_predictions(pooled, pool_rows([tables[path] for path in members]))
         name = _group_name(members, tables)
-        scores[f"{name} ({folder.name})" if name in scores else name] = score_file(
-            pooled, labels, out=folder, **settings
-        )
+        scored = score_table(members, labels, out=folder, **settings).score
+        scores[f"{name} ({folder.name})" if name in scores else name] = scored
     if len(groups) == 1:
         return next(iter(scores.values()))
     summary = summarize(scores)
@@ -148,7 +200,7 @@ def _group_name(members: Sequence[Path], tables: Mapping[Path, Sequence[Mapping[
 def write_results(
     out: str | Path, scored: Mapping[str, Any], samples: Mapping[str, Samples], title: str = "predictions.csv"
 ) -> None:
-    """Write ``score.json``, ``report.html``, and ``roc``, ``pr`` and ``calibration`` as PNG and as CSV of their points.
+    """Write ``score.json``, ``report.html``, and ``roc``, ``pr``, ``calibration`` and ``decision`` as PNG and CSV.
 
     Args:
         out: folder, made if need be.
@@ -166,56 +218,28 @@ def write_results(
     plot_roc(curves, out / "roc.png", points)
     plot_pr(curves, out / "pr.png")
     plot_calibration({f"per {level}": scored[level]["calibration"] for level in samples}, out / "calibration.png")
+    share = scored["settings"]["prevalence"]
+    benefits = {
+        level: decision_curve(sample.labels, expit(sample.logits), prevalence=share)
+        for level, sample in samples.items()
+    }
+    plot_decision({f"per {level}": curve for level, curve in benefits.items()}, out / "decision.png")
+    write_table(
+        out / "decision.csv", [{"level": level, **point} for level, curve in benefits.items() for point in curve]
+    )
     _write_points(out, samples, scored)
     write_score(out / "score.json", scored)
-    write_html(out / "report.html", scored, title, {name: out / f"{name}.png" for name in ("roc", "pr", "calibration")})
-
-
-def find_threshold(
-    rows: Sequence[Mapping[str, Any]], threshold: float | None, threshold_from: str | Path | None, how: str
-) -> tuple[float | dict[str, float] | None, str, list[str]]:
-    """The threshold that was given, else chosen on validation data, else the predictions' own.
-
-    Args:
-        rows: predictions that are judged.
-        threshold: probability between 0 and 1.
-        threshold_from: labelled predictions of the validation images.
-        how: how the views of a breast become one score there.
-
-    Returns:
-        Log-odds, by level where they were chosen here, None where there is none; where they come from; notes.
-
-    Raises:
-        UserError: when both are given, the probability isn't one, or the validation's images or patients are in rows.
-    """
-    if threshold is not None and threshold_from is not None:
-        raise UserError("--threshold and --threshold-from exclude each other: give one")
-    if threshold is not None:
-        if not 0 < threshold < 1:
-            raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, such as 0.35")
-        return float(logit(threshold)), "given", []
-    if threshold_from is not None:
-        path = Path(threshold_from)
-        validation = require_labels(read_predictions(path), path)[0]
-        _require_disjoint(rows, validation, path)
-        samples, _ = level_samples(validation, how)
-        chosen = {level: choose_threshold(sample.labels, sample.logits) for level, sample in samples.items()}
-        return chosen, f"largest Youden index on {path.name}", []
-    found = {row["threshold"] for row in rows if row.get("threshold") is not None}
-    if len(found) > 1:
-        return None, "", [f"The predictions carry {len(found)} thresholds, so none is used; give --threshold."]
-    if not found:
-        return None, "", []
-    (value,) = found
-    if not 0 < value < 1:
-        return None, "", [f"The predictions' threshold is {value:g}, which tells nobody apart, so it isn't used."]
-    return float(logit(value)), MODEL_THRESHOLD, []
+    pictures = {name: out / f"{name}.png" for name in CURVES}
+    if "localisation" in scored:
+        pictures["froc"] = out / "froc.png"
+        plot_froc(scored["localisation"]["froc"]["curve"], pictures["froc"])
+    write_html(out / "report.html", scored, title, pictures)
 
 
 def format_scores(scored: Mapping[str, Any]) -> str:
     """The table that the command prints: AUCs with their intervals, comparisons and notes.
 
-    A comparison's p value is left out where patients have several samples: DeLong's test isn't meant for them.
+    A comparison's p value is Obuchowski's, for which the samples of a patient are a cluster.
     """
     lines = [f"{'per':<7} {'n':>6} {'malignant':>9}  AUC    {_drawn(scored):<21}  DeLong, logit scale"]
     for level in (level for level in LEVELS if level in scored):
@@ -233,9 +257,9 @@ def format_scores(scored: Mapping[str, Any]) -> str:
             interval = _interval(test["difference_ci_bootstrap"])
             line = f"per {level} against {comparison['predictions']} ({test['auc_second']:.3f}): "
             line += f"{test['difference']:+.3f}, {interval} ({_drawn(scored)})"
-            # DeLong's test takes samples as independent, which the images of one patient are not.
-            if scored[level]["patients"] == scored[level]["n"] and test["p"] is not None:
-                line += f", {format_p(test['p'])} (DeLong)"
+            if test["p_patients"] is not None:
+                line += f", {format_p(test['p_patients'])}"
+                line += f", corrected {format_p(test['p_holm'])}" if len(scored["comparisons"]) > 1 else ""
             lines.append(line)
     return "\n".join([*lines, *(f"Note: {note}" for note in scored["notes"]), scored["settings"]["notice"]])
 
@@ -251,18 +275,6 @@ def _interval(limits: Sequence[float] | None) -> str:
 def _labelled(path: Path, labels: str | Path | None) -> tuple[list[dict[str, Any]], list[str]]:
     rows = read_predictions(path)
     return (rows, []) if labels is None else join_labels(rows, read_labels(labels), labels)
-
-
-def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A threshold chosen on the images that are scored would flatter the model; another way of writing hides none."""
-    for what, column, key in (("images", "image", image_key), ("patients", "patient_id", identifier_key)):
-        own = {key(row[column]).casefold(): row[column] for row in rows if row[column]}
-        shared = sorted(own[name] for name in {key(row[column]).casefold() for row in validation} & own.keys())
-        if shared:
-            raise UserError(
-                f"{path}: {len(shared)} {what} are among those scored too ({some(shared)}); choose the "
-                "threshold on predictions of the validation patients alone"
-            )
 
 
 def _write_points(out: Path, samples: Mapping[str, Samples], scored: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
+from monai_e2e.metrics.tables import GROUP_COLUMNS, parse_density, parse_group, parse_label, parse_place
 
 #: What a table of labels may say of an image besides its label.
 _FACTS = ("patient_id", "exam_id", "laterality", "view", "density", "lesion_type")
@@ -24,7 +24,8 @@ def read_labels(path: str | Path) -> dict[str, dict[str, Any]]:
 
     Args:
         path: a CSV or spreadsheet with ``image,label`` and any of ``patient_id``, ``exam_id``, ``laterality``,
-            ``view``, ``density``, ``lesion_type``, or a prepared folder, of which all partitions are read.
+            ``view``, ``density``, ``lesion_type`` and :data:`~monai_e2e.metrics.tables.GROUP_COLUMNS`, or a prepared
+            folder, of which all partitions are read.
 
     Returns:
         By :func:`image_key`: ``label`` (0, 1 or None) and the facts that are known; from a prepared folder also the
@@ -124,13 +125,16 @@ def some(names: Iterable[str]) -> str:
 
 def _of_table(path: Path) -> dict[str, dict[str, Any]]:
     labels: dict[str, dict[str, Any]] = {}
-    for line, values in read_table(path, ["image", "label"], _FACTS, _ADVICE).rows:
+    table = read_table(path, ["image", "label"], [*_FACTS, *GROUP_COLUMNS], _ADVICE)
+    grouping = [name for name in GROUP_COLUMNS if name in table.columns]
+    for line, values in table.rows:
         where = f"{path}, row {line}"
         if not values["image"]:
             raise UserError(f"{where}: no image named; {_ADVICE}")
         side, view, _ = parse_place(where, values["laterality"], values["view"])
         facts = values | {"laterality": side, "view": view, "density": parse_density(where, values["density"])}
         facts = {key: facts[key] for key in _FACTS} | {"label": parse_label(where, values["label"])}
+        facts |= {name: parse_group(name, where, values[name]) for name in grouping}
         if labels.setdefault(image_key(values["image"]), facts) != facts:
             raise UserError(f"{where}: image {values['image']!r} was listed before with other values; keep one row")
     if not labels:
@@ -144,7 +148,8 @@ def _of_prepared(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         for partition in PARTITIONS:
             for sample in datalist[partition]:
-                facts = {key: sample.get(key) or None for key in ("patient_id", "laterality", "view", "density")}
+                facts = {key: sample.get(key) or None for key in _FACTS[:-1]}
+                facts |= {key: sample[key] for key in GROUP_COLUMNS if sample.get(key) not in (None, "")}
                 facts |= {"label": int(sample["label"]), "lesion_type": lesion_types(sample["lesions"])}
                 # As evaluation and prediction name the images of a prepared folder.
                 labels[PurePosixPath(sample["image"]).stem] = facts | {"partition": partition}

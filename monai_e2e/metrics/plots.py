@@ -1,8 +1,8 @@
-"""Curves as PNG: ROC, precision–recall, reliability."""
+"""Curves as PNG: ROC, precision–recall, reliability, net benefit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,40 @@ def plot_calibration(curves: Mapping[str, Mapping[str, Any]], path: str | Path) 
             color=f"C{number}", alpha=0.9, label=label,
         )  # fmt: skip
     axes.legend(loc="upper left", frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def plot_decision(curves: Mapping[str, Sequence[Mapping[str, float]]], path: str | Path) -> None:
+    """Plot decision curves: net benefit by threshold, dashed that of calling everybody, at 0 that of calling nobody.
+
+    Args:
+        curves: legend → result of :func:`~monai_e2e.metrics.decision_curve`.
+        path: PNG to write.
+    """
+    figure, axes = _square("threshold probability", "net benefit")
+    highest = 0.0
+    for number, (name, curve) in enumerate(curves.items()):
+        thresholds, model, everybody = ([point[key] for point in curve] for key in ("threshold", "model", "all"))
+        axes.plot(thresholds, everybody, color=f"C{number}", linestyle="--", linewidth=1, alpha=0.5)
+        axes.plot(thresholds, model, color=f"C{number}", linewidth=2, label=name)
+        highest = max([highest, *model, *everybody])
+    axes.axhline(0, color="0.75", linewidth=1)
+    axes.set(ylim=(-highest / 4 - 1e-6, highest * 1.05 + 1e-6), aspect="auto")
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def plot_froc(curve: Sequence[Sequence[float]], path: str | Path) -> None:
+    """Plot a FROC curve: the share of lesions found by false positives per image.
+
+    Args:
+        curve: pairs of false positives per image and sensitivity.
+        path: PNG to write.
+    """
+    figure, axes = _square("false positives per image", "share of lesions found")
+    false, found = zip(*curve, strict=True)
+    axes.step(false, found, where="post", linewidth=2)
+    axes.set(xlim=(0, 8), aspect="auto")
     _save(figure, path)
 
 

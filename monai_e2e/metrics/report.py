@@ -12,20 +12,15 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
 from monai_e2e import NOTICE, __version__
-from monai_e2e.errors import UserError
-from monai_e2e.metrics.auc import compare_aucs, roc_auc
-from monai_e2e.metrics.bootstrap import BootstrapInterval, Statistics, patient_bootstrap, weighted_areas
-from monai_e2e.metrics.calibration import brier_score, reliability
-from monai_e2e.metrics.labels import some
+from monai_e2e.metrics.auc import roc_auc
+from monai_e2e.metrics.bootstrap import BootstrapInterval, limits_of, patient_bootstrap, weighted_areas
+from monai_e2e.metrics.calibration import brier_score, calibration_line, reliability
+from monai_e2e.metrics.challenge import best_f1, partial_auc, probabilistic_f1, sensitivity_at_recall_rate
+from monai_e2e.metrics.decision import SHOWN, decision_curve, predictive_values
+from monai_e2e.metrics.html_page import format_p
 from monai_e2e.metrics.operating import performance_at, sensitivity_at_specificity, specificity_at_sensitivity
-from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
-
-SUBGROUPS = ("view", "density", "lesion_type")
-#: The subgroups that are of positives, each against all negatives.
-_OF_POSITIVES = "lesion_type"
-#: What a row says of its image's place, and what a model says of it.
-_PLACE = ("image", "patient_id", "exam_id", "laterality", "view", "label")
-_SCORE = ("logit", "p_malignant")
+from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples, owners_of
+from monai_e2e.metrics.subgroups import OF_POSITIVES, SUBGROUPS, heterogeneity, subgroup_members
 
 Thresholds = float | Mapping[str, float] | None
 
@@ -38,6 +33,7 @@ def score_rows(
     resamples: int = 2000,
     threshold_source: str = "",
     levels: tuple[Mapping[str, Samples], Sequence[str]] | None = None,
+    prevalence: float | None = None,
 ) -> dict[str, Any]:
     """Everything that ``score.json`` holds.
 
@@ -45,8 +41,8 @@ def score_rows(
     intervals of 95 %: DeLong's, on the logit scale, takes images as independent; the bootstrap draws whole patients, so
     where a patient has several images the second is the one to quote. All levels and subgroups are of the same draws.
 
-    Subgroups are of images. Those by lesion type hold the positives with a lesion of that type, and all negatives,
-    so that types are compared against the same images; a positive with lesions of two types is in both.
+    Subgroups are of images. Those by lesion type, subtype and lesion size hold the positives with such a lesion, and
+    all negatives, so that types are compared against the same images; a positive with lesions of two types is in both.
 
     Args:
         rows: labelled predictions with ``image``, ``label``, ``logit``, and ``patient_id``, ``exam_id``,
@@ -57,15 +53,18 @@ def score_rows(
         resamples: of the bootstrap.
         threshold_source: where the threshold comes from.
         levels: what :func:`level_samples` makes of the rows, where it is known already.
+        prevalence: share of positives where the model is to be used, for net benefit, predictive values and recall
+            rates; None: that of these rows.
 
     Returns:
         For each of ``image``, ``breast`` and ``exam`` that can be had: ``n``, ``positive``, ``patients`` (None where
         not all are known), ``drawn`` (what the bootstrap draws: ``"patients"``, ``"exams"`` or, where nobody's are
         known, ``"images"``), ``auc``, ``auc_ci_delong``, ``auc_ci_bootstrap``, ``average_precision``,
-        ``average_precision_ci_bootstrap``, ``sensitivity_at_specificity``, ``specificity_at_sensitivity``, ``brier``,
-        ``calibration``, and with a threshold ``at_threshold``;
-        ``subgroups``; ``notes`` on what was left out; ``settings``. A subgroup of one class has ``auc`` None and a
-        ``reason``.
+        ``average_precision_ci_bootstrap``, ``sensitivity_at_specificity``, ``specificity_at_sensitivity``,
+        ``sensitivity_at_recall_rate``, ``partial_auc``, ``probabilistic_f1``, ``best_f1``, ``brier``, ``calibration``,
+        ``calibration_line``, ``net_benefit``, and with a threshold ``at_threshold``;
+        ``subgroups`` and their ``heterogeneity``; ``notes`` on what was left out; ``settings``. A subgroup of one class
+        has ``auc`` None and a ``reason``.
 
     Raises:
         UserError: when there are no rows, a row lacks a label, a score is not finite, an image is twice in the rows,
@@ -75,7 +74,7 @@ def score_rows(
     thresholds: Mapping[str, float | None] = (
         threshold if isinstance(threshold, Mapping) else dict.fromkeys(LEVELS, threshold)
     )
-    members = _members(rows)
+    members = subgroup_members(rows)
     intervals = _intervals(samples, members, seed, resamples)
     scored: dict[str, Any] = {}
     for level, sample in samples.items():
@@ -83,26 +82,41 @@ def score_rows(
         probabilities = expit(sample.logits)
         score = _headline(sample, area) | {
             "average_precision": float(average_precision_score(sample.labels, sample.ranks)),
-            "average_precision_ci_bootstrap": _limits(precision),
+            "average_precision_ci_bootstrap": limits_of(precision),
             "sensitivity_at_specificity": sensitivity_at_specificity(sample.labels, sample.ranks),
             "specificity_at_sensitivity": specificity_at_sensitivity(sample.labels, sample.ranks),
+            "sensitivity_at_recall_rate": sensitivity_at_recall_rate(
+                sample.labels, sample.ranks, prevalence=prevalence
+            ),
+            "partial_auc": partial_auc(sample.labels, sample.ranks),
+            "probabilistic_f1": probabilistic_f1(sample.labels, probabilities),
+            "best_f1": best_f1(sample.labels, probabilities),
             "brier": brier_score(sample.labels, probabilities),
             "calibration": reliability(sample.labels, probabilities),
+            "calibration_line": calibration_line(sample.labels, sample.logits),
+            "net_benefit": decision_curve(sample.labels, probabilities, SHOWN, prevalence),
         }
         limit = thresholds.get(level)
         if limit is not None:
-            score["at_threshold"] = performance_at(sample.labels, sample.logits, limit)
+            point = performance_at(sample.labels, sample.logits, limit)
+            score["at_threshold"] = point | _predictive(point, prevalence)
         scored[level] = score
         notes += _bootstrap_notes(score, level, resamples)
     if threshold is not None and not isinstance(threshold, Mapping) and len(samples) > 1:
         notes.append("The threshold was chosen on images; breasts and exams are judged by the same.")
+    subgroups = {
+        name: {word: _subgroup(samples["image"], name, chosen, intervals[name, word]) for word, chosen in words.items()}
+        for name, words in members.items()
+    }
+    differing = {name: heterogeneity(groups) for name, groups in subgroups.items()}
+    notes += [
+        f"The AUC differs by {SUBGROUPS[name].split(' (')[0].lower()} (Cochran's Q, {format_p(test['p'])})."
+        for name, test in differing.items()
+        if test is not None and test["p"] < 0.05
+    ]
     return scored | {
-        "subgroups": {
-            name: {
-                word: _subgroup(samples["image"], name, chosen, intervals[name, word]) for word, chosen in words.items()
-            }
-            for name, words in members.items()
-        },
+        "subgroups": subgroups,
+        "heterogeneity": differing,
         "notes": notes,
         "settings": {
             "aggregate": how,
@@ -111,67 +125,10 @@ def score_rows(
             "resamples": resamples,
             "threshold": {level: float(expit(t)) for level, t in thresholds.items() if t is not None} or None,
             "threshold_source": threshold_source or None,
+            "prevalence": prevalence,
             "version": f"monai-e2e {__version__}",
             "notice": NOTICE,
         },
-    }
-
-
-def compare_rows(
-    rows: Sequence[Row],
-    others: Sequence[Row],
-    how: str = "mean",
-    seed: int = 0,
-    resamples: int = 2000,
-    levels: tuple[Mapping[str, Samples], Sequence[str]] | None = None,
-) -> dict[str, Any]:
-    """Paired comparison with another classifier on the same images: DeLong's test and the patients' bootstrap.
-
-    Labels, patients, sides and views are those of ``rows``; of ``others`` only the scores count.
-
-    Args:
-        rows: labelled predictions, as for :func:`score_rows`.
-        others: predictions of exactly the same images.
-        how: how the views of a breast become one score.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
-        levels: as for :func:`score_rows`.
-
-    Returns:
-        For each level what :func:`~monai_e2e.metrics.compare_aucs` returns, and ``difference_ci_bootstrap``.
-
-    Raises:
-        UserError: when the images differ, or labels of ``others`` contradict those of ``rows``.
-    """
-    by_image = {str(row["image"]): row for row in others}
-    missing = [str(row["image"]) for row in rows if str(row["image"]) not in by_image]
-    extra = by_image.keys() - {str(row["image"]) for row in rows}
-    if missing or extra:
-        raise UserError(
-            f"the two sets of images differ: {len(missing)} are without prediction ({some(missing) or 'none'}), "
-            f"{len(extra)} are in the other set alone ({some(sorted(extra)) or 'none'}); a paired test needs the same "
-            "images: predict both sets of images with both models"
-        )
-    against = [row["image"] for row in rows if by_image[str(row["image"])].get("label") not in (None, "", row["label"])]
-    if against:
-        raise UserError(f"{len(against)} images have another label in the other table: {some(against)}; correct it")
-    replaced = [
-        {key: row.get(key) for key in _PLACE} | {key: by_image[str(row["image"])].get(key) for key in _SCORE}
-        for row in rows
-    ]
-    first = level_samples(rows, how)[0] if levels is None else levels[0]
-    second = level_samples(replaced, how)[0]
-
-    def difference(level: str) -> Statistics:
-        labels, owners = first[level].labels, first[level].owners
-        ours, theirs = (weighted_areas(labels, samples[level].ranks, owners) for samples in (first, second))
-        return lambda counts: ours(counts) - theirs(counts)
-
-    intervals = patient_bootstrap(_patients(first), [difference(level) for level in first], seed, resamples)
-    return {
-        level: compare_aucs(sample.labels, sample.ranks, second[level].ranks)
-        | {"difference_ci_bootstrap": _limits(of_area)}
-        for (level, sample), (of_area,) in zip(first.items(), intervals, strict=True)
     }
 
 
@@ -190,6 +147,12 @@ def write_score(path: str | Path, score: Mapping) -> None:
     path.write_text(json.dumps(score, indent=4, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def _predictive(point: Mapping[str, Any], prevalence: float | None) -> dict[str, Any]:
+    if prevalence is None:
+        return {}
+    return predictive_values(point["sensitivity"], point["specificity"], prevalence)
+
+
 def _headline(samples: Samples, area: BootstrapInterval) -> dict[str, Any]:
     auc, low, high = roc_auc(samples.labels, samples.ranks)
     if (samples.ranks == samples.ranks[0]).all():  # that resamples agree on one half says nothing
@@ -201,39 +164,13 @@ def _headline(samples: Samples, area: BootstrapInterval) -> dict[str, Any]:
         "drawn": samples.drawn,
         "auc": auc,
         "auc_ci_delong": [low, high],
-        "auc_ci_bootstrap": _limits(area),
+        "auc_ci_bootstrap": limits_of(area),
         "bootstrap_undefined": area.undefined,
     }
 
 
-def _limits(interval: BootstrapInterval) -> list[float] | None:
-    low, high, _ = interval
-    return None if low is None or high is None else [low, high]
-
-
-def _patients(samples: Mapping[str, Samples]) -> int:
-    return int(samples["image"].owners.max()) + 1
-
-
-def _members(rows: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
-    """The numbers of each subgroup's images, of those by lesion type of the positives."""
-    members: dict[str, dict[str, np.ndarray]] = {}
-    for name in SUBGROUPS:
-        if not any(row.get(name) for row in rows):
-            continue
-        places: dict[str, list[int]] = {}
-        for number, row in enumerate(rows):
-            if name != _OF_POSITIVES:
-                places.setdefault(str(row.get(name) or "unknown"), []).append(number)
-            elif row["label"] == 1:
-                for word in (row.get(name) or "none annotated").split("+"):
-                    places.setdefault(word, []).append(number)
-        members[name] = {word: np.array(places[word]) for word in sorted(places)}
-    return members
-
-
 def _subgroup(images: Samples, name: str, chosen: np.ndarray, area: BootstrapInterval) -> dict[str, Any]:
-    if name == _OF_POSITIVES:
+    if name in OF_POSITIVES:
         chosen = np.concatenate([chosen, np.flatnonzero(images.labels == 0)])
     part = images.part(chosen)
     if len(np.unique(part.labels)) == 2:
@@ -247,16 +184,16 @@ def _intervals(
 ) -> dict[Any, Any]:
     """Those of AUC and average precision by level, and of the AUC by name and word of a subgroup."""
     images = samples["image"]
-    of_positives = {(_OF_POSITIVES, word): chosen for word, chosen in members.get(_OF_POSITIVES, {}).items()}
+    of_positives = {(name, word): chosen for name in OF_POSITIVES for word, chosen in members.get(name, {}).items()}
     subsets = [np.isin(np.arange(len(images.labels)), chosen) for chosen in of_positives.values()]
     parts: dict[Any, Samples] = dict(samples)
-    for name in members.keys() - {_OF_POSITIVES}:
+    for name in members.keys() - set(OF_POSITIVES):
         parts |= {(name, word): images.part(chosen) for word, chosen in members[name].items()}
     statistics = [
         weighted_areas(part.labels, part.ranks, part.owners, subsets if part is images else (), key in samples)
         for key, part in parts.items()
     ]
-    found = dict(zip(parts, patient_bootstrap(_patients(samples), statistics, seed, resamples), strict=True))
+    found = dict(zip(parts, patient_bootstrap(owners_of(samples), statistics, seed, resamples), strict=True))
     of_subsets = dict(zip(of_positives, found["image"][1:-1], strict=True))
     return {key: (areas[0], areas[-1]) if key in samples else areas[0] for key, areas in found.items()} | of_subsets
 

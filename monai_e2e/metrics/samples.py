@@ -107,6 +107,11 @@ def ranks(logits: np.ndarray, given: np.ndarray) -> np.ndarray:
     return result
 
 
+def owners_of(levels: Mapping[str, Samples]) -> int:
+    """How many patients, or what stands for them, the samples of all levels are of."""
+    return int(levels["image"].owners.max()) + 1
+
+
 def _gathered(rows: Sequence[Row], names: Sequence[str], numbers: Mapping[str, int]) -> Samples:
     logits = np.array([row["logit"] for row in rows], dtype=np.float64)
     given = np.array([row.get("p_malignant") or 0.0 for row in rows], dtype=np.float64)

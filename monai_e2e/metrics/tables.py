@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from monai_e2e.data.records import View
+from monai_e2e.data.records import GROUP_FACTS, View
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.sources.spreadsheets import Table, guarded_cell, read_table
@@ -37,12 +37,21 @@ PREDICTION_COLUMNS = (
     "model",
     "fold",
     "seed",
+    "p_low",
+    "p_high",
+    "spread_over",
     "flags",
 )
+#: Of an average: the lowest and the highest probability that it is of, and what these are, as ``5 models``.
+SPREAD_COLUMNS = ("p_low", "p_high", "spread_over")
 #: Columns that are left out where they are empty throughout.
-OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed")
+OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed", *SPREAD_COLUMNS)
+#: Columns that a table may have besides, of which images are divided into subgroups: see docs/results.md.
+GROUP_COLUMNS = (*GROUP_FACTS, "lesion_size")
 #: Log-odds that stand for a probability of exactly 0 or 1: beyond those of any other double, so ranks stay.
 EXTREME = 750.0
+_YES_NO = {"yes": "yes", "no": "no", "1": "yes", "0": "no", "true": "yes", "false": "no"}
+_LARGEST = {"age": 120, "lesion_size": 300}
 SIDES = {"": "", "L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 _VIEWS = {"": "", "ML": "MLO", **{view.value: view.value for view in View}}
 #: Beyond rounding, a probability and log-odds that differ by this are not one prediction.
@@ -76,7 +85,9 @@ def write_predictions(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> No
     """
     known = {column for column in OPTIONAL_COLUMNS if any(row.get(column) not in (None, "") for row in rows)}
     rows = [{**row, "threshold": _precise(row.get("threshold"))} for row in rows]
-    write_table(path, rows, [name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known])
+    columns = [name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known]
+    columns += [name for name in GROUP_COLUMNS if any(row.get(name) not in (None, "") for row in rows)]
+    write_table(path, rows, columns)
 
 
 def read_predictions(path: str | Path) -> list[dict[str, Any]]:
@@ -95,8 +106,9 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
     unknown and is flagged, since such views exist; a side other than left and right is an error.
 
     Returns:
-        Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density``, ``threshold``, ``fold`` and ``seed`` None
-        where unknown, ``p_malignant`` and ``logit`` float, the others text.
+        Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density``, ``threshold``, ``fold``, ``seed``, ``p_low``
+        and ``p_high`` None where unknown, ``p_malignant`` and ``logit`` float, the others text; and those of
+        :data:`GROUP_COLUMNS` that the table has.
 
     Raises:
         UserError: when the file can't be read, is empty, lacks a column, names an image twice, or a value is none.
@@ -126,13 +138,19 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
         "lesion_type": _parsed(table, ["lesion_type"], _as_it_is),
         "p_malignant": p,
         "logit": log_odds,
-        "threshold": _parsed(table, ["threshold"], _threshold),
+        **{name: _parsed(table, [name], partial(_probability, name)) for name in ("threshold", "p_low", "p_high")},
         "model": _parsed(table, ["model"], _as_it_is),
         **{name: _parsed(table, [name], partial(_whole, name)) for name in ("fold", "seed")},
         "flags": [";".join(filter(None, both)) if both[1] else both[0] for both in zip(flags, odd, strict=True)],
     }
+    parsed |= {
+        name: _parsed(table, [name], partial(parse_group, name)) for name in GROUP_COLUMNS if name in table.columns
+    }
     # In place: a second set of a million rows takes half a gigabyte.
     rows: list[dict[str, Any]] = [values for _, values in table.rows]
+    for name in set(GROUP_COLUMNS) - parsed.keys():
+        for row in rows:
+            row.pop(name, None)
     for name, column in parsed.items():
         for row, value in zip(rows, column, strict=True):
             row[name] = value
@@ -165,6 +183,27 @@ def parse_density(where: str, text: str) -> int | None:
     return int(word) if word else None
 
 
+def parse_group(column: str, where: str, text: str) -> Any:
+    """A cell of :data:`GROUP_COLUMNS`: years and mm as numbers, implants as yes and no, others as they are.
+
+    Raises:
+        UserError: when a number or yes and no is something else, naming ``where``.
+    """
+    if column == "implant" and text:
+        if text.lower() not in _YES_NO:
+            raise UserError(f"{where}: implant {text[:20]!r}; allowed are yes, no, 1, 0, or empty: correct the table")
+        return _YES_NO[text.lower()]
+    if column == "age":
+        text = text.upper().removesuffix("Y")  # DICOM writes 063Y
+    if column not in ("age", "lesion_size"):
+        return text
+    value = _number(column, where, text)
+    if value is not None and not 0 < value <= _LARGEST[column]:
+        unit = "years" if column == "age" else "mm"
+        raise UserError(f"{where}: {column} {value:g}; allowed are up to {_LARGEST[column]} {unit}, or empty")
+    return value
+
+
 def _read(path: Path) -> Table:
     """The table under our columns' names, whichever of the two kinds it is."""
     try:
@@ -174,7 +213,7 @@ def _read(path: Path) -> Table:
     if b"left_malignant" in header:
         raise UserError(f"{path}: scores per breast; only tables with a row per image can be scored: {_ADVICE}")
     if b"malignant_pred" not in header:
-        optional = [name for name in PREDICTION_COLUMNS if name != "image"]
+        optional = [*(name for name in PREDICTION_COLUMNS if name != "image"), *GROUP_COLUMNS]
         table = read_table(path, ["image"], optional, _ADVICE)
         if not {"logit", "p_malignant"} & set(table.columns):
             raise UserError(f"{path}: neither column 'logit' nor 'p_malignant' is there; {_ADVICE}")
@@ -218,10 +257,10 @@ def _as_it_is(_: str, text: str) -> str:
     return text
 
 
-def _threshold(where: str, text: str) -> float | None:
-    value = _number("threshold", where, text)
+def _probability(column: str, where: str, text: str) -> float | None:
+    value = _number(column, where, text)
     if value is not None and not 0 <= value <= 1:
-        raise UserError(f"{where}: threshold {value:g}; allowed are probabilities from 0 to 1, or empty")
+        raise UserError(f"{where}: {column} {value:g}; allowed are probabilities from 0 to 1, or empty")
     return value
 
 

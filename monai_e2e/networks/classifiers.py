@@ -14,6 +14,7 @@ from monai_e2e.networks.architecture import (
     architecture,
     complete_preparation,
     encode_architecture,
+    known_preparation,
     register_patients,
 )
 from monai_e2e.networks.backbones import Backbone, check_options, make_backbone
@@ -33,8 +34,9 @@ class PatchClassifier(nn.Module):
         backbone_options: what this backbone alone takes, see its class.
         pool_size: side of a pooling before the global one, as in the author's ResNet-50 (7), where it changes nothing
             for patches of 224 pixels; None for none.
-        preparation: how images became the images that it is trained on, keys of :data:`monai_e2e.networks.PREPARATION`;
-            it travels in ``architecture``, so that images are prepared the same way later.
+        preparation: how mammograms became the images that it is trained on, keys of
+            :data:`monai_e2e.networks.PREPARATION`; it travels in ``architecture``, so that images are prepared the same
+            way later.
 
     Shape: input ``[B, in_channels, H, W]`` float32, 0–255 intensities less ``pixel_mean``; output logits
     ``[B, num_classes]``.
@@ -75,7 +77,7 @@ class PatchClassifier(nn.Module):
             "width": width if isinstance(width, Sequence) else float(width),
             "pool_size": pool_size,
             "patch_classes": num_classes,
-            "preparation": self.preparation,
+            "preparation": known_preparation(self.preparation),
         }
         self.register_buffer("architecture", encode_architecture(arguments))
         register_patients(self)
@@ -123,7 +125,7 @@ class WholeImageClassifier(nn.Module):
         shortcut: whether a linear layer leads past the fully connected layers to the logits.
         norm_eps: epsilon of the batch normalisation in the top blocks; the author's is 1e-3.
         image_size: rows and columns of the images, needed by fully connected layers only.
-        preparation: how images became the images that it is trained on, see :class:`PatchClassifier`.
+        preparation: how mammograms became the images that it is trained on, see :class:`PatchClassifier`.
 
     Its buffer ``threshold`` is the operating point, as log-odds of malignant, that was chosen on validation images when
     the network was saved; 0, a probability of one half, until then.
@@ -186,7 +188,7 @@ class WholeImageClassifier(nn.Module):
             "shortcut": shortcut,
             "norm_eps": norm_eps,
             "image_size": list(image_size) if units and image_size else None,
-            "preparation": self.preparation,
+            "preparation": known_preparation(self.preparation),
         }
         self.register_buffer("architecture", encode_architecture(arguments))
         register_patients(self)

@@ -78,7 +78,7 @@ def choose_architecture(
 
 
 def choose_preparation(settings: Mapping[str, Any], checkpoint: str | Path | None = None) -> dict[str, Any]:
-    """How images are made into a network's images: what its checkpoint says, else what the recipe says.
+    """How mammograms are made into a network's images: what its checkpoint says, else what the recipe says.
 
     Args:
         settings: the recipe, which may have ``image_size`` and ``patch_size``.

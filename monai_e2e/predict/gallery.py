@@ -22,9 +22,9 @@ from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.data.images.dicom import resize_mask
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_predictions, require_labels
-from monai_e2e.metrics.files import find_threshold
-from monai_e2e.metrics.html_report import page
+from monai_e2e.metrics.html_page import page
 from monai_e2e.metrics.labels import some
+from monai_e2e.metrics.validation import find_threshold
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
 from monai_e2e.predict.overlays import draw_mammogram
 from monai_e2e.predict.reading import ImageReader

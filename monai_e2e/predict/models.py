@@ -27,7 +27,9 @@ from torch import nn
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
+from monai_e2e.metrics.facts import read_json
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
+from monai_e2e.networks.architecture import recorded_patients
 from monai_e2e.shipped.models import find_model, shipped_model
 from monai_e2e.transforms import LoadMammogramd, ResizeMammogramd
 
@@ -80,10 +82,11 @@ class Model:
         Args:
             images: they may differ in size.
             engine: what computes the network.
-            flips: whether to average over the image's flips.
+            flips: whether to predict the image's four flips.
 
         Returns:
-            float32 on the CPU, one logit vector, or map of them, for each image.
+            float32 on the CPU, one logit vector, or map of them, for each image; with flips ``[N, 4, 2]``, those of
+            each flip.
 
         Raises:
             UserError: when the memory is too small.
@@ -94,7 +97,7 @@ class Model:
             places = [place for place, image in enumerate(images) if image.shape == shape]
             batch = torch.from_numpy(np.stack([images[place] for place in places]))
             try:
-                outputs = _averaged_flips(batch, engine, compute) if flips else compute(batch)
+                outputs = _of_flips(batch, engine, compute) if flips else compute(batch)
             except torch.OutOfMemoryError as error:
                 raise UserError(
                     f"out of memory for {len(places)} images {list(shape)}: use a smaller --batch-size, --amp or "
@@ -104,16 +107,14 @@ class Model:
         return torch.stack([found[place] for place in range(len(images))])
 
 
-def _averaged_flips(
-    batch: torch.Tensor, engine: Engine, compute: Callable[[torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
-    """The flips as one batch where that may be faster, until it was too large for the memory."""
+def _of_flips(batch: torch.Tensor, engine: Engine, compute: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """What the network says of each flip ``[N, 4, 2]``, all as one batch where that is faster and memory allows."""
     if engine.flips_together:
         try:
-            return FlipAveraging(together=True)(batch, compute)
+            return torch.stack(FlipAveraging(together=True).of_each_flip(batch, compute), dim=1)
         except torch.OutOfMemoryError:
             engine.flips_together = False
-    return FlipAveraging()(batch, compute)
+    return torch.stack(FlipAveraging().of_each_flip(batch, compute), dim=1)
 
 
 def load_model(path: str | Path, device: torch.device, src: str | Path, weights_only: bool = False) -> Model:
@@ -131,7 +132,7 @@ def load_model(path: str | Path, device: torch.device, src: str | Path, weights_
     """
     path = find_model(path)
     if path.is_dir() and weights_only:
-        path = _checkpoint_of(path)
+        path = checkpoint_of(path)
     if path.is_dir():
         return _load_bundle(path, device, src)
     if path.is_file():
@@ -204,7 +205,8 @@ def _patch_bundle_beside(path: str | Path) -> Path | None:
     return beside if (beside / "models" / "model.pt").is_file() else None
 
 
-def _checkpoint_of(folder: Path) -> Path:
+def checkpoint_of(folder: Path) -> Path:
+    """A bundle's trained network; raises :class:`UserError` where there is none."""
     checkpoint = folder / "models" / "model.pt"
     if not checkpoint.is_file():
         raise UserError(f"{folder}: no checkpoint at models/model.pt; train the bundle first, or name a checkpoint")
@@ -215,7 +217,7 @@ def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
     config = folder / "configs" / "inference.json"
     if not config.is_file():
         raise UserError(f"{folder}: no bundle, since it has no configs/inference.json; name one, or a checkpoint (.pt)")
-    checkpoint = _checkpoint_of(folder)
+    checkpoint = checkpoint_of(folder)
     parser = ConfigParser()
     try:
         parser.read_config(str(config))
@@ -231,7 +233,8 @@ def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
             raise mistake from error
         raise UserError(f"{config}: can't be followed ({type(error).__name__}: {error}); mend the config") from error
     digest = {"checkpoint": _sha256(checkpoint), "inference.json": _sha256(config)}
-    return Model(folder.resolve().name, network.to(device).eval(), preprocessing, inferer, checkpoint, digest)
+    name = name_of(checkpoint, network)
+    return Model(name, network.to(device).eval(), preprocessing, inferer, checkpoint, digest)
 
 
 def _load_checkpoint(path: Path, device: torch.device) -> Model:
@@ -239,17 +242,38 @@ def _load_checkpoint(path: Path, device: torch.device) -> Model:
     preparation, is_patch = network.preparation, isinstance(network, PatchClassifier)
     preprocessing = Compose(
         [
-            LoadMammogramd("image", voi_lut=preparation["voi_lut"]),
+            LoadMammogramd(
+                "image",
+                preparation["image_size"] if preparation["crop"] else None,
+                voi_lut=preparation["voi_lut"],
+                crop=preparation["crop"],
+                orient=preparation["orient"],
+            ),
             ResizeMammogramd("image", preparation["image_size"]),
             NormalizeIntensityd("image", float(network.get_buffer("pixel_mean")), 1.0),  # type: ignore[arg-type]
             RepeatChanneld("image", architecture(network)["in_channels"]),
         ]
     )
     inferer = HeatmapInferer(preparation["patch_size"]) if is_patch else SimpleInferer()
-    # Training calls every model model.pt; the folder that it stands in tells more.
-    name = path.parent.parent.name if path.parent.name == "models" else path.parent.name
-    name = name if path.stem == "model" and name else path.stem
-    return Model(name, network.to(device).eval(), preprocessing, inferer, path, {"checkpoint": _sha256(path)})
+    digest, name = {"checkpoint": _sha256(path)}, name_of(path, network)
+    return Model(name, network.to(device).eval(), preprocessing, inferer, path, digest)
+
+
+def name_of(path: Path, network: nn.Module) -> str:
+    """What a checkpoint is called: as its card or its file says, in a bundle as this, else by what it is.
+
+    Training calls every checkpoint ``model.pt``, and experiments their folders ``seed0``, which tells nobody anything.
+    """
+    card = read_json(path.with_name("card.json")).get("name")
+    if card or path.stem != "model":
+        return str(card or path.stem)
+    bundle = path.resolve().parent.parent.name if path.resolve().parent.name == "models" else ""
+    if bundle:
+        return bundle
+    arguments, facts = architecture(network), recorded_patients(network)
+    parts = [arguments["backbone"], *map(str, arguments.get("top_blocks") or [])]
+    known = [f"{name} {facts[name]}" for name in ("fold", "seed") if facts.get(name) is not None]
+    return ", ".join([" ".join(parts), *known])
 
 
 def _sha256(path: Path) -> str:

@@ -27,6 +27,8 @@ _BACKGROUND, _TEXT, _FAINT = (16, 16, 18), (240, 240, 240), (165, 165, 170)
 #: The colour of a probability of 1 covers this much of the image.
 _OPACITY = 0.55
 _MARGIN, _HEADER, _FOOTER, _LABEL = 24, 116, 52, 30
+#: Width of the scale of colours with its words.
+_SCALE = 320
 _LINE = 2
 
 
@@ -50,7 +52,11 @@ def draw_mammogram(image: np.ndarray, heatmap: Heatmap | None = None, masks: Seq
 
 
 def draw_overlay(
-    image: np.ndarray, prediction: Mapping[str, Any], heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()
+    image: np.ndarray,
+    prediction: Mapping[str, Any],
+    heatmap: Heatmap | None = None,
+    masks: Sequence[np.ndarray] = (),
+    heatmap_model: str = "",
 ) -> np.ndarray:
     """The picture for people: the image, the same under the map of malignancy, the five classes' maps, score and note.
 
@@ -59,6 +65,7 @@ def draw_overlay(
         prediction: the image's row of predictions.csv.
         heatmap: None: the image and the score alone.
         masks: bool ``[rows, columns]`` of each annotated lesion.
+        heatmap_model: name of the network that made the heatmap.
 
     Returns:
         uint8 ``[height, width, 3]``.
@@ -86,9 +93,10 @@ def draw_overlay(
         _write(draw, (left, top - 4), title, 18, width - left - _MARGIN, _FAINT)
         canvas.paste(Image.fromarray(panel), (left, top + _LABEL))
     bottom = canvas.height - _FOOTER + 14
-    _write(draw, (_MARGIN, bottom), f"{NOTICE} Model: {prediction['model']}", 20, width // 2, _FAINT)
+    networks = f"Score: {prediction['model']}" + (f". Heatmap: {heatmap_model}" if heatmap_model else "")
+    _write(draw, (_MARGIN, bottom), f"{NOTICE} {networks}", 20, width - 2 * _MARGIN - _SCALE, _FAINT)
     if heatmap is not None:
-        _draw_scale(canvas, draw, 2 * _MARGIN + max(columns, 420), bottom + 2)
+        _draw_scale(canvas, draw, width - _MARGIN - _SCALE, bottom + 2)
     return np.asarray(canvas)
 
 
@@ -107,12 +115,23 @@ def draw_capture(
 
 
 def _summary(prediction: Mapping[str, Any]) -> str:
-    """Side, view, score and what the threshold makes of it."""
+    """Side, view, score with its spread, and what the threshold makes of it.
+
+    Two decimals, since a third says nothing where models differ in the first; a score near the threshold gets more, so
+    that the words and the numbers agree.
+    """
     parts = [" ".join(filter(None, (str(prediction["laterality"]), str(prediction["view"]))))]
-    score = f"p(malignant) {float(prediction['p_malignant']):.3f}"
-    if prediction.get("threshold") not in (None, ""):
-        above = float(prediction["p_malignant"]) >= float(prediction["threshold"])
-        score += f", {'above' if above else 'below'} the threshold {float(prediction['threshold']):.3f}"
+    p, threshold = float(prediction["p_malignant"]), prediction.get("threshold")
+    limit = None if threshold in (None, "") else float(threshold)
+    digits = 2
+    while limit is not None and p != limit and digits < 6 and round(p, digits) == round(limit, digits):
+        digits += 1
+    score = f"p(malignant) {p:.{digits}f}" if digits > 2 or p >= 0.005 else "p(malignant) < 0.01"
+    if prediction.get("spread_over"):
+        low, high = (float(prediction[key]) for key in ("p_low", "p_high"))
+        score += f" ({low:.2f}–{high:.2f} over {prediction['spread_over']})"
+    if limit is not None:
+        score += f", {'above' if p >= limit else 'below'} the threshold {limit:.{digits}f}"
     return "    ".join(filter(None, [*parts, score]))
 
 

@@ -11,8 +11,9 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ from monai_e2e.data.images.dicom_files import is_dicom, quiet
 from monai_e2e.data.images.headers import OTHER_VIEW, Header, read_header
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.prepared.folder import find_images
+from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import lesion_types
@@ -42,7 +44,7 @@ class ListedImage:
         image: id of the image, unique in the list.
         path: its file.
         patient_id: of a prepared folder or a table as it stands there, else a running number.
-        exam_id: of a table, else a running number; empty where the patient is one exam.
+        exam_id: of a prepared folder or a table, else a running number; empty where the patient is one exam.
         laterality: LEFT or RIGHT.
         view: CC or MLO.
         label: 1 malignant, 0 not.
@@ -54,6 +56,7 @@ class ListedImage:
         number: its place in the list, from 1.
         flags: what about these facts is missing or odd.
         header_patient: Patient ID of the header, to be compared with ids that a model knows. Never to be written.
+        facts: what else a prepared folder knows, by the names of :data:`~monai_e2e.data.records.GROUP_FACTS`.
         judged: whether the flags also say if the breast is on its side, as those of a prepared folder do.
     """
 
@@ -72,6 +75,7 @@ class ListedImage:
     number: int = 1
     flags: tuple[str, ...] = ()
     header_patient: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
     judged: bool = False
 
 
@@ -82,6 +86,7 @@ def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -
             image=Path(sample["image"]).stem,
             path=Path(sample["image"]),
             patient_id=sample["patient_id"],
+            exam_id=sample.get("exam_id") or "",
             laterality=sample["laterality"],
             view=sample["view"],
             label=sample["label"],
@@ -90,6 +95,7 @@ def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -
             masks=tuple(lesion["mask"] for lesion in sample["lesions"]),
             original_size=tuple(sample["original_size"]) if "original_size" in sample else None,
             flags=(*_unknown(sample["laterality"], sample["view"]), *filter(None, sample.get("flags", "").split(";"))),
+            facts={fact: sample[fact] for fact in GROUP_FACTS if sample.get(fact) is not None},
             judged="flags" in sample,
         )
         for sample in load_datalist(folder, partition, fold=fold)

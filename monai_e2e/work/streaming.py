@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.resource_tracker import ensure_running
 from typing import TypeVar
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
@@ -104,6 +105,7 @@ def _interrupts_later() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    ensure_running()  # loky's workers need it, and its start lets Ctrl-C through again before Python 3.12
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

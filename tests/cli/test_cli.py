@@ -78,7 +78,7 @@ def test_phantoms_of_no_patients_are_refused(patients, tmp_path, capsys):
     ("arguments", "part"),
     [
         ([], "command"),
-        (["prepare", "mias", "SRC", "OUT"], "'cbis-ddsm'"),
+        (["prepare", "ddsm", "SRC", "OUT"], "'cbis-ddsm'"),
         (["prepare", "cbis-ddsm", "SRC", "OUT", "--protocol", "ours"], "'official'"),
         (["phantom", "inbreast", "OUT", "--patients", "many"], "--patients"),
     ],
@@ -96,23 +96,24 @@ def test_demo_without_bundles_says_where_they_are_wanted(tmp_path, capsys):
 
 def test_prepare_passes_its_arguments_on(tmp_path, monkeypatch, capsys):
     calls = []
-    for name in ("prepare_cbis_ddsm", "prepare_inbreast", "prepare_own"):
-        monkeypatch.setattr(
-            f"monai_e2e.data.prepared.prepare.{name}",
-            lambda *args, _name=name, **kwargs: calls.append((_name, args, kwargs)),
-        )
+    monkeypatch.setattr(
+        "monai_e2e.data.prepared.prepare.prepare_dataset", lambda *args, **kwargs: calls.append((args, kwargs))
+    )
     common = ["--image-size", "64x48", "--seed", "3", "--workers", "2", "--voi-lut"]
     src, out = tmp_path / "src", tmp_path / "out"
     tables = ["--labels", "labels.csv", "--lesions", "lesions.csv"]
     assert cli.main(["prepare", "cbis-ddsm", str(src), str(out), "--protocol", "official", *common]) == 0
     assert cli.main(["prepare", "inbreast", str(src), str(out), "--protocol", "kfold", "--folds", "5", *common]) == 0
     assert cli.main(["prepare", "folder", str(src), str(out), *tables, *common]) == 0
+    assert cli.main(["prepare", "vindr", str(src), str(out), "--positive", "birads5", *common]) == 0
     passed = {"image_size": (64, 48), "seed": 3, "workers": 2, "voi_lut": True, "any_modality": False, "dry_run": False}
+    passed |= {"crop": None, "orient": None}
     usual = {"protocol": None, "folds": None}
     assert calls == [
-        ("prepare_cbis_ddsm", (src, out, "views", False), {**usual, "protocol": "official", **passed}),
-        ("prepare_inbreast", (src, out), {"protocol": "kfold", "folds": 5, **passed}),
-        ("prepare_own", (src, out, Path("labels.csv"), Path("lesions.csv")), {**usual, **passed}),
+        (("cbis-ddsm", src, out), {**usual, "protocol": "official", **passed}),
+        (("inbreast", src, out), {"protocol": "kfold", "folds": 5, **passed}),
+        (("folder", src, out), {"labels": Path("labels.csv"), "lesions": Path("lesions.csv"), **usual, **passed}),
+        (("vindr", src, out), {"positive": "birads5", **usual, **passed}),
     ]
     assert str(out) in capsys.readouterr().out
 
@@ -137,7 +138,7 @@ def test_a_defect_is_not_hidden_as_a_users_mistake(tmp_path, monkeypatch):
     def crash(*_, **__):
         raise ValueError("a defect")
 
-    monkeypatch.setattr("monai_e2e.data.prepared.prepare.prepare_inbreast", crash)
+    monkeypatch.setattr("monai_e2e.data.prepared.prepare.prepare_dataset", crash)
     with pytest.raises(ValueError, match="a defect") as caught:
         cli.main(["prepare", "inbreast", str(tmp_path), str(tmp_path / "out")])
     assert not isinstance(caught.value, UserError)
@@ -163,7 +164,7 @@ NETWORKS, IMAGES, FIGURES = {"torch", "monai", "ignite"}, {"pydicom", "cv2", "PI
             "from monai_e2e.cli.main import main; main(['describe', '--bundles', 'BUNDLES'])",
             NETWORKS | IMAGES | FIGURES,
         ),
-        ("from monai_e2e.data import prepare_inbreast, phantom_dataset", NETWORKS | {"sklearn", "matplotlib"}),
+        ("from monai_e2e.data import prepare_dataset, phantom_dataset", NETWORKS | {"sklearn", "matplotlib"}),
         ("import monai_e2e.metrics", NETWORKS | IMAGES | {"matplotlib"}),
     ],
 )
@@ -201,6 +202,6 @@ def test_a_condition_of_the_disk_is_one_line(code, wrapped, tmp_path, monkeypatc
             raise OSError("With tag (7FE0,0010) got exception") from condition
         raise condition
 
-    monkeypatch.setattr("monai_e2e.data.prepared.prepare.prepare_inbreast", fail)
+    monkeypatch.setattr("monai_e2e.data.prepared.prepare.prepare_dataset", fail)
     line = fails(["prepare", "inbreast", str(tmp_path), str(tmp_path / "out")], capsys)
     assert line.startswith(f"error: some/file.png: {os.strerror(code)}: ")

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from monai_e2e.data.phantom import write_cbis_ddsm
-from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm
+from monai_e2e.data.prepared.prepare import prepare_dataset
 from monai_e2e.metrics import score_files
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -38,7 +38,9 @@ PLAN = {
 def command(tmp_path_factory):
     root = tmp_path_factory.mktemp("experiment")
     write_cbis_ddsm(root / "download", 18, workers=1)
-    prepare_cbis_ddsm(root / "download", root / "data", image_size=(128, 96), protocol="kfold", folds=3, workers=1)
+    prepare_dataset(
+        "cbis-ddsm", root / "download", root / "data", image_size=(128, 96), protocol="kfold", folds=3, workers=1
+    )
     (root / "tiny.json").write_text(json.dumps(PLAN))
     command = [sys.executable, "-m", "monai_e2e", "experiment", str(root / "tiny.json"), "--recipe", "phantom"]
     return [*command, "--data", str(root / "data"), "--out", str(root / "runs"), "--bundles", str(BUNDLES)]

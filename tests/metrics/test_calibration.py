@@ -6,6 +6,7 @@ from sklearn.calibration import calibration_curve
 
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import brier_score, reliability, wilson_interval
+from monai_e2e.metrics.calibration import calibration_line
 
 
 def test_brier_score_is_the_mean_squared_difference():
@@ -45,3 +46,16 @@ def test_probabilities_that_mean_what_they_say_have_a_small_error():
 def test_probabilities_that_are_no_numbers_are_refused(function):
     with pytest.raises(UserError, match="NaN"):
         function([0, 1], [0.1, float("nan")])
+
+
+def test_calibration_line_finds_what_was_done_to_log_odds():
+    random = np.random.default_rng(0)
+    truth = random.normal(-1, 2, 20_000)
+    labels = (random.random(truth.size) < 1 / (1 + np.exp(-truth))).astype(int)
+    assert calibration_line(labels, truth) == pytest.approx({"slope": 1, "intercept": 0}, abs=0.06)
+    assert calibration_line(labels, 2 * truth)["slope"] == pytest.approx(0.5, abs=0.03)
+    assert calibration_line(labels, truth + 1.5)["intercept"] == pytest.approx(-1.5, abs=0.06)
+
+
+def test_separated_classes_have_no_slope():
+    assert calibration_line([0, 0, 1], [-1.0, 0.0, 750.0])["slope"] is None

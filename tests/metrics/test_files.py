@@ -13,6 +13,7 @@ from monai_e2e.metrics import (
     choose_threshold,
     compare_rows,
     format_scores,
+    holm,
     level_samples,
     read_predictions,
     score_file,
@@ -20,11 +21,13 @@ from monai_e2e.metrics import (
     write_predictions,
     write_results,
 )
-from monai_e2e.metrics.html_report import format_p
+from monai_e2e.metrics.html_page import format_p
 
 FILES = [
     "calibration.csv",
     "calibration.png",
+    "decision.csv",
+    "decision.png",
     "pr.csv",
     "pr.png",
     "report.html",
@@ -107,7 +110,10 @@ def test_comparison_is_made_with_each_other_table(tmp_path):
     comparisons = score(path, compare=others)["comparisons"]
     assert [comparison["predictions"] for comparison in comparisons] == ["a.csv", "b.csv"]
     expected = compare_rows(read_predictions(path), read_predictions(others[1]), resamples=RESAMPLES)
-    assert {level: comparisons[1][level] for level in expected} == expected
+    for level, test in expected.items():
+        assert {key: comparisons[1][level][key] for key in test} == test
+        ps = [comparison[level]["p_patients"] for comparison in comparisons]
+        assert [comparison[level]["p_holm"] for comparison in comparisons] == holm(ps)
 
 
 def test_comparison_leaves_out_what_was_dropped(tmp_path):
@@ -194,11 +200,11 @@ def test_printed_table_has_the_figures_and_the_notes(tmp_path):
     low, high = scored["image"]["auc_ci_bootstrap"]
     assert f"{scored['image']['auc']:.3f}  {low:.3f} to {high:.3f}" in text
     assert "bootstrap of patients  DeLong, logit scale" in text
-    low, high = scored["comparisons"][0]["exam"]["difference_ci_bootstrap"]
-    assert f"{low:.3f} to {high:.3f} (bootstrap of patients), p " in text  # one exam a patient
-    low, high = scored["comparisons"][0]["image"]["difference_ci_bootstrap"]
-    line = next(line for line in text.splitlines() if line.startswith("per image against o.csv"))
-    assert line.endswith(f", {low:.3f} to {high:.3f} (bootstrap of patients)")  # four images a patient: no test
+    for level in ("exam", "image"):
+        test = scored["comparisons"][0][level]
+        low, high = test["difference_ci_bootstrap"]
+        line = next(line for line in text.splitlines() if line.startswith(f"per {level} against o.csv"))
+        assert line.endswith(f", {low:.3f} to {high:.3f} (bootstrap of patients), {format_p(test['p_patients'])}")
     assert text.endswith("For research, not for diagnosis.")
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from made_rows import RESAMPLES, make_rows
 
-from monai_e2e.metrics import compare_rows, level_samples, score_rows, write_results
+from monai_e2e.metrics import compare_rows, correct_by_holm, level_samples, score_rows, write_results
 
 VOID = {"meta", "img", "br", "path", "circle"}
 MARKUP = "<script>alert('x')</script>"
@@ -47,6 +47,7 @@ def report(tmp_path_factory):
     rows[1] |= {"lesion_type": f"mass+{MARKUP}"}
     scored = score_rows(rows, threshold=0.2, resamples=RESAMPLES, threshold_source=MARKUP)
     others = compare_rows(rows, make_rows(noise=1.5), resamples=RESAMPLES)
+    correct_by_holm([others])
     scored["comparisons"] = [{"predictions": f"{MARKUP}.csv", **others}]
     folder = tmp_path_factory.mktemp("report")
     write_results(folder, scored, level_samples(rows)[0], title=f"{MARKUP}.csv")
@@ -69,7 +70,7 @@ def test_page_is_well_formed_and_shows_the_headline_figures(report):
 def test_page_refers_to_nothing_outside_itself(report):
     _, text = report
     page = Page(text)
-    assert len(page.references) == 3
+    assert len(page.references) == 4
     assert all(reference.startswith("data:image/png;base64,") for reference in page.references)
     assert base64.b64decode(page.references[0].partition(",")[2]).startswith(b"\x89PNG")
     assert not re.search(r"https?://|@import|url\(", text)

@@ -46,7 +46,7 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     assert [list(row) for row in read] == [list(PREDICTION_COLUMNS)] * 2
     for before, after in zip(rows, read, strict=True):
         numbers = {name: pytest.approx(before[name], abs=1e-6) for name in ("p_malignant", "logit")}
-        assert after == before | numbers
+        assert after == {"p_low": None, "p_high": None, "spread_over": ""} | before | numbers
 
 
 def test_columns_that_nothing_is_known_for_are_left_out(tmp_path):
@@ -119,7 +119,7 @@ def test_view_that_is_neither_becomes_unknown_and_is_flagged(tmp_path):
     [
         ("", r"column 'image' is missing.*predictions\.csv of `monai-e2e predict`"),
         ("image,p_malignant\n", "the table has no row"),
-        ("image,p_malignant\na,0.1\n", "column 'image' is missing; needed: image; found: image"),
+        ("picture,p_malignant\na,0.1\n", "column 'image' is missing; needed: image; found: picture"),
         ("image,score\na,0.1\n", "neither column 'logit' nor 'p_malignant'"),
         ("image,malignant_pred\na,0.1\n", "column 'image_index' is missing"),
         ("index,left_malignant,right_malignant\n0,0.1,0.2\n", "scores per breast"),

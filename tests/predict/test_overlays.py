@@ -5,7 +5,7 @@ import pytest
 
 from monai_e2e.data.records import PATCH_CLASSES
 from monai_e2e.predict.heatmaps import Heatmap
-from monai_e2e.predict.overlays import _HEADER, _LABEL, _MARGIN, draw_capture, draw_mammogram, draw_overlay
+from monai_e2e.predict.overlays import _HEADER, _LABEL, _MARGIN, _summary, draw_capture, draw_mammogram, draw_overlay
 
 ROW = {"image": "case/1", "laterality": "LEFT", "view": "CC", "p_malignant": "0.9", "threshold": "0.4", "model": "m"}
 OUTLINE = (90, 230, 255)
@@ -81,3 +81,31 @@ def test_a_capture_has_the_images_size_and_the_words_in_its_lowest_rows(image):
     assert picture.dtype == np.uint8
     assert (picture[:200] == 100).all()
     assert (picture[200:] != 100).any()
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"p_malignant": 0.8349}, "LEFT CC    p(malignant) 0.83, above the threshold 0.40"),
+        ({"p_malignant": 0.8349, "threshold": ""}, "LEFT CC    p(malignant) 0.83"),
+        (
+            {"p_malignant": 0.8349, "threshold": None, "p_low": "0.71", "p_high": 0.9, "spread_over": "5 models"},
+            "LEFT CC    p(malignant) 0.83 (0.71–0.90 over 5 models)",
+        ),
+        ({"p_malignant": 0.3996}, "LEFT CC    p(malignant) 0.3996, below the threshold 0.4000"),
+        ({"p_malignant": 0.4}, "LEFT CC    p(malignant) 0.40, above the threshold 0.40"),
+        ({"p_malignant": 1e-5, "threshold": None}, "LEFT CC    p(malignant) < 0.01"),
+    ],
+)
+def test_the_score_has_its_spread_and_no_more_digits_than_it_needs(row, words):
+    assert _summary(ROW | row) == words
+
+
+def test_the_overlay_names_the_network_of_the_score_and_that_of_the_heatmap(image, monkeypatch):
+    written = []
+    monkeypatch.setattr("monai_e2e.predict.overlays._write", lambda _, __, text, *___: written.append(text))
+    draw_overlay(image, ROW, heatmap(), heatmap_model="patch")
+    assert any(text.endswith("Score: m. Heatmap: patch") for text in written)
+    written.clear()
+    draw_overlay(image, ROW)
+    assert any(text.endswith("Score: m") for text in written)

@@ -44,6 +44,14 @@ def test_the_checkpoint_and_not_the_recipe_says_how_images_are_prepared(bundle, 
         assert not model.network.training
 
 
+def test_a_checkpoint_in_a_folder_that_says_nothing_is_called_after_its_card_or_what_it_is(bundle, tmp_path):
+    (tmp_path / "seed0").mkdir()
+    path = shutil.copy(bundle / "models" / "model.pt", tmp_path / "seed0" / "model.pt")
+    assert load_model(path, CPU, "SRC").name.startswith("vgg16 ")
+    (tmp_path / "seed0" / "card.json").write_text('{"name": "Small VGG"}')
+    assert load_model(path, CPU, "SRC").name == "Small VGG"
+
+
 def test_no_phantoms_are_drawn_for_a_bundle(bundle, monkeypatch):
     monkeypatch.setattr("monai_e2e.data.phantom_dataset", lambda **_: pytest.fail("phantoms were drawn"))
     load_model(bundle, CPU, "SRC")

@@ -24,8 +24,8 @@ def test_each_model_gets_its_own_image_and_pictures_the_image_in_its_true_propor
     Image.fromarray(mask).save(tmp_path / "mask.png")
     reader = ImageReader([LoadMammogramd("image", (64, 48)), LoadMammogramd("image", (32, 32))], pictures=True)
     read = reader(ListedImage("image", path, masks=(str(tmp_path / "mask.png"),)))
-    assert [image.shape for image in read.pictures] == [(1, 64, 48), (1, 32, 32)]
-    assert all(type(image) is np.ndarray and image.dtype == np.float32 for image in read.pictures)
+    assert [image.shape for image in read.images] == [(1, 64, 48), (1, 32, 32)]
+    assert all(type(image) is np.ndarray and image.dtype == np.float32 for image in read.images)
     assert (read.size, read.picture.shape, read.picture.dtype) == ((200, 100), (1152, 576), np.uint8)
     assert read.picture[0].max() < 5
     assert read.picture[-1].min() > 250

@@ -162,6 +162,10 @@ class TestScores:
         for image, logit in logits_of(tmp_path / "both").items():
             mean = (1 / (1 + np.exp(-first[image])) + 1 / (1 + np.exp(-second[image]))) / 2
             assert logit == pytest.approx(np.log(mean / (1 - mean)), abs=1e-5)
+        for row in rows_of(tmp_path / "both"):
+            both = sorted(1 / (1 + np.exp(-logits[row["image"]])) for logits in (first, second))
+            assert [float(row["p_low"]), float(row["p_high"])] == pytest.approx(both, abs=1e-5)
+            assert row["spread_over"] == "2 models"
         digest = json.loads((tmp_path / "both" / "run.json").read_text())["settings"]["models"]
         assert len(digest) == 2
         assert {row["model"] for row in rows_of(tmp_path / "both")} == {"+".join(digest)}

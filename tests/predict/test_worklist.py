@@ -1,5 +1,6 @@
 """The list of images to classify: ids that hide the header's, tables that say more, mistakes that are named."""
 
+import json
 import shutil
 
 import pydicom
@@ -128,6 +129,19 @@ def test_a_prepared_folder_brings_labels_lesions_and_the_originals_size(tmp_path
             assert (image.label, image.original_size) == (sample["label"], tuple(sample["original_size"]))
             found.add(image.lesion_type)
     assert found >= {"calcification", "mass"}
+
+
+def test_a_prepared_folder_brings_exam_and_groups_where_they_are_known(tmp_path):
+    samples = []
+    for number, facts in enumerate([{"exam_id": "E1", "age": 61, "vendor": "GE", "implant": "no"}, {"age": None}]):
+        (tmp_path / f"{number}.png").touch()
+        known = {"patient_id": "P1", "laterality": "LEFT", "view": "CC", "label": 0, "lesions": []}
+        samples.append({"image": f"{number}.png", **known, **facts})
+    content = {"image_size": [8, 6], "pixel_mean": None, "training": [], "validation": [], "test": samples}
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    first, second = list_prepared(tmp_path, "test")
+    assert (first.exam_id, first.facts) == ("E1", {"age": 61, "vendor": "GE", "implant": "no"})
+    assert (second.exam_id, second.facts) == ("", {})
 
 
 def test_cbis_ddsms_images_are_listed_without_crops_and_masks_and_with_their_places(tmp_path, caplog):

@@ -40,6 +40,13 @@ from monai_e2e.work.interrupt import end_on_interrupt
 end_on_interrupt("do this")
 {start}
 """
+BLOCKED = """
+import signal
+from monai_e2e.work.streaming import stream_parallel
+def blocked(_):
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+print(all(result for _, result in stream_parallel(blocked, range(8), 2)))
+"""
 STREAM = """try:
     for _ in stream_parallel(time.sleep, [0, 60, 60, 60], 2):
         print('ready', flush=True)
@@ -75,6 +82,12 @@ def test_an_interrupt_is_one_line_and_ends_all(code):
     assert (process.returncode, errors.strip()) == (130, "interrupted: do this")
     assert time.monotonic() - started < 20
     assert gone(children) == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals of POSIX")
+def test_no_worker_gets_an_interrupt_not_even_while_it_starts():
+    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "True\n"
 
 
 def test_workers_end_with_a_parent_that_was_killed():

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pydicom
 
+#: Whether an image's own window is applied: in no image, in all that have one, or by the rule :data:`AUTO`.
+VoiLut = bool | Literal["auto"]
+AUTO: Literal["auto"] = "auto"
+#: Name of what is done without a window: the image's own range.
+MIN_MAX = "min-max"
 #: Rows of an image that are worked on at a time: small enough for the processor's cache.
 _BAND = 128
 #: Outlying pixels are at most 1 of 100,000, or a handful; a pixel of a thumbnail is never one.
@@ -20,13 +26,15 @@ class Brightness:
     Args:
         table: float32 0…1, to be indexed by the value's bits, see :func:`look_up`.
         flags: ``no window``, ``outlying pixels``, ``polarity contradictory``, as far as they hold.
+        window: what was applied: ``VOI LUT``, the function of a window such as ``SIGMOID``, or :data:`MIN_MAX`.
     """
 
     table: np.ndarray
     flags: tuple[str, ...]
+    window: str = MIN_MAX
 
 
-def brightness(dataset: pydicom.Dataset, stored: np.ndarray, voi_lut: bool) -> Brightness | None:
+def brightness(dataset: pydicom.Dataset, stored: np.ndarray, voi_lut: VoiLut) -> Brightness | None:
     """What each stored value becomes (PS3.4 §N.2).
 
     An image has at most 65,536 values, so everything happens once to each of those between its lowest and its highest.
@@ -34,7 +42,7 @@ def brightness(dataset: pydicom.Dataset, stored: np.ndarray, voi_lut: bool) -> B
     Args:
         dataset: the image's header.
         stored: ``[rows, columns]`` of 8 or 16 bits.
-        voi_lut: whether to apply the image's first VOI LUT or window.
+        voi_lut: whether to apply the image's first VOI LUT or window; ``"auto"``: where the image is FOR PRESENTATION.
 
     Returns:
         None where the image is of one brightness.
@@ -52,8 +60,9 @@ def brightness(dataset: pydicom.Dataset, stored: np.ndarray, voi_lut: bool) -> B
         return None
     codes = np.arange(int(used[0]), int(used[-1]) + 1) + lowest
     values = _modality_values(dataset, codes)
-    shares = _windowed(dataset, values) if voi_lut else None
-    if voi_lut and shares is None:
+    wanted = is_for_presentation(dataset) if voi_lut == AUTO else voi_lut
+    shares, window = _windowed(dataset, values) if wanted else (None, MIN_MAX)
+    if voi_lut is True and shares is None:
         flags.append("no window")
     if shares is None:
         ends = without_outliers(counts)
@@ -71,7 +80,14 @@ def brightness(dataset: pydicom.Dataset, stored: np.ndarray, voi_lut: bool) -> B
     table[codes] = shares  # negative values count from the end, as their bits do
     if padding is not None:
         table[np.arange(padding[0], padding[1] + 1)] = 0
-    return Brightness(table, tuple(flags))
+    return Brightness(table, tuple(flags), window)
+
+
+def is_for_presentation(dataset: pydicom.Dataset) -> bool:
+    """Whether the image is made to be looked at (PS3.3 §C.8.11.1), by its intent, else by its class."""
+    intent = str(dataset.get("PresentationIntentType") or "").upper()
+    by_class = "for presentation" in pydicom.uid.UID(str(dataset.get("SOPClassUID") or "")).name.lower()
+    return intent == "FOR PRESENTATION" if intent else by_class
 
 
 def look_up(table: np.ndarray, stored: np.ndarray) -> np.ndarray:
@@ -205,15 +221,16 @@ def _modality_values(dataset: pydicom.Dataset, codes: np.ndarray) -> np.ndarray:
     return codes * float(1 if slope is None else slope) + float(0 if intercept is None else intercept)
 
 
-def _windowed(dataset: pydicom.Dataset, values: np.ndarray) -> np.ndarray | None:
-    """Modality values after the first VOI LUT or else the first window (PS3.3 §C.11.2), 0…1; None without either."""
+def _windowed(dataset: pydicom.Dataset, values: np.ndarray) -> tuple[np.ndarray | None, str]:
+    """Modality values after the first VOI LUT or else the first window (PS3.3 §C.11.2), 0…1, and which; or neither."""
     if sequence := dataset.get("VOILUTSequence"):
         entries, maximum = _apply_lut(dataset, sequence[0], values)
-        return np.clip(entries / maximum, 0, 1)
+        return np.clip(entries / maximum, 0, 1), "VOI LUT"
     center, width = (_first(dataset, name) for name in ("WindowCenter", "WindowWidth"))
     if center is None or width is None:
-        return None
-    return apply_window(values, center, width, str(dataset.get("VOILUTFunction") or "LINEAR"))
+        return None, MIN_MAX
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    return apply_window(values, center, width, function), function
 
 
 def _apply_lut(dataset: pydicom.Dataset, item: pydicom.Dataset, values: np.ndarray) -> tuple[np.ndarray, int]:

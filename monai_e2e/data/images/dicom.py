@@ -16,7 +16,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 
-from monai_e2e.data.images.brightness import brightness, fits, look_up, used_bits
+from monai_e2e.data.images.brightness import MIN_MAX, VoiLut, brightness, fits, look_up, used_bits
 from monai_e2e.data.images.dicom_files import MAX_PIXELS, one_file, open_dicom
 from monai_e2e.data.images.dicom_files import is_dicom as is_dicom
 from monai_e2e.data.images.headers import examine, sop_class_name
@@ -54,14 +54,18 @@ class DecodedImage:
         pixel_spacing: mm between rows and between columns at the detector (Imager Pixel Spacing, else Pixel Spacing;
             PS3.3 §10.7.1.3), None where the file doesn't say.
         flags: what is odd about the file, see docs/results.md.
+        window: what its values went through, see :class:`~monai_e2e.data.images.brightness.Brightness`.
+        prepared: whether it is an image of a prepared folder, which is framed already.
     """
 
     pixels: np.ndarray
     pixel_spacing: tuple[float, float] | None
     flags: tuple[str, ...] = ()
+    window: str = MIN_MAX
+    prepared: bool = False
 
 
-def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = False) -> DecodedImage:
+def decode_image(path: str | Path, voi_lut: VoiLut = False, any_modality: bool = False) -> DecodedImage:
     """Read one image.
 
     DICOM: the rescale slope and intercept (or modality LUT) are applied, then the image's own minimum…maximum is mapped
@@ -78,7 +82,8 @@ def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = F
             range to 0…1 instead of the image's own; files without one are read as with False, and flagged. It shows the
             image as a workstation would, and helps where markers or the skin's edge stretch a digital detector's own
             range. It clips what lies outside the window, and most public data sets (CBIS-DDSM) have none. Choose once:
-            a network must be trained and applied with the same setting.
+            a network must be trained and applied with the same setting. ``"auto"`` is a rule instead: the VOI LUT or
+            window of images FOR PRESENTATION, which their maker chose for them; the own range of all others.
         any_modality: read, and flag, DICOM files too whose header doesn't show that they are mammograms.
 
     Raises:
@@ -91,11 +96,10 @@ def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = F
         return _decode_picture(path)
     dataset = _open(path)
     with one_file(path, "header not understood"):
-        intent = str(dataset.get("PresentationIntentType") or sop_class_name(dataset)).upper()
         verdict = examine(dataset)
     if verdict.refusal and not any_modality:
         raise UserError(f"{path}: {verdict.refusal}; leave it out, or use --any-modality if its header is wrong")
-    if intent.endswith("FOR PROCESSING"):
+    if verdict.raw:
         raise UserError(f"{path}: raw detector data (FOR PROCESSING); take the FOR PRESENTATION image of the same view")
     stored = _decode(path, dataset)
     if stored.dtype.itemsize > 2:
@@ -109,10 +113,10 @@ def decode_image(path: str | Path, voi_lut: bool = False, any_modality: bool = F
         raise UserError(f"{path}: the image has a single pixel value{where}; check it in a viewer or leave it out")
     pixels = look_up(found.table, stored)
     _refuse_mask(path, pixels)
-    return DecodedImage(pixels, spacing, (*verdict.flags, *more_bits, *found.flags))
+    return DecodedImage(pixels, spacing, (*verdict.flags, *more_bits, *found.flags), found.window)
 
 
-def read_mammogram(path: str | Path, voi_lut: bool = False) -> np.ndarray:
+def read_mammogram(path: str | Path, voi_lut: VoiLut = False) -> np.ndarray:
     """Pixels of :func:`decode_image`: float32 ``[rows, columns]``, 0…1, air dark, tissue bright."""
     return decode_image(path, voi_lut).pixels
 
@@ -157,7 +161,8 @@ def _decode_picture(path: Path) -> DecodedImage:
         if picture.jpeg and jpeg_mask(picture.pixels) is not None:
             raise UserError(f"{path}: {_MASK}")
         _refuse_mask(path, pixels)
-    return DecodedImage(pixels, None, () if maximum == picture.maximum else ("fewer bits",))
+    flags = () if maximum == picture.maximum else ("fewer bits",)
+    return DecodedImage(pixels, None, flags, prepared=picture.prepared)
 
 
 def _refuse_mask(path: Path, pixels: np.ndarray) -> None:
@@ -188,7 +193,9 @@ def _refusal(dataset: pydicom.Dataset) -> str | None:
     if frames > 1:
         return "several frames; only single images are read, extract one frame first"
     photometric = str(dataset.get("PhotometricInterpretation", "absent"))
-    if int(dataset.get("SamplesPerPixel") or 1) != 1 or photometric not in _GREY:
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    # Grey images are stored in three equal colours too; whether these are equal, the pixels say.
+    if (samples, photometric) != (3, "RGB") and (samples != 1 or photometric not in _GREY):
         named = photometric if photometric in (*_COLOURS, *_GREY, "absent") else "unknown"
         return f"photometric interpretation {named}; allowed: grey, which is MONOCHROME1 or MONOCHROME2"
     high, bits = dataset.get("HighBit"), dataset.get("BitsStored")
@@ -208,7 +215,7 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
         plugin = _plugin(path, dataset, syntax)
         if plugin and syntax != uid.RLELossless:
             declared = declared_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
-            if declared != (dataset.Rows, dataset.Columns, 1):
+            if declared != (dataset.Rows, dataset.Columns, int(dataset.get("SamplesPerPixel") or 1)):
                 raise UserError(
                     f"{path}: its compressed pixels declare another size than the header, or none; download or copy "
                     "the file again, or leave it out"
@@ -217,6 +224,10 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
         if plugin == "gdcm":  # ends the process on 7 bits stored in 8, and needs no more than the size of a pixel
             options["bits_stored"] = dataset.get("BitsAllocated")
         pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=plugin, **options)
+        if pixels.ndim == 3:
+            if not (pixels[..., :1] == pixels[..., 1:]).all():
+                raise UserError(f"{path}: in colour (RGB); allowed: grey, also as three equal colours")
+            pixels = np.ascontiguousarray(pixels[..., 0])
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         return used_bits(native, int(dataset.BitsStored))
 

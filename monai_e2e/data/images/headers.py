@@ -1,6 +1,7 @@
 """What a DICOM header says of a mammogram's breast, view, patient and study, and how its text is kept from results.
 
-Patient ID and Study Instance UID only serve to tell which images belong together. They must not be written anywhere.
+Patient ID, Study Instance UID, Accession Number and dates only serve to tell which images and table rows belong
+together. They must not be written anywhere.
 """
 
 from __future__ import annotations
@@ -27,6 +28,22 @@ _TAGS = [
     "PatientID",
     "StudyInstanceUID",
     "SOPInstanceUID",
+    "AccessionNumber",
+    "StudyDate",
+]
+#: What :func:`survey` looks at.
+_SURVEYED = [
+    *_TAGS,
+    "SOPClassUID",
+    "Modality",
+    "BodyPartExamined",
+    "AnatomicRegionSequence",
+    "ImageType",
+    "PresentationIntentType",
+    "SpecimenDescriptionSequence",
+    "EstimatedRadiographicMagnificationFactor",
+    "BreastImplantPresent",
+    "BurnedInAnnotation",
 ]
 _MAMMOGRAPHY = (
     uid.DigitalMammographyXRayImageStorageForPresentation,
@@ -94,6 +111,8 @@ class Header:
         patient: Patient ID, of CBIS-DDSM the part that is the patient's; empty where absent. Never to be written.
         study: Study Instance UID, empty where absent. Never to be written.
         instance: SOP Instance UID, empty where absent. Never to be written.
+        accession: Accession Number, empty where absent. Never to be written.
+        date: Study Date, YYYYMMDD, empty where absent. Never to be written.
         lesion_only: whether it is CBIS-DDSM's crop or mask of a lesion.
     """
 
@@ -103,6 +122,8 @@ class Header:
     patient: str = ""
     study: str = ""
     instance: str = ""
+    accession: str = ""
+    date: str = ""
     lesion_only: bool = False
 
 
@@ -113,10 +134,12 @@ class Verdict:
     Args:
         refusal: why it isn't; empty where it is.
         flags: what is odd about the image, or ``no mammogram by its header``, in the words of docs/results.md.
+        raw: whether the pixels are raw detector data (FOR PROCESSING).
     """
 
     refusal: str
     flags: tuple[str, ...]
+    raw: bool = False
 
 
 def read_header(path: Path) -> Header:
@@ -126,6 +149,19 @@ def read_header(path: Path) -> Header:
             return _header(open_dicom(path, _TAGS)) if is_dicom(path) else Header()
     except UserError:
         return Header()
+
+
+def survey(path: Path) -> tuple[Header, Verdict]:
+    """A file's header and what it makes of the file; of files that aren't DICOM both say nothing.
+
+    Raises:
+        UserError: when the header can't be read.
+    """
+    if not is_dicom(path):
+        return Header(), Verdict("", ())
+    with one_file(path, "header not readable"):
+        dataset = open_dicom(path, _SURVEYED)
+        return _header(dataset), examine(dataset)
 
 
 def examine(dataset: Dataset) -> Verdict:
@@ -146,6 +182,7 @@ def examine(dataset: Dataset) -> Verdict:
         refusal = f"modality {modality} and no word of a breast in the header, so perhaps no mammogram"
     elif modality not in ("", "MG", *_PROJECTION):
         refusal = f"no mammogram, but modality {named}"
+    intent = str(dataset.get("PresentationIntentType") or sop_class_name(dataset)).upper()
     kinds = {str(word).upper() for word in _values(dataset, "ImageType")}
     found = {
         "no mammogram by its header": bool(refusal),
@@ -157,7 +194,8 @@ def examine(dataset: Dataset) -> Verdict:
         "burned-in annotation": _text(dataset, "BurnedInAnnotation") == "YES",
         "synthesized 2D": sop_class == uid.BreastTomosynthesisImageStorage or bool(kinds & _SYNTHESIZED),
     }
-    return Verdict(refusal, tuple(flag for flag, holds in found.items() if holds))
+    flags = tuple(flag for flag, holds in found.items() if holds)
+    return Verdict(refusal, flags, intent.endswith("FOR PROCESSING"))
 
 
 def sop_class_name(dataset: Dataset) -> str:
@@ -167,9 +205,8 @@ def sop_class_name(dataset: Dataset) -> str:
 
 
 def _header(dataset: Dataset) -> Header:
-    patient, study, instance = (
-        str(dataset.get(name) or "").strip() for name in ("PatientID", "StudyInstanceUID", "SOPInstanceUID")
-    )
+    names = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "AccessionNumber", "StudyDate")
+    patient, study, instance, accession, date = (str(dataset.get(name) or "").strip() for name in names)
     side = _SIDES.get(_text(dataset, "ImageLaterality") or _text(dataset, "Laterality"), "")
     position = _position(dataset)
     if cbis := _CBIS_DDSM.fullmatch(patient):
@@ -180,7 +217,8 @@ def _header(dataset: Dataset) -> Header:
         flags.append(f"{OTHER_VIEW} {position}" if position else "view unknown")
     if any(code == partial for code in _modifiers(dataset) for partial in _PARTIAL):
         flags.append("partial view")
-    return Header(side, view, tuple(flags), patient, study, instance, bool(cbis and cbis[4]))
+    lesion_only = bool(cbis and cbis[4])
+    return Header(side, view, tuple(flags), patient, study, instance, accession, date, lesion_only)
 
 
 def _shows_breast(dataset: Dataset) -> bool:

@@ -19,9 +19,11 @@ from monai_e2e.data.images.brightness import count_values, without_outliers
 from monai_e2e.data.images.dicom_files import MAX_PIXELS, one_file
 from monai_e2e.errors import UserError
 
-_FORMATS = ("PNG", "TIFF", "JPEG")
+_FORMATS = ("PNG", "TIFF", "JPEG", "PPM")
 #: Pillow's grey modes → the largest value of the type ("I" is how some releases open 16-bit PNG).
 _GREY_MODES = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
+#: Modes in which grey pictures are stored too; the opacity says nothing.
+_COLOUR_MODES = ("RGB", "RGBA")
 #: PNG's keyword and word by which images of the prepared folder are known: their values span 16 bits, dark or not.
 _PREPARED = ("Software", "monai-e2e")
 #: Bits of detectors and digitisers whose values are saved in pictures of 16 bits, unscaled.
@@ -60,7 +62,7 @@ class Picture:
 def read_picture(path: Path) -> Picture:
     """Read a grey PNG, TIFF or JPEG, upright by its Exif orientation and with low values dark.
 
-    An RGB picture whose three channels are equal is grey.
+    A picture whose red, green and blue are equal is grey, whatever its opacity.
 
     Raises:
         UserError: when the file is missing, broken, in colour, has several frames, more than 16 bits, or more pixels
@@ -74,7 +76,7 @@ def read_picture(path: Path) -> Picture:
             mode, frames = image.mode, getattr(image, "n_frames", 1)
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(f"{path}: {image.height} × {image.width} pixels are no mammogram's; leave the file out")
-            if frames > 1 or (mode not in _GREY_MODES and mode != "RGB"):
+            if frames > 1 or (mode not in _GREY_MODES and mode not in _COLOUR_MODES):
                 raise UserError(
                     f"{path}: mode {mode}, {frames} frame(s); only single grey images of 8 or 16 bits are read"
                 )
@@ -82,8 +84,8 @@ def read_picture(path: Path) -> Picture:
             white_is_zero = mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
             kind, prepared = image.format, image.info.get(_PREPARED[0]) == _PREPARED[1]
             pixels = np.array(ImageOps.exif_transpose(image))
-    if mode == "RGB":
-        if not (pixels[..., :1] == pixels[..., 1:]).all():
+    if mode in _COLOUR_MODES:
+        if not (pixels[..., :1] == pixels[..., 1:3]).all():
             raise UserError(f"{path}: in colour; only single grey images of 8 or 16 bits are read")
         mode, pixels = "L", pixels[..., 0].copy()
     if mode == "I":

@@ -1,4 +1,4 @@
-"""Draws a healthy breast as an X-ray would show it, before image or detector turn it into grey values.
+"""Draws a healthy breast as an X-ray would show it, before film or detector turn it into grey values.
 
 Everything is drawn with the chest wall at the left edge; right breasts are mirrored later. Lengths are given for a
 mammogram of :data:`NATIVE_ROWS` rows and scaled to the real one. Textures are drawn at half the resolution, which
@@ -59,7 +59,7 @@ def draw_breast(
         columns: width in pixels.
         view: CC or MLO.
         density: ACR density 1 (fatty) to 4 (dense).
-        edge_falloff: how far the image darkens towards the skin: 1 as on image, near 0.4 as digital systems show it
+        edge_falloff: how far the image darkens towards the skin: 1 as on film, near 0.4 as digital systems show it
             after their thickness correction.
     """
     scale = rows / NATIVE_ROWS

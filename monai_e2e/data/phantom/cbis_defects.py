@@ -19,7 +19,7 @@ DEFECTS = (
     "mask_other_aspect",  # 6:5 of its image in width alone
     "same_names",  # mask and crop in series of their own, both named 000000.dcm
     "crop_first",  # the series' first file is the crop
-    "unreadable",  # image without an image in it
+    "unreadable",  # a file without an image in it
     "unknown_pathology",
     "leaves_source",  # the table's path to the image starts with ../..
     "stored_twice",

@@ -27,7 +27,7 @@ UID_ROOT = "2.25."
 #: Breasts by BI-RADS assessment, as counted in the real table's images.
 BI_RADS_SHARES = {"1": 67, "2": 220, "3": 23, "4a": 13, "4b": 8, "4c": 22, "5": 49, "6": 8}
 
-#: Lesions stand out more on a digital detector than on image.
+#: Lesions stand out more on a digital detector than on film.
 _CONTRAST = 1.3
 #: The detectors' sizes (rows, columns) and pixel spacing in mm.
 _DETECTORS = ((3328, 2560), (4084, 3328))

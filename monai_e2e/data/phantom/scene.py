@@ -30,7 +30,7 @@ class PlacedFinding:
 
 @dataclass
 class Scene:
-    """One view before image or detector: ``tissue`` (0 air, 0.35 fat, 0.8 dense gland) and ``mask`` ``[rows,
+    """One view before film or detector: ``tissue`` (0 air, 0.35 fat, 0.8 dense gland) and ``mask`` ``[rows,
     columns]``.
 
     The chest wall is at the left of a left breast and at the right of a right one.

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from monai_e2e import __version__
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
-from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm, prepare_inbreast
+from monai_e2e.data.prepared.prepare import prepare_dataset
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-#: Data set → how it is drawn, how it is prepared, and settings of the preparation. TCIA's split uses every phantom.
-_DATASETS: dict[str, tuple[Callable[..., dict], Callable[..., dict], dict[str, str]]] = {
-    "cbis-ddsm": (write_cbis_ddsm, prepare_cbis_ddsm, {"protocol": "official"}),
-    "inbreast": (write_inbreast, prepare_inbreast, {}),
+#: Data set → how it is drawn, and settings of the preparation. TCIA's split uses every phantom.
+_DATASETS: dict[str, tuple[Callable[..., dict], dict[str, str]]] = {
+    "cbis-ddsm": (write_cbis_ddsm, {"protocol": "official"}),
+    "inbreast": (write_inbreast, {}),
 }
 
 
@@ -60,10 +60,11 @@ def phantom_dataset(
         draft = Path(tempfile.mkdtemp(prefix=".phantom-", dir=parent))
         try:
             logger.info("Drawing phantoms of %d patients in the form of %s, once …", patients, name)
-            write, prepare, settings = _DATASETS[name]
+            write, usual = _DATASETS[name]
             write(draft / "download", patients, seed=seed, workers=workers)
             size = (rows, columns)
-            prepare(draft / "download", draft / "prepared", image_size=size, seed=seed, workers=workers, **settings)
+            settings = {**usual, "image_size": size, "seed": seed, "workers": workers}
+            prepare_dataset(name, draft / "download", draft / "prepared", **settings)
             draft.chmod(0o755)  # mkdtemp's folders are private, a data set is not
             draft.rename(root)
         except OSError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import numpy as np
 from monai_e2e.data.prepared.splits import check_patients, partition_of_fold
 from monai_e2e.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 PARTITIONS = ("training", "validation", "test")
-_PREPARE = "run `monai-e2e prepare cbis-ddsm SRC OUT` or `monai-e2e prepare inbreast SRC OUT`"
+_PREPARE = "run `monai-e2e prepare cbis-ddsm SRC OUT`, or another data set's name or folder"
 #: Characters of a schema's message, which quotes what it found.
 _MESSAGE = 200
 _PATH = {"type": "string", "minLength": 1, "maxLength": 1000}
@@ -35,6 +39,8 @@ _SAMPLE = {
         "lesions": {"type": "array", "items": _LESION},
         "lesions_excluded": {"type": "integer"},
         "density": {"type": ["integer", "null"]},
+        "age": {"type": ["integer", "null"]},
+        **dict.fromkeys(("exam_id", "vendor", "machine", "site", "implant", "subtype"), _WORD),
         "mean": {"type": "number", "minimum": 0, "maximum": 255},
         "fold": {"type": "integer", "minimum": 0},
         "original_size": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
@@ -53,7 +59,10 @@ _SCHEMA = {
         },
         "pixel_mean": {"type": ["number", "null"], "minimum": 0, "maximum": 255},
         "folds": {"type": "integer", "minimum": 3},
-        "voi_lut": {"type": "boolean"},
+        "voi_lut": {"enum": [False, True, "auto"]},
+        "models_may_be_passed_on": {"type": "boolean"},
+        "crop": {"enum": [None, "breast"]},
+        "orient": {"enum": [None, "left"]},
         **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
     },
 }
@@ -80,6 +89,34 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: not readable as JSON (nested too deeply); {_PREPARE} again") from None
     _check(datalist, path)
     return datalist
+
+
+def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
+    """What a record of a run says of its data: path and SHA-256 of the data list, name, protocol, seed, size, labels.
+
+    Raises:
+        UserError: when there is no data list that can be read.
+    """
+    folder = Path(prepared_dir)
+    try:
+        data = (folder / "datalist.json").read_bytes()
+        datalist = json.loads(data)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: no readable datalist.json ({error}); name a prepared folder") from error
+    keys = ("name", "protocol", "seed", "image_size", "label_source", "label_unit")
+    settings = {key: datalist.get(key) for key in keys}
+    return {"path": str(folder.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
+
+
+def labels_in_words(dataset: Mapping[str, Any]) -> str:
+    """Where a prepared folder's labels come from: ``vindr, as prepared: by BI-RADS, one for each breast``.
+
+    Args:
+        dataset: its data list, or the :func:`fingerprint` of it; those of older folders don't say what labels rest on.
+    """
+    source, unit = dataset.get("label_source"), dataset.get("label_unit")
+    rest = f": by {source}, one for each {unit}" if source and unit else ""
+    return f"{dataset.get('name')}, as prepared{rest}"
 
 
 def _check(datalist: Any, path: Path) -> None:
@@ -120,13 +157,15 @@ def pixel_mean(
 
 
 def preparation(prepared_dir: str | Path) -> dict[str, Any]:
-    """How the images became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
+    """How mammograms became a prepared folder's images: ``image_size`` (rows, columns), ``voi_lut``, ``crop``,
+    ``orient``.
 
     Raises:
         UserError: when the folder isn't a prepared one.
     """
     datalist = read_datalist(prepared_dir)
-    return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False)}
+    framing = {key: datalist.get(key) for key in ("crop", "orient")}
+    return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False), **framing}
 
 
 def load_datalist(
@@ -143,9 +182,9 @@ def load_datalist(
     unknown), ``flags`` (what is odd about the image, joined by ``;``, see docs/results.md), ``lesions`` (list of
     ``{mask, type, pathology, drawn_as}``: a path, two words or None where unknown, and what the mask was made from, see
     :class:`~monai_e2e.data.records.DrawnAs`), ``lesions_excluded`` (count of lesions that have no mask here), ``mean``
-    (of its pixels, 0…255), ``original_size`` (rows and columns of the original) and, where known, ``density`` and
-    ``pixel_spacing`` (mm, rows and columns of the original). ``lesions`` differs in length between samples, so drop it
-    before samples are collated to a batch.
+    (of its pixels, 0…255), ``original_size`` (rows and columns of the original) and, where known,
+    ``pixel_spacing`` (mm, rows and columns of the original) and :data:`~monai_e2e.data.records.FACTS`. ``lesions``
+    differs in length between samples, so drop it before samples are collated to a batch.
 
     Args:
         prepared_dir: prepared folder.
@@ -169,6 +208,12 @@ def load_datalist(
         raise UserError(
             f"{prepared_dir}: prepared at {_times(prepared_size)}, this config wants {_times(image_size)}: prepare "
             f"again with --image-size or pass --image_size '{json.dumps(prepared_size, separators=(',', ':'))}'"
+        )
+    if partition == "training" and not datalist.get("models_may_be_passed_on", True):
+        logger.warning(
+            "%s: the licence of %s forbids to pass on models or weights trained on it",
+            prepared_dir,
+            datalist.get("name"),
         )
     datalist = _arranged(datalist, fold, prepared_dir)
     check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})

@@ -15,31 +15,28 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from monai_e2e.data.images.brightness import VoiLut
 from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.data.prepared.images import FINISHED, ImageTask, lesion_words, prepare_image
 from monai_e2e.data.prepared.oddities import flag_images
-from monai_e2e.data.prepared.report import make_report, mean_words, write_report
+from monai_e2e.data.prepared.report import SOURCE_FACTS, make_report, mean_words, write_report
 from monai_e2e.data.prepared.splits import (
-    CBIS_PROTOCOLS,
-    INBREAST_PROTOCOLS,
-    OWN_PROTOCOLS,
     Split,
     check_protocol,
     split_cbis_ddsm,
     split_inbreast,
     split_own,
+    split_public,
 )
 from monai_e2e.data.records import Catalogue
-from monai_e2e.data.sources.cbis_ddsm.files import has_images
-from monai_e2e.data.sources.cbis_ddsm.reader import read_cbis_ddsm
-from monai_e2e.data.sources.inbreast.reader import read_inbreast
-from monai_e2e.data.sources.own.reader import read_own
+from monai_e2e.data.sources.registry import SOURCES, Source, find_source
+from monai_e2e.data.sources.release import has_images
 from monai_e2e.errors import UserError
 from monai_e2e.work.locking import locked
 from monai_e2e.work.out_folder import make_folder, replace_folder
@@ -51,6 +48,12 @@ logger = logging.getLogger(__name__)
 IMAGE_SIZE = (1152, 896)
 #: Stands for the protocol where the table of labels divides the patients.
 _GIVEN = "given-in-table"
+#: How a data set's patients are divided where it isn't as :func:`split_public` does.
+_DIVISIONS: dict[str, Callable[..., Split]] = {
+    "cbis-ddsm": split_cbis_ddsm,
+    "inbreast": split_inbreast,
+    "folder": split_own,
+}
 _REPORTS = {"report.json", "report.md", "excluded.csv"}
 _OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
 
@@ -64,7 +67,10 @@ class Settings:
         protocol: how patients are divided, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
         folds: number of folds with protocol ``"kfold"``.
         seed: of the division.
-        voi_lut: whether to apply the images' own window, see :func:`~monai_e2e.data.images.dicom.decode_image`.
+        voi_lut: whether to apply the images' own window, or ``"auto"``, see
+            :func:`~monai_e2e.data.images.dicom.decode_image`.
+        crop: ``"breast"`` to crop images to the breast, see :func:`~monai_e2e.data.images.framing.find_framing`.
+        orient: ``"left"`` to mirror those whose breast lies on the right.
         any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
         workers: processes; None: one per core, at most 8 (each needs about 0.5 GB).
         dry_run: report what would be done from tables and headers, and write no image.
@@ -74,75 +80,65 @@ class Settings:
     protocol: str | None = None
     folds: int | None = None
     seed: int = 0
-    voi_lut: bool = False
+    voi_lut: VoiLut = False
     any_modality: bool = False
+    crop: str | None = None
+    orient: str | None = None
     workers: int | None = None
     dry_run: bool = False
 
 
-def prepare_cbis_ddsm(
-    src: str | Path, out: str | Path, samples: str = "views", merge_halves: bool = False, **settings: Any
-) -> dict[str, Any]:
-    """Prepare CBIS-DDSM for training.
+def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: Any) -> dict[str, Any]:
+    """Prepare a data set for training.
 
     Args:
-        src: folder with the images and TCIA's tables, in any of the layouts in use.
+        name: of :data:`~monai_e2e.data.sources.registry.SOURCES`, ``"folder"`` being a hospital's own images.
+        src: folder with the images and the data set's tables, in any of the layouts in use.
         out: folder to write; must be absent, empty or a prepared folder, which is then replaced.
-        samples: ``"views"``, one sample per patient, side and view with all its lesions, or ``"files"``, each image
-            file a sample as in the paper.
-        merge_halves: with protocol ``"official"``: label views that both of TCIA's halves list by the rows of both,
-            instead of by the test half's tables, which published figures follow.
-        settings: arguments of :class:`Settings`.
+        arguments: of :class:`Settings`, and the options of the data set's reader, which its entry in ``SOURCES`` lists.
 
     Returns:
         The report, as written to ``report.json``.
 
     Raises:
-        UserError: when the source can't be read, the output folder is someone else's, a partition ends up with
-            one class only, or ``merge_halves`` is asked for with another protocol.
+        UserError: when the data set or an option isn't known, the source can't be read, the output folder is someone
+            else's, or a partition ends up with one class only.
     """
-    chosen = _settings(settings, CBIS_PROTOCOLS)
-    if merge_halves and chosen.protocol != "official":
-        raise UserError(f"--merge-halves goes with --protocol official, not with {chosen.protocol}: leave it out")
-    # Cross-validation knows no halves.
-    merge_halves = merge_halves or chosen.protocol == "kfold"
-    return _prepare(
-        lambda tables_only: read_cbis_ddsm(src, samples, tables_only, merge_halves),
-        split_cbis_ddsm,
-        src,
-        out,
-        ("not malignant", "malignant"),
-        chosen,
-    )
+    began = time.monotonic()
+    source = find_source(name)
+    known = {setting.name for setting in fields(Settings)}
+    options = {key: value for key, value in arguments.items() if key not in known}
+    _check_options(name, source, options)
+    settings = _settings({key: value for key, value in arguments.items() if key in known}, source.protocols)
+    if "merge_halves" in source.options:
+        options["merge_halves"] = _merges_halves(options.get("merge_halves", False), settings.protocol)
+    src, out = Path(src), _check_out(src, out, settings.dry_run)
+    catalogue = source.read()(src, tables_only=settings.dry_run and not has_images(src), **options)
+    return _prepare(catalogue, source, src, out, settings, began)
 
 
-def prepare_inbreast(src: str | Path, out: str | Path, **settings: Any) -> dict[str, Any]:
-    """Prepare INbreast for training; arguments, result and errors as :func:`prepare_cbis_ddsm`."""
-    chosen = _settings(settings, INBREAST_PROTOCOLS)
-    return _prepare(
-        lambda tables_only: read_inbreast(src, tables_only=tables_only),
-        split_inbreast,
-        src,
-        out,
-        ("BI-RADS 1-2", "BI-RADS 4a-6"),
-        chosen,
-    )
+def _check_options(name: str, source: Source, options: Mapping[str, Any]) -> None:
+    for option, value in options.items():
+        if option not in source.options:
+            takers = " and ".join(other for other, known in SOURCES.items() if option in known.options) or "no data set"
+            raise UserError(f"{_flag(option)} is for {takers}, not for {name}: leave it out")
+        allowed = source.options[option]
+        if allowed and value not in allowed:
+            raise UserError(f"{_flag(option)} {value!r}: choose one of {', '.join(map(str, allowed))}")
+    for option in source.needed:
+        if options.get(option) is None:
+            raise UserError(f"`prepare {name}` needs {_flag(option)}, see docs/data.md")
 
 
-def prepare_own(
-    src: str | Path, out: str | Path, labels: str | Path, lesions: str | Path | None = None, **settings: Any
-) -> dict[str, Any]:
-    """Prepare a hospital's own mammograms; :func:`~monai_e2e.data.sources.own.reader.read_own` describes its tables.
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
-    Args:
-        src: folder with the images.
-        out: as in :func:`prepare_cbis_ddsm`, as are the result and the errors.
-        labels: table of the images.
-        lesions: table of their lesions, if they have one of their own.
-        settings: arguments of :class:`Settings`.
-    """
-    chosen = _settings(settings, OWN_PROTOCOLS)
-    return _prepare(lambda _: read_own(src, labels, lesions), split_own, src, out, ("negative", "positive"), chosen)
+
+def _merges_halves(wanted: bool, protocol: str | None) -> bool:
+    """Whether views that both of CBIS-DDSM's halves list are labelled by the rows of both."""
+    if wanted and protocol != "official":
+        raise UserError(f"--merge-halves goes with --protocol official, not with {protocol}: leave it out")
+    return wanted or protocol == "kfold"  # cross-validation knows no halves
 
 
 def _settings(arguments: dict[str, Any], protocols: Sequence[str]) -> Settings:
@@ -150,7 +146,9 @@ def _settings(arguments: dict[str, Any], protocols: Sequence[str]) -> Settings:
     size = settings.image_size
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise UserError(f"image size {size}: give rows and columns, for example [1152,896]")
-    protocol = settings.protocol or protocols[0]
+    wanted = settings.protocol or protocols[0]
+    # The first word is enough, such as "paper" for "paper-70-30".
+    protocol = next((known for known in protocols if known == wanted or known.startswith(f"{wanted}-")), wanted)
     check_protocol(protocol, protocols, settings.folds)
     return replace(settings, image_size=tuple(size), protocol=protocol)
 
@@ -172,26 +170,9 @@ def _check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
 
 
 def _prepare(
-    read: Callable[[bool], Catalogue],
-    divide: Callable[..., Split],
-    src: str | Path,
-    out: str | Path,
-    classes: tuple[str, str],
-    settings: Settings,
+    catalogue: Catalogue, source: Source, src: Path, out: Path, settings: Settings, began: float
 ) -> dict[str, Any]:
-    """Read the tables, divide the patients, prepare the images, write list and report.
-
-    Args:
-        read: reads the data set; its argument says whether the tables alone are at hand.
-        divide: divides it: catalogue, protocol, seed and folds → split.
-        src: folder of the download.
-        out: folder to write.
-        classes: names of labels 0 and 1.
-        settings: how.
-    """
-    began = time.monotonic()
-    out = _check_out(src, out, settings.dry_run)
-    catalogue = read(settings.dry_run and not has_images(Path(src)))
+    """Divide the patients, prepare the images, write list and report."""
     names = Counter((image.partition, image.image_id) for image in catalogue.mammograms)
     repeated = [name for (_, name), count in names.items() if count > 1]
     if repeated:
@@ -202,16 +183,21 @@ def _prepare(
         "seed": settings.seed,
         "image_size": list(settings.image_size),
         "voi_lut": settings.voi_lut,
+        "crop": settings.crop,
+        "orient": settings.orient,
         "pixel_mean": None,
-        "classes": list(classes),
+        "classes": list(source.classes),
+        **{fact: getattr(source, fact) for fact in SOURCE_FACTS},
     }
+    datalist |= catalogue.facts
     split = Split({})
     if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
+        divide = _DIVISIONS.get(catalogue.name, split_public)
         split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
         _check_classes({name: [image.label for image in images] for name, images in split.partitions.items()})
     if split.given:
         datalist["protocol"] = _GIVEN
-    plan = _Plan(catalogue, split, Path(src), out, datalist, settings, began)
+    plan = _Plan(catalogue, split, src, out, datalist, settings, began)
     if settings.dry_run:
         return _report_dry_run(plan)
     with locked(out):
@@ -220,7 +206,7 @@ def _prepare(
 
 @dataclass(frozen=True)
 class _Plan:
-    """A divided data set, and what is to be done with it: arguments of :func:`_prepare` and what follows from them."""
+    """A divided data set, and what is to be done with it: what :func:`_prepare` decided."""
 
     catalogue: Catalogue
     split: Split
@@ -240,7 +226,7 @@ def _write(plan: _Plan) -> dict[str, Any]:
     earlier = out if (out / FINISHED).is_dir() else None
     size = tuple(settings.image_size)
     tasks = [
-        ImageTask(image, folder, size, settings.voi_lut, settings.any_modality, earlier)
+        ImageTask(image, folder, size, settings.voi_lut, settings.any_modality, earlier, settings.crop, settings.orient)
         for group in split.partitions.values()
         for image in group
     ]
@@ -250,6 +236,8 @@ def _write(plan: _Plan) -> dict[str, Any]:
     excluded += [problem for group in prepared.values() for image in group for problem in image.excluded]
     catalogue.notes |= flag_images([image for group in prepared.values() for image in group])
     samples = {name: [image.sample for image in group if image.sample] for name, group in prepared.items()}
+    windows = Counter(sample.get("window") for group in samples.values() for sample in group)
+    catalogue.notes |= {f"images_by_{word}": count for word, count in windows.most_common() if word}
     _check_classes({name: [sample["label"] for sample in group] for name, group in samples.items()})
     if samples["training"]:
         datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)

@@ -15,6 +15,9 @@ from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.data.records import Catalogue, Excluded
 from monai_e2e.data.sources.spreadsheets import guarded_cell
 
+#: What data list and report say of the data set, see :class:`~monai_e2e.data.sources.registry.Source`.
+SOURCE_FACTS = ("label_source", "label_unit", "label_rule", "licence", "citation", "models_may_be_passed_on")
+
 
 def make_report(
     datalist: dict[str, Any],
@@ -43,7 +46,7 @@ def make_report(
             rows[kind] += exclusion.rows
         else:
             others[kind] += 1
-    keys = ("name", "protocol", "seed", "image_size", "voi_lut", "pixel_mean", "classes")
+    keys = ("name", "protocol", "seed", "image_size", "voi_lut", "pixel_mean", "classes", *SOURCE_FACTS)
     settings = {key: datalist[key] for key in keys}
     samples = [sample for name in PARTITIONS for sample in datalist[name]]
     labels = Counter(image.label for image in catalogue.mammograms)
@@ -96,6 +99,10 @@ def format_report(report: dict[str, Any]) -> str:
         "",
         *(["**Dry run**: no image was written or looked into.", ""] if report["dry_run"] else []),
         f"{rows} × {columns} pixels, {mean}, {report['seconds']:.0f} s.",
+        "",
+        f"Labels rest on {report['label_source']}, one for each {report['label_unit']}: {report['label_rule']}.",
+        "",
+        f"Licence: {report['licence']}. Cite: {report['citation']}.",
         "",
         f"Tables: {', '.join(f'{_known(tables[key])} {key}' for key in ('rows', 'patients', 'files', 'views'))}"
         f"{lesion_rows}. {report['rows_used']} rows used, {report['rows_excluded']} excluded.",

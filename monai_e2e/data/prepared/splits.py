@@ -11,7 +11,10 @@ Three protocols for CBIS-DDSM, since figures from the one don't compare with fig
 
 INbreast: 70 % against 30 % of the patients. The paper selects its models on those 30 %; here a further 15 % of the
 training patients become the validation partition, so that model selection never looks at the test partition. Own
-images: 70 : 15 : 15. Either can be divided into folds too.
+images and the other public sets: 70 : 15 : 15. Each can be divided into folds too.
+
+``given``: a public set's own test patients are for testing, and 10 % of the others for validation, unless the set has
+validation patients of its own.
 """
 
 from __future__ import annotations
@@ -21,11 +24,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from monai_e2e.data.records import Catalogue, Excluded, Mammogram
+from monai_e2e.data.sources.registry import SOURCES
 from monai_e2e.errors import UserError
 
-CBIS_PROTOCOLS = ("paper", "official", "kfold")
-INBREAST_PROTOCOLS = ("paper-70-30", "kfold")
-OWN_PROTOCOLS = ("patients-70-15-15", "kfold")
 #: One fold for testing, one for validation, one for training at least.
 MIN_FOLDS = 3
 #: 85 % of the patients, of which 10 % for validation.
@@ -159,7 +160,7 @@ def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int, folds: int |
     Raises:
         UserError: when the protocol is unknown, a half is missing or has too few patients.
     """
-    check_protocol(protocol, CBIS_PROTOCOLS, folds)
+    check_protocol(protocol, SOURCES["cbis-ddsm"].protocols, folds)
     if folds is not None:
         return split_kfold(catalogue.mammograms, folds, seed)
     halves: Partitions = {"training": [], "test": []}
@@ -196,7 +197,7 @@ def _view_of(image: Mammogram) -> str:
 
 def split_inbreast(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
     """Divide INbreast 70:30 by patient and set validation patients aside (see the module's docstring)."""
-    check_protocol(protocol, INBREAST_PROTOCOLS, folds)
+    check_protocol(protocol, SOURCES["inbreast"].protocols, folds)
     if folds is not None:
         return split_kfold(catalogue.mammograms, folds, seed)
     return Split(split_patients(catalogue.mammograms, _INBREAST, seed))
@@ -208,7 +209,7 @@ def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None 
     Raises:
         UserError: when the table names partitions and folds are asked for, or a patient is in two partitions.
     """
-    check_protocol(protocol, OWN_PROTOCOLS, folds)
+    check_protocol(protocol, SOURCES["folder"].protocols, folds)
     given = any(image.partition for image in catalogue.mammograms)
     if given and folds is not None:
         raise UserError("the labels have a column 'partition' and folds are asked for: leave out one of them")
@@ -220,6 +221,29 @@ def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None 
     for image in sorted(catalogue.mammograms, key=lambda image: image.image_id):
         partitions[image.partition or "training"].append(image)
     return Split(partitions, given=True)
+
+
+def split_public(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
+    """Divide another public data set: by its own division (``given``), 70:15:15 by patient, or into folds.
+
+    Raises:
+        UserError: when the protocol isn't the data set's, or it is to be divided as given and no image has a partition.
+    """
+    check_protocol(protocol, SOURCES[catalogue.name].protocols, folds)
+    if folds is not None:
+        return split_kfold(catalogue.mammograms, folds, seed)
+    if protocol != "given":
+        return Split(split_patients(catalogue.mammograms, _OWN, seed))
+    own: Partitions = {"training": [], "validation": [], "test": []}
+    for image in sorted(catalogue.mammograms, key=lambda image: image.image_id):
+        if image.partition is None:
+            raise UserError(
+                f"protocol 'given': {image.image_id} has no partition in the data set; use another protocol"
+            )
+        own[image.partition].append(image)
+    if not own["validation"]:
+        own |= split_patients(own["training"], _OFFICIAL, seed)
+    return Split(own)
 
 
 def assert_disjoint(partitions: Mapping[str, Iterable[Mammogram]]) -> None:

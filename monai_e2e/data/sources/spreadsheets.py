@@ -6,18 +6,19 @@ separated by semicolons, commas or tabs.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.data.sources.encodings import decode_table
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier
 from monai_e2e.errors import UserError
 
@@ -28,6 +29,8 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx")
 #: First bytes of zip files (xlsx) and of OLE2 files (xls).
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _DELIMITERS = (";", ",", "\t")
+#: Bytes in which a text has its header.
+_START = 1 << 16
 #: Titles above the header are no more rows than this.
 _HEADER_ROWS = 20
 #: Rows from which on the last one can be compared with the others.
@@ -79,9 +82,9 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
 
     The header is the first row that has all needed columns, so titles may stand above it; case, blanks, hyphens and
     underscores in it don't matter. Of a spreadsheet's sheets the first that has the columns is read, whole numbers
-    lose their ``.0`` and dates become ``2010-01-31``. Text is UTF-8, UTF-16 with its byte order mark or, failing
-    that, Windows-1252. Identifiers of patients and exams are cleaned and checked, see
-    :mod:`monai_e2e.data.sources.identifiers`.
+    lose their ``.0`` and dates become ``2010-01-31``. How text is encoded,
+    :func:`~monai_e2e.data.sources.encodings.decode_table` tells. Identifiers of patients and exams are cleaned and
+    checked, see :mod:`monai_e2e.data.sources.identifiers`.
 
     Args:
         path: the file.
@@ -95,13 +98,8 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
             than the header or a cut-off end, or writes one patient in two ways.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); {advice or 'check the path'}") from error
-    read = _sheets if content.startswith(_SPREADSHEETS) else _texts
     found: list[tuple[int, int, _Grid]] = []
-    for grid in read(path, content, advice):
+    for grid in _grids(path, advice):
         index, count = _header(grid, needed)
         found.append((count, len(grid.rows[index]) if grid.rows else 0, grid))
         if count == len(needed):
@@ -109,6 +107,65 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
     # Without all columns: the way of reading that found most of them, for the message.
     best = max(found, key=lambda item: item[:2], default=(0, 0, _Grid([])))[2]
     return _table(path, best, needed, optional, advice)
+
+
+def read_whole_table(path: str | Path, is_known: Callable[[str], bool], advice: str = "") -> Table:
+    """Read all columns of a table whose header isn't known, under its own words.
+
+    The header is the row, among the first, with most cells that are known, of all sheets and delimiters; a second
+    column of the same name is called ``name (2)``.
+
+    Args:
+        path: the file.
+        is_known: whether a cell may be a column's name.
+        advice: as of :func:`read_table`.
+
+    Raises:
+        UserError: as :func:`read_table`, but for columns, and when no row has a cell that is known.
+    """
+    path = Path(path)
+    best: tuple[int, int, _Grid] = (0, 0, _Grid([]))
+    for grid in _grids(path, advice):
+        for index, row in enumerate(grid.rows[:_HEADER_ROWS]):
+            count = sum(map(is_known, row))
+            if count > best[0]:
+                best = (count, index, grid)
+    count, index, grid = best
+    if not count:
+        raise UserError(f"{path}: no row of column names that are known; {advice or 'correct the header'}")
+    if grid.problem:
+        raise UserError(f"{path}, row {len(grid.rows) + 1}: {grid.problem}; correct this row")
+    _check_shape(path, grid, index)
+    seen = Counter[str]()
+    names = []
+    for cell in grid.rows[index]:
+        seen[cell] += 1
+        names.append(f"{cell} ({seen[cell]})" if cell and seen[cell] > 1 else cell)
+    rows = [
+        (number, {name: row[place] if place < len(row) else "" for place, name in enumerate(names) if name})
+        for number, row in enumerate(grid.rows[index + 1 :], start=index + 2)
+        if any(row)
+    ]
+    return Table(path, tuple(filter(None, names)), tuple(rows))
+
+
+def has_columns(path: str | Path, needed: Sequence[str]) -> bool:
+    """Whether a file may be a table with these columns, of which a text's beginning is looked at alone.
+
+    Spreadsheets are read as a whole; one that can't be read has none of the columns.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        start = file.read(_START)
+    if not start.startswith(_SPREADSHEETS):
+        text = _key(start.replace(b"\0", b"").decode("latin-1"))
+        return all(_key(column) in text for column in needed)
+    try:
+        read_table(path, needed)
+    except UserError as error:
+        logger.debug("not the table that is wanted: %s", error)
+        return False
+    return True
 
 
 def can_read_spreadsheets() -> bool:
@@ -222,9 +279,18 @@ def _check_shape(path: Path, grid: _Grid, index: int) -> None:
             )
 
 
+def _grids(path: Path, advice: str) -> Iterator[_Grid]:
+    """The cells of a file, in each way that they may be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); {advice or 'check the path'}") from error
+    yield from (_sheets if content.startswith(_SPREADSHEETS) else _texts)(path, content, advice)
+
+
 def _texts(path: Path, content: bytes, advice: str) -> Iterator[_Grid]:
     """The text's cells by each delimiter that it may have been written with, the likeliest first."""
-    text = _decoded(path, content, advice)
+    text = decode_table(path, content, advice)
     for delimiter in sorted(_DELIMITERS, key=text.partition("\n")[0].count, reverse=True):
         yield _separated(text, delimiter)
 
@@ -240,24 +306,6 @@ def _separated(text: str, delimiter: str) -> _Grid:
     except csv.Error as error:
         problem = f'a quote (") is stray or never closed, or a cell is too long ({error})'
     return _Grid(rows, delimiter, problem, open_end=not text.endswith(("\n", "\r")))
-
-
-def _decoded(path: Path, content: bytes, advice: str) -> str:
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encodings = ["utf-16"]
-    else:
-        encodings = ["utf-8-sig", "cp1252"]
-    for encoding in encodings:
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" in text:
-            break
-        if encoding == "cp1252":
-            logger.warning("%s: not UTF-8, read as Windows-1252; check names with accents", path)
-        return text
-    raise UserError(f"{path}: not readable as a table; {advice or 'save it as CSV with UTF-8'}")
 
 
 def _sheets(path: Path, content: bytes, advice: str) -> list[_Grid]:

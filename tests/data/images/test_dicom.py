@@ -396,7 +396,8 @@ TOMOSYNTHESIS = {"SOPClassUID": uid.BreastTomosynthesisImageStorage}
         ({"SOPClassUID": uid.XRay3DCraniofacialImageStorage, "NumberOfFrames": 9}, "tomosynthesis"),
         ({"PresentationIntentType": "FOR PROCESSING"}, r"raw detector data \(FOR PROCESSING\); take the FOR PRESENT"),
         ({"SOPClassUID": uid.DigitalMammographyXRayImageStorageForProcessing}, "raw detector data"),
-        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "photometric interpretation RGB; allowed: grey"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL"}, "photometric interpretation YBR_FULL; allow"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "can't be decoded"),  # of one colour alone
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "photometric interpretation PALETTE COLOR"),
         ({"PhotometricInterpretation": None}, "photometric interpretation absent"),
         ({"BitsStored": 12}, r"high bit isn't the highest of the bits stored, see PS3\.5"),
@@ -412,6 +413,19 @@ def test_unusable_dicom_is_refused_with_its_name(tmp_path, attributes, expected)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "Doe" not in str(caught.value)
+
+
+@pytest.mark.parametrize("planes", [0, 1])
+def test_rgb_is_grey_where_its_colours_are_equal(tmp_path, planes):
+    grey = (ramp() // 16).astype(np.uint8)
+    colours = np.stack([grey] * 3, axis=0 if planes else 2)
+    header = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": planes}
+    header |= {"Rows": grey.shape[0], "Columns": grey.shape[1]}
+    same = write_dicom(tmp_path / "grey.dcm", grey), write_dicom(tmp_path / "rgb.dcm", colours, **header)
+    np.testing.assert_array_equal(*(read_mammogram(path) for path in same))
+    colours[0, 0, 0] += 9
+    with pytest.raises(UserError, match=r"in colour \(RGB\); allowed: grey"):
+        read_mammogram(write_dicom(tmp_path / "colour.dcm", colours, **header))
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((4, 4), np.uint32), np.arange(16, dtype=np.uint32).reshape(4, 4)])
@@ -550,6 +564,26 @@ def test_voi_lut_of_65536_entries_is_read(tmp_path, syntax):
 def test_image_without_a_window_is_read_as_without_asking_for_it(tmp_path, attributes):
     path = write_dicom(tmp_path / "a.dcm", ramp(), **attributes)
     np.testing.assert_array_equal(read_mammogram(path, voi_lut=True), read_mammogram(path))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "applied", "window"),
+    [
+        ({"PresentationIntentType": "FOR PRESENTATION"}, True, "SIGMOID"),
+        ({}, True, "SIGMOID"),  # its class is for presentation
+        ({"PresentationIntentType": "FOR PRESENTATION", "VOILUTFunction": None}, True, "LINEAR"),
+        ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, False, "min-max"),
+        ({"PresentationIntentType": "FOR PRESENTATION", "WindowCenter": None}, False, "min-max"),
+    ],
+)
+def test_window_auto_is_the_window_of_images_for_presentation(attributes, applied, window, tmp_path):
+    several = {"WindowCenter": [400, 500], "WindowWidth": [300, 900], "VOILUTFunction": "SIGMOID"}
+    elements = {name: value for name, value in (several | attributes).items() if value is not None}
+    path = write_dicom(tmp_path / "image.dcm", ramp(), **elements)
+    image = decode_image(path, voi_lut="auto")
+    assert image.window == window
+    assert image.flags == ()
+    np.testing.assert_array_equal(image.pixels, read_mammogram(path, voi_lut=applied))
 
 
 def test_padding_is_air_through_a_window_too(tmp_path):

@@ -125,6 +125,27 @@ def test_rgb_is_grey_where_its_channels_are_equal(tmp_path, suffix):
         decode_image(tmp_path / f"rgb.{suffix}")
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_opacity_says_nothing_of_an_image_or_a_mask(tmp_path, suffix):
+    grey = Image.fromarray(tissue(2))
+    for name, picture in (("image", grey), ("mask", grey.point(lambda value: 255 * (value > 100)))):
+        picture.save(tmp_path / f"{name}.{suffix}")
+        stored = picture.convert("RGBA")
+        stored.putalpha(7)
+        stored.save(tmp_path / f"{name}-rgba.{suffix}")
+    image, same = (decode_image(tmp_path / f"{name}.{suffix}").pixels for name in ("image", "image-rgba"))
+    np.testing.assert_array_equal(image, same)
+    mask, same = (find_mask(tmp_path / f"{name}.{suffix}") for name in ("mask", "mask-rgba"))
+    np.testing.assert_array_equal(mask, same)
+
+
+def test_pgm_is_a_picture(tmp_path):
+    grey = Image.fromarray(tissue(2))
+    for suffix in ("pgm", "png"):
+        grey.save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.pgm").pixels, decode_image(tmp_path / "a.png").pixels)
+
+
 @pytest.mark.parametrize(("dtype", "maximum"), [(np.uint8, 255), (np.uint16, 65535)])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_picture_is_divided_by_its_type_maximum_and_not_stretched(tmp_path, dtype, maximum, suffix):

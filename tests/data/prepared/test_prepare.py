@@ -14,7 +14,8 @@ from test_inbreast import write_inbreast
 
 from monai_e2e.data.images.dicom import decode_image, read_mammogram, read_mask
 from monai_e2e.data.prepared.datalist import load_datalist
-from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+from monai_e2e.data.prepared.prepare import prepare_dataset
+from monai_e2e.data.prepared.report import SOURCE_FACTS
 from monai_e2e.errors import UserError
 
 SIZE = (32, 24)
@@ -28,7 +29,7 @@ def cbis_source(root: Path, patients: int = 9, **extra) -> CbisFolder:
 
 
 def prepare(src: Path, out: Path, **arguments) -> dict:
-    return prepare_cbis_ddsm(src, out, **{"image_size": SIZE, "workers": 1, **arguments})
+    return prepare_dataset("cbis-ddsm", src, out, **{"image_size": SIZE, "workers": 1, **arguments})
 
 
 def exclusions(out: Path) -> list[dict[str, str]]:
@@ -60,6 +61,7 @@ def test_folder_has_what_the_design_says(prepared):
         "voi_lut",
         "pixel_mean",
         "classes",
+        *SOURCE_FACTS,
         "training",
         "validation",
         "test",
@@ -125,7 +127,9 @@ def own_for_testing(root: Path, partition: str = "test") -> Path:
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_own_images_of_one_class_are_prepared_for_testing_alone(tmp_path, dry_run):
     labels, out = own_for_testing(tmp_path), tmp_path / "out"
-    report = prepare_own(tmp_path / "src", out, labels, image_size=SIZE, workers=1, dry_run=dry_run)
+    report = prepare_dataset(
+        "folder", tmp_path / "src", out, labels=labels, image_size=SIZE, workers=1, dry_run=dry_run
+    )
     assert {name: part["images"] for name, part in report["partitions"].items()} == {
         "training": 0,
         "validation": 0,
@@ -143,7 +147,9 @@ def test_dry_run_refuses_partitions_that_the_real_run_refuses(tmp_path):
     labels.write_text(text)
     for dry_run in (True, False):
         with pytest.raises(UserError, match=r"partition validation has 0 image\(s\) and not both classes"):
-            prepare_own(tmp_path / "src", tmp_path / "out", labels, image_size=SIZE, workers=1, dry_run=dry_run)
+            prepare_dataset(
+                "folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1, dry_run=dry_run
+            )
     assert not (tmp_path / "out").exists()
 
 
@@ -307,7 +313,7 @@ def test_inbreast_outlines_become_masks(tmp_path):
     rois = {row[0]: [("Mass", [(6, 10), (15, 10), (15, 20), (6, 20)])] for row in rows[::3]}
     rois[103].append(("Calcification", [(500, 500)]))
     src = write_inbreast(tmp_path / "src", rows, rois)
-    report = prepare_inbreast(src, tmp_path / "out", image_size=(20, 15), workers=1)
+    report = prepare_dataset("inbreast", src, tmp_path / "out", image_size=(20, 15), workers=1)
     found = samples(tmp_path / "out")
     assert len(found) == 12
     lesion = found["p00_LEFT_CC"]["lesions"][0]

@@ -11,7 +11,7 @@ from PIL import Image
 from monai_e2e.cli.main import main
 from monai_e2e.data import load_datalist, pixel_mean, read_mask
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
-from monai_e2e.data.prepared.prepare import prepare_cbis_ddsm, prepare_inbreast, prepare_own
+from monai_e2e.data.prepared.prepare import prepare_dataset
 from monai_e2e.errors import UserError
 
 SIZE = (64, 48)
@@ -38,7 +38,7 @@ def prepared(downloads, tmp_path_factory):
     reports = {}
     for (layout, defects), (folder, _) in downloads.items():
         out = root / f"{layout}-{defects}"
-        reports[layout, defects] = out, prepare_cbis_ddsm(folder, out, image_size=SIZE, workers=2)
+        reports[layout, defects] = out, prepare_dataset("cbis-ddsm", folder, out, image_size=SIZE, workers=2)
     return reports
 
 
@@ -110,10 +110,10 @@ def test_planted_faults_are_found_and_nothing_else_is_lost(layout, downloads, pr
 
 def test_the_papers_way_counts_each_file(downloads, tmp_path):
     folder, _ = downloads["descriptive", False]
-    report = prepare_cbis_ddsm(folder, tmp_path / "out", samples="files", image_size=SIZE, workers=2)
+    report = prepare_dataset("cbis-ddsm", folder, tmp_path / "out", samples="files", image_size=SIZE, workers=2)
     assert adds_up(report)
     used = sum(part["images"] for part in report["partitions"].values())
-    views = prepare_cbis_ddsm(folder, tmp_path / "views", image_size=SIZE, workers=2)
+    views = prepare_dataset("cbis-ddsm", folder, tmp_path / "views", image_size=SIZE, workers=2)
     merged = views["notes"]["images_merged"]
     assert merged > 0
     assert used > sum(part["images"] for part in views["partitions"].values())
@@ -124,7 +124,7 @@ def test_the_papers_way_counts_each_file(downloads, tmp_path):
 @pytest.mark.parametrize("protocol", ["paper", "official"])
 def test_no_patient_is_in_two_partitions_of_any_protocol(protocol, downloads, tmp_path):
     folder, _ = downloads["classic", True]
-    report = prepare_cbis_ddsm(folder, tmp_path / "out", protocol=protocol, image_size=SIZE, workers=2)
+    report = prepare_dataset("cbis-ddsm", folder, tmp_path / "out", protocol=protocol, image_size=SIZE, workers=2)
     groups = [{s["patient_id"] for s in load_datalist(tmp_path / "out", name)} for name in PARTITIONS]
     assert sum(map(len, groups)) == len(set.union(*groups))
     assert adds_up(report)
@@ -134,7 +134,7 @@ def test_no_patient_is_in_two_partitions_of_any_protocol(protocol, downloads, tm
 
 def test_cross_validation_tests_every_patient_once(downloads, tmp_path):
     folder, _ = downloads["classic", False]
-    report = prepare_cbis_ddsm(folder, tmp_path, protocol="kfold", folds=4, image_size=SIZE, workers=2)
+    report = prepare_dataset("cbis-ddsm", folder, tmp_path, protocol="kfold", folds=4, image_size=SIZE, workers=2)
     tested = []
     for fold in range(4):
         parts = {name: {s["patient_id"] for s in load_datalist(tmp_path, name, fold=fold)} for name in PARTITIONS}
@@ -148,7 +148,7 @@ def test_cross_validation_tests_every_patient_once(downloads, tmp_path):
 
 def test_inbreast_with_every_fault_adds_up(tmp_path):
     planted = write_inbreast(tmp_path / "src", 24, seed=2, rows=256, workers=2, defects=True)
-    report = prepare_inbreast(tmp_path / "src", tmp_path / "out", image_size=SIZE, workers=2)
+    report = prepare_dataset("inbreast", tmp_path / "src", tmp_path / "out", image_size=SIZE, workers=2)
     assert planted
     assert adds_up(report)
     assert sum(part["images"] for part in report["partitions"].values()) == report["rows_used"]
@@ -157,7 +157,7 @@ def test_inbreast_with_every_fault_adds_up(tmp_path):
     assert report["also_excluded"]["lesion outside the image"] == planted["outline_outside"]
     assert report["notes"]["outlines_points"] >= planted["outline_point"]
     assert report["pixel_spacing"]["smallest"][0] > 0
-    dry = prepare_inbreast(tmp_path / "src", tmp_path / "dry", image_size=SIZE, dry_run=True)
+    dry = prepare_dataset("inbreast", tmp_path / "src", tmp_path / "dry", image_size=SIZE, dry_run=True)
     assert (dry["rows_used"], dry["tables"]) == (report["rows_used"], report["tables"])
 
 
@@ -193,22 +193,23 @@ class TestOwnImages:
         folder, labels, out = images
         rows = [line.split(",") for line in labels.read_text().splitlines()]
         labels.write_text("\n".join(",".join(row[:3]) for row in rows) + "\n")
-        prepare_own(folder, out, labels, image_size=SIZE, workers=1)
+        prepare_dataset("folder", folder, out, labels=labels, image_size=SIZE, workers=1)
         assert {(s["laterality"], s["view"]) for s in load_datalist(out, "test")} == {("", "")}
 
     def test_labels_are_needed_and_go_with_own_images_only(self, images, capsys):
         folder, labels, out = images
         assert main(["prepare", "folder", str(folder), str(out)]) == 2
-        assert "--labels CSV" in capsys.readouterr().err
+        assert "needs --labels" in capsys.readouterr().err
         assert main(["prepare", "inbreast", str(folder), str(out), "--labels", str(labels)]) == 2
+        assert "--labels is for folder, not for inbreast" in capsys.readouterr().err
         assert main(["prepare", "inbreast", str(folder), str(out), "--protocol", "official"]) == 2
-        assert "are for cbis-ddsm" in capsys.readouterr().err
+        assert "choose one of paper-70-30, kfold" in capsys.readouterr().err
 
     def test_images_of_one_class_are_refused(self, images):
         folder, labels, out = images
         labels.write_text(labels.read_text().replace(",1,", ",0,"))
         with pytest.raises(UserError):
-            prepare_own(folder, out, labels, image_size=SIZE, workers=1)
+            prepare_dataset("folder", folder, out, labels=labels, image_size=SIZE, workers=1)
         assert not out.exists()
 
 

@@ -14,8 +14,9 @@ from test_dicom import write_dicom
 from monai_e2e.data.phantom import write_cbis_ddsm
 from monai_e2e.data.prepared.splits import split_cbis_ddsm
 from monai_e2e.data.records import Catalogue, LesionType, Mammogram, Pathology
-from monai_e2e.data.sources.cbis_ddsm.files import ImageFile, Images, has_images
+from monai_e2e.data.sources.cbis_ddsm.files import ImageFile, Images
 from monai_e2e.data.sources.cbis_ddsm.reader import read_cbis_ddsm
+from monai_e2e.data.sources.release import has_images
 from monai_e2e.errors import UserError
 
 REAL_TABLES = os.environ.get("MONAI_E2E_REAL_TABLES")

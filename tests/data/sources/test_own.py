@@ -218,7 +218,21 @@ def test_one_person_written_in_two_unicode_forms_stays_one(tmp_path):
     assert len({image.patient_id for image in catalogue.mammograms}) == 1
 
 
-def test_nothing_of_a_dicom_header_is_read(tmp_path):
+def test_side_and_view_are_the_header_s_where_the_table_has_none(tmp_path):
+    src = write_own(tmp_path, "a,0,K1", "b,1,K2,L", "c,0,K3,,MLO", files=())
+    for name in "abc":
+        write_dicom(src / name, ramp(), ImageLaterality="R", ViewPosition="CC")
+    found = [(image.laterality, image.view) for image in read(src).mammograms]
+    assert found == [(Laterality.RIGHT, View.CC), (Laterality.LEFT, View.CC), (Laterality.RIGHT, View.MLO)]
+
+
+def test_what_labels_rest_on_is_kept(tmp_path):
+    header = "image,label,patient_id,label_source,label_unit"
+    src = write_own(tmp_path, "a.png,0,K1,BI-RADS,exam", "b.png,1,K2,pathology,exam", header=header)
+    assert read(src).facts == {"label_source": "BI-RADS+pathology", "label_unit": "exam"}
+
+
+def test_no_identifier_of_a_dicom_header_is_read(tmp_path):
     src = write_own(tmp_path, "a,0,K1", "b.png,1,K2", files=("b.png",))
     write_dicom(src / "a", ramp(), PatientID="12345")  # a DICOM file without ending
     catalogue = read(src)

@@ -11,7 +11,7 @@ from PIL import Image
 from test_own import write_own
 
 from monai_e2e.data.images.dicom import draw_outline, read_mask
-from monai_e2e.data.prepared.prepare import prepare_own
+from monai_e2e.data.prepared.prepare import prepare_dataset
 from monai_e2e.data.records import Catalogue, DrawnAs, Lesion, LesionType, Pathology
 from monai_e2e.data.sources.own import lesions as own_lesions
 from monai_e2e.data.sources.own.reader import read_own
@@ -220,8 +220,8 @@ def prepared(tmp_path_factory):
     rows += ["broken.png,mass,malignant,1,1,5,5,,,"] * 2
     for name, lines in (("labels.csv", labels), ("lesions.csv", rows)):
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
-    tables = tmp_path / "labels.csv", tmp_path / "lesions.csv"
-    report = prepare_own(src, tmp_path / "out", *tables, image_size=(20, 30), workers=1)
+    tables = {"labels": tmp_path / "labels.csv", "lesions": tmp_path / "lesions.csv"}
+    report = prepare_dataset("folder", src, tmp_path / "out", **tables, image_size=(20, 30), workers=1)
     return tmp_path / "out", report
 
 

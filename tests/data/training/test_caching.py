@@ -13,7 +13,7 @@ from PIL import Image
 from monai_e2e.checkpoints import files as checkpoint_files
 from monai_e2e.data.images.pixels import save_grey16
 from monai_e2e.data.training import caching
-from monai_e2e.data.training.caching import available_memory, make_dataset, not_cached
+from monai_e2e.data.training.caching import make_dataset, not_cached
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import SeedEpochs
 from monai_e2e.transforms import LoadMammogramd, RandShiftIntensityWithinRanged
@@ -259,44 +259,3 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(data, tmp_path):
 def test_an_argument_out_of_range_is_an_error(settings, message, data):
     with pytest.raises(UserError, match=message):
         make_dataset(data, chain(), **settings)
-
-
-def _group(folder, version, limit, used, cached):
-    names = {2: ("memory.max", "memory.current"), 1: ("memory.limit_in_bytes", "memory.usage_in_bytes")}[version]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / names[0]).write_text(f"{limit}\n")
-    (folder / names[1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(
-        f"anon 5\n{'inactive_file' if version == 2 else 'total_inactive_file'} {cached}\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("lines", "groups", "expected"),
-    [
-        (["0::/"], [("", 2, 4 * GiB, 3 * GiB, GiB)], 2 * GiB),  # a container that sees its group as the top one
-        (["0::/job/step"], [("job", 2, 4 * GiB, GiB, 0), ("job/step", 2, "max", GiB, 0)], 3 * GiB),  # a limit above
-        (["0::/job"], [("job", 2, "max", GiB, 0)], 10 * GiB),
-        (["0::/job"], [("job", 2, 2 * GiB, 3 * GiB, 0)], 0),
-        (["4:cpu,memory:/job", "0::/"], [("memory/job", 1, 4 * GiB, 2 * GiB, GiB)], 3 * GiB),
-        (["4:memory:/docker/1f"], [("memory", 1, 4 * GiB, 3 * GiB, 0)], GiB),  # the machine's path, unseen inside
-        (["4:memory:/"], [("memory", 1, 2**63 - 4096, 3 * GiB, 0)], 10 * GiB),  # no limit
-        (["3:cpuset:/"], [("", 2, GiB, 0, 0)], 10 * GiB),
-        ([], [], 10 * GiB),
-    ],
-)
-def test_the_memory_left_is_that_of_the_machine_and_of_every_group_above(
-    lines, groups, expected, tmp_path, monkeypatch
-):
-    memory = namedtuple("memory", "available")
-    monkeypatch.setattr(caching.psutil, "virtual_memory", lambda: memory(10 * GiB))
-    if lines:
-        (tmp_path / "proc/self").mkdir(parents=True)
-        (tmp_path / "proc/self/cgroup").write_text("\n".join(lines) + "\n")
-    for path, version, limit, used, cached in groups:
-        _group(tmp_path / "sys/fs/cgroup" / path, version, limit, used, cached)
-    assert available_memory(tmp_path) == expected
-
-
-def test_the_memory_left_on_this_machine_is_some_and_not_more_than_it_has():
-    assert 0 < available_memory() <= caching.psutil.virtual_memory().total

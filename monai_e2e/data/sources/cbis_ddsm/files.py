@@ -27,6 +27,7 @@ from tqdm import tqdm
 from monai_e2e.data.images.dicom_files import is_dicom, one_file, open_dicom, quiet
 from monai_e2e.data.records import Excluded
 from monai_e2e.data.sources.cbis_ddsm.tables import leaves_source, series_of
+from monai_e2e.data.sources.release import walk
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 
@@ -78,11 +79,6 @@ class Images:
         return sum(len(files) for series, files in self.series.items() if series not in wanted)
 
 
-def has_images(src: str | Path) -> bool:
-    """Whether there is any DICOM or JPEG file in or under a folder."""
-    return any(_kind(path) for path in _walk(Path(src)))
-
-
 def find_images(src: Path, wanted: Collection[str]) -> Images:
     """Recognise the layout and index the files by series.
 
@@ -95,7 +91,7 @@ def find_images(src: Path, wanted: Collection[str]) -> Images:
             wanted series.
     """
     paths: dict[str, list[Path]] = {"": [], "dicom": [], "jpeg": []}
-    for path in sorted(_walk(src)):
+    for path in sorted(walk(src)):
         paths[_kind(path)].append(path)
     dicom, jpeg = _index_dicom(paths["dicom"]), _index_jpeg(src, paths["jpeg"])
     matching = [images for images in (dicom, jpeg) if any(series in wanted for series in images.series)]
@@ -117,11 +113,6 @@ def find_images(src: Path, wanted: Collection[str]) -> Images:
         f"{src}: no images in a layout that is known (found: {found}); {_KNOWN}. Download the images from TCIA, "
         f"or try `monai-e2e phantom cbis-ddsm SRC`"
     )
-
-
-def _walk(src: Path) -> Iterator[Path]:
-    """Files in and under a folder, but for hidden ones (macOS leaves a ``._1-1.dcm`` beside each ``1-1.dcm``)."""
-    return (path for path in src.rglob("*") if not path.name.startswith(".") and path.is_file())
 
 
 def _kind(path: Path) -> str:

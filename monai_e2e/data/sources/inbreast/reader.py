@@ -8,7 +8,6 @@ outlines). The table's patient column is blanked; the patient's identifier is th
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, View
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.inbreast.outlines import read_outlines
+from monai_e2e.data.sources.release import walk
 from monai_e2e.data.sources.spreadsheets import TABLE_SUFFIXES, can_read_spreadsheets, read_table
 from monai_e2e.errors import UserError
 
@@ -158,7 +158,7 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
 def _find(src: Path) -> _Release:
     """Tables, images and outlines under a folder, those nearest to it and in the release's own folders first."""
     release = _Release()
-    for path in sorted(_walk(src), key=_order):
+    for path in sorted(walk(src), key=_order):
         suffix = path.suffix.lower()
         if image := _FILE_NAME.fullmatch(path.name):
             number, patient, side, view = image.groups()
@@ -175,19 +175,6 @@ def _find(src: Path) -> _Release:
             release.other_tables.append(path)
     release.tables.sort(key=lambda path: TABLE_SUFFIXES.index(path.suffix.lower()))
     return release
-
-
-def _walk(src: Path) -> list[Path]:
-    """All files under a folder; links are followed, since images are often kept on another disk."""
-    files, seen = [], set()
-    for folder, subfolders, names in os.walk(src, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads in a circle
-            subfolders.clear()
-            continue
-        seen.add(real)
-        files += [Path(folder, name) for name in names]
-    return files
 
 
 def _order(path: Path) -> tuple[bool, int, str]:

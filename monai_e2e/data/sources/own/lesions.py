@@ -35,7 +35,9 @@ from pathlib import Path
 
 from monai_e2e.data.images.pixels import has_area
 from monai_e2e.data.records import DrawnAs, Excluded, Lesion, LesionType, Pathology
-from monai_e2e.data.sources.own.cells import OwnFiles, Refused, choose
+from monai_e2e.data.sources.cells import Refused, choose
+from monai_e2e.data.sources.own.files import OwnFiles
+from monai_e2e.data.sources.shapes import box_outline, circle_outline
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 
@@ -51,8 +53,6 @@ _TYPES = {**{kind.value: kind for kind in LesionType}, "": None}
 _PATHOLOGIES = {**{pathology.value: pathology for pathology in Pathology}, "": None}
 _ALLOWED = ", or ".join(" ".join(columns) for columns in _SHAPES)
 _ADVICE = "Write one row per lesion, for example `image,type,pathology,x,y,width,height`"
-#: Corners of the polygon that stands for a circle: within 0.2 % of its radius.
-_CIRCLE_POINTS = 48
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,4 @@ def _outline(drawn_as: DrawnAs, numbers: Sequence[float]) -> tuple[tuple[float, 
             raise Refused(f"lesion's numbers not understood: polygon of {len(numbers)}, write x1 y1 x2 y2 …")
         points = tuple(zip(numbers[1::2], numbers[::2], strict=True))
         return points if has_area(points) else ()
-    x, y, *sizes = numbers
-    if min(sizes) <= 0:
-        return ()
-    if drawn_as is DrawnAs.CIRCLE:
-        angles = [2 * math.pi * step / _CIRCLE_POINTS for step in range(_CIRCLE_POINTS)]
-        return tuple((y + sizes[0] * math.sin(angle), x + sizes[0] * math.cos(angle)) for angle in angles)
-    # From the centre of its first pixel to that of its last: a width of 3 is three pixels.
-    right, bottom = x + max(sizes[0] - 1, 0), y + max(sizes[1] - 1, 0)
-    return ((y, x), (y, right), (bottom, right), (bottom, x))
+    return circle_outline(*numbers) if drawn_as is DrawnAs.CIRCLE else box_outline(*numbers)

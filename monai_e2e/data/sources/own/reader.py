@@ -17,27 +17,29 @@ view       no     ``CC``, ``MLO`` or empty; ``ML`` is read as MLO; images of oth
 lesions    no     columns of :mod:`~monai_e2e.data.sources.own.lesions`, an image of several lesions having several rows
 partition  no     ``training``, ``validation``, ``test`` (or ``train``, ``val``) in all rows or in none
 density    no     ACR ``1``–``4`` or ``A``–``D``
+label_*    no     ``label_source`` and ``label_unit``, as `monai-e2e labels` writes them, for reports
 ========== ====== ====================================================================================================
 
 Lesions may stand in a table of their own, or in this one with a row per lesion.
-Nothing is read from DICOM headers here, least of all names.
+Of DICOM headers the side and the view alone are read, where the table has none.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from monai_e2e.data.images.headers import read_header
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, Pathology, View
+from monai_e2e.data.sources.cells import DENSITIES, SIDES, Refused, choose
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
-from monai_e2e.data.sources.own.cells import OwnFiles, Refused, choose, real_path
+from monai_e2e.data.sources.naming import safe_id, with_suffixes
+from monai_e2e.data.sources.own.files import OwnFiles, real_path
 from monai_e2e.data.sources.own.lesions import (
     LESION_COLUMNS,
     LesionRow,
@@ -51,7 +53,9 @@ from monai_e2e.errors import UserError
 logger = logging.getLogger(__name__)
 
 NEEDED_COLUMNS = ("image", "label", "patient_id")
-OPTIONAL_COLUMNS = ("laterality", "view", "partition", "density", *LESION_COLUMNS)
+#: What labels rest on, and what one label stands for.
+LABEL_COLUMNS = ("label_source", "label_unit")
+OPTIONAL_COLUMNS = ("laterality", "view", "partition", "density", *LABEL_COLUMNS, *LESION_COLUMNS)
 PARTITION_NAMES = {
     "training": "training",
     "train": "training",
@@ -59,12 +63,8 @@ PARTITION_NAMES = {
     "val": "validation",
     "test": "test",
 }
-_SIDES = {"": None, "L": Laterality.LEFT, "LEFT": Laterality.LEFT, "R": Laterality.RIGHT, "RIGHT": Laterality.RIGHT}
+_SIDES = {"": None, **SIDES}
 _VIEWS = {"": None, "CC": View.CC, "MLO": View.MLO, "ML": View.MLO}
-_DENSITIES = {"1": 1, "2": 2, "3": 3, "4": 4, "A": 1, "B": 2, "C": 3, "D": 4}
-#: Identifiers that may be file names as they are. Those with our own mark of a changed one aren't, so that no
-#: identifier can be taken for another's changed form.
-_SAFE_ID = re.compile(r"(?!.*--[0-9a-f]{12}$)[A-Za-z0-9_-]{1,64}")
 #: Images without a row are listed one by one up to this many.
 _LISTED = 20
 _EXAMPLE = "write one row per image, for example `image,label,patient_id` and `2021/0001_rcc.dcm,benign,K-0001`"
@@ -85,13 +85,16 @@ class _Row:
     lesions: tuple[LesionRow, ...]
 
 
-def read_own(src: str | Path, labels: str | Path, lesions: str | Path | None = None) -> Catalogue:
+def read_own(
+    src: str | Path, labels: str | Path, lesions: str | Path | None = None, tables_only: bool = False
+) -> Catalogue:
     """Join a folder of mammograms with the table that labels them.
 
     Args:
         src: folder with DICOM, PNG, TIFF or JPEG files, in any subfolders.
         labels: CSV, XLS or XLSX file, see the module's docstring. Several rows of one image add up their lesions.
         lesions: another such file with a row per lesion, see :mod:`~monai_e2e.data.sources.own.lesions`.
+        tables_only: of no effect: rows of images that aren't there can't be used.
 
     Returns:
         Catalogue of one mammogram per image. ``patient_id`` is the table's own where it has letters, digits, ``_``
@@ -139,10 +142,12 @@ def read_own(src: str | Path, labels: str | Path, lesions: str | Path | None = N
         unused = f"lesion of an image that isn't used: it has no usable row in {labels.name}"
         catalogue.excluded.append(Excluded(left.place, unused, left.rows))
     _check_labels(labels, chosen, catalogue.excluded)
-    catalogue.mammograms = _with_suffixes(chosen, files.root)
+    catalogue.mammograms = with_suffixes([Path(str(image.path)).relative_to(files.root) for image in chosen], chosen)
     _report_unnamed(files, catalogue, notes)
     _note_lesions(chosen, notes)
     catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
+    words = {name: sorted({values[name] for _, values in table.rows} - {""}) for name in LABEL_COLUMNS}
+    catalogue.facts = {name: "+".join(found) for name, found in words.items() if found}
     catalogue.tables = _counts([values for _, values in table.rows])
     if lesions is not None:
         # In the sum, so that each of them too is used or excluded.
@@ -151,25 +156,17 @@ def read_own(src: str | Path, labels: str | Path, lesions: str | Path | None = N
     return catalogue
 
 
-def safe_id(identifier: str) -> str:
-    """An identifier that may be part of a file name, a different one for each different identifier.
-
-    Example::
-
-        safe_id("K-0001")   # "K-0001"
-        safe_id("Müller/1") # "M-ller-1--" and twelve hexadecimal digits
-    """
-    if _SAFE_ID.fullmatch(identifier):
-        return identifier
-    digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{_replaced(identifier)}--{digest[:12]}"
-
-
 def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes: Counter[str]) -> _Row:
     """Understand one row; raises :class:`Refused`."""
     if not values["image"]:
         raise Refused("no image named")
     path = files.take(values["image"])
+    if not (values["laterality"] and values["view"]):
+        header = read_header(path)
+        values = values | {
+            "laterality": values["laterality"] or header.laterality,
+            "view": values["view"] or header.view,
+        }
     view, density = values["view"].upper(), whole_number(values["density"].upper())
     if view not in _VIEWS:
         raise Refused(f"view neither CC nor MLO: {view!r}")
@@ -181,7 +178,7 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
         laterality=choose("laterality", values["laterality"].upper(), _SIDES),
         view=_VIEWS[view],
         partition=PARTITION_NAMES.get(values["partition"].lower()),
-        density=_DENSITIES.get(density),
+        density=DENSITIES.get(density),
         lesions=lesions_of_image_row(f"{table}, row {line}: {values['image']}", values),
     )
     if not row.patient_id:
@@ -256,32 +253,6 @@ def _note_lesions(mammograms: list[Mammogram], notes: Counter[str]) -> None:
             notes["malignant_lesions_on_images_labelled_0"] += (
                 lesion.pathology is Pathology.MALIGNANT and mammogram.label == 0
             )
-
-
-def _with_suffixes(mammograms: list[Mammogram], root: Path) -> list[Mammogram]:
-    """Tell images of the same name apart by their file's name and, where that isn't enough, by a hash of its path.
-
-    Names that differ in case only are the same file on some systems.
-    """
-    while True:
-        names = Counter(mammogram.image_id.lower() for mammogram in mammograms)
-        if max(names.values(), default=1) == 1:
-            return mammograms
-        mammograms = [
-            replace(image, suffix=_longer_suffix(image, root)) if names[image.image_id.lower()] > 1 else image
-            for image in mammograms
-        ]
-
-
-def _longer_suffix(mammogram: Mammogram, root: Path) -> str:
-    relative = Path(str(mammogram.path)).relative_to(root)
-    stem, digest = _replaced(relative.stem), hashlib.sha256(os.fsencode(relative.as_posix())).hexdigest()
-    suffixes = ["", stem, f"{stem}-{digest[:12]}", f"{stem}-{digest}"]
-    return suffixes[suffixes.index(mammogram.suffix) + 1]
-
-
-def _replaced(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "-", text)[:40]
 
 
 def _counts(rows: list[dict[str, str]]) -> dict[str, int | None]:

@@ -1,30 +1,15 @@
-"""What a cell of a hospital's own tables means: one of a few words, or a file within the folder and nowhere else."""
+"""The files that a hospital's own tables name: within the folder and nowhere else."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from monai_e2e.data.images.dicom import is_dicom
 from monai_e2e.data.records import IMAGE_SUFFIXES
-
-_Value = TypeVar("_Value")
-
-
-class Refused(Exception):
-    """A row, a lesion or a path that can't be used; the message is the reason."""
-
-
-def choose(column: str, word: str, allowed: Mapping[str, _Value]) -> _Value:
-    """What a word means; raises :class:`Refused`."""
-    if word not in allowed:
-        names = ", ".join(name or "empty" for name in allowed)
-        raise Refused(f"{column} not understood: {word!r}, allowed are {names}")
-    return allowed[word]
+from monai_e2e.data.sources.cells import Refused
 
 
 class OwnFiles:

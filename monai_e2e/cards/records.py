@@ -1,0 +1,245 @@
+"""What the records of runs know of a study: statements for a reader, each with the file that it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.metrics.facts import prepared_folder, read_json
+from monai_e2e.metrics.samples import LEVELS
+from monai_e2e.shipped.models import shipped_model
+
+#: Settings of a training that a reader asks for, as the bundles' configs name them.
+_TRAINING = ("recipe", "optimizer_name", "stages", "batch_size", "accumulation_steps", "patience", "amp")
+_LIBRARIES = ("monai-e2e", "monai", "torch", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Something known, in words, and the name of the file that says it."""
+
+    text: str
+    file: str
+
+
+@dataclass
+class Records:
+    """The records of a study, ``{}`` where there is none.
+
+    Args:
+        score: ``score.json``.
+        predicted: ``run.json`` of the predictions.
+        training: ``run.json`` of the training.
+        report: ``report.json`` of the prepared folder.
+        card: of a shipped model.
+        files: where each is from, by its name here.
+    """
+
+    score: Mapping[str, Any] = field(default_factory=dict)
+    predicted: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def records_of_predictions(path: str | Path, score: Mapping[str, Any], out: str | Path, labels: Any = None) -> Records:
+    """The records around a table of predictions.
+
+    Args:
+        path: the table.
+        score: what ``score.json`` holds.
+        out: the folder that it is in.
+        labels: what the labels were taken from.
+    """
+    beside = Path(path).parent / "run.json"
+    record = read_json(beside)
+    found = Records(score=score, files={"score": str(Path(out) / "score.json")})
+    models = record.get("models_named") or []
+    if "bundle" in record:  # an evaluation lies in the folder of its training
+        _take(found, "training", beside, record)
+    else:
+        _take(found, "predicted", beside, record)
+        if models:
+            _take_model(found, models[0])
+    prepared = prepared_folder(path, labels)
+    trained_on = (found.training.get("dataset") or {}).get("path")
+    if prepared is not None or trained_on:
+        _take(found, "report", Path(prepared or str(trained_on)) / "report.json")
+    return found
+
+
+def records_of_model(model: str | Path) -> Records:
+    """The records around a model: its card or training, its evaluation's score and its data's report."""
+    found = Records()
+    _take_model(found, model)
+    if found.training:
+        score = Path(found.files["training"]).parent / "score.json"
+        _take(found, "score", score)
+        dataset = found.training.get("dataset") or {}
+        if dataset.get("path"):
+            _take(found, "report", Path(dataset["path"]) / "report.json")
+    return found
+
+
+def statements(records: Records) -> dict[str, list[Statement]]:
+    """What the records know, by the names that checklists and cards ask for; names of which nothing is known lack."""
+    known: dict[str, list[Statement]] = {}
+
+    def add(name: str, record: str, text: Any) -> None:
+        if text not in (None, "", [], {}):
+            known.setdefault(name, []).append(Statement(str(text), records.files.get(record, f"{record}.json")))
+
+    _of_report(records.report, add)
+    _of_training(records.training, add)
+    for key, name in (("data", "data"), ("result", "performance"), ("threshold", "threshold"), ("use", "use")):
+        add(name, "card", records.card.get(key))
+    add("limits", "card", records.card.get("never_shown") and f"never shown: {records.card['never_shown']}")
+    add("licence", "card", records.card.get("licence"))
+    predicted = records.predicted
+    settings = predicted.get("settings") or {}
+    models = list(settings.get("models") or {})
+    if len(models) > 1:
+        add("ensembling", "predicted", f"mean of the probabilities of {len(models)} models: {', '.join(models)}")
+    if settings.get("tta"):
+        add("ensembling", "predicted", "each model is averaged over the four flips of an image")
+    maker = settings.get("patch_model")
+    add("explainability", "predicted", maker and f"heatmaps of the patch classifier {', '.join(maker)}")
+    add("software", "predicted", _versions(predicted))
+    add("hardware", "predicted", predicted.get("device"))
+    if predicted.get("failed"):
+        add("missing", "predicted", f"{predicted['failed']} images could not be read and have no score (failures.csv)")
+    if records.score:
+        _of_score(records.score, add)
+    return known
+
+
+def _of_report(report: Mapping[str, Any], add: Any) -> None:
+    if not report:
+        return
+    tables = report.get("tables") or {}
+    counts = [f"{tables[key]} {key}" for key in ("rows", "patients", "files", "views") if tables.get(key) is not None]
+    add("data", "report", f"{report.get('name')}: {', '.join(counts)}" if counts else report.get("name"))
+    add("partitions", "report", f"protocol {report.get('protocol')}, seed {report.get('seed')}")
+    add("disjoint", "report", "by patient: preparing refuses a patient who is in two partitions")
+    size = report.get("image_size")
+    add("preprocessing", "report", size and f"images of {size[0]} × {size[1]} pixels, mean {report.get('pixel_mean')}")
+    for key in ("excluded_by_reason", "also_excluded"):
+        reasons = "; ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in (report.get(key) or {}).items())
+        add("eligibility", "report", reasons and f"left out: {reasons}")
+    add("flow", "report", f"{report.get('rows_used')} rows used, {report.get('rows_excluded')} excluded")
+    for name, part in (report.get("partitions") or {}).items():
+        text = f"{name}: {part['patients']} patients, {part['images']} images, {part['positive']} malignant"
+        add("characteristics", "report", text)
+        add("sample_size", "report", text)
+
+
+def _of_training(record: Mapping[str, Any], add: Any) -> None:
+    if not record:
+        return
+    resolved, bundle = record.get("resolved") or {}, record.get("bundle") or {}
+    add("model", "training", " ".join(str(bundle[key]) for key in ("name", "version") if bundle.get(key)))
+    layers = [f"{key} {resolved[key]}" for key in ("backbone", "top_blocks", "heatmap", "width") if resolved.get(key)]
+    add("model", "training", ", ".join(layers))
+    add("initialization", "training", resolved.get("started_from") or resolved.get("weights"))
+    settings = [f"{key} {resolved[key]}" for key in _TRAINING if resolved.get(key) is not None]
+    add("training", "training", ", ".join(settings))
+    add("training", "training", record.get("epochs") and f"{record['epochs']} epochs, seed {record.get('seed')}")
+    best = record.get("best") or {}
+    if best.get("best_metric_epoch"):
+        add(
+            "selection",
+            "training",
+            f"epoch {best['best_metric_epoch']}, the best by {best['key_metric_name']} of the validation patients "
+            f"({best['best_metric']:.3f})",
+        )
+    add("software", "training", _versions(record))
+    git = record.get("git") or {}
+    add("software", "training", git.get("revision") not in (None, "unknown") and f"revision {git['revision']}")
+    add("hardware", "training", record.get("device"))
+    add("command", "training", record.get("command"))
+
+
+def _of_score(score: Mapping[str, Any], add: Any) -> None:
+    about = score.get("about") or {}
+    add("data", "score", about.get("data"))
+    add("partitions", "score", about.get("partition") and f"scored: the {about['partition']} partition")
+    add("model", "score", about.get("model"))
+    add("reference", "score", about.get("labels") and f"labels: {about['labels']}")
+    levels = [level for level in LEVELS if level in score]
+    for level in levels:
+        one = score[level]
+        interval, how = one["auc_ci_bootstrap"], f"bootstrap of {one['drawn']}"
+        if interval is None:
+            interval, how = one["auc_ci_delong"], "DeLong"
+        text = f"AUC per {level} {one['auc']:.3f} (95 % {interval[0]:.3f} to {interval[1]:.3f}, {how}), "
+        add("performance", "score", f"{text}{one['n']} {level}s, {one['positive']} malignant")
+        add("events", "score", f"{one['n']} {level}s, {one['positive']} malignant")
+        point = one.get("at_threshold")
+        if point is not None:
+            rates = ", ".join(f"{name} {point[name]:.3f}" for name in ("sensitivity", "specificity"))
+            add("performance", "score", f"per {level} at the threshold: {rates}")
+        line = one.get("calibration_line") or {}
+        if line.get("slope") is not None:
+            add("calibration", "score", f"per {level}: slope {line['slope']:.2f}, intercept {line['intercept']:.2f}")
+    if levels:
+        add(
+            "metrics",
+            "score",
+            "AUC, average precision, sensitivity, specificity, Brier score, calibration, net benefit",
+        )
+        settings = score.get("settings") or {}
+        drawn = score[levels[0]]["drawn"]
+        add(
+            "uncertainty",
+            "score",
+            f"95 % intervals by DeLong and by {settings.get('resamples')} bootstrap resamples of {drawn}, Wilson's for "
+            "proportions",
+        )
+        add("threshold", "score", settings.get("threshold_source"))
+        add("updating", "score", settings.get("recalibration"))
+    for name, groups in (score.get("subgroups") or {}).items():
+        values = [f"{word} {one['auc']:.3f}" for word, one in groups.items() if one["auc"] is not None]
+        add("subgroups", "score", values and f"AUC by {name.replace('_', ' ')}: {', '.join(values)}")
+        test = (score.get("heterogeneity") or {}).get(name)
+        add("heterogeneity", "score", test and f"by {name.replace('_', ' ')}: p {test['p']:.4f}, I² {test['i2']:.0%}")
+    for one in score.get("comparisons") or []:
+        add("comparison", "score", f"compared with {one.get('name') or one['predictions']}, Holm's correction")
+    cohort = (score.get("cohort") or {}).get("scored") or {}
+    if cohort:
+        patients = "" if cohort.get("patients") is None else f" of {cohort['patients']} patients"
+        add("characteristics", "score", f"scored: {cohort['images']} images{patients}, {cohort['positive']} malignant")
+        if cohort.get("age"):
+            add("characteristics", "score", f"age {cohort['age']['mean']:.0f} years on average")
+    for note in score.get("notes") or []:
+        if note.startswith("Flagged") or "without label" in note:
+            add("missing", "score", note)
+
+
+def _take(records: Records, name: str, path: Path, content: Mapping[str, Any] | None = None) -> None:
+    found = read_json(path) if content is None else content
+    if found:
+        setattr(records, name, found)
+        records.files[name] = str(path)
+
+
+def _take_model(records: Records, model: str | Path) -> None:
+    """The record of a model's training beside it, or its card if it comes with the package."""
+    shipped = shipped_model(model)
+    if shipped is not None:
+        records.card, records.files["card"] = asdict(shipped), f"{shipped.name}.json"
+        return
+    path = Path(model)
+    folders: Sequence[Path] = [path / "eval", path] if path.is_dir() else [path.parent, path.parent.parent / "eval"]
+    for folder in folders:
+        record = read_json(folder / "run.json")
+        if "bundle" in record:
+            _take(records, "training", folder / "run.json", record)
+            return
+
+
+def _versions(record: Mapping[str, Any]) -> str:
+    versions = record.get("versions") or {}
+    return ", ".join(f"{name} {versions[name]}" for name in _LIBRARIES if versions.get(name))

@@ -1,0 +1,45 @@
+"""The contact sheet of a check: one HTML file with the images' pictures, the flagged ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from monai_e2e.metrics.html_page import make_list, page
+
+if TYPE_CHECKING:
+    from monai_e2e.check.run import CheckedImage
+
+#: Pictures on a page: a browser shows them at once, and they take some 10 MB.
+MOST = 1500
+_ORDER = ("not usable", "look", "ok")
+_TITLES = {"not usable": "Not usable", "look": "To look at", "ok": "Nothing odd"}
+
+
+def write_page(path: Path, images: Sequence[CheckedImage], title: str) -> None:
+    """Write the page."""
+    parts, left = ["<p>The page holds pictures of patients' images: it is for looking, where the images are.</p>"], MOST
+    for verdict in _ORDER:
+        own = [image for image in images if image.verdict == verdict]
+        if not own:
+            continue
+        if verdict == "not usable":
+            parts.append(make_list(f"{_TITLES[verdict]}: {len(own)}", [f"{i.listed.image}: {i.reason}" for i in own]))
+            continue
+        shown, left = own[:left], max(0, left - len(own))
+        more = "" if len(shown) == len(own) else f", {len(shown)} of them shown"
+        figures = "".join(map(_figure, shown))
+        parts.append(f'<h2>{_TITLES[verdict]}: {len(own)}{more}</h2><div class="curves">{figures}</div>')
+    path.write_text(page(f"Check of {title}", "\n".join(parts)), encoding="utf-8")
+
+
+def _figure(image: CheckedImage) -> str:
+    listed = image.listed
+    place = " ".join(filter(None, (listed.patient_id, listed.exam_id, listed.laterality, listed.view)))
+    return (
+        f'<figure><img alt="" style="width:auto;max-width:100%" src="data:image/jpeg;base64,{image.thumbnail}">'
+        f"<figcaption><strong>{escape(listed.image)}</strong><br>{escape(place)}<br>{escape(', '.join(image.flags))}"
+        "</figcaption></figure>"
+    )

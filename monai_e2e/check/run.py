@@ -1,0 +1,212 @@
+"""Quality control of a folder: each image read as ``predict`` reads it, with its flags, and what exams lack.
+
+``check.csv`` has a row for each image, ``index.html`` their pictures, the flagged ones first. Patients and exams are
+running numbers; no text of a header is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from joblib import cpu_count
+from PIL import Image
+from tqdm import tqdm
+
+from monai_e2e.data.images.appearance import OTHER_SIDE, far_from, is_of_the_set
+from monai_e2e.data.images.breast_region import find_breast
+from monai_e2e.data.records import Laterality, View
+from monai_e2e.metrics import write_table
+from monai_e2e.predict.reading import ImageReader, ReadImage
+from monai_e2e.predict.worklist import ListedImage, list_images
+from monai_e2e.work.streaming import stream_parallel
+
+COLUMNS = ("image", "patient_id", "exam_id", "laterality", "view", "rows", "columns", "verdict", "flags", "reason")
+_THUMBNAIL = 220
+_OF_HEADERS = ("side unknown", "view unknown", "patient unknown")
+_SYNTHESIZED = "synthesized 2D"
+#: Share of the breast at the highest value from which on tissue is cut off there.
+_CLIPPED = 0.02
+#: So many letters beside the breast are text; a view's label has a few.
+_TEXT = 12
+#: Lower half of a MLO view's chest wall so many times as bright as the upper, where the muscle is.
+_UPSIDE_DOWN = 1.5
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """One image and what is odd about it.
+
+    Args:
+        listed: where it is and what its header says.
+        size: rows and columns; None where it can't be read.
+        flags: in the words of docs/results.md and docs/hospital.md.
+        reason: why it can't be used; empty where it can.
+        mean: of its pixels, 0…255.
+        digest: of its pixels.
+        thumbnail: JPEG as base64; empty where it can't be read.
+    """
+
+    listed: ListedImage
+    size: tuple[int, int] | None
+    flags: tuple[str, ...]
+    reason: str = ""
+    mean: float = 0.0
+    digest: str = ""
+    thumbnail: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``not usable``, ``look`` or ``ok``."""
+        return "not usable" if self.reason else "look" if self.flags else "ok"
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its row of ``check.csv``."""
+        listed, (rows, columns) = self.listed, self.size or (None, None)
+        known = {name: getattr(listed, name) for name in ("image", "patient_id", "exam_id", "laterality", "view")}
+        return {
+            **known,
+            "rows": rows,
+            "columns": columns,
+            "verdict": self.verdict,
+            "flags": ";".join(self.flags),
+            "reason": self.reason,
+        }
+
+
+def check_folder(src: str | Path, out: str | Path, workers: int | None = None) -> list[CheckedImage]:
+    """Check all images in and under a folder, and write ``check.csv`` and ``index.html``.
+
+    Args:
+        src: folder of DICOM, PNG, TIFF or JPEG.
+        out: folder to write.
+        workers: processes; None: one for each core, at most 4; 0: this one alone.
+
+    Raises:
+        UserError: when the folder is absent or holds no image.
+    """
+    from monai_e2e.check.page import write_page
+
+    listed = list_images(src, without=[Path(out)])
+    number = min(cpu_count(), 4) if workers is None else workers
+    read = stream_parallel(_Check(), listed, number)
+    images = [
+        result or CheckedImage(one, None, (), "a decoder ended while it was read: damaged")
+        for one, result in tqdm(read, total=len(listed), desc="check", unit="image", disable=None)
+    ]
+    images = _with_flags_of_the_set(images)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(out / "check.csv", [image.row for image in images], COLUMNS)
+    write_page(out / "index.html", images, Path(src).name)
+    return images
+
+
+class _Check:
+    """Read and look at one image, in a worker process."""
+
+    def __init__(self) -> None:
+        self.reader = ImageReader([], pictures=True)
+
+    def __call__(self, listed: ListedImage) -> CheckedImage:
+        if not listed.dicom:  # pictures have no header that could say it
+            listed = replace(listed, flags=tuple(flag for flag in listed.flags if flag not in _OF_HEADERS))
+        read = self.reader(listed)
+        if not isinstance(read, ReadImage):
+            return CheckedImage(listed, None, listed.flags, read)
+        flags = (*listed.flags, *read.flags, *quality_flags(read.picture / 255, listed.view))
+        picture = Image.fromarray(read.picture)
+        picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=70)
+        thumbnail = base64.b64encode(file.getvalue()).decode()
+        flags = tuple(dict.fromkeys(flags))
+        return CheckedImage(listed, read.size, flags, "", read.mean, read.digest, thumbnail)
+
+
+def quality_flags(pixels: np.ndarray, view: str) -> list[str]:
+    """``no breast found``, ``clipped``, ``text in the image``, ``perhaps upside down``, as far as they hold.
+
+    Args:
+        pixels: ``[rows, columns]``, 0…1, air dark.
+        view: CC, MLO or empty; upside down is told by the pectoral muscle, which MLO views have.
+    """
+    region = find_breast(pixels)
+    if region is None:
+        return ["no breast found"]
+    breast = pixels[region.box]
+    flags = []
+    if (breast >= breast.max()).mean() > _CLIPPED:
+        flags.append("clipped")
+    if region.labels >= _TEXT:
+        flags.append("text in the image")
+    if view == View.MLO.value:
+        third = max(1, breast.shape[1] // 3)
+        wall = max((breast[:, :third], breast[:, -third:]), key=lambda part: float(part.mean()))
+        upper, lower = (float(part.mean()) for part in np.array_split(wall, 2))
+        if lower > _UPSIDE_DOWN * max(upper, 1e-6):
+            flags.append("perhaps upside down")
+    return flags
+
+
+def _with_flags_of_the_set(images: Sequence[CheckedImage]) -> list[CheckedImage]:
+    """The images with what only the others show: copies, brightness, and what their exam lacks."""
+    readable = [image for image in images if not image.reason]
+    typical = median([image.mean for image in readable]) if readable else 0.0
+    digests = Counter(image.digest for image in readable)
+    mirrored = sum(OTHER_SIDE in image.flags for image in readable)
+    of_the_set = is_of_the_set(mirrored, len(readable))
+    exams: dict[tuple[str, str], list[CheckedImage]] = defaultdict(list)
+    for image in readable:
+        exams[image.listed.patient_id, image.listed.exam_id].append(image)
+    lacking = {key: tuple(_exam_flags(own)) for key, own in exams.items()}
+    checked = []
+    for image in images:
+        if not image.reason:
+            flags = [flag for flag in image.flags if flag != OTHER_SIDE or not of_the_set]
+            flags += ["brightness unusual"] if far_from(image.mean, typical) else []
+            flags += ["same pixels as another"] if digests[image.digest] > 1 else []
+            flags += lacking[image.listed.patient_id, image.listed.exam_id]
+            image = replace(image, flags=tuple(flags))
+        checked.append(image)
+    return checked
+
+
+def _exam_flags(images: Sequence[CheckedImage]) -> Iterator[str]:
+    """``exam without LEFT MLO`` and ``synthesized beside 2D``; nothing where a side or view isn't known."""
+    if not all(image.listed.laterality for image in images):
+        return
+    views = {(image.listed.laterality, image.listed.view) for image in images}
+    if all(view for _, view in views):
+        for side in Laterality:
+            for view in View:
+                if (side.value, view.value) not in views:
+                    yield f"exam without {side.value} {view.value}"
+    kinds = defaultdict(set)
+    for image in images:
+        kinds[image.listed.laterality, image.listed.view].add(_SYNTHESIZED in image.flags)
+    if any(len(both) > 1 for both in kinds.values()):
+        yield "exam with synthesized beside 2D"
+
+
+def format_check(images: Sequence[CheckedImage]) -> str:
+    """Counts, as the command prints them."""
+    verdicts = Counter(image.verdict for image in images)
+    flags = Counter(flag for image in images for flag in image.flags)
+    reasons = Counter(image.reason.split(";")[0] for image in images if image.reason)
+    return "\n".join(
+        [
+            f"{len(images)} files: {verdicts['ok']} ok, {verdicts['look']} to look at, "
+            f"{verdicts['not usable']} not usable",
+            *(f"  {count} × {flag}" for flag, count in flags.most_common()),
+            *(f"  {count} × not usable: {reason}" for reason, count in reasons.most_common()),
+        ]
+    )

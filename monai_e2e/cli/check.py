@@ -1,0 +1,29 @@
+"""The command ``check``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to ``monai-e2e``'s subparsers."""
+    parser = commands.add_parser("check", help="what is odd about a folder of mammograms: a table and a contact sheet")
+    parser.description = (
+        "Read every image of a folder and write OUT/check.csv and OUT/index.html: headers, sides and views against the "
+        "image itself, copies, blank and clipped images, text, what exams lack. No text of a DICOM header is written."
+    )
+    parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the table and the page")
+    parser.add_argument("--workers", type=int, default=None, help="processes that read images (default: up to 4)")
+    parser.set_defaults(run=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from monai_e2e.check.run import check_folder, format_check
+
+    images = check_folder(arguments.src, arguments.out, arguments.workers)
+    print(format_check(images))
+    print(f"Table and contact sheet: {arguments.out / 'check.csv'}, {arguments.out / 'index.html'}")
+    return 0

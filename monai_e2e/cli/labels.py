@@ -1,0 +1,91 @@
+"""The command ``labels``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.errors import UserError
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to ``monai-e2e``'s subparsers."""
+    parser = commands.add_parser(
+        "labels", help="join images with a hospital's tables to the labels of `prepare folder`"
+    )
+    parser.description = (
+        "Join a folder of images with a hospital's tables, as they are, by file, UID, accession number, patient and "
+        "date, whichever columns there are, and write the table that `monai-e2e prepare folder --labels` reads. Names "
+        "of columns and words are known in English, German, French, Spanish and Chinese. Shows what joined and what "
+        "labels mean before it writes. No identifier of a DICOM header is written."
+    )
+    parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG")
+    parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE", help="CSV, XLS or XLSX")
+    parser.add_argument("-o", "--out", type=Path, metavar="CSV", help="table to write (default: show only)")
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="WHAT=NAME",
+        help="a column that isn't known by its name, such as label=Befund, accession=Auftrag or label_left=Links",
+    )
+    parser.add_argument(
+        "--value",
+        action="append",
+        default=[],
+        metavar="TEXT=0|1|drop",
+        help="what a label means, such as 'LCIS=0'; drop leaves its images out",
+    )
+    parser.add_argument(
+        "--positive",
+        choices=["birads4", "birads5"],
+        help="BI-RADS categories that are positive: 4 to 6, or 5 and 6 (1 and 2 are negative, others are left out; "
+        "default: birads4)",
+    )
+    parser.add_argument(
+        "--keep-link",
+        type=Path,
+        metavar="FILE",
+        help="private file that says which pseudonym is whose Patient ID, and keeps the pseudonyms of an earlier run",
+    )
+    parser.set_defaults(run=_labels)
+
+
+def _labels(arguments: argparse.Namespace) -> int:
+    from monai_e2e.data.sources.hospital.labels import collect_labels, write_labels
+    from monai_e2e.data.sources.hospital.pseudonyms import write_link
+    from monai_e2e.data.sources.hospital.summary import format_labels
+
+    out, link = arguments.out, arguments.keep_link
+    if out is not None and out.resolve() in [table.resolve() for table in arguments.tables]:
+        raise UserError(f"{out}: is one of the tables that are read; name another file")
+    if link is not None:
+        if out is None:
+            raise UserError("--keep-link goes with -o, the labels that have the pseudonyms")
+        if link.resolve().parent == out.resolve().parent or link.resolve().is_relative_to(arguments.src.resolve()):
+            raise UserError(f"{link}: names patients, so it may not lie beside labels or images; name another folder")
+    columns, values = _pairs("--column", arguments.column), _pairs("--value", arguments.value)
+    labels = collect_labels(arguments.src, arguments.tables, columns, values, arguments.positive, link)
+    print(format_labels(labels))
+    if out is None:
+        print("Nothing written: add -o labels.csv")
+        return 0
+    write_labels(labels, out)
+    print(f"Labels: {out}")
+    if link is not None:
+        write_link(labels.links, link)
+        print(f"Link of pseudonyms and Patient IDs, private: {link}")
+    print(f"Next: monai-e2e prepare folder {arguments.src} PREPARED --labels {out}")
+    return 0
+
+
+def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        left, equals, right = word.rpartition("=") if option == "--value" else word.partition("=")
+        if not (left.strip() and equals and right.strip()):
+            raise UserError(f"{option} {word}: write two words with = between them")
+        pairs[left.strip()] = right.strip()
+    return pairs

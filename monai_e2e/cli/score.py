@@ -1,0 +1,209 @@
+"""Commands that say how good scores are and what a model is: ``score``, ``card``."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.errors import UserError
+
+
+def add_score(parser: argparse.ArgumentParser) -> None:
+    """The command ``score``."""
+    parser.set_defaults(run=_score)
+    parser.description = (
+        "AUC with intervals, operating points, calibration and subgroups, per image, breast and exam: score.json, "
+        "report.html, and roc, pr, calibration and decision as PNG and CSV. For research, not for diagnosis."
+    )
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        nargs="*",
+        metavar="PREDICTIONS",
+        help="predictions.csv, or the meta-repository's CSV with image_index,malignant_pred,malignant_label; of "
+        "several, the folds of one seed are pooled, and seeds or models stand side by side",
+    )
+    parser.add_argument(
+        "--name",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=TABLE",
+        help="instead of PREDICTIONS: several models on the same images, every two of which are compared, as A=a.csv "
+        "B=b.csv; tables of one name are folds",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="CSV|PREPARED",
+        help="labels, where the predictions have none: image,label[,patient_id,exam_id,laterality,view,density,"
+        "lesion_type], or a prepared folder",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="OTHER.csv",
+        help="predictions of other models on the same images, for DeLong's paired test",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the results (default: that of the one table)"
+    )
+    parser.add_argument(
+        "--aggregate", choices=["mean", "max"], default="mean", help="views of a breast to its score (default: mean)"
+    )
+    add_threshold(parser)
+    parser.add_argument(
+        "--recalibrate",
+        metavar="METHOD|FILE",
+        help="score recalibrated probabilities: temperature, platt or isotonic, fitted on --recalibrate-from and kept "
+        "in recalibration.json, or such a file",
+    )
+    parser.add_argument(
+        "--recalibrate-from",
+        type=Path,
+        metavar="VALIDATION.csv",
+        help="labelled predictions of other patients (default: those of --threshold-from)",
+    )
+    parser.add_argument(
+        "--prevalence",
+        type=float,
+        metavar="P",
+        help="share of positives where the model is to be used, such as 0.006 in screening: predictive values, net "
+        "benefit and recall rates are for it (default: that of the images scored)",
+    )
+    parser.add_argument(
+        "--localisation",
+        type=Path,
+        metavar="PREPARED",
+        help="does the heatmap point at the lesion: of results of `predict PREPARED … --heatmap` the pointing game and "
+        "FROC",
+    )
+    parser.add_argument(
+        "--checklist",
+        choices=["claim2024", "tripod-ai"],
+        help="write a checklist of reporting too, filled in as far as the records of model, data and predictions go",
+    )
+    parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
+
+
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """Where the threshold comes from, of every command that judges scores."""
+    parser.add_argument(
+        "--threshold", type=float, metavar="P", help="probability from which on an image counts as positive"
+    )
+    parser.add_argument(
+        "--threshold-from",
+        type=Path,
+        metavar="VALIDATION.csv",
+        help="choose it on these labelled predictions of other patients, by Youden's index (default: the model's own, "
+        "from the predictions' column threshold)",
+    )
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from monai_e2e.metrics import format_summary, score_file, score_files
+    from monai_e2e.metrics.rivals import format_rivals, score_rivals
+
+    tables, out, named = arguments.predictions, arguments.out, _named(arguments.name)
+    if bool(tables) == bool(named):
+        raise UserError("give the predictions either as they are or all by --name NAME=TABLE")
+    of_one = ("compare", "threshold_from", "recalibrate", "checklist", "localisation")
+    for option in ("checklist", "localisation"):
+        if len(tables) > 1 and getattr(arguments, option):
+            raise UserError(f"--{option} is of one table: score that one by itself")
+    for option in of_one:
+        if named and getattr(arguments, option):
+            name = option.replace("_", "-")
+            raise UserError(f"--{name} belongs to one model: leave it out, or score that model by itself")
+    if (named or len(tables) > 1) and out is None:
+        raise UserError("several tables: name the folder of the results, --out DIR")
+    settings = {
+        "labels": arguments.labels,
+        "compare": arguments.compare,
+        "how": arguments.aggregate,
+        "threshold": arguments.threshold,
+        "threshold_from": arguments.threshold_from,
+        "drop_unlabelled": arguments.drop_unlabelled,
+        "seed": arguments.seed,
+        "resamples": arguments.resamples,
+        "prevalence": arguments.prevalence,
+        "recalibrate": arguments.recalibrate,
+        "recalibrate_from": arguments.recalibrate_from,
+    }
+    if arguments.localisation:
+        from monai_e2e.predict.localisation import localisation_of
+
+        settings["localisation"] = localisation_of(tables[0].parent, arguments.localisation)
+    gc.disable()  # a million rows hold no cycles, and each look for some takes longer than the one before
+    try:
+        if named:
+            print(format_rivals(score_rivals(named, out, **settings)))
+            print(f"Report: {out / 'report.html'}, of each model: {out}/*/report.html")
+            return 0
+        alone = len(tables) == 1
+        scored = score_file(tables[0], out=out, **settings) if alone else score_files(tables, out, **settings)
+    finally:
+        gc.enable()
+    if "groups" not in scored:
+        if arguments.checklist:
+            _write_checklist(arguments, scored, out or tables[0].parent)
+        return show_score(scored, out or tables[0].parent)
+    print(format_summary(scored))
+    print(f"Reports: {out}/*/report.html, summary: {out / 'score.json'}")
+    return 0
+
+
+def _write_checklist(arguments: argparse.Namespace, scored: dict[str, Any], out: Path) -> None:
+    from monai_e2e.cards.checklist import write_checklist
+    from monai_e2e.cards.records import records_of_predictions
+
+    records = records_of_predictions(arguments.predictions[0], scored, out, arguments.labels)
+    page, filled, total = write_checklist(arguments.checklist, records, out)
+    print(f"Checklist: {page}, {filled} of {total} items have something from the records")
+
+
+def add_card(parser: argparse.ArgumentParser) -> None:
+    """The command ``card``."""
+    parser.description = (
+        "Write a model's card from its checkpoint, its bundle's metadata and the records of its training, evaluation "
+        "and data: README.md with the header that Hugging Face reads, and card.json with MONAI's fields. The name in "
+        "card.json is what `predict` calls the model."
+    )
+    parser.add_argument("model", metavar="MODEL", help="a shipped model's name, a trained bundle, or a checkpoint")
+    parser.add_argument("out", nargs="?", type=Path, metavar="OUT", help="folder (default: that of the checkpoint)")
+    parser.add_argument("--name", help="what the model is to be called (default: as its card or folder says)")
+    parser.set_defaults(run=_card)
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from monai_e2e.cards.model_card import write_card
+
+    print(f"Card: {write_card(arguments.model, arguments.out, arguments.name)}")
+    return 0
+
+
+def _named(given: Sequence[str]) -> dict[str, list[Path]]:
+    """Tables by name."""
+    named: dict[str, list[Path]] = {}
+    for text in given:
+        name, sign, path = text.partition("=")
+        if not name or not sign or not path:
+            raise UserError(f"--name {text}: write NAME=TABLE, as VGG=results/vgg/predictions.csv")
+        named.setdefault(name, []).append(Path(path))
+    return named
+
+
+def show_score(scored: dict[str, Any], folder: Path) -> int:
+    """Print a score, and where its report is."""
+    from monai_e2e.metrics import format_scores
+
+    print(format_scores(scored))
+    print(f"Report: {folder / 'report.html'}")
+    return 0

@@ -1,0 +1,231 @@
+"""Which images a table's row is about: by file, or by what DICOM headers and the table both know.
+
+The first of these keys with which any row of the table finds an image joins the whole table: the image's file, the SOP
+Instance UID, the Study Instance UID, the Accession Number, patient and date, the patient alone. A row's side and view
+then narrow the images. Images whose header lacks a key, as PNG files do, may lie in a folder named by it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from monai_e2e.data.images.headers import Header
+from monai_e2e.data.records import IMAGE_SUFFIXES
+from monai_e2e.data.sources.hospital.values import has_ambiguous_dates, parse_dates
+from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
+
+#: Keys by rank, and the unit that a row of a table joined by it is about, before side and view narrow it.
+KEYS = {
+    "image": "image",
+    "instance": "image",
+    "study": "exam",
+    "accession": "exam",
+    "patient_id": "patient",
+}
+#: How messages call the keys.
+KEY_NAMES = {
+    "image": "file",
+    "instance": "SOP Instance UID",
+    "study": "Study Instance UID",
+    "accession": "accession number",
+    "patient_id": "patient",
+}
+#: Units from the finest.
+UNITS = ("image", "breast", "exam", "patient")
+
+
+@dataclass
+class Image:
+    """A file that rows may be about.
+
+    Args:
+        name: path within the folder, with ``/``.
+        path: the file.
+        header: of the file; empty where it isn't DICOM.
+        facts: what tables said of it: ``patient_id``, ``accession``, ``laterality``, ``view`` …
+    """
+
+    name: str
+    path: Path
+    header: Header
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def laterality(self) -> str:
+        return self.facts.get("laterality") or self.header.laterality
+
+    @property
+    def view(self) -> str:
+        return self.facts.get("view") or self.header.view
+
+    def keys(self, role: str) -> set[str]:
+        """The texts by which a column of the role may name it."""
+        path = PurePosixPath(self.name)
+        if role == "image":
+            short = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
+            folders = {parent.as_posix() for parent in path.parents} - {"."}
+            return {self.name, short.as_posix(), path.name, short.name, *folders, *(Path(f).name for f in folders)}
+        attribute = "patient" if role == "patient_id" else role
+        own = {getattr(self.header, attribute), self.facts.get(role, "")} - {""}
+        return own or (set(path.parts[:-1]) if role != "instance" else set())
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a row says: of whom, and what.
+
+    Args:
+        line: number of the row in its table.
+        keys: its identifiers by role, as far as it has any.
+        date: as the table writes it.
+        laterality: LEFT, RIGHT or empty.
+        view: an abbreviation, or empty.
+        label: 0, 1, or None where it says nothing.
+        facts: other facts by column of the labels' table.
+    """
+
+    line: int
+    keys: Mapping[str, str]
+    date: str = ""
+    laterality: str = ""
+    view: str = ""
+    label: int | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Joined:
+    """How a table's rows found images.
+
+    Args:
+        key: the role that joined, empty where nothing did.
+        found: images and unit of each row that found any.
+        missed: rows by the reason that they found none.
+        notes: what is worth a look.
+    """
+
+    key: str = ""
+    found: list[tuple[Statement, list[Image], str]] = field(default_factory=list)
+    missed: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    notes: list[str] = field(default_factory=list)
+
+
+def join(statements: Sequence[Statement], images: Sequence[Image]) -> Joined:
+    """Find each row's images by the first key that finds any."""
+    best = Joined()
+    for role in KEYS:
+        if not any(statement.keys.get(role) for statement in statements):
+            continue
+        index = _Index(images, role)
+        orders = (True, False) if has_ambiguous_dates([statement.date for statement in statements]) else (True,)
+        joined = max((_join_by(role, index, statements, days_first) for days_first in orders), key=_count)
+        if joined.found:
+            return joined
+        best = best if best.key else joined
+    return best
+
+
+def _count(joined: Joined) -> int:
+    return len(joined.found)
+
+
+class _Index:
+    """Images by what a column of one role may call them, however programs have changed that."""
+
+    def __init__(self, images: Sequence[Image], role: str) -> None:
+        self.exact: dict[str, list[Image]] = defaultdict(list)
+        self.alike: dict[str, set[str]] = defaultdict(set)
+        for image in images:
+            for text in image.keys(role):
+                cleaned = clean_identifier(text)
+                self.exact[cleaned].append(image)
+                self.alike[identifier_key(cleaned)].add(cleaned)
+
+    def find(self, text: str) -> tuple[list[Image], bool]:
+        """Its images, and whether the text was changed to find them; none where several identifiers are alike."""
+        cleaned = clean_identifier(text)
+        if cleaned in self.exact:
+            return self.exact[cleaned], False
+        alike = self.alike.get(identifier_key(cleaned), set())
+        return (self.exact[next(iter(alike))], True) if len(alike) == 1 else ([], False)
+
+
+def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_first: bool) -> Joined:
+    joined = Joined(role)
+    dates = parse_dates({statement.date for statement in statements}, days_first)
+    changed = 0
+    patients: list[tuple[Statement, list[Image], str]] = []
+    for statement in statements:
+        text = statement.keys.get(role, "")
+        found, was_changed = index.find(text.replace("\\", "/") if role == "image" else text) if text else ([], False)
+        unit, reason = (
+            KEYS[role],
+            "" if found else f"no image of this {KEY_NAMES[role]}" if text else f"no {KEY_NAMES[role]}",
+        )
+        if found and role == "image" and len(found) > 1:
+            unit = "exam"  # a folder's name
+            if _same_name(found, text):
+                found, reason = [], "several files of this name: write the path"
+        if found and role == "patient_id" and statement.date:
+            found = [image for image in found if image.header.date == dates[statement.date]]
+            unit, reason = "exam", "" if found else "no image of this patient and date"
+        if found and unit != "image":
+            found, unit, reason = _narrowed(found, statement, unit)
+        if found:
+            changed += was_changed
+            patients.append((statement, found, unit))
+        else:
+            joined.missed[reason].append(statement.line)
+    joined.found = _without_other_patients(patients, role, joined)
+    if changed:
+        joined.notes.append(f"{changed} rows joined although leading zeros or case differ ({KEY_NAMES[role]})")
+    several = sum(
+        unit == "patient" and len({image.header.study for image in found}) > 1 for _, found, unit in joined.found
+    )
+    if several:
+        joined.notes.append(f"{several} rows are of patients with several exams, and count for all of them: add a date")
+    return joined
+
+
+def _same_name(found: Iterable[Image], text: str) -> bool:
+    """Whether a text that fits several images is a file's name, not a folder's."""
+    return any(PurePosixPath(text).name in (PurePosixPath(i.name).name, PurePosixPath(i.name).stem) for i in found)
+
+
+def _narrowed(found: list[Image], statement: Statement, unit: str) -> tuple[list[Image], str, str]:
+    """The images of the row's side and view, the unit that remains, and why there are none."""
+    for name, wanted in (("laterality", statement.laterality), ("view", statement.view)):
+        if not wanted:
+            continue
+        fitting = [image for image in found if getattr(image, name) == wanted]
+        if not fitting:
+            word = {"laterality": "side", "view": "view"}[name]
+            unknown = any(not getattr(image, name) for image in found)
+            return [], unit, f"{word} of the images unknown" if unknown else f"no image of this {word}"
+        found = fitting
+    if statement.laterality:
+        unit = "image" if statement.view and len(found) == 1 else "breast"
+    return found, unit, ""
+
+
+def _without_other_patients(
+    found: list[tuple[Statement, list[Image], str]], role: str, joined: Joined
+) -> list[tuple[Statement, list[Image], str]]:
+    """Drop rows that name another patient than the header, where most rows name the header's: elsewhere a pseudonym."""
+    if role == "patient_id":
+        return found
+    agreeing: list[tuple[Statement, list[Image], str]] = []
+    differing: list[tuple[Statement, list[Image], str]] = []
+    for statement, images, unit in found:
+        own = identifier_key(statement.keys.get("patient_id", ""))
+        headers = {identifier_key(image.header.patient) for image in images if image.header.patient}
+        known = statement.keys.get("patient_id") and headers
+        (differing if known and own not in headers else agreeing).append((statement, images, unit))
+    same = sum(bool(s.keys.get("patient_id")) and any(i.header.patient for i in images) for s, images, _ in agreeing)
+    if not differing or len(differing) >= same:
+        return found
+    joined.missed["another patient than the image's header"] += [statement.line for statement, _, _ in differing]
+    return agreeing

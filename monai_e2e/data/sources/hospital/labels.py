@@ -1,0 +1,264 @@
+"""``monai-e2e labels``: a folder of images and a hospital's tables, joined to the table that ``prepare folder`` reads.
+
+Tables are taken in their order, and what one says of an image helps to join the next: a list of accession numbers and
+pseudonyms, then one of pseudonyms and findings. An image of several rows is malignant if any of them is.
+
+Identifiers of DICOM headers join and are never written: where a table has the header's Patient ID, or none, patients
+are numbered. A table's own pseudonyms stay. A link file, if one is wanted, says whose number is whose; it is private.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from monai_e2e.data.images.headers import OTHER_VIEW, survey
+from monai_e2e.data.sources.cells import BIRADS_RULES
+from monai_e2e.data.sources.hospital.columns import Column, check_roles, find_columns, is_column
+from monai_e2e.data.sources.hospital.joining import KEYS, UNITS, Image, Joined, Statement, join
+from monai_e2e.data.sources.hospital.pseudonyms import Pseudonyms
+from monai_e2e.data.sources.hospital.values import map_labels, parse_density, parse_side, parse_view
+from monai_e2e.data.sources.hospital.words import COLUMNS, word_key
+from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier, identifier_key
+from monai_e2e.data.sources.own.files import OwnFiles, real_path
+from monai_e2e.data.sources.spreadsheets import Table, guarded_cell, read_whole_table
+from monai_e2e.errors import UserError
+
+COLUMN_NAMES = (
+    "image",
+    "label",
+    "patient_id",
+    "exam_id",
+    "laterality",
+    "view",
+    "density",
+    "partition",
+    "label_source",
+    "label_unit",
+)
+_ADVICE = "name its columns, such as --column label=Befund --column accession=Auftrag"
+
+
+@dataclass
+class TableReport:
+    """What became of one table: its columns, what its labels mean, which rows joined."""
+
+    table: Table
+    columns: Sequence[Column]
+    mapping: Mapping[str, tuple[int | None, int]]
+    joined: Joined
+
+
+@dataclass
+class Labels:
+    """The joined rows and how they came about.
+
+    Args:
+        rows: of labels.csv, by :data:`COLUMN_NAMES`.
+        tables: a report of each table.
+        without: images without a label by the reason.
+        notes: what is worth a look.
+        links: pseudonym, kind and identifier of the header; private.
+    """
+
+    rows: list[dict[str, str]]
+    tables: list[TableReport]
+    without: Counter[str]
+    notes: list[str] = field(default_factory=list)
+    links: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def collect_labels(
+    src: str | Path,
+    tables: Sequence[str | Path],
+    columns: Mapping[str, str] | None = None,
+    values: Mapping[str, str] | None = None,
+    positive: str | None = None,
+    link: str | Path | None = None,
+) -> Labels:
+    """Join images with tables; nothing is written.
+
+    Args:
+        src: folder of the images; DICOM files that aren't mammograms, and raw detector data, are left out.
+        tables: CSV, XLS or XLSX files.
+        columns: a table's column by what it holds, see :data:`~monai_e2e.data.sources.hospital.columns.ROLES`.
+        values: what a label means, text → ``0``, ``1`` or ``drop``; before the dictionary.
+        positive: which BI-RADS categories are positive, see :data:`~monai_e2e.data.sources.cells.BIRADS_RULES`.
+        link: file of an earlier :func:`~monai_e2e.data.sources.hospital.pseudonyms.write_link`, whose pseudonyms stay.
+
+    Raises:
+        UserError: when a table can't be read, none has a label, a value isn't known, or no row finds an image.
+    """
+    columns, values = dict(columns or {}), dict(values or {})
+    check_roles(columns)
+    if positive is not None and positive not in BIRADS_RULES:
+        raise UserError(f"--positive {positive}: choose one of {', '.join(BIRADS_RULES)}")
+    for text, label in values.items():
+        if label not in ("0", "1", "drop"):
+            raise UserError(f"--value {text}={label}: a value means 0, 1 or drop")
+    images, without = _images(Path(src))
+    said: dict[str, list[tuple[int, str, str]]] = {}
+    reports = []
+    read = [_read(Path(table), columns) for table in tables]
+    _check_used(columns, [table for table, _ in read])
+    for table, used in read:
+        report, statements = _understand(table, used, values, positive)
+        report.joined = join(statements, images)
+        for statement, found, unit in report.joined.found:
+            for image in found:
+                for name, value in statement.facts.items():
+                    image.facts.setdefault(name, value)
+                if statement.label is not None:
+                    source = next(column.source for column in used if column.role == "label")
+                    said.setdefault(image.name, []).append((statement.label, source, unit))
+        reports.append(report)
+    if not any(report.mapping for report in reports):
+        names = ", ".join(repr(name) for table, _ in read for name in table.columns)
+        raise UserError(f"{tables[0]}: no column of labels is known among {names[:300]}; say --column label=…")
+    result = Labels([], reports, without)
+    _fill(result, images, said, Path(link) if link else None)
+    if not result.rows:
+        reasons = "; ".join(f"{len(lines)} × {why}" for r in reports for why, lines in r.joined.missed.items())
+        raise UserError(
+            f"{src}: no image got a label ({reasons or 'no row has an identifier that images have'}); {_ADVICE}"
+        )
+    return result
+
+
+def write_labels(labels: Labels, out: str | Path) -> None:
+    """Write ``labels.csv``; columns that are empty throughout are left out."""
+    known = [name for name in COLUMN_NAMES if name in COLUMN_NAMES[:3] or any(row[name] for row in labels.rows)]
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    with Path(out).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(known)
+        writer.writerows([guarded_cell(row[name]) for name in known] for row in labels.rows)
+
+
+def _images(src: Path) -> tuple[list[Image], Counter[str]]:
+    """The folder's mammograms, and what is left out by the reason."""
+    if not src.is_dir():
+        raise UserError(f"{src}: no such folder; name the one that holds the mammograms")
+    files = OwnFiles(src)
+    images, without = [], Counter[str]()
+    for path in tqdm(files.images, desc="headers", unit="file", disable=None):
+        name = path.relative_to(files.root).as_posix()
+        try:
+            header, verdict = survey(path)
+        except UserError:
+            without["header not readable"] += 1
+            continue
+        if verdict.refusal or verdict.raw or header.lesion_only:
+            without["raw detector data" if verdict.raw else verdict.refusal or "crop or mask of a lesion"] += 1
+        else:
+            images.append(Image(name, real_path(path), header))
+    if not images:
+        found = "; ".join(f"{count} × {why}" for why, count in without.items())
+        raise UserError(f"{src}: no mammogram ({found or 'no DICOM, PNG, TIFF or JPEG file'}); name another folder")
+    return images, without
+
+
+def _read(path: Path, given: Mapping[str, str]) -> tuple[Table, tuple[Column, ...]]:
+    own = {word_key(name) for name in given.values()}
+    table = read_whole_table(path, lambda cell: word_key(cell) in own or is_column(cell), _ADVICE)
+    columns = find_columns(path, table.columns, given)
+    if not any(column.role in KEYS for column in columns):
+        raise UserError(
+            f"{path}: no column that tells which images a row is about ({', '.join(table.columns)}); {_ADVICE}"
+        )
+    for column in columns:
+        if column.role in ("patient_id", "accession"):
+            cells = ((line, clean_identifier(values[column.name])) for line, values in table.rows)
+            check_identifiers(path, column.name, cells)
+    return table, columns
+
+
+def _check_used(given: Mapping[str, str], tables: Sequence[Table]) -> None:
+    names = {word_key(name) for table in tables for name in table.columns}
+    for role, name in given.items():
+        if word_key(name) not in names:
+            raise UserError(
+                f"--column {role}={name}: no table has this column; they have "
+                f"{', '.join(repr(name) for table in tables for name in table.columns)[:300]}"
+            )
+
+
+def _understand(
+    table: Table, columns: Sequence[Column], values: Mapping[str, str], positive: str | None
+) -> tuple[TableReport, list[Statement]]:
+    """What a table's rows say; a row with a label of each breast says two things."""
+    labels = [column for column in columns if column.role == "label"]
+    cells = Counter(row[column.name] for _, row in table.rows for column in labels)
+    mapped: dict[str, int | None] = {}
+    if labels:
+        where = f"{table.path}, column {' and '.join(repr(column.name) for column in labels)}"
+        mapped = map_labels(where, cells, all(column.is_birads for column in labels), positive, values)
+    names = {column.role: column.name for column in columns if column.role != "label"}
+    statements = []
+    for line, row in table.rows:
+        where = f"{table.path}, row {line}"
+        cell = {role: row[names[role]] if role in names else "" for role in COLUMNS}
+        cell |= {role: clean_identifier(cell[role]) for role in KEYS if role != "image"}
+        of_view, view = parse_view(cell["view"])
+        side = parse_side(where, cell["laterality"]) or of_view
+        facts = {
+            "patient_id": cell["patient_id"],
+            "accession": cell["accession"],
+            "density": parse_density(cell["density"]),
+            "partition": cell["partition"],
+        }
+        keys = {role: cell[role] for role in KEYS if cell[role]}
+        said: list[tuple[str, int | None]] = [(column.side, mapped[row[column.name]]) for column in labels]
+        for own_side, label in said or [("", None)]:
+            of = own_side or side
+            for one in ("LEFT", "RIGHT") if of == "BOTH" else (of,):
+                own = {name: value for name, value in {**facts, "laterality": one, "view": view}.items() if value}
+                statements.append(Statement(line, keys, cell["date"], one, view, label, own))
+    mapping = {text: (label, cells[text]) for text, label in mapped.items()}
+    return TableReport(table, columns, mapping, Joined()), statements
+
+
+def _fill(
+    result: Labels, images: Sequence[Image], said: Mapping[str, list[tuple[int, str, str]]], link: Path | None
+) -> None:
+    """Make the rows of labels.csv."""
+    of_headers = {identifier_key(image.header.patient) for image in images if image.header.patient}
+    patients, exams = Pseudonyms("patient", link), Pseudonyms("exam", link)
+    contradictory = mirrored = 0
+    for image in images:
+        named = image.facts.get("patient_id", "")
+        is_pseudonym = named and identifier_key(named) not in of_headers
+        patient = named if is_pseudonym else patients.of(image.header.patient or named or image.header.study)
+        statements = said.get(image.name, [])
+        if not statements or not patient:
+            result.without["no row with a label" if not statements else "no patient known"] += 1
+            continue
+        contradictory += len({label for label, _, _ in statements}) > 1
+        mirrored += image.header.laterality not in ("", image.laterality)
+        other = [flag.removeprefix(f"{OTHER_VIEW} ") for flag in image.header.flags if flag.startswith(OTHER_VIEW)]
+        accession = image.facts.get("accession", "")
+        study = image.header.study or image.header.accession
+        result.rows.append(
+            {
+                "image": image.name,
+                "label": str(max(label for label, _, _ in statements)),
+                "patient_id": patient,
+                "exam_id": exams.of(study) if study else accession,
+                "laterality": image.laterality,
+                "view": image.view or "".join(other),
+                "density": image.facts.get("density", ""),
+                "partition": image.facts.get("partition", ""),
+                "label_source": "+".join(sorted({source for _, source, _ in statements})),
+                "label_unit": max((unit for _, _, unit in statements), key=UNITS.index),
+            }
+        )
+    if contradictory:
+        result.notes.append(f"{contradictory} images have rows of both labels: malignant counts")
+    if mirrored:
+        result.notes.append(f"{mirrored} images have another side in the header than in the table, which counts")
+    result.links = [*patients.links, *exams.links]

@@ -1,0 +1,304 @@
+"""A published data set's download: its files, wherever they lie, and the join of a table's rows with the images.
+
+Downloads are packed, unpacked and nested in many ways, so nothing here depends on the folders' names: a table is known
+by its columns, an image by its name and as much of its path as the table tells.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from monai_e2e.data.records import IMAGE_SUFFIXES, Catalogue, Excluded, Lesion, Mammogram
+from monai_e2e.data.sources.cells import Refused
+from monai_e2e.data.sources.naming import with_suffixes
+from monai_e2e.data.sources.spreadsheets import (
+    TABLE_SUFFIXES,
+    Table,
+    can_read_spreadsheets,
+    has_columns,
+    read_table,
+)
+from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+#: Images without a row are listed one by one up to this many.
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a data set's tables say of one image.
+
+    Args:
+        place: table, row and image, for ``excluded.csv``.
+        image: the image's file or, to be looked for, as much of its path as the table tells.
+        mammogram: the rest, without a path; its ``rows`` are those that aren't its lesions'. None: it can't be used.
+        refusal: why not.
+        rows: rows of the tables that are lost with it then.
+    """
+
+    place: str
+    image: Path | str
+    mammogram: Mammogram | None
+    refusal: str = ""
+    rows: int = 1
+
+
+def walk(src: Path) -> Iterator[Path]:
+    """All files under a folder but for hidden ones (macOS leaves a ``._1.dcm`` beside each ``1.dcm``).
+
+    Links are followed, since images are often kept on another disk.
+    """
+    seen = set()
+    for folder, subfolders, names in os.walk(src, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads in a circle
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        paths = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+        yield from (path for path in paths if path.is_file())  # no link to nothing
+
+
+class Release:
+    """The files under a download's folder.
+
+    Args:
+        src: the folder.
+        name: the data set's name as the command line writes it.
+        masks: pattern of the paths, below ``src`` and with ``/``, of image files that show lesions instead of breasts.
+
+    Raises:
+        UserError: when the folder is missing.
+    """
+
+    def __init__(self, src: str | Path, name: str, masks: str = "(?!)") -> None:
+        self.src, self.name = Path(src), name
+        if not self.src.is_dir():
+            raise UserError(f"{src}: no such folder; name the one that the download of {name} was unpacked into")
+        self.files = list(walk(self.src))
+        pictures = [path for path in self.files if path.suffix.lower() in IMAGE_SUFFIXES]
+        is_mask = re.compile(masks, re.IGNORECASE)
+        self.masks = [path for path in pictures if is_mask.search(self.relative(path))]
+        aside = set(self.masks)
+        self.images = [path for path in pictures if path not in aside]
+        self._images, self._masks = _by_stem(self.images), _by_stem(self.masks)
+
+    def keep(self, images: Sequence[Path]) -> None:
+        """Look for images among these alone."""
+        self.images, self._images = list(images), _by_stem(images)
+
+    def relative(self, path: Path) -> str:
+        """A file's path below the folder."""
+        return path.relative_to(self.src).as_posix()
+
+    def table(self, needed: Sequence[str], optional: Sequence[str] = (), without: str = "") -> Table:
+        """The table with these columns; of several the one that has most of the optional ones.
+
+        Args:
+            needed, optional: as of :func:`~monai_e2e.data.sources.spreadsheets.read_table`.
+            without: a column that another table has besides the needed ones, and this one doesn't.
+
+        Raises:
+            UserError: when there is none.
+        """
+        found = self.find_table(needed, optional, without)
+        if found is None:
+            sheets = [path for path in self.files if path.suffix.lower() in (".xls", ".xlsx")]
+            if sheets and not can_read_spreadsheets():
+                read_table(sheets[0], needed)  # says which package is wanted
+            raise UserError(
+                f"{self.src}: no table (CSV or spreadsheet) with the columns {', '.join(needed)} in or under it; name "
+                f"the folder that the download of {self.name} was unpacked into, its tables included"
+            )
+        return found
+
+    def find_table(self, needed: Sequence[str], optional: Sequence[str] = (), without: str = "") -> Table | None:
+        """As :meth:`table`, but None where there is none."""
+        paths = [path for path in self.files if path.suffix.lower() in TABLE_SUFFIXES and has_columns(path, needed)]
+        paths = [path for path in paths if not (without and has_columns(path, [without]))]
+        fitting = [read_table(path, needed, optional) for path in paths]
+        best = max(fitting, key=lambda table: (len(table.columns), len(table.rows)), default=None)
+        if len(fitting) > 1 and best is not None:
+            logger.info("%s: of %d tables that fit, %s is read", self.src, len(fitting), self.relative(best.path))
+        return best
+
+    def find(self, image: str) -> Path:
+        """The image that a table means, by its name and the end of its path; raises :class:`Refused`."""
+        return _find(self._images, image)
+
+    def find_mask(self, mask: str) -> Path | None:
+        """As :meth:`find`, among the masks, and None where there is none."""
+        try:
+            return _find(self._masks, mask)
+        except Refused:
+            return None
+
+    def join(
+        self,
+        entries: Iterable[Entry | Excluded],
+        notes: Counter[str] | None = None,
+        tables_only: bool = False,
+        **counts: int | None,
+    ) -> Catalogue:
+        """Find the images, and make one mammogram of each.
+
+        An image of several rows is positive if any of them is, and has the lesions of all.
+
+        Args:
+            entries: what the tables say, and what of it can't be used.
+            notes: the reader's own counts.
+            tables_only: whether no image needs to be there; the mammograms then have no path.
+            counts: what the tables say before anything is left out: ``patients``, ``files``, ``views``, as far as they
+                tell, and ``lesion_rows``, see :class:`~monai_e2e.data.records.Catalogue`.
+
+        Raises:
+            UserError: when no image can be used.
+        """
+        catalogue, notes = Catalogue(self.name), notes if notes is not None else Counter()
+        groups: dict[Path, list[tuple[str, Mammogram]]] = defaultdict(list)
+        named: set[Path] = set()
+        for entry in entries:
+            if isinstance(entry, Excluded):
+                catalogue.excluded.append(entry)
+                continue
+            refusal, rows = entry.refusal, _all_rows(entry.mammogram) if entry.mammogram else entry.rows
+            try:
+                path = self._path(entry.image, tables_only)
+                named.add(path)
+                if entry.mammogram:
+                    groups[path].append((entry.place, entry.mammogram))
+            except Refused as reason:
+                refusal = refusal or str(reason)
+            if refusal:
+                catalogue.excluded.append(Excluded(entry.place, refusal, rows))
+        files, chosen = [], []
+        for path, same in groups.items():
+            mammograms = [mammogram for _, mammogram in same]
+            if contradiction := _contradiction(mammograms):
+                catalogue.excluded += [Excluded(place, contradiction, _all_rows(image)) for place, image in same]
+            else:
+                files.append(path if tables_only else path.relative_to(self.src))
+                chosen.append(_merged(mammograms, None if tables_only else path))
+        if not chosen:
+            reasons = Counter(item.reason for item in catalogue.excluded).most_common(3)
+            why = "; ".join(f"{count} × {reason}" for reason, count in reasons) or "the tables are empty"
+            raise UserError(f"{self.src}: no image of {self.name} can be used ({why}); unpack images and tables here")
+        catalogue.mammograms = with_suffixes(files, chosen)
+        if not tables_only:
+            unnamed = [path for path in self.images if path not in named]
+            notes["images_without_row"] = len(unnamed)
+            if len(unnamed) <= _LISTED:
+                catalogue.excluded += [Excluded(str(path), "image without row") for path in unnamed]
+        catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
+        rows = sum(item.rows for item in catalogue.excluded) + sum(image.rows for image in chosen)
+        known: dict[str, int | None] = {"patients": len({image.patient_id for image in chosen}), "files": None}
+        catalogue.tables = {"rows": rows, **known, "views": None, **counts}
+        logger.info("%s: %d mammograms, %d exclusions", self.src, len(chosen), len(catalogue.excluded))
+        return catalogue
+
+    def _path(self, image: Path | str, tables_only: bool) -> Path:
+        if isinstance(image, Path):
+            return image
+        if not image:
+            raise Refused("no image named")
+        return Path(_plain(image)) if tables_only else self.find(image)
+
+
+def entries_of(table: Table, key: str, parse: Callable[[dict[str, str]], Mammogram]) -> Iterator[Entry]:
+    """The rows of a table with a row per image.
+
+    Args:
+        table: the table.
+        key: the column that names the image.
+        parse: makes a mammogram of a row's values, or raises :class:`Refused`.
+    """
+    for line, values in table.rows:
+        place = f"{table.path.name}, row {line}: {values[key] or 'no image'}"
+        try:
+            yield Entry(place, values[key], parse(values))
+        except Refused as reason:
+            yield Entry(place, values[key], None, str(reason))
+
+
+def count_values(table: Table, *columns: str) -> int:
+    """How many different values some columns have together."""
+    return len({tuple(values[column] for column in columns) for _, values in table.rows})
+
+
+def has_images(src: str | Path) -> bool:
+    """Whether there is any image file in or under a folder."""
+    from monai_e2e.data.images.dicom_files import is_dicom
+
+    files = walk(Path(src))
+    return any(path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and is_dicom(path)) for path in files)
+
+
+def numbered(lesions: Iterable[Lesion]) -> tuple[Lesion, ...]:
+    """Lesions of one image, numbered from 1; what is listed twice is one."""
+    rows: dict[Lesion, int] = {}
+    for lesion in lesions:
+        plain = replace(lesion, number=0, rows=0)
+        rows[plain] = rows.get(plain, 0) + lesion.rows
+    return tuple(replace(lesion, number=number, rows=own) for number, (lesion, own) in enumerate(rows.items(), start=1))
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    stems: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        stems[path.stem.casefold()].append(path)
+    return stems
+
+
+def _plain(image: str) -> str:
+    """A path as a table writes it, with ``/`` and without the ending of an image."""
+    path = PurePosixPath(image.replace("\\", "/").strip())
+    if path.suffix.lower() in IMAGE_SUFFIXES:  # UIDs have dots too
+        path = path.with_suffix("")
+    return str(path)
+
+
+def _find(stems: dict[str, list[Path]], image: str) -> Path:
+    *folders, stem = [part.strip().casefold() for part in PurePosixPath(_plain(image)).parts] or [""]
+    fitting = stems.get(stem, [])
+    if not fitting:
+        raise Refused("image not on disk")
+    shared = [_common_end(folders, [part.casefold() for part in path.parts[:-1]]) for path in fitting]
+    best = [path for path, count in zip(fitting, shared, strict=True) if count == max(shared)]
+    if len(best) > 1:
+        raise Refused(f"several files fit: {', '.join(path.name for path in best[:3])}, keep one of them")
+    return best[0]
+
+
+def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+
+
+def _all_rows(mammogram: Mammogram) -> int:
+    return mammogram.rows + sum(lesion.rows for lesion in mammogram.lesions)
+
+
+def _contradiction(same: Collection[Mammogram]) -> str:
+    """Why rows that name the same image can't be one mammogram, or ``""``."""
+    columns = ("patient_id", "laterality", "view", "partition")
+    different = [column for column in columns if len({getattr(image, column) for image in same}) > 1]
+    return f"image listed twice with different values: {', '.join(different)}" if different else ""
+
+
+def _merged(same: Sequence[Mammogram], path: Path | None) -> Mammogram:
+    return replace(
+        same[0],
+        path=path,
+        label=max(image.label for image in same),
+        lesions=numbered(lesion for image in same for lesion in image.lesions),
+        rows=sum(map(_all_rows, same)),
+    )

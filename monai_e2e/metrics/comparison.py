@@ -1,0 +1,104 @@
+"""Classifiers against each other on the same images, with patients as the units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monai_e2e.errors import UserError
+from monai_e2e.metrics.auc import compare_aucs, compare_clustered
+from monai_e2e.metrics.bootstrap import Statistics, limits_of, patient_bootstrap, weighted_areas
+from monai_e2e.metrics.labels import some
+from monai_e2e.metrics.samples import Row, Samples, level_samples, owners_of
+
+#: What a row says of its image's place, and what a model says of it.
+_PLACE = ("image", "patient_id", "exam_id", "laterality", "view", "label")
+_SCORE = ("logit", "p_malignant")
+
+
+def compare_rows(
+    rows: Sequence[Row],
+    others: Sequence[Row],
+    how: str = "mean",
+    seed: int = 0,
+    resamples: int = 2000,
+    levels: tuple[Mapping[str, Samples], Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """Paired comparison with another classifier on the same images: DeLong's test and the patients' bootstrap.
+
+    Labels, patients, sides and views are those of ``rows``; of ``others`` only the scores count.
+
+    Args:
+        rows: labelled predictions, as for :func:`score_rows`.
+        others: predictions of exactly the same images.
+        how: how the views of a breast become one score.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        levels: as for :func:`score_rows`.
+
+    Returns:
+        For each level what :func:`~monai_e2e.metrics.compare_aucs` and
+        :func:`~monai_e2e.metrics.compare_clustered` return, and ``difference_ci_bootstrap``.
+
+    Raises:
+        UserError: when the images differ, or labels of ``others`` contradict those of ``rows``.
+    """
+    by_image = {str(row["image"]): row for row in others}
+    missing = [str(row["image"]) for row in rows if str(row["image"]) not in by_image]
+    extra = by_image.keys() - {str(row["image"]) for row in rows}
+    if missing or extra:
+        raise UserError(
+            f"the two sets of images differ: {len(missing)} are without prediction ({some(missing) or 'none'}), "
+            f"{len(extra)} are in the other set alone ({some(sorted(extra)) or 'none'}); a paired test needs the same "
+            "images: predict both sets of images with both models"
+        )
+    against = [row["image"] for row in rows if by_image[str(row["image"])].get("label") not in (None, "", row["label"])]
+    if against:
+        raise UserError(f"{len(against)} images have another label in the other table: {some(against)}; correct it")
+    replaced = [
+        {key: row.get(key) for key in _PLACE} | {key: by_image[str(row["image"])].get(key) for key in _SCORE}
+        for row in rows
+    ]
+    first = level_samples(rows, how)[0] if levels is None else levels[0]
+    second = level_samples(replaced, how)[0]
+
+    def difference(level: str) -> Statistics:
+        labels, owners = first[level].labels, first[level].owners
+        ours, theirs = (weighted_areas(labels, samples[level].ranks, owners) for samples in (first, second))
+        return lambda counts: ours(counts) - theirs(counts)
+
+    intervals = patient_bootstrap(owners_of(first), [difference(level) for level in first], seed, resamples)
+    return {
+        level: compare_aucs(sample.labels, sample.ranks, second[level].ranks)
+        | {"difference_ci_bootstrap": limits_of(of_area)}
+        | compare_clustered(sample.labels, sample.ranks, second[level].ranks, sample.owners)
+        for (level, sample), (of_area,) in zip(first.items(), intervals, strict=True)
+    }
+
+
+def correct_by_holm(comparisons: Sequence[Mapping[str, Any]]) -> None:
+    """Add ``p_holm`` to each level of several comparisons: ``p_patients`` corrected for as many as have the level.
+
+    Args:
+        comparisons: of :func:`compare_rows`, changed in place.
+    """
+    for level in {key for comparison in comparisons for key, test in comparison.items() if _is_test(test)}:
+        tests = [comparison[level] for comparison in comparisons if level in comparison]
+        known = [test for test in tests if test["p_patients"] is not None]
+        for test in tests:
+            test["p_holm"] = None
+        for test, p in zip(known, holm([test["p_patients"] for test in known]), strict=True):
+            test["p_holm"] = p
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected for their number, step by step from the smallest (Holm, Scand. J. Stat. 1979)."""
+    result, largest = [0.0] * len(p_values), 0.0
+    for done, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[index]))
+        result[index] = largest
+    return result
+
+
+def _is_test(value: Any) -> bool:
+    return isinstance(value, Mapping) and "p_patients" in value

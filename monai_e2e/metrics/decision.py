@@ -1,0 +1,73 @@
+"""Is acting on the scores better than treating everybody alike?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from monai_e2e.metrics.auc import check_scores
+from monai_e2e.metrics.challenge import check_prevalence
+
+#: Of a decision curve.
+THRESHOLDS = tuple(percent / 100 for percent in range(1, 100))
+#: Those that ``score.json`` has.
+SHOWN = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def decision_curve(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    thresholds: Sequence[float] = THRESHOLDS,
+    prevalence: float | None = None,
+) -> list[dict[str, float]]:
+    """Net benefit at each threshold: true positives less false ones weighed by the threshold's odds, per sample.
+
+    Source: Vickers & Elkin, Med. Decis. Making 2006. Who acts from a probability of t on holds a missed positive to be
+    (1 − t) / t times as bad as a false alarm. Calling nobody has net benefit 0.
+
+    Args:
+        labels: 0 or 1 for each sample.
+        probabilities: of 1, within 0–1; calibrated, or the curve is of another threshold than it says.
+        thresholds: between 0 and 1.
+        prevalence: share of positives that the rates are weighed by; None: that of these data.
+
+    Returns:
+        Dicts with ``threshold``, ``model`` and ``all``, the net benefit of calling everybody.
+
+    Raises:
+        UserError: when lengths differ, a probability is not finite, only one class is present or the prevalence is not
+            between 0 and 1.
+    """
+    y, p = check_scores(labels, probabilities)
+    share = check_prevalence(float(y.mean()) if prevalence is None else prevalence)
+    positive, negative = np.sort(p[y]), np.sort(p[~y])
+    curve = []
+    for threshold in thresholds:
+        odds = threshold / (1 - threshold)
+        sensitivity, false_alarms = (
+            1 - float(np.searchsorted(scores, threshold)) / scores.size for scores in (positive, negative)
+        )
+        benefit = {"threshold": threshold, "model": share * sensitivity - (1 - share) * false_alarms * odds}
+        curve.append(benefit | {"all": share - (1 - share) * odds})
+    return curve
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> dict[str, Any]:
+    """What a positive and a negative call mean at another share of positives, by Bayes' rule.
+
+    Returns:
+        ``ppv_at_prevalence`` and ``npv_at_prevalence``, None where nobody is called so.
+
+    Raises:
+        UserError: when the prevalence is not between 0 and 1.
+    """
+    share = check_prevalence(prevalence)
+    found, alarms = share * sensitivity, (1 - share) * (1 - specificity)
+    cleared, missed = (1 - share) * specificity, share * (1 - sensitivity)
+    return {
+        "ppv_at_prevalence": found / (found + alarms) if found + alarms else None,
+        "npv_at_prevalence": cleared / (cleared + missed) if cleared + missed else None,
+    }

@@ -1,0 +1,143 @@
+"""Several models on the same images in one report: their curves in one figure, and every pair compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.errors import UserError
+from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
+from monai_e2e.metrics.facts import describe_in_words
+from monai_e2e.metrics.files import Scored, score_table
+from monai_e2e.metrics.html_page import figures, format_interval, format_p, make_list, make_table, page
+from monai_e2e.metrics.html_report import COMPARISON_LEGEND, comparison_table
+from monai_e2e.metrics.plots import plot_pr, plot_roc
+from monai_e2e.metrics.report import write_score
+from monai_e2e.metrics.samples import LEVELS
+
+#: A name is also that of a folder.
+_NAME = re.compile(r"[^\W_][\w .+-]*")
+_HEADLINE = ("n", "positive", "patients", "auc", "auc_ci_bootstrap", "auc_ci_delong", "average_precision")
+
+
+def score_rivals(
+    tables: Mapping[str, Sequence[str | Path]],
+    out: str | Path,
+    labels: str | Path | None = None,
+    how: str = "mean",
+    seed: int = 0,
+    resamples: int = 2000,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Score several models on the same images, and compare every two of them.
+
+    Each model has a folder of its name in ``out``, with all that :func:`~monai_e2e.metrics.score_file` writes. ``out``
+    itself has ``score.json``, ``report.html``, and of each level a figure of all ROC curves and one of all
+    precision–recall curves.
+
+    Args:
+        tables: by the model's name its predictions; several are the folds of a cross-validation and are pooled.
+        out: folder of the results.
+        labels, how, seed, resamples: as of :func:`~monai_e2e.metrics.score_file`.
+        settings: its other arguments.
+
+    Returns:
+        What ``score.json`` holds: ``models`` with the facts and headlines of each, and ``pairs``, each with the names
+        ``first`` and ``second`` and what :func:`~monai_e2e.metrics.compare_rows` returns.
+
+    Raises:
+        UserError: as :func:`~monai_e2e.metrics.score_file`, when there are fewer than two names or one can't be a
+            folder's, or the images of two models differ.
+    """
+    out = Path(out)
+    if len(tables) < 2:
+        raise UserError("--name: give two models or more, as --name A=a.csv --name B=b.csv")
+    if wrong := [name for name in tables if not _NAME.fullmatch(name)]:
+        raise UserError(f"--name {wrong[0]!r}: use letters, digits, blanks and . + - _, a letter or digit first")
+    found = {
+        name: score_table(paths, labels, out=out / name, name=name, how=how, seed=seed, resamples=resamples, **settings)
+        for name, paths in tables.items()
+    }
+    pairs: list[dict[str, Any]] = []
+    for (first, one), (second, two) in combinations(found.items(), 2):
+        try:
+            compared = compare_rows(one.rows, two.rows, how, seed, resamples, (one.levels, ()))
+        except UserError as error:
+            raise UserError(f"{first} and {second}: {error}") from error
+        pairs.append({"first": first, "second": second, **compared})
+    correct_by_holm(pairs)
+    shared = next(iter(found.values())).score["settings"]
+    result = {
+        "models": {name: {"about": one.score["about"], **_headlines(one.score)} for name, one in found.items()},
+        "pairs": pairs,
+        "settings": {key: shared[key] for key in ("aggregate", "confidence", "seed", "resamples", "version", "notice")},
+    }
+    write_score(out / "score.json", result)
+    pictures = _plot(out, found)
+    (out / "report.html").write_text(_page(result, pictures, found), encoding="utf-8")
+    return result
+
+
+def format_rivals(result: Mapping[str, Any]) -> str:
+    """The comparison for the terminal."""
+    lines = []
+    for level in LEVELS:
+        for name, model in result["models"].items():
+            if level in model:
+                score = model[level]
+                limits = format_interval(score["auc_ci_bootstrap"]).strip("()")
+                lines.append(f"{level:<7} {name:<28} {score['auc']:.3f}  {limits}")
+    for pair in result["pairs"]:
+        for level in (level for level in LEVELS if level in pair):
+            test = pair[level]
+            ps = f"{format_p(test['p_patients'])}, corrected {format_p(test['p_holm'])}"
+            lines.append(f"per {level} {pair['first']} − {pair['second']}: {test['difference']:+.3f}, {ps}")
+    return "\n".join([*lines, result["settings"]["notice"]])
+
+
+def _headlines(score: Mapping[str, Any]) -> dict[str, Any]:
+    return {level: {key: score[level][key] for key in _HEADLINE} for level in LEVELS if level in score}
+
+
+def _plot(out: Path, found: Mapping[str, Scored]) -> dict[str, tuple[Path, str]]:
+    pictures = {}
+    for level in LEVELS:
+        curves = {
+            name: (one.levels[level].labels, one.levels[level].ranks)
+            for name, one in found.items()
+            if level in one.levels
+        }
+        if curves:
+            plot_roc(curves, out / f"roc_{level}.png")
+            plot_pr(curves, out / f"pr_{level}.png")
+            pictures[f"ROC curves per {level}"] = out / f"roc_{level}.png", f"ROC curves per {level}."
+            pictures[f"PR curves per {level}"] = out / f"pr_{level}.png", f"Precision and recall per {level}."
+    return pictures
+
+
+def _page(result: Mapping[str, Any], pictures: Mapping[str, tuple[Path, str]], found: Mapping[str, Scored]) -> str:
+    models = [[name, describe_in_words(one["about"] | {"name": None})] for name, one in result["models"].items()]
+    models = [[*row, str(found[row[0]].score["about"]["labels"])] for row in models]
+    rows = []
+    for level in LEVELS:
+        for name, model in result["models"].items():
+            if level in model:
+                score = model[level]
+                limits = [format_interval(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong")]
+                counts = [str(score["n"]), str(score["positive"])]
+                rows.append([level, name, *counts, f"{score['auc']:.3f}", *limits, f"{score['average_precision']:.3f}"])
+    drawn = next(iter(found.values())).score["image"]["drawn"]
+    header = ["per", "model", "n", "malignant", "AUC", f"bootstrap of {drawn}", "DeLong", "average precision"]
+    parts = [make_table(["name", "what was predicted", "labels"], models), make_table(header, rows)]
+    parts += ["<h2>Curves</h2>", figures(pictures), "<h2>Every pair</h2>"]
+    for pair in result["pairs"]:
+        parts.append(f"<h3>{escape(pair['first'])} and {escape(pair['second'])}</h3>")
+        parts.append(comparison_table(pair, drawn, pair["first"], pair["second"]))
+    parts.append(f'<p class="soft">{COMPARISON_LEGEND}</p>')
+    for name, one in found.items():
+        parts.append(make_list(f"Notes on {escape(name)}", one.score["notes"]))
+    return page(" against ".join(result["models"]), "\n".join(parts))

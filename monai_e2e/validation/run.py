@@ -1,0 +1,246 @@
+"""External validation: every model on every prepared folder, predicted and scored as ``predict`` and ``score`` do.
+
+In the folder of results each pair has ``<model>/<data set>/<partition>``, with all that both commands write, and, where
+the scores were recalibrated, ``<model>/<data set>/recalibration.json`` and ``recalibrated/``. ``validation.csv``,
+``validation.json`` and ``index.html`` put the pairs side by side. A pair that can't be had is a row with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from scipy.special import expit
+
+from monai_e2e import NOTICE, __version__
+from monai_e2e.data.prepared.datalist import read_datalist
+from monai_e2e.data.prepared.folder import is_prepared
+from monai_e2e.errors import UserError
+from monai_e2e.metrics import choose_threshold, read_predictions, score_file, write_predictions, write_table
+from monai_e2e.metrics.recalibration import fit_recalibration, read_recalibration, write_recalibration
+from monai_e2e.networks.weights import read_patients
+from monai_e2e.predict import Options, predict
+from monai_e2e.predict.models import checkpoint_of
+from monai_e2e.seen import hash_patient
+from monai_e2e.shipped.models import find_model
+
+logger = logging.getLogger(__name__)
+
+#: Columns of ``validation.csv``.
+COLUMNS = (
+    "model", "dataset", "recalibrated", "partition", "label_source", "label_unit",
+    "images", "positive", "prevalence", "patients",
+    "auc", "auc_low", "auc_high", "auc_breast", "auc_exam", "drop",
+    "threshold", "sensitivity", "sensitivity_low", "sensitivity_high", "specificity", "specificity_low",
+    "specificity_high", "calibration_slope", "calibration_intercept", "brier", "reason",
+)  # fmt: skip
+#: In place of a drop, where the model was trained.
+SOURCE = "source"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are validated.
+
+    Args:
+        partition: that is scored.
+        recalibrate: partition on which scores are recalibrated and a threshold is chosen; None: neither.
+        method: of the recalibration, ``"platt"`` or ``"temperature"``.
+        source: name of the data set that the models were trained on; None: the one of whose training patients a model
+            remembers most.
+        seed, resamples: of the bootstrap.
+        options: of the prediction.
+    """
+
+    partition: str = "test"
+    recalibrate: str | None = None
+    method: str = "platt"
+    source: str | None = None
+    seed: int = 0
+    resamples: int = 2000
+    options: Options = field(default_factory=Options)
+
+
+def validate(
+    models: Sequence[str | Path], datasets: Sequence[str | Path], out: str | Path, settings: Settings | None = None
+) -> list[dict[str, Any]]:
+    """Score every model on every prepared folder, and write the tables and the page.
+
+    Args:
+        models: bundles' folders, checkpoints or names of shipped models.
+        datasets: prepared folders.
+        out: folder of the results; the same command again goes on where it was.
+        settings: see :class:`Settings`.
+
+    Returns:
+        Rows by :data:`COLUMNS`, those of a model together.
+
+    Raises:
+        UserError: when there is no such model or prepared folder, or settings don't go together.
+    """
+    settings = settings or Settings()
+    if settings.recalibrate == settings.partition:
+        raise UserError(f"--recalibrate {settings.recalibrate}: the partition that is scored; choose validation")
+    checkpoints = {name: _checkpoint(path) for name, path in _named(models).items()}
+    folders = _named(datasets)
+    for folder in folders.values():
+        if not is_prepared(folder):
+            raise UserError(f"{folder}: not a prepared folder; run `monai-e2e prepare … {folder}`")
+    if settings.source is not None and settings.source not in folders:
+        raise UserError(f"--source {settings.source}: choose one of {', '.join(folders)}")
+    out = Path(out)
+    rows: list[dict[str, Any]] = []
+    for (name, checkpoint), model in zip(checkpoints.items(), models, strict=True):
+        own = [
+            row
+            for dataset, folder in folders.items()
+            for row in _pair(name, model, dataset, Path(folder), out / name / dataset, settings)
+        ]
+        _add_drops(own, settings.source or _source(checkpoint, folders))
+        rows += own
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(out / "validation.csv", rows, COLUMNS)
+    record = {"version": f"monai-e2e {__version__}", "notice": NOTICE, "rows": rows}
+    (out / "validation.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    from monai_e2e.validation.page import write_page
+
+    write_page(out, rows, settings)
+    return rows
+
+
+def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table that the command prints."""
+    width = [max(len(str(row[key])) for row in rows) for key in ("model", "dataset")]
+    lines = [f"{'model':<{width[0]}}  {'data set':<{width[1]}}  positive      AUC                      drop   slope"]
+    for row in rows:
+        name = f"{row['model']:<{width[0]}}  {row['dataset']:<{width[1]}}  "
+        if row["auc"] is None:
+            lines.append(f"{name}{row['reason']}")
+            continue
+        interval = "" if row["auc_low"] is None else f"({row['auc_low']:.3f} to {row['auc_high']:.3f})"
+        drop = row["drop"] if isinstance(row["drop"], str) else "" if row["drop"] is None else f"{row['drop']:+.3f}"
+        slope = "–" if row["calibration_slope"] is None else f"{row['calibration_slope']:.2f}"
+        after = "  recalibrated" if row["recalibrated"] else ""
+        counts = f"{row['positive']}/{row['images']}"
+        lines.append(f"{name}{counts:<12}  {row['auc']:.3f} {interval:<18}  {drop:<7}{slope}{after}")
+    return "\n".join([*lines, NOTICE])
+
+
+def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
+    """Paths by names that are folders' names in the results."""
+    named: dict[str, str | Path] = {}
+    for path in paths:
+        parts = [part for part in Path(path).absolute().parts if part not in ("models", "model.pt")]
+        name, number = Path(parts[-1]).stem if Path(path).is_file() else parts[-1], 2
+        while name in named:
+            name, number = f"{name.rpartition('--')[0] or name}--{number}", number + 1
+        named[name] = path
+    return named
+
+
+def _checkpoint(model: str | Path) -> Path:
+    path = find_model(model)
+    return checkpoint_of(path) if path.is_dir() else path
+
+
+def _source(checkpoint: Path, folders: Mapping[str, str | Path]) -> str | None:
+    """The data set of which the model remembers most training patients."""
+    known = set(read_patients(checkpoint).get("training", ()))
+    shares = {}
+    for name, folder in folders.items():
+        patients = {sample["patient_id"] for sample in read_datalist(folder)["training"]}
+        shares[name] = len(known & set(map(hash_patient, patients)))
+    best = max(shares, key=lambda name: shares[name])
+    return best if shares[best] else None
+
+
+def _pair(
+    name: str, model: str | Path, dataset: str, folder: Path, out: Path, settings: Settings
+) -> list[dict[str, Any]]:
+    """One model on one data set, and once more where its scores are recalibrated."""
+    datalist = read_datalist(folder)
+    blank = dict.fromkeys(COLUMNS) | {
+        "model": name,
+        "dataset": dataset,
+        "recalibrated": False,
+        "partition": settings.partition,
+        "label_source": datalist.get("label_source", "unknown"),
+        "label_unit": datalist.get("label_unit", "unknown"),
+    }
+    rows = []
+    try:
+        tested = _predicted(model, folder, out, settings.partition, settings.options)
+        rows.append(blank | _scores(tested, settings))
+        if settings.recalibrate is not None:
+            rows.append(blank | {"recalibrated": True} | _recalibrated(model, folder, out, tested, settings))
+    except UserError as error:
+        logger.warning("%s on %s: %s", name, dataset, error)
+        rows.append(blank | {"recalibrated": bool(rows), "reason": str(error)})
+    return rows
+
+
+def _predicted(model: str | Path, folder: Path, out: Path, partition: str, options: Options) -> Path:
+    outcome = predict([model], folder, out / partition, replace(options, partition=partition))
+    if outcome.failed:
+        logger.warning("%s: %d images have no score", out / partition / "failures.csv", outcome.failed)
+    return out / partition / "predictions.csv"
+
+
+def _scores(predictions: Path, settings: Settings) -> dict[str, Any]:
+    """The figures of one table of predictions, with all that ``score`` writes beside it."""
+    scored = score_file(predictions, how=settings.options.aggregate, seed=settings.seed, resamples=settings.resamples)
+    images = scored["image"]
+    point = images.get("at_threshold", {})
+    low, high = images["auc_ci_bootstrap"] or images["auc_ci_delong"]
+    row = {
+        "images": images["n"],
+        "positive": images["positive"],
+        "prevalence": images["positive"] / images["n"],
+        "patients": images["patients"],
+        "auc": images["auc"],
+        "auc_low": low,
+        "auc_high": high,
+        "auc_breast": scored.get("breast", {}).get("auc"),
+        "auc_exam": scored.get("exam", {}).get("auc"),
+        "threshold": point.get("threshold"),
+        "calibration_slope": images["calibration_line"]["slope"],
+        "calibration_intercept": images["calibration_line"]["intercept"],
+        "brier": images["brier"],
+    }
+    for rate in ("sensitivity", "specificity"):
+        row[rate] = point.get(rate)
+        row[f"{rate}_low"], row[f"{rate}_high"] = point.get(f"{rate}_ci") or (None, None)
+    return row
+
+
+def _recalibrated(model: str | Path, folder: Path, out: Path, tested: Path, settings: Settings) -> dict[str, Any]:
+    """The figures after a recalibration on another partition, whose threshold is used too."""
+    fitted_on = _predicted(model, folder, out, str(settings.recalibrate), settings.options)
+    rows = [row for row in read_predictions(fitted_on) if row["label"] is not None]
+    labels, logits = [row["label"] for row in rows], [row["logit"] for row in rows]
+    source = f"{settings.recalibrate} partition of {folder.name}"
+    fitted = fit_recalibration(labels, logits, settings.method, source)
+    threshold = float(expit(choose_threshold(labels, fitted.apply(logits))))
+    digest = json.loads((fitted_on.parent / "run.json").read_text(encoding="utf-8"))["settings"]["models"]
+    checkpoint = next(iter(digest.values()))["checkpoint"]
+    write_recalibration(out / "recalibration.json", replace(fitted, threshold=threshold, model=checkpoint))
+    recalibration = read_recalibration(out / "recalibration.json")
+    rows = read_predictions(tested)
+    for row, log_odds in zip(rows, recalibration.apply([row["logit"] for row in rows]).tolist(), strict=True):
+        row |= {"logit": log_odds, "p_malignant": float(expit(log_odds)), "threshold": recalibration.threshold}
+    write_predictions(out / "recalibrated" / "predictions.csv", rows)
+    return _scores(out / "recalibrated" / "predictions.csv", settings)
+
+
+def _add_drops(rows: Sequence[dict[str, Any]], source: str | None) -> None:
+    """How far a model's AUC falls from that on the data set that it was trained on."""
+    at_home = next((row["auc"] for row in rows if row["dataset"] == source and not row["recalibrated"]), None)
+    for row in rows:
+        if row["dataset"] == source:
+            row["drop"] = SOURCE
+        elif at_home is not None and row["auc"] is not None:
+            row["drop"] = row["auc"] - at_home

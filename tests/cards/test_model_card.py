@@ -1,0 +1,72 @@
+"""A card says of a model what its checkpoint, its bundle and its records know."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from monai_e2e.cli.main import main
+from monai_e2e.networks import PatchClassifier, WholeImageClassifier
+from monai_e2e.predict.models import load_model
+
+CONFIGS = Path(__file__).parents[2] / "bundles" / "ddsm_whole" / "configs"
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A bundle with an untrained network and the records of its training and evaluation."""
+    preparation = {"image_size": [64, 64], "voi_lut": False}
+    patch = PatchClassifier("vgg16", width=0.0625, preparation={**preparation, "patch_size": 32})
+    network = WholeImageClassifier(patch, ["[8-8-16]x1"], preparation=preparation)
+    folder = tmp_path / "seed0"
+    shutil.copytree(CONFIGS, folder / "configs")
+    for name in ("models", "eval"):
+        (folder / name).mkdir()
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    training = {"bundle": {"name": "Whole"}, "resolved": {"backbone": "vgg16"}, "epochs": 5, "seed": 0}
+    (folder / "eval" / "run.json").write_text(json.dumps(training))
+    return folder
+
+
+def test_card_of_a_bundle_has_both_forms_and_gives_it_its_name(bundle, capsys):
+    assert main(["card", str(bundle), "--name", "Small VGG"]) == 0
+    page = bundle / "models" / "README.md"
+    assert f"Card: {page}" in capsys.readouterr().out
+    _, header, body = page.read_text(encoding="utf-8").split("---\n", 2)
+    known = yaml.safe_load(header)
+    assert (known["license"], known["library_name"]) == ("unknown", "monai")
+    assert "vgg16" in known["tags"]
+    assert "# Small VGG" in body
+    assert "For research, not for diagnosis." in body
+    assert "5 epochs, seed 0 [`run.json`]" in body
+    assert "to be filled in by the authors" in body
+    card = json.loads((bundle / "models" / "card.json").read_text())
+    assert card["kind"] == "whole-image classifier"
+    assert card["task"] == "Whole-image breast cancer classification"
+    assert card["preparation"]["image_size"] == [64, 64]
+    assert load_model(bundle / "models" / "model.pt", torch.device("cpu"), "SRC").name == "Small VGG"
+    assert main(["card", str(bundle)]) == 0  # its name stays
+    assert json.loads((bundle / "models" / "card.json").read_text())["name"] == "Small VGG"
+
+
+def test_card_of_a_shipped_model_tells_its_data_result_and_licence(tmp_path):
+    assert main(["card", "cbis-mass", str(tmp_path / "card")]) == 0
+    text = (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
+    header = yaml.safe_load(text.split("---\n")[1])
+    assert header["license"] == "other"
+    assert header["license_name"].startswith("CC BY 3.0 (data)")
+    assert "AUC 0.798 per image" in text
+    assert "never shown: calcification-only cases" in text
+
+
+def test_card_needs_a_model_a_folder_and_overwrites_nobodys_page(bundle, tmp_path, capsys):
+    assert main(["card", "cbis-mass"]) == 2
+    assert "name a folder for its card" in capsys.readouterr().err
+    (bundle / "models" / "README.md").write_text("mine")
+    assert main(["card", str(bundle)]) == 2
+    assert "written by another hand" in capsys.readouterr().err
+    assert main(["card", str(tmp_path)]) == 2
+    assert "no checkpoint" in capsys.readouterr().err

@@ -1,0 +1,217 @@
+"""Images and hospitals' tables joined: by whichever identifiers there are, in five languages, and nothing guessed."""
+
+import pytest
+from export import EXAMS, write_export, write_image, write_xlsx
+
+from monai_e2e.cli.main import main
+from monai_e2e.data.sources.hospital.labels import collect_labels, write_labels
+from monai_e2e.data.sources.hospital.pseudonyms import write_link
+from monai_e2e.data.sources.hospital.summary import format_labels
+from monai_e2e.data.sources.own.reader import read_own
+from monai_e2e.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def src(tmp_path_factory):
+    return write_export(tmp_path_factory.mktemp("export"))
+
+
+def table(tmp_path, text, name="t.csv", encoding="utf-8"):
+    path = tmp_path / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def labelled(labels):
+    return {row["image"]: row["label"] for row in labels.rows}
+
+
+GERMAN = """Befundliste 2020
+Auftrags-Nr;Seite;Histologie;Name
+A-1;links;bösartig;Doe
+A-1;rechts;gutartig;Doe
+A-2;li;Zyste;Roe
+"""
+BREASTS = {f"ST0/IM{n}": "1" if n < 2 else "0" for n in range(4)} | {"ST1/IM0": "0", "ST1/IM1": "0"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_breasts_are_joined_by_accession_number_and_side_in_any_encoding(src, tmp_path, encoding):
+    labels = collect_labels(src, [table(tmp_path, GERMAN, encoding=encoding)])
+    assert labelled(labels) == BREASTS
+    assert {row["label_unit"] for row in labels.rows} == {"breast"}
+    assert {row["label_source"] for row in labels.rows} == {"pathology"}
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("accession number,side,pathology\nA-1,L,malignant\nA-1,R,benign\nA-2,left,cyst\n", "utf-8"),
+        ("Numéro d'examen\tCôté\tRésultat\nA-1\tgauche\tmalin\nA-1\tdroite\tbénin\nA-2\tG\tkyste\n", "cp1252"),
+        ("Número de estudio;Lado;Diagnóstico\nA-1;izquierda;maligno\nA-1;derecha;benigno\nA-2;I;quiste\n", "utf-8"),
+        ("检查号,侧别,病理结果\nA-1,左,恶性\nA-1,右,良性\nA-2,左乳,囊肿\n", "gb18030"),
+    ],
+)
+def test_other_languages_say_the_same(src, tmp_path, text, encoding):
+    assert labelled(collect_labels(src, [table(tmp_path, text, encoding=encoding)])) == BREASTS
+
+
+def test_labels_go_straight_into_prepare_folder(src, tmp_path):
+    labels = collect_labels(src, [table(tmp_path, GERMAN)])
+    write_labels(labels, tmp_path / "labels.csv")
+    catalogue = read_own(src, tmp_path / "labels.csv")
+    assert [image.label for image in catalogue.mammograms] == [1, 1, 0, 0, 0, 0]
+    assert catalogue.mammograms[0].image_id == "patient-0001_LEFT_CC"
+    assert not [item for item in catalogue.excluded if item.rows]
+
+
+def test_no_identifier_of_a_header_is_written_but_to_the_private_link(src, tmp_path):
+    rows = "Patient;Datum;Diagnose\n007;31.01.2020;benigne\n008;01.02.2020;maligne\n"
+    labels = collect_labels(src, [table(tmp_path, rows)])
+    write_labels(labels, tmp_path / "labels.csv")
+    written = (tmp_path / "labels.csv").read_text() + format_labels(labels)
+    assert not [text for exam in EXAMS for text in exam if text in written]
+    write_link(labels.links, tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").stat().st_mode & 0o077 == 0
+    assert "patient-0002,patient,008" in (tmp_path / "link.csv").read_text()
+    again = collect_labels(
+        src, [table(tmp_path, rows.replace("007;31.01.2020;benigne\n", ""))], link=tmp_path / "link.csv"
+    )
+    assert {row["patient_id"] for row in again.rows} == {"patient-0002"}
+
+
+def test_a_table_s_own_pseudonyms_stay(src, tmp_path):
+    labels = collect_labels(src, [table(tmp_path, "accession,patient_id,label\nA-1,K-9,1\nA-2,K-8,0\n")])
+    assert {row["patient_id"] for row in labels.rows} == {"K-9", "K-8"}
+    assert {row["label_unit"] for row in labels.rows} == {"exam"}
+
+
+def test_one_table_s_pseudonyms_join_the_next(src, tmp_path):
+    keys = table(tmp_path, "accession,pseudonym\nA-1,K-9\nA-2,K-8\n", "keys.csv")
+    findings = table(tmp_path, "pseudonym,histology\nK-9,IDC\nK-8,fibroadenoma\n")
+    labels = collect_labels(src, [keys, findings])
+    assert labelled(labels) == {f"ST0/IM{n}": "1" for n in range(4)} | {f"ST1/IM{n}": "0" for n in range(4)}
+
+
+def test_excel_s_dates_and_lost_zeros_are_undone(src, tmp_path):
+    pytest.importorskip("python_calamine")
+    rows = [("Patienten-ID", "Untersuchungsdatum", "BI-RADS"), (7, 43861, "4a"), (8, 43862, 2.0), (8, 44257, "5")]
+    labels = collect_labels(src, [write_xlsx(tmp_path / "t.xlsx", rows)])
+    assert labelled(labels) == {f"ST{s}/IM{n}": label for s, label in enumerate("101") for n in range(4)}
+    assert labels.rows[0]["label_source"] == "BI-RADS"
+    assert "12 rows" not in format_labels(labels)
+    assert "3 rows joined although leading zeros" in format_labels(labels)
+
+
+def test_the_order_of_day_and_month_is_the_one_that_joins(src, tmp_path):
+    for text in ("02/01/2020", "01/02/2020"):
+        path = table(tmp_path, f"patient,date,label\n008,{text},1\n")
+        assert set(labelled(collect_labels(src, [path]))) == {f"ST1/IM{n}" for n in range(4)}
+
+
+def test_a_column_of_each_breast_is_two_labels(src, tmp_path):
+    path = table(tmp_path, "Accession;BIRADS li;BIRADS re\nA-1;4,0;1\nA-2;0;2\n")
+    labels = collect_labels(src, [path])
+    assert labelled(labels) == {
+        "ST0/IM0": "1",
+        "ST0/IM1": "1",
+        "ST0/IM2": "0",
+        "ST0/IM3": "0",
+        "ST1/IM2": "0",
+        "ST1/IM3": "0",
+    }
+
+
+def test_files_are_joined_with_or_without_folder_and_ending(tmp_path):
+    for name in ("a/one.dcm", "b/two.dcm", "b/three.dcm"):
+        write_image(tmp_path / "src" / name, Modality="MG", PatientID="1", ImageLaterality="L", ViewPosition="CC")
+    path = table(tmp_path, "Datei,patient,view,label\na\\one.dcm,P,RMLO,1\ntwo,P,CC,0\nthree.dcm,P,,0\n")
+    labels = collect_labels(tmp_path / "src", [path])
+    assert labelled(labels) == {"a/one.dcm": "1", "b/two.dcm": "0", "b/three.dcm": "0"}
+    first = labels.rows[0]
+    assert (first["laterality"], first["view"], first["label_unit"]) == ("RIGHT", "MLO", "image")
+    assert "another side in the header" in labels.notes[0]
+
+
+def test_pictures_lie_in_folders_named_by_patient(tmp_path):
+    from PIL import Image
+
+    for name in ("007/1.png", "008/1.png"):
+        (tmp_path / "src" / name).parent.mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / "src" / name)
+    labels = collect_labels(tmp_path / "src", [table(tmp_path, "Patient,label\n7,1\n008,0\n")])
+    assert labelled(labels) == {"007/1.png": "1", "008/1.png": "0"}
+
+
+def test_an_image_of_several_rows_is_malignant_if_any_is(src, tmp_path):
+    labels = collect_labels(src, [table(tmp_path, "accession,label\nA-1,0\nA-1,1\nA-2,0\n")])
+    assert labelled(labels)["ST0/IM0"] == "1"
+    assert labels.notes == ["4 images have rows of both labels: malignant counts"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("accession,histology\nA-1,LCIS\nA-2,LCIS\n", r"column 'histology': 1 value.*'LCIS' \(2\).*--value 'LCIS'=1"),
+        ("accession,label\nA-1,2\nA-2,1\n", "may be BI-RADS categories.*--positive birads4"),
+        ("accession,side,label\nA-1,up,0\n", "row 2: side 'up'.*L, R or B"),
+        (
+            "accession,histology,BI-RADS\nA-1,M,4\n",
+            "may stand in 'histology', 'BI-RADS'; choose: --column label='histology'",
+        ),
+        ("name,age\nx,3\n", "no row of column names that are known.*--column"),
+        ("histology,view\nM,CC\n", "no column that tells which images"),
+        ("accession,view\nA-1,CC\n", "no column of labels is known"),
+        ("accession,label\nX-1,1\n", r"no image got a label \(1 × no image of this accession number\)"),
+        ("patient,label\n7,1\n007,0\n", "differ in leading zeros alone"),
+        ("patient,label\n2.27E+07,1\n", "a spreadsheet program rounded"),
+    ],
+)
+def test_what_cannot_be_understood_is_an_error_that_says_what_to_do(src, tmp_path, rows, message):
+    with pytest.raises(UserError, match=message):
+        collect_labels(src, [table(tmp_path, rows)])
+
+
+def test_the_user_says_what_no_dictionary_knows(src, tmp_path):
+    path = table(tmp_path, "Auftrag;Text\nA-1;LCIS\nA-2;Ca (NST)\nA-3;?\n")
+    columns, values = {"accession": "Auftrag", "label": "text"}, {"lcis": "0", "Ca (NST)": "1"}
+    labels = collect_labels(src, [path], columns, values)
+    assert sorted(labelled(labels).values()) == ["0"] * 4 + ["1"] * 4
+    with pytest.raises(UserError, match="no table has this column"):
+        collect_labels(src, [path], columns | {"date": "Tag"}, values)
+    with pytest.raises(UserError, match="did you mean 'laterality'"):
+        collect_labels(src, [path], columns | {"lateralty": "Tag"}, values)
+
+
+def test_rows_of_another_patient_than_the_header_s_are_left_out_where_most_agree(src, tmp_path):
+    rows = "accession,patient,label\nA-1,007,1\nA-2,008,0\nA-3,007,1\n"
+    labels = collect_labels(src, [table(tmp_path, rows)])
+    assert not [name for name in labelled(labels) if name.startswith("ST2")]
+    assert "1 × another patient than the image's header (row 4)" in format_labels(labels)
+
+
+def test_reports_raw_data_and_damaged_files_get_no_label(tmp_path):
+    src = write_export(tmp_path / "src", EXAMS[:2])
+    write_image(src / "raw", Modality="MG", AccessionNumber="A-1", PresentationIntentType="FOR PROCESSING")
+    write_image(src / "ct", Modality="CT", AccessionNumber="A-1")
+    labels = collect_labels(src, [table(tmp_path, "accession,label\nA-1,1\nA-2,0\n")])
+    assert len(labels.rows) == 8
+    assert labels.without == {"raw detector data": 1, "no mammogram, but modality CT": 1}
+
+
+def test_the_command_shows_what_joined_and_writes_only_where_it_is_told(src, tmp_path, capsys):
+    path = table(tmp_path, GERMAN)
+    assert main(["labels", str(src), str(path)]) == 0
+    shown = capsys.readouterr().out
+    for line in ("columns: accession = 'Auftrags-Nr', laterality = 'Seite', label = 'Histologie'", "not used: 'Name'"):
+        assert line in shown
+    assert "bösartig  1 positive  (1)" in shown
+    assert "joined: 3 rows by accession number, per breast: 3" in shown
+    assert "Images with a label: 6, 2 positive, 2 patients" in shown
+    assert "Nothing written" in shown
+    out = tmp_path / "out" / "labels.csv"
+    assert main(["labels", str(src), str(path), "-o", str(out), "--keep-link", str(tmp_path / "link.csv")]) == 0
+    assert out.is_file()
+    assert f"prepare folder {src} PREPARED --labels {out}" in capsys.readouterr().out
+    assert main(["labels", str(src), str(path), "-o", str(out), "--keep-link", str(out.parent / "l.csv")]) == 2
+    assert main(["labels", str(src), str(path), "-o", str(path)]) == 2

@@ -1,0 +1,72 @@
+"""CMMD: rows for affected breasts alone, side and view in the headers."""
+
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, Sequence
+from release_files import check_rows, prepared, reasons, samples_of, write_csv, write_image
+
+from monai_e2e.data.records import Laterality
+from monai_e2e.data.sources.cmmd import read_cmmd
+from monai_e2e.errors import UserError
+
+CODES = {"CC": "399162004", "MLO": "399368009"}
+
+
+def view_code(view: str) -> Sequence:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = CODES[view], "SCT", "cranio-caudal"
+    return Sequence([item])
+
+
+def write_cmmd(folder: Path) -> Path:
+    """12 patients: D1-0001 with both breasts in the table, D1-0002 with two images, D2-0003 of no row."""
+    rows = []
+    for number in range(12):
+        patient = f"D{1 + number % 2}-{number + 1:04d}"
+        sides = "LR" if number == 0 else "L"
+        for side in sides if number != 3 else "":
+            row = {"ID1": patient, "LeftRight": side, "Age": 40 + number, "number": 2, "abnormality": "mass"}
+            row["classification"] = "Malignant" if number < 7 and side == "L" else "Benign"
+            rows.append({**row, "subtype": "Luminal A" if number == 1 else ""})
+        for place, (side, view) in enumerate((s, v) for s in ("L" if number == 1 else "LR") for v in CODES):
+            header = {"PatientID": patient, "ImageLaterality": side, "ViewCodeSequence": view_code(view)}
+            header["PatientOrientation"] = ["A", "R"]
+            path = folder / "CMMD" / patient / "07-18-2010-NA-NA-1" / "1.000000-NA-1" / f"1-{place + 1}.dcm"
+            write_image(path, 10 * number + place, **header)
+    rows.append({**rows[0], "ID1": "D2-0999"})
+    write_csv(folder / "CMMD_clinicaldata_revision.csv", rows)
+    return folder
+
+
+def test_label_is_the_breasts_and_the_other_breast_is_flagged(tmp_path):
+    catalogue = check_rows(read_cmmd(write_cmmd(tmp_path)))
+    first = {image.laterality: image for image in catalogue.mammograms if image.patient_id == "D1-0001"}
+    assert (first[Laterality.LEFT].label, first[Laterality.RIGHT].label, first[Laterality.RIGHT].flags) == (1, 0, ())
+    third = {image.laterality: image for image in catalogue.mammograms if image.patient_id == "D1-0003"}
+    assert (third[Laterality.LEFT].label, third[Laterality.LEFT].flags) == (1, ())
+    assert (third[Laterality.RIGHT].label, third[Laterality.RIGHT].flags) == (0, ("unverified normal",))
+    assert reasons(catalogue) == {"patient not in the table": 4, "no image of this breast": 1}
+    assert catalogue.notes == {"images_of_breasts_without_a_row": 18}
+    assert {image.subtype for image in catalogue.mammograms if image.patient_id == "D2-0002"} == {"Luminal A"}
+    assert catalogue.tables["rows"] == 13
+
+
+def test_contralateral_breasts_can_be_left_out(tmp_path):
+    catalogue = check_rows(read_cmmd(write_cmmd(tmp_path), exclude_contralateral=True))
+    assert len(catalogue.mammograms) == 24
+    assert reasons(catalogue)["contralateral breast, of which the table says nothing"] == 18
+
+
+def test_folder_is_prepared(tmp_path):
+    report, datalist = prepared("cmmd", write_cmmd(tmp_path / "src"), tmp_path / "out")
+    assert report["notes"]["images_flagged_unverified normal"] == 18
+    sample = next(sample for sample in samples_of(datalist) if sample["patient_id"] == "D2-0002")
+    assert (sample["age"], sample["subtype"]) == (41, "Luminal A")
+    assert (sample["laterality"], sample["view"]) == ("LEFT", "CC")
+
+
+def test_tables_alone_do_not_tell_sides_and_views(tmp_path):
+    write_csv(tmp_path / "CMMD.csv", [{"ID1": "D1-0001", "LeftRight": "L", "classification": "Benign"}])
+    with pytest.raises(UserError, match="stand in their headers"):
+        read_cmmd(tmp_path)

@@ -1,0 +1,114 @@
+"""VinDr-Mammo: BI-RADS as words, lists in strings, boxes of findings, its own division."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from release_files import by_name, check_rows, prepared, reasons, samples_of, write_csv, write_image
+
+from monai_e2e.data.prepared.prepare import prepare_dataset
+from monai_e2e.data.records import DrawnAs, LesionType, Pathology
+from monai_e2e.data.sources.vindr import read_vindr
+from monai_e2e.errors import UserError
+
+#: Of each study the BI-RADS of the left and the right breast.
+STUDIES = [(5, 1), (4, 2), (4, 1), (5, 2), (4, 1), (1, 1), (2, 1), (1, 2), (1, 1), (3, 1), (4, 3), (1, 1)]
+
+
+def write_vindr(folder: Path, boxes: bool = True) -> Path:
+    images, findings = [], []
+    for study, pair in enumerate(STUDIES):
+        for side, birads in zip("LR", pair, strict=True):
+            for view in ("CC", "MLO"):
+                row = {
+                    "study_id": f"study{study:02d}",
+                    "series_id": f"series{study}",
+                    "image_id": f"{study:02d}{side}{view}",
+                    "laterality": side,
+                    "view_position": view,
+                    "height": 24,
+                    "width": 20,
+                    "breast_birads": f"BI-RADS {birads}",
+                    "breast_density": "" if study == 1 else f"DENSITY {'ABCD'[study % 4]}",
+                    "split": "test" if study in (3, 4, 7, 8) else "training",
+                }
+                images.append(row)
+                write_image(folder / "images" / row["study_id"] / f"{row['image_id']}.dicom", len(images))
+                finding = {"finding_categories": "['No Finding']", "finding_birads": ""}
+                box = dict.fromkeys(("xmin", "ymin", "xmax", "ymax"), "")
+                if birads >= 4 and boxes:
+                    finding = {"finding_categories": "['Mass']", "finding_birads": f"BI-RADS {birads}"}
+                    box = {"xmin": 2.0, "ymin": 3.0, "xmax": 9.5, "ymax": 12.0}
+                findings.append({**row, **finding, **box})
+    more = {
+        "00LCC": ["['Suspicious Calcification', 'Mass']", "['Suspicious Calcification']", "['Skin Thickening']"],
+        "09LCC": ["['Focal Asymmetry']"],  # on an image of BI-RADS 3
+    }
+    for image, kinds in more.items() if boxes else ():
+        row = next(row for row in images if row["image_id"] == image)
+        for number, kind in enumerate(kinds):
+            place = {"xmin": 1, "ymin": 1 + number, "xmax": 5, "ymax": 9}
+            findings.append({**row, "finding_categories": kind, "finding_birads": "BI-RADS 3", **place})
+    write_csv(folder / "breast-level_annotations.csv", images)
+    write_csv(folder / "finding_annotations.csv", findings)
+    return folder
+
+
+def test_label_is_the_breasts_birads(tmp_path):
+    catalogue = check_rows(read_vindr(write_vindr(tmp_path)))
+    images = by_name(catalogue)
+    assert [images[name].label for name in ("00LCC", "00LMLO", "00RCC", "01RCC")] == [1, 1, 0, 0]
+    assert "09LCC" not in images  # BI-RADS 3
+    assert reasons(catalogue) == {"BI-RADS 3": 4, "finding of an image that isn't used": 1}
+    assert (images["00LCC"].density, images["01LCC"].density) == (1, None)
+    assert catalogue.tables == {"rows": 64, "patients": 12, "files": 48, "views": 48, "lesion_rows": 16}
+
+
+def test_birads_5_alone_leaves_4_out(tmp_path):
+    catalogue = check_rows(read_vindr(write_vindr(tmp_path), positive="birads5"))
+    assert sum(image.label for image in catalogue.mammograms) == 4
+    assert reasons(catalogue)["BI-RADS 4"] == 8
+
+
+def test_boxes_are_lesions_of_the_classes_that_are_known(tmp_path):
+    lesions = by_name(read_vindr(write_vindr(tmp_path)))["00LCC"].lesions
+    assert [(lesion.type, lesion.pathology, lesion.drawn_as) for lesion in lesions] == [
+        (LesionType.MASS, Pathology.MALIGNANT, DrawnAs.BOX),
+        (None, Pathology.BENIGN, DrawnAs.BOX),  # both at once
+        (LesionType.CALCIFICATION, Pathology.BENIGN, DrawnAs.BOX),
+        (None, Pathology.BENIGN, DrawnAs.BOX),
+    ]
+    assert np.min(lesions[0].outline, axis=0).tolist() == [3, 2]
+
+
+def test_damaged_findings_are_rows_of_the_exclusions(tmp_path):
+    table = write_vindr(tmp_path) / "finding_annotations.csv"
+    table.write_text(table.read_text().replace("['Skin Thickening']", "Skin").replace("1,3,5,9", "1,3,1,9"))
+    assert reasons(check_rows(read_vindr(tmp_path)))["finding not understood"] == 1
+
+
+def test_own_division_is_kept_and_validation_comes_from_training(tmp_path):
+    write_vindr(tmp_path / "src")
+    report, datalist = prepared("vindr", tmp_path / "src", tmp_path / "out")
+    assert datalist["protocol"] == "given"
+    assert {sample["patient_id"] for sample in datalist["test"]} == {"study03", "study04", "study07", "study08"}
+    assert datalist["label_source"] == "BI-RADS"
+    assert report["lesions_drawn_as"] == {"box": 15}
+    _, ours = prepared("vindr", tmp_path / "src", tmp_path / "ours", protocol="patients")
+    assert ours["protocol"] == "patients-70-15-15"
+    assert {sample["image"] for sample in samples_of(ours)} == {sample["image"] for sample in samples_of(datalist)}
+
+
+def test_tables_alone_are_enough_for_a_dry_run(tmp_path):
+    write_vindr(tmp_path / "src")
+    for path in (tmp_path / "src" / "images").rglob("*.dicom"):
+        path.unlink()
+    report = prepare_dataset("vindr", tmp_path / "src", tmp_path / "out", dry_run=True)
+    assert report["partitions"]["test"]["images"] == 16
+
+
+def test_option_is_checked(tmp_path):
+    with pytest.raises(UserError, match=r"--positive 'birads3': choose one of birads4, birads5"):
+        prepare_dataset("vindr", tmp_path, tmp_path / "out", positive="birads3")
+    with pytest.raises(UserError, match=r"--positive is for vindr and csaw-cc and kau-bcmd, not for mias"):
+        prepare_dataset("mias", tmp_path, tmp_path / "out", positive="birads4")
