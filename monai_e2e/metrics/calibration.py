@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from monai_e2e.metrics.auc import check_scores
 from monai_e2e.metrics.operating import wilson_interval
-
-#: Log-odds beyond which probabilities are 0 or 1 as far as anybody counts.
-_LARGEST = 35.0
+from monai_e2e.metrics.tables import EXTREME
 
 
 def brier_score(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -65,6 +64,45 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> 
     return {"expected_calibration_error": float(error), "bins": table}
 
 
+def calibration_line(labels: ArrayLike, logits: ArrayLike, confidence: float = 0.95) -> dict[str, Any]:
+    """Slope and intercept of calibration: 1 and 0 where log-odds mean what they say (Cox, Biometrika 1958).
+
+    The slope is that of the logistic regression of labels on log-odds, below 1 where they are too extreme. The
+    intercept is calibration in the large: what must be added to all log-odds so that as many positives are expected as
+    there are; below 0 where too many were.
+
+    Args:
+        labels: 0 or 1 for each sample.
+        logits: log-odds of 1.
+        confidence: coverage of the intervals.
+
+    Returns:
+        ``slope``, ``slope_ci``, ``intercept``, ``intercept_ci`` (Wald's intervals); of the slope None where the scores
+        separate the classes, are all equal, or stand for probabilities of exactly 0 or 1.
+
+    Raises:
+        UserError: when lengths differ, a score is not finite or only one class is present.
+    """
+    y, s = check_scores(labels, logits)
+    quantile = norm.ppf(0.5 + confidence / 2)
+    bound = float(abs(s).max()) + 50
+    intercept = float(brentq(lambda shift: expit(s + shift).sum() - y.sum(), -bound, bound))
+    p = expit(s + intercept)
+    half = float(quantile / np.sqrt(max(float((p * (1 - p)).sum()), np.finfo(float).tiny)))
+    line: dict[str, Any] = {"slope": None, "slope_ci": None, "intercept": intercept}
+    line["intercept_ci"] = [intercept - half, intercept + half] if half < bound else None
+    overlap = s[y].min() < s[~y].max() and s[y].max() > s[~y].min()
+    if overlap and abs(s).max() < EXTREME:
+        slope, offset = fit_logistic(y, s)
+        p = expit(slope * s + offset)
+        weights = p * (1 - p)
+        mean = float((weights * s).sum() / weights.sum())
+        variance = 1 / float((weights * (s - mean) ** 2).sum())
+        half = float(quantile * np.sqrt(variance))
+        line |= {"slope": slope, "slope_ci": [slope - half, slope + half]}
+    return line
+
+
 def fit_logistic(
     labels: ArrayLike, logits: ArrayLike, weights: ArrayLike | None = None, intercept: bool = True
 ) -> tuple[float, float]:
@@ -79,27 +117,3 @@ def fit_logistic(
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", fit_intercept=intercept, tol=1e-10, max_iter=1000)
     model.fit(np.asarray(logits, dtype=np.float64)[:, None], np.asarray(labels).astype(int), weights)
     return float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
-
-
-def calibration_line(labels: ArrayLike, logits: ArrayLike) -> dict[str, float | None]:
-    """Slope and intercept of the calibration (Cox, Biometrika 1958; Van Calster et al., BMC Med. 2019).
-
-    A slope below 1 says that probabilities are too extreme. The intercept is what has to be added to all log-odds for
-    their mean probability to be the share of positives: below 0 they are too high.
-
-    Args:
-        labels: 0 or 1 for each sample.
-        logits: log-odds of 1.
-
-    Returns:
-        ``slope``, None where the scores separate the classes, and ``intercept``.
-
-    Raises:
-        UserError: when lengths differ, a score is not finite or only one class is present.
-    """
-    y, s = check_scores(labels, logits)
-    s = np.clip(s, -_LARGEST, _LARGEST)
-    separated = s[y].min() >= s[~y].max() or s[y].max() <= s[~y].min()
-    limit = 2 * _LARGEST
-    intercept = brentq(lambda shift: float(expit(s + shift).mean() - y.mean()), -limit, limit)
-    return {"slope": None if separated else fit_logistic(y, s)[0], "intercept": float(intercept)}

@@ -104,7 +104,9 @@ def format_interval(limits: Sequence[float] | None, form: str = ".3f") -> str:
 
 def format_rate(value: float | None, limits: Sequence[float] | None) -> str:
     """A value with its interval; a dash for none."""
-    return "–" if value is None else f"{value:.3f} {format_interval(limits)}"
+    return (
+        "–" if value is None else f"{value:.3f} {'' if limits is None else format_interval(limits)}".replace("-", "−")
+    )
 
 
 def draw_bar(value: float, low: float, high: float, width: int = 180) -> str:

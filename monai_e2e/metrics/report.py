@@ -87,7 +87,8 @@ def score_rows(
             "sensitivity_at_specificity": sensitivity_at_specificity(sample.labels, sample.ranks),
             "specificity_at_sensitivity": specificity_at_sensitivity(sample.labels, sample.ranks),
             "brier": brier_score(sample.labels, probabilities),
-            "calibration": reliability(sample.labels, probabilities) | calibration_line(sample.labels, sample.logits),
+            "calibration": reliability(sample.labels, probabilities),
+            "calibration_line": calibration_line(sample.labels, sample.logits),
         }
         limit = thresholds.get(level)
         if limit is not None:

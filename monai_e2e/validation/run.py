@@ -207,8 +207,8 @@ def _scores(predictions: Path, settings: Settings) -> dict[str, Any]:
         "auc_breast": scored.get("breast", {}).get("auc"),
         "auc_exam": scored.get("exam", {}).get("auc"),
         "threshold": point.get("threshold"),
-        "calibration_slope": images["calibration"]["slope"],
-        "calibration_intercept": images["calibration"]["intercept"],
+        "calibration_slope": images["calibration_line"]["slope"],
+        "calibration_intercept": images["calibration_line"]["intercept"],
         "brier": images["brier"],
     }
     for rate in ("sensitivity", "specificity"):
