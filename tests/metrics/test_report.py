@@ -26,7 +26,6 @@ from monai_e2e.metrics import (
     score_rows,
     write_score,
 )
-from monai_e2e.metrics.calibration import calibration_line
 
 
 def test_figures_per_image_are_scikit_learns():

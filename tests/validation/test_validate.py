@@ -60,7 +60,7 @@ def test_every_model_is_scored_on_every_data_set_as_predict_and_score_do(root, v
     assert (row["auc"], row["images"], row["positive"]) == (scored["auc"], scored["n"], scored["positive"])
     assert [row["auc_low"], row["auc_high"]] == scored["auc_ci_bootstrap"]
     assert row["sensitivity"] == scored["at_threshold"]["sensitivity"]
-    assert row["calibration_slope"] == scored["calibration"]["slope"]
+    assert row["calibration_slope"] == scored["calibration_line"]["slope"]
     assert row["prevalence"] == scored["positive"] / scored["n"]
 
 

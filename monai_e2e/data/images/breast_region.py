@@ -13,6 +13,8 @@ _SIDE = 512
 _OPENING = 0.02
 #: Share of the image below which a bright region is a speck, and above which one isn't a letter.
 _SPECK, _LETTER = 2e-5, 5e-3
+#: A scanner's margin is white: brighter than this, while tissue at the edge isn't where anything else is white.
+_WHITE = 0.97
 #: A region of less than this share is no breast.
 _SMALLEST = 0.01
 
@@ -51,6 +53,7 @@ def find_breast(pixels: np.ndarray, margin: float = 0.01) -> BreastRegion | None
     small = cv2.resize(np.ascontiguousarray(pixels, dtype=np.float32), size, interpolation=cv2.INTER_AREA)
     roots = np.rint(255 * np.sqrt(np.clip(small, 0, 1))).astype(np.uint8)
     _, bright = cv2.threshold(roots, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    bright[_white_margin(small)] = 0
     width = max(3, round(_OPENING * max(small.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     # The border's pixels are repeated, or the breast would be taken off the edge that it lies at.
@@ -72,3 +75,11 @@ def find_breast(pixels: np.ndarray, margin: float = 0.01) -> BreastRegion | None
     _, _, others, _ = cv2.connectedComponentsWithStats(bright * (1 - around))
     areas = others[1:, cv2.CC_STAT_AREA] / small.size
     return BreastRegion(mask, box, int(((areas > _SPECK) & (areas < _LETTER)).sum()))
+
+
+def _white_margin(pixels: np.ndarray) -> np.ndarray:
+    """Where white regions touch the image's edge, as a scanned film's margins do, and a little around them."""
+    count, regions = cv2.connectedComponents((pixels >= _WHITE).astype(np.uint8))
+    edges = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    margin = np.isin(regions, np.setdiff1d(edges, 0)).astype(np.uint8)
+    return cv2.dilate(margin, np.ones((5, 5), np.uint8)).astype(bool) if count > 1 else margin.astype(bool)

@@ -58,10 +58,10 @@ def find_framing(
         crop: ``"breast"``, or None for the whole image; so is an image in which no breast is found.
         orient: ``"left"``: a breast that lies on the right is mirrored; None: as it is.
     """
-    side = breast_side(pixels)
+    region = find_breast(pixels)
+    side = breast_side(pixels if region is None else pixels[region.box])  # films may have a margin beside the wall
     mirrored = orient == "left" and side == "RIGHT"
-    region = find_breast(pixels) if crop == "breast" else None
-    if region is None:
+    if region is None or crop is None:
         whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
         return Framing(whole, True, ((0, 0), (0, 0))) if mirrored else None
     height, width = (part.stop - part.start for part in region.box)

@@ -100,3 +100,14 @@ def test_a_crop_keeps_the_breast_s_proportions_and_its_chest_wall_at_the_edge():
         edge = framed[:, -3:] if at_right else framed[:, :3]
         assert edge.max() > 0.2
     assert find_framing(np.zeros((20, 20)), (60, 60), crop="breast", orient="left") is None
+
+
+def test_a_scanner_s_margins_are_no_part_of_the_breast():
+    pixels = np.pad(drawn_breast(True) / 4100, ((0, 0), (0, 12)))
+    pixels[:3], pixels[-3:], pixels[:, :2] = 1, 1, 1
+    framing = find_framing(pixels, (60, 40), crop="breast", orient="left")
+    assert framing.mirrored
+    assert framing.apply(pixels)[:, :5].mean() > 0.15
+    rows, columns = framing.box
+    assert rows.stop - rows.start < 75
+    assert columns.stop - columns.start < 45

@@ -59,6 +59,8 @@ def test_folder_has_what_the_design_says(prepared):
         "seed",
         "image_size",
         "voi_lut",
+        "crop",
+        "orient",
         "pixel_mean",
         "classes",
         *SOURCE_FACTS,
