@@ -15,8 +15,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", *(f"bundles/{name}/docs/README.md" for name in
-         ("ddsm_patch", "ddsm_whole", "inbreast_transfer")))  # fmt: skip
+PAGES = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    *(f"bundles/{name}/docs/README.md" for name in ("ddsm_patch", "ddsm_whole", "inbreast_transfer")),
+)
+#: Pages of the site that stand for a file.
+INSTEAD = {ROOT / "docs/tutorial.ipynb": "tutorial.md", ROOT / "README.md": "index.md"}
 ROLE = re.compile(r":(?:class|func|data|mod|attr|meth):<code>(~?)([\w.]+)</code>")
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 
@@ -51,8 +56,8 @@ def target(page: str, link: str) -> str | None:
         return None
     home = ROOT if page in PAGES else ROOT / "docs"
     path = Path(os.path.normpath(home / Path(page).parent / link))
-    if path.name == "tutorial.ipynb":
-        return "tutorial.md"
+    if path in INSTEAD:
+        return INSTEAD[path]
     if path.is_relative_to(ROOT / "docs"):
         return None if home == ROOT / "docs" else path.relative_to(ROOT / "docs").as_posix()
     return path.relative_to(ROOT).as_posix() if path.is_file() and path.is_relative_to(ROOT) else None

@@ -116,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         "own range of all)",
     )
     window.add_argument("--voi-lut", action="store_true", help="apply the window of every DICOM image that has one")
+    prepare.add_argument("--crop", choices=["breast"], help="crop to the breast, whose proportions are kept by padding")
+    prepare.add_argument("--orient", choices=["left"], help="mirror images whose breast lies on the right")
     prepare.add_argument(
         "--any-modality", action="store_true", help="take DICOM files too whose header isn't a mammogram's; flagged"
     )
@@ -221,7 +223,18 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from monai_e2e.data.prepared.report import format_report
 
     given = vars(arguments)
-    settings = ("image_size", "protocol", "folds", "seed", "voi_lut", "any_modality", "workers", "dry_run")
+    settings = (
+        "image_size",
+        "protocol",
+        "folds",
+        "seed",
+        "voi_lut",
+        "any_modality",
+        "crop",
+        "orient",
+        "workers",
+        "dry_run",
+    )
     options = {option for source in SOURCES.values() for option in source.options if given[option] is not None}
     out = arguments.out
     chosen = {name: given[name] for name in (*settings, *sorted(options))}

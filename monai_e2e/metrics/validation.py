@@ -9,7 +9,7 @@ from typing import Any
 from scipy.special import logit
 
 from monai_e2e.data.sources.identifiers import identifier_key
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.metrics.labels import image_key, require_labels, some
 from monai_e2e.metrics.operating import choose_threshold
 from monai_e2e.metrics.recalibration import (
@@ -82,8 +82,12 @@ def find_recalibration(
     Raises:
         UserError: when the file is none, there are no other images, or some are among those scored.
     """
-    if str(recalibrate) not in METHODS:
+    if Path(recalibrate).is_file():
         return read_recalibration(recalibrate)
+    if str(recalibrate) not in METHODS:
+        raise UserError(
+            f"--recalibrate {recalibrate}: neither a file nor a method; {did_you_mean(recalibrate, METHODS)}"
+        )
     if source is None:
         raise UserError(f"--recalibrate {recalibrate}: name labelled validation predictions, --recalibrate-from CSV")
     path = Path(source)

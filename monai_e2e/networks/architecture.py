@@ -46,9 +46,9 @@ MAX_PIXELS = 2**27
 _MAX_CHANNELS = 4096
 
 #: How mammograms became the images that a network was trained on, as far as nothing else is said: the paper's size, the
-#: image's own range of values, and patches of the paper's size.
+#: image's own range of values, patches of the paper's size, and the whole image as it lies.
 PREPARATION: Mapping[str, Any] = MappingProxyType(
-    {"image_size": [1152, 896], "voi_lut": False, "patch_size": 224},
+    {"image_size": [1152, 896], "voi_lut": False, "patch_size": 224, "crop": None, "orient": None},
 )
 
 
@@ -62,6 +62,11 @@ def complete_preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any
     if unknown := set(given) - set(PREPARATION):
         raise UserError(f"preparation has unknown keys {sorted(unknown)}; allowed are: {', '.join(PREPARATION)}")
     return {**PREPARATION, **given}
+
+
+def known_preparation(preparation: Mapping[str, Any]) -> dict[str, Any]:
+    """A preparation as checkpoints have it, without what isn't done, so that earlier ones say the same."""
+    return {key: value for key, value in preparation.items() if value is not None}
 
 
 def architecture(network: nn.Module) -> dict[str, Any]:

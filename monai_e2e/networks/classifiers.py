@@ -14,6 +14,7 @@ from monai_e2e.networks.architecture import (
     architecture,
     complete_preparation,
     encode_architecture,
+    known_preparation,
     register_patients,
 )
 from monai_e2e.networks.backbones import Backbone, check_options, make_backbone
@@ -76,7 +77,7 @@ class PatchClassifier(nn.Module):
             "width": width if isinstance(width, Sequence) else float(width),
             "pool_size": pool_size,
             "patch_classes": num_classes,
-            "preparation": self.preparation,
+            "preparation": known_preparation(self.preparation),
         }
         self.register_buffer("architecture", encode_architecture(arguments))
         register_patients(self)
@@ -187,7 +188,7 @@ class WholeImageClassifier(nn.Module):
             "shortcut": shortcut,
             "norm_eps": norm_eps,
             "image_size": list(image_size) if units and image_size else None,
-            "preparation": self.preparation,
+            "preparation": known_preparation(self.preparation),
         }
         self.register_buffer("architecture", encode_architecture(arguments))
         register_patients(self)

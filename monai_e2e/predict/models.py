@@ -242,7 +242,13 @@ def _load_checkpoint(path: Path, device: torch.device) -> Model:
     preparation, is_patch = network.preparation, isinstance(network, PatchClassifier)
     preprocessing = Compose(
         [
-            LoadMammogramd("image", voi_lut=preparation["voi_lut"]),
+            LoadMammogramd(
+                "image",
+                preparation["image_size"] if preparation["crop"] else None,
+                voi_lut=preparation["voi_lut"],
+                crop=preparation["crop"],
+                orient=preparation["orient"],
+            ),
             ResizeMammogramd("image", preparation["image_size"]),
             NormalizeIntensityd("image", float(network.get_buffer("pixel_mean")), 1.0),  # type: ignore[arg-type]
             RepeatChanneld("image", architecture(network)["in_channels"]),

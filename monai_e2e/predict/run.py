@@ -18,16 +18,15 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from joblib import cpu_count
 from PIL import Image
-from scipy.special import expit, logit
+from scipy.special import expit
 from tqdm import tqdm
 
 from monai_e2e.bundle import choose_device
@@ -37,20 +36,21 @@ from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
 from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.errors import UserError
-from monai_e2e.handlers.predictions import logit_of_positive
-from monai_e2e.inferers import mean_log_probabilities
-from monai_e2e.metrics.recalibration import Recalibration, read_recalibration
+from monai_e2e.metrics.recalibration import Recalibration
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS, SPREAD_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
+from monai_e2e.predict.flags import flag_seen, size_flags
 from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
 from monai_e2e.predict.models import Model, choose_models
+from monai_e2e.predict.options import Options, Outcome
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
 from monai_e2e.predict.reading import ImageReader, ReadImage, reason_of
 from monai_e2e.predict.result_folder import ResultFolder, file_name
+from monai_e2e.predict.scoring import Score, Scorer, find_recalibration
 from monai_e2e.predict.worklist import ListedImage, list_images, list_prepared
 from monai_e2e.provenance import device_name
-from monai_e2e.seen import check_unseen, own_fold, seen_flags, shared_fact
+from monai_e2e.seen import check_unseen, own_fold, shared_fact
 from monai_e2e.work.locking import locked
 from monai_e2e.work.streaming import stream_parallel
 
@@ -59,91 +59,8 @@ logger = logging.getLogger(__name__)
 _MAX_WORKERS = 4
 #: A worker takes seconds to start, in which this process would read as many images.
 _IMAGES_PER_WORKER = 8
-#: Images of rows : columns that differ from the network's by more than this factor are flagged.
-_ASPECT_FACTOR = 1.5
 _LOG_SECONDS = 30
 _DEAD_WORKER = "the process that read it was ended, by a decoder on damaged data or for lack of memory; copy it again"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may choose; nothing of it is a model's own.
-
-    Args:
-        partition: of a prepared folder.
-        fold: the fold that is tested, of one prepared for cross-validation; None: the first model's own.
-        allow_seen: whether to score validation or test patients that a model was trained on.
-        table: table of a raw folder's images, see :mod:`monai_e2e.predict.worklist`.
-        tta: ``"flips"`` to average each model over four flips, ``None`` for none.
-        heatmap: whether to write heatmaps and overlays.
-        heatmap_format: ``"npy"`` or ``"nifti"``.
-        any_modality: whether to score, and flag, DICOM files too whose header isn't a mammogram's.
-        dicom: whether to write DICOM results of DICOM images.
-        keep_identity: whether these name the patient as the images do.
-        device: of PyTorch; None: a GPU if there is one.
-        engine: what computes the networks, see :class:`~monai_e2e.predict.engines.Engine`.
-        precision: ``"fp32"`` or ``"bf16"``.
-        amp: float16 on a GPU.
-        batch_size: images that go through a network together, as far as they have the same size.
-        workers: processes that read images; None: one for each core, at most 4 and not more than the images are worth;
-            0: none but this one, which a decoder of damaged data may then end.
-        weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
-        aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
-        recalibration: file of a recalibration of the model's scores, whose threshold takes the place of the model's.
-    """
-
-    partition: str = "test"
-    fold: int | None = None
-    allow_seen: bool = False
-    table: str | Path | None = None
-    tta: str | None = None
-    heatmap: bool = False
-    heatmap_format: str = "npy"
-    any_modality: bool = False
-    dicom: bool = False
-    keep_identity: bool = False
-    device: str | None = None
-    engine: str = "auto"
-    precision: str = "fp32"
-    amp: bool = False
-    batch_size: int = 1
-    workers: int | None = None
-    weights_only: bool = False
-    aggregate: str = "mean"
-    recalibration: str | Path | None = None
-
-
-@dataclass(frozen=True)
-class Score:
-    """What the models say of one image.
-
-    Args:
-        log_odds: of malignant, of the mean probability.
-        low, high: the lowest and the highest probability of those averaged; None where there is one.
-        over: what these are, ``"5 models"`` or ``"4 flips"``.
-    """
-
-    log_odds: float
-    low: float | None = None
-    high: float | None = None
-    over: str = ""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Args:
-        predicted: rows of ``predictions.csv``.
-        earlier: how many of them an earlier run had written.
-        failed: rows of ``failures.csv``.
-        labelled: whether the labels are known, so that the predictions can be scored as they are.
-    """
-
-    predicted: int
-    earlier: int
-    failed: int
-    labelled: bool
 
 
 def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, options: Options | None = None) -> Outcome:
@@ -170,7 +87,12 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     precision = "fp16" if options.amp else options.precision
     engine = Engine(device, options.engine, precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
-    recalibration = _recalibration(options, scorers)
+    recalibration = find_recalibration(options, scorers)
+    if patch_model is not None and not prepared and _frames(patch_model):
+        raise UserError(
+            f"{patch_model.checkpoint}: trained on cropped or mirrored images, so its heatmaps don't lie on the images "
+            "as they are: prepare them with the same --crop and --orient, or leave out --heatmap"
+        )
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
             check_preparation(preparation(src), model.checkpoint)
@@ -190,7 +112,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
             mammograms = list_prepared(src, options.partition, options.fold)
         else:
             mammograms = list_images(src, options.table, [Path(out)], results.finished)
-        mammograms = _flag_seen(
+        mammograms = flag_seen(
             mammograms, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None
         )
         facts = {
@@ -225,17 +147,12 @@ class _Run:
         engine: Engine,
         recalibration: Recalibration | None = None,
     ) -> None:
-        self.recalibration = recalibration
+        self.score = Scorer(models, engine, options.tta == "flips", recalibration)
         self.models, self.patch_model = models, patch_model
         self.results, self.options, self.engine = results, options, engine
         self.name = "+".join(model.name for model in models)
         self.trainings = _trainings(models)
         self.seen: set[str] = set()
-        # The operating point belongs to a model and what it says of an image, not to an average over flips or models.
-        log_odds = models[0].threshold if len(models) == 1 and not options.tta else None
-        if recalibration is not None:
-            log_odds = None if recalibration.threshold is None else logit(recalibration.threshold)
-        self.threshold = "" if log_odds is None else f"{expit(log_odds):.6f}"
 
     def predict(self, mammograms: Sequence[ListedImage]) -> None:
         """Predict the images batch by batch, with a progress bar on a terminal and now and then a line elsewhere."""
@@ -266,37 +183,13 @@ class _Run:
                 self.results.fail(mammogram.image, read or _DEAD_WORKER)
         if not readable:
             return
-        for (mammogram, read), score in zip(readable, self._score([read for _, read in readable]), strict=True):
+        for (mammogram, read), score in zip(readable, self.score([read for _, read in readable]), strict=True):
             if np.isfinite(score.log_odds):
                 self._write(mammogram, read, score)
             else:
                 self.results.fail(
                     mammogram.image, "the score is no finite number; check image and model, try without --amp"
                 )
-
-    def _score(self, mammograms: Sequence[ReadImage]) -> list[Score]:
-        """Log-odds of malignant of each image, and their spread."""
-        of_models, of_flips, flips = [], [], self.options.tta == "flips"
-        for index, model in enumerate(self.models):
-            images = [mammogram.images[index] for mammogram in mammograms]
-            logits = model.infer(images, self.engine, flips=flips)
-            if logits.shape[1:] != ((4, 2) if flips else (2,)):
-                found = list(logits.shape[1:])
-                raise UserError(f"{model.checkpoint}: gives {found} values for an image, not two logits; leave it out")
-            of_flips = list(logits.unbind(dim=1)) if flips else []
-            of_models.append(mean_log_probabilities(of_flips) if flips else logits)
-        members, what = (of_models, "models") if len(of_models) > 1 else (of_flips, "flips")
-        means = self._recalibrated(logit_of_positive(mean_log_probabilities(of_models))).tolist()
-        if len(members) < 2:
-            return [Score(mean) for mean in means]
-        probabilities = torch.stack([self._recalibrated(logit_of_positive(one)) for one in members]).double().sigmoid()
-        limits = zip(probabilities.amin(dim=0).tolist(), probabilities.amax(dim=0).tolist(), strict=True)
-        return [Score(mean, *pair, f"{len(members)} {what}") for mean, pair in zip(means, limits, strict=True)]
-
-    def _recalibrated(self, log_odds: torch.Tensor) -> torch.Tensor:
-        if self.recalibration is None:
-            return log_odds
-        return torch.from_numpy(self.recalibration.apply(log_odds))
 
     def _write(self, mammogram: ListedImage, read: ReadImage, score: Score) -> None:
         """Write all of an image's results, its row last."""
@@ -306,7 +199,7 @@ class _Run:
             **mammogram.facts,
             "p_malignant": f"{expit(log_odds):.6f}",
             "logit": f"{log_odds:.6f}",
-            "threshold": self.threshold,
+            "threshold": self.score.threshold,
             "model": self.name,
             **self.trainings,
             **({} if score.low is None else {"p_low": f"{score.low:.6f}", "p_high": f"{score.high:.6f}"}),
@@ -346,7 +239,7 @@ class _Run:
         mean, again = self.models[0].pixel_mean, read.digest in self.seen
         self.seen.add(read.digest)
         return [
-            *_size_flags(mammogram, read),
+            *size_flags(mammogram, read),
             *(["brightness unusual"] if mean is not None and far_from(read.mean, mean) else []),
             *(["same pixels as another"] if again else []),
         ]
@@ -357,18 +250,9 @@ class _Run:
         self.results.write("heatmaps/format.json", lambda path: path.write_text(describe_format(heatmap)))
 
 
-def _recalibration(options: Options, models: Sequence[Model]) -> Recalibration | None:
-    """The recalibration that is asked for, which belongs to one model's plain scores."""
-    if options.recalibration is None:
-        return None
-    if len(models) > 1 or options.tta:
-        raise UserError("--recalibration is of one model's own scores: name that model alone, without --tta")
-    recalibration = read_recalibration(options.recalibration)
-    if recalibration.model not in ("", models[0].digest["checkpoint"]):
-        raise UserError(
-            f"{options.recalibration} was fitted to another model than {models[0].checkpoint}: fit it again"
-        )
-    return recalibration
+def _frames(model: Model) -> bool:
+    known = getattr(model.network, "preparation", {})
+    return bool(known.get("crop") or known.get("orient"))
 
 
 def _settings(
@@ -390,27 +274,6 @@ def _settings(
         "keep_identity": options.keep_identity,
         "any_modality": options.any_modality or None,
     }
-
-
-def _flag_seen(mammograms: Sequence[ListedImage], models: Sequence[Model], named: bool) -> list[ListedImage]:
-    """The images, those of patients that a model was trained on or chosen by flagged.
-
-    Args:
-        images: of all patients.
-        models: that score them.
-        named: whether the patients' ids are their own; else they are running numbers, and the headers' are compared.
-    """
-    flags = seen_flags([model.network for model in models])
-    ids = [mammogram.patient_id if named else mammogram.header_patient for mammogram in mammograms]
-    flagged = [
-        replace(mammogram, flags=(*mammogram.flags, *flags(patient))) if patient else mammogram
-        for mammogram, patient in zip(mammograms, ids, strict=True)
-    ]
-    if count := sum("seen in training" in mammogram.flags for mammogram in flagged):
-        logger.warning(
-            "%d of %d images are of patients that a model was trained on, see the flags.", count, len(mammograms)
-        )
-    return flagged
 
 
 def _trainings(models: Sequence[Model]) -> dict[str, int | None]:
@@ -435,13 +298,6 @@ def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | No
     known |= set(SPREAD_COLUMNS) if several else set()
     facts = [name for name in GROUP_FACTS if any(name in mammogram.facts for mammogram in mammograms)]
     return [*(name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known), *facts]
-
-
-def _size_flags(mammogram: ListedImage, read: ReadImage) -> list[str]:
-    (rows, columns), (height, width) = mammogram.original_size or read.size, read.images[0].shape[-2:]
-    flags = ["upscaled"] if rows < height or columns < width else []
-    factor = rows * width / (columns * height)
-    return flags + (["other aspect"] if max(factor, 1 / factor) > _ASPECT_FACTOR else [])
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from monai.utils import convert_to_numpy, convert_to_tensor
 
 from monai_e2e.data.images.brightness import VoiLut, stretch
 from monai_e2e.data.images.dicom import DecodedImage, decode_image, resize_mammogram
+from monai_e2e.data.images.framing import CROPS, ORIENTATIONS, find_framing
 
 
 class MammogramFile(os.PathLike[str]):
@@ -37,11 +38,15 @@ class MammogramFile(os.PathLike[str]):
     def __str__(self) -> str:
         return self.path
 
-    def read(self, voi_lut: VoiLut = False) -> np.ndarray:
-        """What :func:`~monai_e2e.data.images.dicom.read_mammogram` returns and raises."""
+    def decode(self, voi_lut: VoiLut = False) -> DecodedImage:
+        """What :func:`~monai_e2e.data.images.dicom.decode_image` returns and raises."""
         if voi_lut not in self._images:
             self._images[voi_lut] = decode_image(self.path, voi_lut, self.any_modality)
-        return self._images[voi_lut].pixels
+        return self._images[voi_lut]
+
+    def read(self, voi_lut: VoiLut = False) -> np.ndarray:
+        """What :func:`~monai_e2e.data.images.dicom.read_mammogram` returns and raises."""
+        return self.decode(voi_lut).pixels
 
     @property
     def pixels(self) -> np.ndarray:
@@ -65,6 +70,9 @@ class LoadMammogram(Transform):
         image_size: see :class:`ResizeMammogram`; None keeps the image's size.
         voi_lut: whether to apply the window that a DICOM file carries, see
             :func:`monai_e2e.data.images.dicom.decode_image`; as the network's training images had it.
+        crop: ``"breast"``, see :func:`~monai_e2e.data.images.framing.find_framing`; needs ``image_size``. Images of a
+            prepared folder are framed already, and stay as they are.
+        orient: ``"left"``, see there.
 
     Shape: output ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255, of a file with the path under
     ``filename_or_obj``.
@@ -74,18 +82,38 @@ class LoadMammogram(Transform):
         ValueError: when an array is none.
     """
 
-    def __init__(self, image_size: Sequence[int] | None = None, voi_lut: VoiLut = False) -> None:
+    def __init__(
+        self,
+        image_size: Sequence[int] | None = None,
+        voi_lut: VoiLut = False,
+        crop: str | None = None,
+        orient: str | None = None,
+    ) -> None:
+        if crop not in CROPS or orient not in ORIENTATIONS or (crop and image_size is None):
+            raise ValueError(f"crop {crop!r} must be 'breast' with an image_size, or None; orient {orient!r}: 'left'")
         self.resize = None if image_size is None else ResizeMammogram(image_size)
         self.scale = ScaleMammogram()
-        self.voi_lut = voi_lut
+        self.voi_lut, self.crop, self.orient = voi_lut, crop, orient
 
     def __call__(self, img: str | os.PathLike[str] | NdarrayOrTensor) -> MetaTensor:
+        prepared = False
         if isinstance(img, (str, os.PathLike)):
-            pixels = (img if isinstance(img, MammogramFile) else MammogramFile(img)).read(self.voi_lut)
-            image = MetaTensor(torch.from_numpy(pixels)[None] * 255.0, meta={"filename_or_obj": str(img)})
+            decoded = (img if isinstance(img, MammogramFile) else MammogramFile(img)).decode(self.voi_lut)
+            prepared = decoded.prepared
+            image = MetaTensor(torch.from_numpy(decoded.pixels)[None] * 255.0, meta={"filename_or_obj": str(img)})
         else:
             image = self.scale(img)
+        if (self.crop or self.orient) and not prepared:
+            image = self._framed(image)
         return image if self.resize is None else self.resize(image)
+
+    def _framed(self, image: MetaTensor) -> MetaTensor:
+        values = convert_to_numpy(image[0])
+        size = values.shape if self.resize is None else self.resize.image_size
+        framing = find_framing(values / 255, size, self.crop, self.orient)
+        if framing is None:
+            return image
+        return MetaTensor(torch.from_numpy(framing.apply(values).copy())[None], meta=dict(image.meta))
 
 
 class ScaleMammogram(Transform):
@@ -146,7 +174,7 @@ class LoadMammogramd(MapTransform):
     Args:
         keys: keys whose paths are read.
         image_size: see :class:`LoadMammogram`.
-        voi_lut: see :class:`LoadMammogram`.
+        voi_lut, crop, orient: see :class:`LoadMammogram`.
         allow_missing_keys: don't raise if a key is missing.
     """
 
@@ -156,9 +184,11 @@ class LoadMammogramd(MapTransform):
         image_size: Sequence[int] | None = None,
         allow_missing_keys: bool = False,
         voi_lut: VoiLut = False,
+        crop: str | None = None,
+        orient: str | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.loader = LoadMammogram(image_size, voi_lut)
+        self.loader = LoadMammogram(image_size, voi_lut, crop, orient)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

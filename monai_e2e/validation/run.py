@@ -23,8 +23,8 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics import choose_threshold, read_predictions, score_file, write_predictions, write_table
 from monai_e2e.metrics.recalibration import fit_recalibration, read_recalibration, write_recalibration
 from monai_e2e.networks.weights import read_patients
+from monai_e2e.predict import Options, predict
 from monai_e2e.predict.models import checkpoint_of
-from monai_e2e.predict.run import Options, predict
 from monai_e2e.seen import hash_patient
 from monai_e2e.shipped.models import find_model
 

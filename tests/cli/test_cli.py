@@ -107,6 +107,7 @@ def test_prepare_passes_its_arguments_on(tmp_path, monkeypatch, capsys):
     assert cli.main(["prepare", "folder", str(src), str(out), *tables, *common]) == 0
     assert cli.main(["prepare", "vindr", str(src), str(out), "--positive", "birads5", *common]) == 0
     passed = {"image_size": (64, 48), "seed": 3, "workers": 2, "voi_lut": True, "any_modality": False, "dry_run": False}
+    passed |= {"crop": None, "orient": None}
     usual = {"protocol": None, "folds": None}
     assert calls == [
         (("cbis-ddsm", src, out), {**usual, "protocol": "official", **passed}),

@@ -46,7 +46,7 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     assert [list(row) for row in read] == [list(PREDICTION_COLUMNS)] * 2
     for before, after in zip(rows, read, strict=True):
         numbers = {name: pytest.approx(before[name], abs=1e-6) for name in ("p_malignant", "logit")}
-        assert after == before | numbers
+        assert after == {"p_low": None, "p_high": None, "spread_over": ""} | before | numbers
 
 
 def test_columns_that_nothing_is_known_for_are_left_out(tmp_path):

@@ -141,7 +141,13 @@ class TestReading:
 class TestWholeClassifier:
     """A checkpoint alone is enough to classify: it says which network it is and how images are prepared for it."""
 
-    PREPARATION = {"image_size": [288, 224], "voi_lut": True, "patch_size": 64}  # noqa: RUF012 (never written to)
+    PREPARATION = {  # noqa: RUF012 (never written to)
+        "image_size": [288, 224],
+        "voi_lut": True,
+        "patch_size": 64,
+        "crop": "breast",
+        "orient": None,
+    }
 
     @pytest.mark.parametrize("make", [patch_net, whole_net])
     def test_network_and_preparation_come_from_the_file(self, make, tmp_path):
@@ -156,7 +162,7 @@ class TestWholeClassifier:
         assert loaded.preparation == choose_preparation({"image_size": [9, 9]}, path) == self.PREPARATION
 
     def test_preparation_is_the_papers_where_nothing_says_another(self, tmp_path):
-        paper = {"image_size": [1152, 896], "voi_lut": False, "patch_size": 224}
+        paper = {"image_size": [1152, 896], "voi_lut": False, "patch_size": 224, "crop": None, "orient": None}
         assert patch_net(1).preparation == choose_preparation({}) == paper
         assert choose_preparation({"image_size": [288, 224]}, tmp_path / "absent.pt")["image_size"] == [288, 224]
         with pytest.raises(UserError, match=r"unknown keys \['size'\]; allowed are: image_size, voi_lut, patch_size"):

@@ -55,12 +55,14 @@ class DecodedImage:
             PS3.3 §10.7.1.3), None where the file doesn't say.
         flags: what is odd about the file, see docs/results.md.
         window: what its values went through, see :class:`~monai_e2e.data.images.brightness.Brightness`.
+        prepared: whether it is an image of a prepared folder, which is framed already.
     """
 
     pixels: np.ndarray
     pixel_spacing: tuple[float, float] | None
     flags: tuple[str, ...] = ()
     window: str = MIN_MAX
+    prepared: bool = False
 
 
 def decode_image(path: str | Path, voi_lut: VoiLut = False, any_modality: bool = False) -> DecodedImage:
@@ -159,7 +161,8 @@ def _decode_picture(path: Path) -> DecodedImage:
         if picture.jpeg and jpeg_mask(picture.pixels) is not None:
             raise UserError(f"{path}: {_MASK}")
         _refuse_mask(path, pixels)
-    return DecodedImage(pixels, None, () if maximum == picture.maximum else ("fewer bits",))
+    flags = () if maximum == picture.maximum else ("fewer bits",)
+    return DecodedImage(pixels, None, flags, prepared=picture.prepared)
 
 
 def _refuse_mask(path: Path, pixels: np.ndarray) -> None:

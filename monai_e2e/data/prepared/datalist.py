@@ -61,6 +61,8 @@ _SCHEMA = {
         "folds": {"type": "integer", "minimum": 3},
         "voi_lut": {"enum": [False, True, "auto"]},
         "models_may_be_passed_on": {"type": "boolean"},
+        "crop": {"enum": [None, "breast"]},
+        "orient": {"enum": [None, "left"]},
         **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
     },
 }
@@ -155,13 +157,15 @@ def pixel_mean(
 
 
 def preparation(prepared_dir: str | Path) -> dict[str, Any]:
-    """How mammograms became a prepared folder's images: ``image_size`` (rows, columns) and ``voi_lut``.
+    """How mammograms became a prepared folder's images: ``image_size`` (rows, columns), ``voi_lut``, ``crop``,
+    ``orient``.
 
     Raises:
         UserError: when the folder isn't a prepared one.
     """
     datalist = read_datalist(prepared_dir)
-    return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False)}
+    framing = {key: datalist.get(key) for key in ("crop", "orient")}
+    return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False), **framing}
 
 
 def load_datalist(

@@ -32,6 +32,7 @@ from monai_e2e.data.images.dicom import (
     same_aspect,
 )
 from monai_e2e.data.images.dicom_files import one_file
+from monai_e2e.data.images.framing import Framing, find_framing
 from monai_e2e.data.images.headers import Header, read_header
 from monai_e2e.data.images.pixels import save_grey16
 from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram
@@ -53,6 +54,7 @@ class ImageTask:
         image_size: rows and columns.
         voi_lut: whether to apply the image's window, see :func:`~monai_e2e.data.images.dicom.decode_image`.
         any_modality: see :func:`~monai_e2e.data.images.dicom.decode_image`.
+        crop, orient: how the image is framed, see :func:`~monai_e2e.data.images.framing.find_framing`.
         earlier: a prepared folder from which the image is taken where it is the same, None where there is none.
     """
 
@@ -62,6 +64,8 @@ class ImageTask:
     voi_lut: VoiLut = False
     any_modality: bool = False
     earlier: Path | None = None
+    crop: str | None = None
+    orient: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,14 +96,16 @@ def prepare_image(task: ImageTask) -> PreparedImage:
     try:
         with one_file(str(mammogram.path)):
             image = decode_image(str(mammogram.path), task.voi_lut, task.any_modality)
-            pixels = np.rint(resize_mammogram(image.pixels, task.image_size) * 65535).astype(np.uint16)
+            framing = find_framing(image.pixels, task.image_size, task.crop, task.orient)
+            framed = image.pixels if framing is None else framing.apply(image.pixels)
+            pixels = np.rint(resize_mammogram(framed, task.image_size) * 65535).astype(np.uint16)
     except UserError as error:
         reason = _as_reason("image not usable", error, mammogram.path)
         return PreparedImage(None, [Excluded(str(mammogram.path), reason, mammogram.rows)])
     header = read_header(Path(str(mammogram.path)))
     lesions, excluded = [], []
     for number, lesion in enumerate(mammogram.lesions, start=1):
-        mask, problems = _lesion_mask(mammogram, lesion, image.pixels.shape, task.image_size)
+        mask, problems = _lesion_mask(mammogram, lesion, image.pixels.shape, task.image_size, framing)
         excluded += problems
         if mask is None:
             continue
@@ -143,11 +149,19 @@ def lesion_words(lesion: Lesion) -> dict[str, str | None]:
 
 
 def _lesion_mask(
-    mammogram: Mammogram, lesion: Lesion, original_size: Sequence[int], image_size: Sequence[int]
+    mammogram: Mammogram,
+    lesion: Lesion,
+    original_size: Sequence[int],
+    image_size: Sequence[int],
+    framing: Framing | None,
 ) -> tuple[np.ndarray | None, list[Excluded]]:
     """The lesion's bool mask at the target size, or None and the reasons."""
     if lesion.outline:
-        mask = draw_outline(lesion.outline, original_size, image_size)
+        outline, size = lesion.outline, original_size
+        if framing is not None:
+            outline = tuple(framing.apply_to_points(outline))
+            size = framing.apply(np.empty(tuple(original_size), dtype=bool)).shape
+        mask = draw_outline(outline, size, image_size)
         outside = Excluded(f"{mammogram.path}, lesion {lesion.number}", "lesion outside the image", lesion.rows)
         return mask, ([] if mask is not None else [outside])
     problems = []
@@ -164,8 +178,13 @@ def _lesion_mask(
             problems.append(Excluded(str(path), f"mask and image differ in shape: {sizes}"))
         elif not mask.any():
             problems.append(Excluded(str(path), "mask empty"))
-        else:
+        elif framing is None:
             return resize_mask(mask, image_size), []
+        else:
+            framed = framing.apply(resize_mask(mask, original_size))
+            if framed.any():
+                return resize_mask(framed, image_size), []
+            problems.append(Excluded(str(path), "lesion outside the crop"))
     if lesion.mask_paths and not problems:
         problems.append(Excluded(str(lesion.mask_paths[0]), "no mask among the lesion's files: all have grey values"))
     # However many files were tried, it is one lesion that is lost.
@@ -199,6 +218,7 @@ def _fingerprint(task: ImageTask) -> str:
     mammogram = task.mammogram
     sources = [mammogram.path, *(path for lesion in mammogram.lesions for path in lesion.mask_paths)]
     parts = [_FORMAT, task.image_size, task.voi_lut, task.any_modality, repr(replace(mammogram, partition=None))]
+    parts += [framing for framing in (task.crop, task.orient) if framing]
     for source in filter(None, sources):
         try:
             status = source.stat()

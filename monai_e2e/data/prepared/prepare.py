@@ -69,6 +69,8 @@ class Settings:
         seed: of the division.
         voi_lut: whether to apply the images' own window, or ``"auto"``, see
             :func:`~monai_e2e.data.images.dicom.decode_image`.
+        crop: ``"breast"`` to crop images to the breast, see :func:`~monai_e2e.data.images.framing.find_framing`.
+        orient: ``"left"`` to mirror those whose breast lies on the right.
         any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
         workers: processes; None: one per core, at most 8 (each needs about 0.5 GB).
         dry_run: report what would be done from tables and headers, and write no image.
@@ -80,6 +82,8 @@ class Settings:
     seed: int = 0
     voi_lut: VoiLut = False
     any_modality: bool = False
+    crop: str | None = None
+    orient: str | None = None
     workers: int | None = None
     dry_run: bool = False
 
@@ -179,6 +183,8 @@ def _prepare(
         "seed": settings.seed,
         "image_size": list(settings.image_size),
         "voi_lut": settings.voi_lut,
+        "crop": settings.crop,
+        "orient": settings.orient,
         "pixel_mean": None,
         "classes": list(source.classes),
         **{fact: getattr(source, fact) for fact in SOURCE_FACTS},
@@ -220,7 +226,7 @@ def _write(plan: _Plan) -> dict[str, Any]:
     earlier = out if (out / FINISHED).is_dir() else None
     size = tuple(settings.image_size)
     tasks = [
-        ImageTask(image, folder, size, settings.voi_lut, settings.any_modality, earlier)
+        ImageTask(image, folder, size, settings.voi_lut, settings.any_modality, earlier, settings.crop, settings.orient)
         for group in split.partitions.values()
         for image in group
     ]

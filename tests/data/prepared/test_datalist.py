@@ -204,8 +204,10 @@ class TestFolds:
 
 
 def test_preparation_is_what_later_images_need_too(write, datalist):
-    assert preparation(write({**datalist, "voi_lut": True})) == {"image_size": [288, 224], "voi_lut": True}
-    assert preparation(write(datalist))["voi_lut"] is False  # as in folders of the versions that did not record it
+    usual = {"image_size": [288, 224], "voi_lut": False, "crop": None, "orient": None}
+    chosen = {"voi_lut": True, "crop": "breast", "orient": "left"}
+    assert preparation(write({**datalist, **chosen})) == {**usual, **chosen}
+    assert preparation(write(datalist)) == usual  # as in folders of the versions that did not record it
 
 
 class TestTrainingPatients:

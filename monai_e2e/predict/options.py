@@ -1,0 +1,71 @@
+"""What a user of ``monai-e2e predict`` may choose, and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose; nothing of it is a model's own.
+
+    Args:
+        partition: of a prepared folder.
+        fold: the fold that is tested, of one prepared for cross-validation; None: the first model's own.
+        allow_seen: whether to score validation or test patients that a model was trained on.
+        table: table of a raw folder's images, see :mod:`monai_e2e.predict.worklist`.
+        tta: ``"flips"`` to average each model over four flips, ``None`` for none.
+        heatmap: whether to write heatmaps and overlays.
+        heatmap_format: ``"npy"`` or ``"nifti"``.
+        any_modality: whether to score, and flag, DICOM files too whose header isn't a mammogram's.
+        dicom: whether to write DICOM results of DICOM images.
+        keep_identity: whether these name the patient as the images do.
+        device: of PyTorch; None: a GPU if there is one.
+        engine: what computes the networks, see :class:`~monai_e2e.predict.engines.Engine`.
+        precision: ``"fp32"`` or ``"bf16"``.
+        amp: float16 on a GPU.
+        batch_size: images that go through a network together, as far as they have the same size.
+        workers: processes that read images; None: one for each core, at most 4 and not more than the images are worth;
+            0: none but this one, which a decoder of damaged data may then end.
+        weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
+        aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
+        recalibration: file of a recalibration of the model's scores, whose threshold takes the place of the model's.
+    """
+
+    partition: str = "test"
+    fold: int | None = None
+    allow_seen: bool = False
+    table: str | Path | None = None
+    tta: str | None = None
+    heatmap: bool = False
+    heatmap_format: str = "npy"
+    any_modality: bool = False
+    dicom: bool = False
+    keep_identity: bool = False
+    device: str | None = None
+    engine: str = "auto"
+    precision: str = "fp32"
+    amp: bool = False
+    batch_size: int = 1
+    workers: int | None = None
+    weights_only: bool = False
+    aggregate: str = "mean"
+    recalibration: str | Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        predicted: rows of ``predictions.csv``.
+        earlier: how many of them an earlier run had written.
+        failed: rows of ``failures.csv``.
+        labelled: whether the labels are known, so that the predictions can be scored as they are.
+    """
+
+    predicted: int
+    earlier: int
+    failed: int
+    labelled: bool
