@@ -6,6 +6,7 @@ separated by semicolons, commas or tabs.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import logging
@@ -158,8 +159,10 @@ def has_columns(path: str | Path, needed: Sequence[str]) -> bool:
     with path.open("rb") as file:
         start = file.read(_START)
     if not start.startswith(_SPREADSHEETS):
-        text = _key(start.replace(b"\0", b"").decode("latin-1"))
-        return all(_key(column) in text for column in needed)
+        utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = start.decode("utf-16" if utf16 else "utf-8-sig", "replace")
+        grids = (_separated(text, delimiter) for delimiter in _DELIMITERS)
+        return any(_header(grid, needed)[1] == len(needed) for grid in grids)
     try:
         read_table(path, needed)
     except UserError as error:

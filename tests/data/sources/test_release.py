@@ -62,14 +62,16 @@ def test_masks_are_no_images(tmp_path):
 
 
 def test_of_several_tables_the_fullest_is_read(tmp_path, caplog):
-    write_csv(tmp_path / "a_reduced.csv", [{"Image ID": 1}])
-    write_csv(tmp_path / "b.csv", [{"image_id": 1, "age": 40}])
-    write_csv(tmp_path / "c.csv", [{"image_id": 1, "age": 40, "finding": "mass"}])
+    write_csv(tmp_path / "a_reduced.csv", [{"Image ID": 1, "view": "CC"}])
+    write_csv(tmp_path / "b.csv", [{"image_id": 1, "view": "CC", "age": 40}])
+    write_csv(tmp_path / "c.csv", [{"image_id": 1, "view": "CC", "age": 40, "finding": "mass"}])
     (tmp_path / "notes.csv").write_bytes(b"\xff\xfe no table")
+    write_csv(tmp_path / "legend.csv", [{"column": name, "meaning": "…"} for name in ("image_id", "view", "cancer")])
+    (tmp_path / "utf16.csv").write_text("image_id,view\n1,CC\n", encoding="utf-16")
     with caplog.at_level(logging.INFO):
-        table = Release(tmp_path, "rsna").table(["image_id"], ["age"], without="finding")
+        table = Release(tmp_path, "rsna").table(["image_id", "view"], ["age"], without="finding")
     assert table.path.name == "b.csv"
-    assert "of 2 tables that fit, b.csv is read" in caplog.text
+    assert "of 3 tables that fit, b.csv is read" in caplog.text
     with pytest.raises(UserError, match=r"no table .* with the columns image_id, cancer in or under it"):
         Release(tmp_path, "rsna").table(["image_id", "cancer"])
 
