@@ -15,7 +15,7 @@ from torch import nn
 
 from monai_e2e.handlers import PredictionWriter, binary_scores, logit_of_positive
 from monai_e2e.metrics import PREDICTION_COLUMNS, score_file
-from monai_e2e.metrics.tables import OPTIONAL_COLUMNS
+from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, SPREAD_COLUMNS
 
 # Logits of five images; negative 0 and positive 1 of the labelled are separated but for one pair of six.
 LOGITS = [[2.0, -1.0], [0.5, 0.0], [0.0, 1.0], [1.0, 1.2], [-3.0, 4.0]]
@@ -92,7 +92,8 @@ def test_density_lesions_and_the_models_threshold_become_columns(tmp_path):
     samples = [{"image": "/images/image3.png", "density": 3, "lesions": lesions}]
     evaluate(tmp_path, LOGITS, LABELS, samples=samples, network=WithThreshold(0.5), model="ours")
     table = rows(tmp_path)
-    assert list(table[0]) == [name for name in PREDICTION_COLUMNS if name not in ("fold", "seed")]
+    unknown = ("fold", "seed", *SPREAD_COLUMNS)
+    assert list(table[0]) == [name for name in PREDICTION_COLUMNS if name not in unknown]
     assert [row["density"] for row in table] == ["", "", "", "3", ""]
     assert [row["lesion_type"] for row in table] == ["", "", "", "calcification+mass", ""]
     assert [float(row["threshold"]) for row in table] == pytest.approx([1 / (1 + math.exp(-0.5))] * 5, abs=1e-11)
