@@ -109,6 +109,10 @@ class TestScores:
         workflow.initialize()
         workflow.run()
         expected = logits_of(tmp_path / "evaluated")
+        scored = json.loads((tmp_path / "evaluated" / "score.json").read_text())
+        assert scored["about"]["model"] == "Whole-image mammography classifier"
+        assert scored["about"]["partition"] == "test"
+        assert scored["cohort"]["prepared"]["name"] == scored["about"]["data"]
         assert logits_of(tmp_path / "predicted") == pytest.approx(expected, abs=1e-5, rel=1e-6)
         samples = load_datalist(root / "prepared", "test")
         rows = rows_of(tmp_path / "predicted")
