@@ -24,6 +24,8 @@ from monai_e2e.errors import UserError, did_you_mean
 _PATH = re.compile(r"(_dir|checkpoint)$|^weights$")
 #: What MONAI's parser takes for an expression, a reference and a copy.
 _SPECIAL = ("$", "@", "%")
+#: Keys whose value is the checkpoint that a training starts from.
+_STARTS = ("patch_checkpoint", "whole_checkpoint")
 _JSON_WORDS = {"true": True, "false": False, "null": None}
 #: What people type for what each stage of the training has of its own.
 _OF_A_STAGE = {
@@ -163,12 +165,18 @@ def refuse_without_effect(workflow: ConfigWorkflow, typed: Mapping[str, str]) ->
                 f"optimizer#{name} {optimizer[name]} has no effect, since each training stage sets its own: give it "
                 f'in the stages, with --stages \'[{{"name": …, "{name}": {optimizer[name]}, …}}]\''
             )
-    for key, value in typed.items():
+    federated = "federated" in config and workflow.parser.get_parsed_content("federated")
+    if federated and config.get("resume"):
+        raise UserError(
+            "resume has no effect in a federation, where each round goes on from the server's weights: leave it out"
+        )
+    given = {key: config[key] for key in _STARTS if federated and config.get(key) is not None}
+    for key, value in {**given, **typed}.items():
         part, _, rest = key.partition("::")
         chosen = workflow.parser.get_parsed_content("recipe") if part == "recipes" and "recipe" in config else None
         if chosen is not None and rest.split("::")[0] != chosen:
             raise UserError(f"{key.replace('::', '#')} {value} has no effect: the recipe is '{chosen}'")
-        if key in ("patch_checkpoint", "whole_checkpoint") and workflow.run_id == "training":
+        if key in _STARTS and (federated or workflow.run_id == "training"):
             weights = workflow.parser.get_parsed_content("weights")
             if weights != "checkpoint":
                 raise UserError(

@@ -13,6 +13,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics import (
     aggregate_breasts,
     aggregate_exams,
+    calibration_line,
     choose_threshold,
     compare_aucs,
     compare_rows,
