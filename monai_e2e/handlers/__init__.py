@@ -1,6 +1,7 @@
 """Ignite handlers that MONAI lacks."""
 
 from monai_e2e.handlers.auc import AucInterval
+from monai_e2e.handlers.averaging import average_weights
 from monai_e2e.handlers.checkpoints import TrainingCheckpoint
 from monai_e2e.handlers.checks import Progress, StopOnBadLoss
 from monai_e2e.handlers.epochs import print_epoch, write_epoch
@@ -12,6 +13,7 @@ from monai_e2e.handlers.saved_models import BestModel, FinalModel
 from monai_e2e.handlers.stages import StagedTraining
 
 __all__ = [
+    "average_weights",
     "AucInterval",
     "BestModel",
     "FinalModel",
