@@ -13,7 +13,6 @@ from monai_e2e.handlers.saved_models import BestModel, FinalModel
 from monai_e2e.handlers.stages import StagedTraining
 
 __all__ = [
-    "average_weights",
     "AucInterval",
     "BestModel",
     "FinalModel",
@@ -25,6 +24,7 @@ __all__ = [
     "StopOnBadLoss",
     "TrainingCheckpoint",
     "TrainingPictures",
+    "average_weights",
     "binary_scores",
     "class_scores",
     "logit_of_positive",

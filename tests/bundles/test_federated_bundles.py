@@ -187,7 +187,12 @@ def test_differences_that_a_site_sends_lead_from_the_servers_weights_to_its_own(
 
 
 @pytest.mark.parametrize(
-    ("keys", "word"), [({"resume": True}, "resume"), ({"patch_checkpoint": "phantom-patch"}, "patch_checkpoint")]
+    ("keys", "word"),
+    [
+        ({"resume": True}, "resume"),
+        ({"patch_checkpoint": "phantom-patch"}, "patch_checkpoint"),
+        ({"ema_momentum": 0.01}, "ema_momentum"),
+    ],
 )
 def test_what_has_no_effect_in_a_federation_is_refused(keys, word, folders, tmp_path):
     provision("ddsm_whole", tmp_path)

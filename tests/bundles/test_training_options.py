@@ -22,31 +22,34 @@ def prepared(phantoms):
     return phantoms
 
 
+def run(prepared, out, **keys):
+    workflow = ConfigWorkflow(
+        str(TRAIN),
+        run_id="training",
+        logging_file=False,
+        recipe="phantom",
+        weights="scratch",
+        dataset_dir=prepared,
+        image_size=[128, 96],
+        backbone="resnet50",
+        width=0.0625,
+        batch_size=8,
+        stages=STAGES,
+        output_dir=str(out),
+        model_dir=str(out),
+        **keys,
+    )
+    workflow.initialize()
+    workflow.run()
+    return workflow.parser
+
+
 def train(prepared, out, **keys):
     """Train, resume the training that is over, and give the last epoch's weights."""
     for resume in (False, True):
-        workflow = ConfigWorkflow(
-            str(TRAIN),
-            run_id="training",
-            logging_file=False,
-            recipe="phantom",
-            weights="scratch",
-            dataset_dir=prepared,
-            image_size=[128, 96],
-            backbone="resnet50",
-            width=0.0625,
-            batch_size=8,
-            stages=STAGES,
-            output_dir=str(out),
-            model_dir=str(out),
-            resume=resume,
-            **keys,
-        )
-        workflow.initialize()
-        workflow.run()
-    trainer = workflow.parser.get_parsed_content("train#trainer")
-    assert trainer.state.epoch == 2
-    assert read_state(out / "model.pt").keys() == workflow.parser.get_parsed_content("network").state_dict().keys()
+        parser = run(prepared, out, resume=resume, **keys)
+    assert parser.get_parsed_content("train#trainer").state.epoch == 2
+    assert read_state(out / "model.pt").keys() == parser.get_parsed_content("network").state_dict().keys()
     return torch.load(out / "checkpoints" / "epoch_0002.pt", weights_only=True)["objects"]["network"]
 
 
@@ -108,3 +111,19 @@ def test_mixed_precision_on_a_processor_trains_nearly_to_the_weights_of_full_pre
 def test_a_compiled_network_trains(prepared, tmp_path):
     weights = train(prepared, tmp_path, compile=True)
     assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_the_average_of_the_weights_is_what_is_judged_and_saved_and_survives_a_stop(prepared, tmp_path):
+    parser = run(prepared, tmp_path, ema_momentum=0.1)
+    judged, network = parser.get_parsed_content("judged_network"), parser.get_parsed_content("network")
+    assert parser.get_parsed_content("validate#evaluator").network is judged
+    saved = torch.load(tmp_path / "model_final.pt", weights_only=True)
+    assert all(torch.equal(saved[name], value) for name, value in judged.state_dict().items())
+    assert not torch.equal(saved["head.weight"], network.state_dict()["head.weight"])
+    assert saved["threshold"] == network.threshold
+
+    for lost in ("model_final.pt", "checkpoints/epoch_0002.pt"):  # as if it had been stopped in the second epoch
+        (tmp_path / lost).unlink()
+    run(prepared, tmp_path, ema_momentum=0.1, resume=True)
+    resumed = torch.load(tmp_path / "model_final.pt", weights_only=True)
+    assert all(torch.equal(saved[name], value) for name, value in resumed.items())
