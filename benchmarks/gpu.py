@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -210,11 +210,17 @@ def memory(scale: Scale) -> Iterator[Row]:
         gib = torch.cuda.max_memory_allocated() / 2**30 if scale.device.type == "cuda" else float("nan")
         held = torch.cuda.max_memory_reserved() / 2**30 if scale.device.type == "cuda" else float("nan")
         yield {
-            "what": str(options),
+            "what": spoken(options),
             "peak, GiB": round(gib, 2),
             "reserved, GiB": round(held, 2),
             "below 8 GiB": held < 8,
         }
+
+
+def spoken(options: Options) -> str:
+    """The keys of ``train.json`` that are on."""
+    chosen = {key: value for key, value in asdict(options).items() if value != getattr(Options(), key)}
+    return ", ".join(key if value is True else f"{key} {value}" for key, value in chosen.items()) or "none"
 
 
 def steps_of_memory(options: Options, scale: Scale) -> None:
@@ -340,15 +346,12 @@ def measure(name: str, scale: Scale, until: float) -> dict[str, object]:
     except Exception as error:  # noqa: BLE001 # the other sections are measured all the same
         state = f"failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         print(f"{name} {state}", flush=True)
-    lines = [
-        " | ".join(f"{key}: {value}" if key != "what" else str(value) for key, value in row.items()) for row in rows
-    ]
     return {
         "name": name,
         "command": f"python benchmarks/gpu.py --sections {name}",
         "state": state,
         "seconds": time.perf_counter() - start,
-        "output": "\n".join(lines),
+        "output": "",
         "tables": [{"title": name, "rows": rows}],
     }
 

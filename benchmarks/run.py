@@ -13,8 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from monai_e2e.provenance import device_name, git_state, now, versions
 
@@ -64,8 +63,31 @@ def run(name: str, tables: Path) -> dict[str, object]:
     return {"name": name, "command": shown, "state": state, "seconds": seconds, "output": output, "tables": found}
 
 
+def markdown(tables: list[dict[str, Any]]) -> list[str]:
+    """Lines of Markdown for tables of rows, dicts by column; a row with other columns begins a new one."""
+    lines: list[str] = []
+    for table in tables:
+        columns: list[str] = []
+        for row in table["rows"]:
+            if list(row) != columns:
+                columns = list(row)
+                lines += ["", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+            lines.append("| " + " | ".join(map(shown, row.values())) + " |")
+    return lines[1:]
+
+
+def shown(value: object) -> str:
+    """A cell: yes and no, and numbers to three places or two digits that count."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.2g}" if abs(value) < 0.01 else f"{value:.3f}".rstrip("0").rstrip(".")
+    return str(value)
+
+
 def write(out: Path, machine: dict[str, object], results: list[dict[str, object]], stem: str, by: str) -> None:
-    """The results as ``<stem>.json``, and as ``<stem>.md`` with each benchmark's command and what it printed.
+    """The results as ``<stem>.json``, and as ``<stem>.md`` with each benchmark's command and what it printed (or its
+    tables, where that is nothing).
 
     Args:
         out: folder, made if it isn't there.
@@ -78,16 +100,16 @@ def write(out: Path, machine: dict[str, object], results: list[dict[str, object]
     content = json.dumps({**machine, "benchmarks": results}, indent=1, ensure_ascii=False) + "\n"
     (out / f"{stem}.json").write_text(content, encoding="utf-8")
     lines = [
-        "# Benchmarks",
+        f"# Benchmarks: {machine['device']}",
         "",
         f"Written by `{by}`. Where ways are compared, all were timed by turns in each round.",
         "",
-        f"{machine['device']}; {machine['time']}; revision {machine['revision']}; PyTorch {torch.__version__}.",
+        f"{machine['time']}; revision {machine['revision']}; PyTorch {machine['versions']['torch']}.",
     ]
     for result in results:
         state = "" if result["state"] == "finished" else f" **{result['state']}**"
         lines += ["", f"## {result['name']}", "", f"`{result['command']}`, {result['seconds']:.0f} s.{state}", ""]
-        lines += ["```", str(result["output"]).rstrip(), "```"]
+        lines += ["```", str(result["output"]).rstrip(), "```"] if result["output"] else markdown(result["tables"])
     (out / f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -39,7 +39,9 @@ def test_the_gpus_table_has_rows_of_every_network_and_option_and_names_what_fail
     assert len(rows["memory"]) == len(gpu.ROWS)
     text = (tmp_path / "tiny.md").read_text()
     assert "no kernel image" in text
-    assert "resnet50, whole images, inference, fp32 | images/s: " in text
+    assert "| what | images/s | share of peak |" in text
+    assert "| resnet50, whole images, inference, fp32 | " in text
+    assert "| amp bfloat16, channels_last | " in text
     assert "python benchmarks/gpu.py --sections speed" in text
     assert capsys.readouterr().out
 
