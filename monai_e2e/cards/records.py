@@ -126,9 +126,7 @@ def _of_report(report: Mapping[str, Any], add: Any) -> None:
     if report.get("patients_known", True):
         add("disjoint", "report", "by patient: preparing refuses a patient who is in two partitions")
     else:
-        add(
-            "disjoint", "report", "by image alone: the data set doesn't say whose images are, so patients may be in two"
-        )
+        add("disjoint", "report", "by image alone: whose images are isn't known, so patients may be in two")
     size = report.get("image_size")
     add("preprocessing", "report", size and f"images of {size[0]} × {size[1]} pixels, mean {report.get('pixel_mean')}")
     for key in ("excluded_by_reason", "also_excluded"):

@@ -228,9 +228,13 @@ def _localisation(found: Mapping[str, Any] | None) -> str:
         [f"lesions found at {number} false positives per image", f"{value:.3f}"]
         for number, value in found["froc"]["sensitivity"].items()
     ]
+    iou = found["iou"]
+    rows.append([f"IoU of lesions and region of probability ≥ {iou['cutoff']:g}, mean", f"{iou['mean']:.3f}"])
     counts = f"{found['lesions']} malignant lesions on {found['images_with_lesion']} of {found['images']} images"
+    unmarked = f"; {found['left_out']} malignant images with unmarked lesions left out" if found["left_out"] else ""
     legend = (
-        f"{counts}. Their mean is the FROC score, {found['froc']['score']:.3f}. The heatmap's peak: images with lesion."
+        f"{counts}{unmarked}. The mean over the false positives is the FROC score, {found['froc']['score']:.3f}; a "
+        "detection in a benign lesion is a false positive. Peak and IoU: of images with lesion."
     )
     return f'<h2>Localisation by the heatmap</h2>{make_table(["", ""], rows)}<p class="soft">{legend}</p>'
 

@@ -1,7 +1,7 @@
 """NLBS, the Newfoundland and Labrador Breast Screening data set: 26,988 images of 5,997 cases, 149 with cancer.
 
-``NLBSP-metadata.csv`` has a row per image; its paths have backslashes, ``normal\\<case>\\…``, and the second part is the
-case. All are GE's. The label is column ``Cancer``; false positives are negative.
+``NLBSP-metadata.csv`` has a row per image; its paths have backslashes, ``normal\\<case>\\…``, the second part being
+the case. All are GE's. The label is column ``Cancer``; false positives are negative.
 """
 
 from __future__ import annotations
