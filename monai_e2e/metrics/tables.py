@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from monai_e2e.data.records import GROUP_FACTS, View
+from monai_e2e.data.records import GROUP_COLUMNS, View
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.sources.spreadsheets import Table, guarded_cell, read_table
@@ -46,8 +46,6 @@ PREDICTION_COLUMNS = (
 SPREAD_COLUMNS = ("p_low", "p_high", "spread_over")
 #: Columns that are left out where they are empty throughout.
 OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed", *SPREAD_COLUMNS)
-#: Columns that a table may have besides, of which images are divided into subgroups: see docs/results.md.
-GROUP_COLUMNS = (*GROUP_FACTS, "lesion_size")
 #: Log-odds that stand for a probability of exactly 0 or 1: beyond those of any other double, so ranks stay.
 EXTREME = 750.0
 _YES_NO = {"yes": "yes", "no": "no", "1": "yes", "0": "no", "true": "yes", "false": "no"}
@@ -108,7 +106,7 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
     Returns:
         Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density``, ``threshold``, ``fold``, ``seed``, ``p_low``
         and ``p_high`` None where unknown, ``p_malignant`` and ``logit`` float, the others text; and those of
-        :data:`GROUP_COLUMNS` that the table has.
+        :data:`~monai_e2e.data.records.GROUP_COLUMNS` that the table has.
 
     Raises:
         UserError: when the file can't be read, is empty, lacks a column, names an image twice, or a value is none.
@@ -184,7 +182,7 @@ def parse_density(where: str, text: str) -> int | None:
 
 
 def parse_group(column: str, where: str, text: str) -> Any:
-    """A cell of :data:`GROUP_COLUMNS`: years and mm as numbers, implants as yes and no, others as they are.
+    """A cell of a group's column: years and mm as numbers, implants as yes and no, others as they are.
 
     Raises:
         UserError: when a number or yes and no is something else, naming ``where``.
