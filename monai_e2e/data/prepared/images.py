@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from monai_e2e.data.images.appearance import appearance_flags
@@ -144,7 +145,7 @@ def prepare_image(task: ImageTask) -> PreparedImage:
     return PreparedImage(sample, excluded, digest, instance)
 
 
-def lesion_length(mask: np.ndarray, spacing: Sequence[float]) -> float:
+def lesion_length(mask: np.ndarray, spacing: ArrayLike) -> float:
     """The longer side, in mm, of the smallest rectangle around a lesion, whichever way it lies.
 
     Args:
@@ -153,7 +154,7 @@ def lesion_length(mask: np.ndarray, spacing: Sequence[float]) -> float:
     """
     import cv2  # which processes that find all images finished needn't load
 
-    sides = cv2.minAreaRect((np.argwhere(mask) * spacing).astype(np.float32))[1]
+    sides = cv2.minAreaRect((np.argwhere(mask) * np.asarray(spacing)).astype(np.float32))[1]
     return float(max(sides) + np.mean(spacing))  # from the first pixel's edge to the last one's
 
 
