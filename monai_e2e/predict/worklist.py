@@ -25,7 +25,7 @@ from monai_e2e.data.records import GROUP_COLUMNS
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import lesion_types
-from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
+from monai_e2e.metrics.cells import parse_density, parse_label, parse_place
 
 logger = logging.getLogger(__name__)
 
