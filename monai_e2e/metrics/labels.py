@@ -11,7 +11,7 @@ from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 from monai_e2e.data.records import GROUP_COLUMNS, IMAGE_SUFFIXES
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.tables import parse_density, parse_group, parse_label, parse_place
+from monai_e2e.metrics.cells import parse_density, parse_group, parse_label, parse_place
 
 #: What a table of labels may say of an image besides its label.
 _FACTS = ("patient_id", "exam_id", "laterality", "view", "density", "lesion_type")

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from monai_e2e.data.records import IMAGE_SUFFIXES, Catalogue, Excluded, Lesion, Mammogram
 from monai_e2e.data.sources.cells import Refused
+from monai_e2e.data.sources.grids import can_read_spreadsheets
 from monai_e2e.data.sources.naming import safe_id, with_suffixes
 from monai_e2e.data.sources.spreadsheets import (
     TABLE_SUFFIXES,
     Table,
-    can_read_spreadsheets,
     has_columns,
     read_table,
 )
