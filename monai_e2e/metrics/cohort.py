@@ -40,11 +40,12 @@ def describe_cohort(rows: Sequence[Row], prepared: str | Path | None = None) -> 
 
     Returns:
         ``scored``: ``images``, ``positive``, ``patients`` (None where nobody is known), ``positive_patients``, ``age``
-        (``mean``, ``sd``, ``n``) and counts by the columns that are known; ``prepared``: the report's counts, or None.
+        (``mean``, ``sd``, ``n`` exams) and counts by the columns that are known; ``prepared``: the report's counts, or
+        None.
     """
     patients = {row["patient_id"] for row in rows if row.get("patient_id")}
     positive = {row["patient_id"] for row in rows if row.get("patient_id") and row["label"] == 1}
-    ages = [row["age"] for row in rows if row.get("age") is not None]
+    ages = list({_exam_of(row): row["age"] for row in rows if row.get("age") is not None}.values())
     counts = {}
     for name in _COUNTED:
         values = Counter(str(row[name]) for row in rows if row.get(name) not in (None, ""))
@@ -65,6 +66,11 @@ def describe_cohort(rows: Sequence[Row], prepared: str | Path | None = None) -> 
     }
 
 
+def _exam_of(row: Row) -> Any:
+    """What an age is counted once for: the exam, else the patient, else the image."""
+    return (row.get("patient_id"), row.get("exam_id")) if row.get("patient_id") or row.get("exam_id") else row["image"]
+
+
 def cohort_section(cohort: Mapping[str, Any]) -> str:
     """The cohort in the report: its table, and the flow chart where the prepared folder is known."""
     scored, report = cohort["scored"], cohort["prepared"]
@@ -73,7 +79,7 @@ def cohort_section(cohort: Mapping[str, Any]) -> str:
         rows.append(["patients", f"{scored['patients']}, {scored['positive_patients']} with a malignant image"])
     if scored["age"] is not None:
         spread = "" if scored["age"]["sd"] is None else f" ± {scored['age']['sd']:.0f}"
-        rows.append(["age", f"{scored['age']['mean']:.0f}{spread} years, known of {scored['age']['n']} images"])
+        rows.append(["age", f"{scored['age']['mean']:.0f}{spread} years, known of {scored['age']['n']} exams"])
     for name, values in scored["counts"].items():
         shown = ", ".join(f"{word}: {count}" for word, count in values.items())
         rows.append([name.replace("_", " "), shown])

@@ -141,9 +141,11 @@ def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
     named: dict[str, str | Path] = {}
     for path in paths:
         parts = [part for part in Path(path).absolute().parts if part not in ("models", "model.pt")]
-        name, number = Path(parts[-1]).stem if Path(path).is_file() else parts[-1], 2
+        own = Path(path).name == parts[-1] and Path(path).is_file()  # else it is a folder's name, dots included
+        base = Path(path).stem if own else parts[-1]
+        name, number = base, 2
         while name in named:
-            name, number = f"{name.rpartition('--')[0] or name}--{number}", number + 1
+            name, number = f"{base}--{number}", number + 1
         named[name] = path
     return named
 

@@ -26,12 +26,14 @@ REPORT = {
 
 
 def test_counts_of_the_rows():
-    rows = [row | {"age": 50.0 + 10 * (number % 2)} for number, row in enumerate(make_rows())]
+    rows = [row | {"age": 50.0 + 10 * (number // 4 % 2)} for number, row in enumerate(make_rows())]
     scored = describe_cohort(rows)["scored"]
     assert (scored["images"], scored["positive"]) == (160, 28)
     assert (scored["patients"], scored["positive_patients"]) == (40, 14)
     assert scored["counts"]["view"] == {"CC": 80, "MLO": 80}
-    assert (scored["age"]["mean"], scored["age"]["n"]) == (55, 160)
+    assert (scored["age"]["mean"], scored["age"]["n"]) == (55, 40)  # one for each exam, however many images it has
+    more = [*rows, *(row | {"image": f"{row['image']} again"} for row in rows if row["age"] == 50)]
+    assert describe_cohort(more)["scored"]["age"] == scored["age"]
     assert describe_cohort([{"label": 1, "image": "a"}])["scored"]["patients"] is None
 
 
