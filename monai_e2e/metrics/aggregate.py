@@ -100,13 +100,11 @@ def exams_of(breasts: Iterable[Row]) -> list[dict[str, Any]]:
     return [_exam(key, breasts) for key, breasts in groups.items()]
 
 
-def mean_log_odds(logits: Sequence[float], weights: Sequence[float]) -> float:
-    """Log-odds of the weighted mean of probabilities that are given by their log-odds; nothing rounds to 0 or 1."""
-    return float(_mean_log_odds(np.asarray(logits, dtype=np.float64), np.asarray(weights), np.zeros(1, int))[0])
-
-
 def _mean_log_odds(logits: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The same of groups, each from one of the starts to the next; the mean of one is that one."""
+    """Log-odds of weighted means of probabilities, which are given by their log-odds: nothing rounds to 0 or 1.
+
+    Each group goes from one of the starts to the next; the mean of one is that one.
+    """
     yes, no = (np.logaddexp.reduceat(log_expit(sign * logits) + np.log(weights), starts) for sign in (1, -1))
     return np.where(np.diff(starts, append=len(logits)) == 1, logits[starts], yes - no)
 

@@ -39,8 +39,6 @@ COMPARISON_LEGEND = (
     "Two-sided tests of the same images. DeLong's takes samples as independent, which those of one patient are not; "
     "Obuchowski's, with clusters, doesn't. Holm's correction is over all comparisons of a level."
 )
-#: Of the table of a threshold: TP, FN, FP, TN.
-_CELLS = (("true", "positive"), ("false", "negative"), ("false", "positive"), ("true", "negative"))
 _CAPTIONS = {
     "roc": "ROC curve. Dots: the threshold, if there is one.",
     "pr": "Precision and recall; AP: average precision. Dashed: the share of positives, that of chance.",

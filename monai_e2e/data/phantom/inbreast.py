@@ -120,7 +120,7 @@ def _write_patient(out: Path, index: int, seed: int, rows: int) -> list[list[str
             side, name = laterality.value[0], "CC" if view is View.CC else "ML"
             path = out / "AllDICOMs" / f"{file_number}_{patient}_MG_{side}_{name}_ANON.dcm"
             spacing = _SPACING * detector[0] / rows
-            _save_image(path, rng, scene, laterality, view, spacing, patient, month, study)
+            _save_image(path, rng, scene, laterality, view, spacing, month, study)
             if scene.findings:
                 rois = outlines_of(rng, scene, spacing)
                 plist = {"Images": [{"ImageIndex": 0, "NumberOfROIs": len(rois), "ROIs": rois}]}
@@ -136,7 +136,6 @@ def _save_image(
     laterality: Laterality,
     view: View,
     spacing: float,
-    patient: str,
     month: str,
     study: str,
 ) -> None:
