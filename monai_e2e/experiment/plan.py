@@ -170,7 +170,7 @@ def read_plan(plan: str | Path, recipe: str, changes: Mapping[str, Any] | None =
         phantom_patients=content.get("phantom_patients", {}),
     )
     if not found.select:
-        raise UserError(f"{plan}: it has no rows")
+        raise UserError(f"{plan}: it has no rows; add 'rows', or 'extends' with a plan that has some")
     for name in [
         *found.select,
         *(name for row in rows.values() for name in (*row.predict, row.forest or found.select[0])),

@@ -150,7 +150,8 @@ def localisation_of(results: str | Path, prepared: str | Path) -> dict[str, Any]
         masks = [read_mask(path) for path in marked]
         if wrong := [mask.shape for mask in masks if mask.shape != heatmap.image_size]:
             raise UserError(
-                f"{sample['image']}: a mask of {wrong[0]} and a heatmap of {heatmap.image_size} pixels differ"
+                f"{sample['image']}: a mask of {wrong[0]} and a heatmap of {heatmap.image_size} pixels differ: name "
+                "the folder that was predicted"
             )
         images.append(localise(heatmap, masks))
     if not images and not left_out:
