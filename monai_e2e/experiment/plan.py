@@ -127,7 +127,7 @@ class Plan:
 
     @property
     def datasets(self) -> list[str]:
-        """Those of the selected rows and of all that these need."""
+        """Data sets of the selected rows and of all rows that these need."""
         found, names = dict[str, None](), list(self.select)
         for name in names:
             found[self.dataset(self.rows[name])] = None

@@ -33,8 +33,8 @@ def aggregate_breasts(rows: Iterable[Row], how: str = "mean") -> list[dict[str, 
     first, so that a view taken twice counts once. It is computed from the log-odds, so it keeps the order of breasts
     where probabilities round to 0 or 1. An image whose side is unknown can't be averaged with another and stands
     alone. Where a breast has other images, synthesized 2D images, magnifications and other partial views, specimens and
-    biopsies are left out, which the breast's flags say. Images with neither ``patient_id`` nor ``exam_id`` belong to
-    nobody and are left out.
+    biopsies are left out, which the breast's flags say. Images with neither ``patient_id`` nor ``exam_id`` are left
+    out.
 
     Args:
         rows: rows of ``predictions.csv``, as read from the file or typed; ``image``, ``logit`` and whichever there

@@ -1,4 +1,4 @@
-"""Whom the figures are of: the table of the cohort, and the flow chart from the data set's rows to what was scored."""
+"""Who was scored: the table of the cohort, and the flow chart from the data set's rows to the images scored."""
 
 from __future__ import annotations
 

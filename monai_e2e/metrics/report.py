@@ -180,7 +180,7 @@ def _subgroup(images: Samples, name: str, chosen: np.ndarray, area: BootstrapInt
 def _intervals(
     samples: Mapping[str, Samples], members: Mapping[str, Mapping[str, np.ndarray]], seed: int, resamples: int
 ) -> dict[Any, Any]:
-    """Those of AUC and average precision by level, and of the AUC by name and word of a subgroup."""
+    """Bootstrap intervals: of AUC and average precision by level, and of the AUC by name and word of a subgroup."""
     images = samples["image"]
     of_positives = {(name, word): chosen for name in OF_POSITIVES for word, chosen in members.get(name, {}).items()}
     subsets = [np.isin(np.arange(len(images.labels)), chosen) for chosen in of_positives.values()]

@@ -208,7 +208,7 @@ def _where(table: Table, line: int, values: Mapping[str, str]) -> str:
 
 
 def _as_it_is(_: str, text: str) -> str:
-    """Text, of which equal cells then are one object."""
+    """The text; equal cells share one object, which saves memory."""
     return text
 
 
