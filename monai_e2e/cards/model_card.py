@@ -16,7 +16,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics.facts import read_json
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.networks.architecture import recorded_patients
-from monai_e2e.predict.models import name_of
+from monai_e2e.predict.models import checkpoint_of, name_of
 from monai_e2e.shipped.models import find_model, shipped_model
 
 #: Fields of a bundle's metadata that a card keeps.
@@ -58,9 +58,7 @@ def write_card(model: str | Path, out: str | Path | None = None, name: str | Non
     shipped, path = shipped_model(model), find_model(model)
     if shipped is not None and out is None:
         raise UserError(f"{model} comes with the package: name a folder for its card")
-    checkpoint = path / "models" / "model.pt" if path.is_dir() else path
-    if not checkpoint.is_file():
-        raise UserError(f"{checkpoint}: no checkpoint; name a trained bundle, a checkpoint or a shipped model")
+    checkpoint = checkpoint_of(path) if path.is_dir() else path
     folder = checkpoint.parent if out is None else Path(out)
     page, card = folder / "README.md", folder / "card.json"
     if page.exists() and not card.exists():
