@@ -154,8 +154,9 @@ def lesion_length(mask: np.ndarray, spacing: ArrayLike) -> float:
     """
     import cv2  # which processes that find all images finished needn't load
 
-    sides = cv2.minAreaRect((np.argwhere(mask) * np.asarray(spacing)).astype(np.float32))[1]
-    return float(max(sides) + np.mean(spacing))  # from the first pixel's edge to the last one's
+    scale = np.asarray(spacing, dtype=np.float64)
+    sides = cv2.minAreaRect((np.argwhere(mask) * scale).astype(np.float32))[1]
+    return float(max(sides) + scale.mean())  # from the first pixel's edge to the last one's
 
 
 def lesion_words(lesion: Lesion) -> dict[str, str | None]:
