@@ -25,6 +25,7 @@ _KEPT: tuple[str, ...] = (
     "excluded_by_reason",
     "also_excluded",
     "partitions",
+    "patients_known",
 )
 _WIDTH, _BOX, _LINE, _GAP = 760, 340, 18, 26
 #: Characters that a box has room for.
@@ -64,6 +65,16 @@ def describe_cohort(rows: Sequence[Row], prepared: str | Path | None = None) -> 
         },
         "prepared": {key: report[key] for key in _KEPT if key in report} or None,
     }
+
+
+def cohort_notes(cohort: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of the cohort before the figures."""
+    if (cohort["prepared"] or {}).get("patients_known", True):
+        return []
+    return [
+        "The data set doesn't say whose images are: each counts as a patient, so intervals are too narrow where women "
+        "have several, and some women may have been in training."
+    ]
 
 
 def _exam_of(row: Row) -> Any:

@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.cohort import describe_cohort
+from monai_e2e.metrics.cohort import cohort_notes, describe_cohort
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
 from monai_e2e.metrics.decision import decision_curve
 from monai_e2e.metrics.facts import describe_in_words, describe_predictions, prepared_folder
@@ -134,7 +134,7 @@ def score_table(
     scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
     scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
     add_folds(scored, rows, levels[0], by_fold)
-    scored["notes"] = notes + dropped + more + scored["notes"]
+    scored["notes"] = notes + dropped + more + cohort_notes(scored["cohort"]) + scored["notes"]
     unlabelled = {row["image"] for row in everything} - {row["image"] for row in rows}
     comparisons = []
     for other in map(Path, compare):

@@ -4,6 +4,7 @@ import json
 import re
 from itertools import pairwise
 
+import pytest
 from made_rows import RESAMPLES, make_rows
 
 from monai_e2e.metrics import score_file, write_predictions
@@ -60,3 +61,11 @@ def test_report_has_the_cohort_of_the_prepared_folder_that_was_predicted(tmp_pat
     scored = score_file(tmp_path / "run" / "p.csv", resamples=RESAMPLES)
     assert scored["cohort"]["prepared"]["rows_excluded"] == 20
     assert "rows excluded" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_nobody_knows_whose_images_are_a_note_says_so(tmp_path, known):
+    (tmp_path / "report.json").write_text(json.dumps({**REPORT, "patients_known": known}))
+    write_predictions(tmp_path / "predictions.csv", make_rows())
+    scored = score_file(tmp_path / "predictions.csv", resamples=RESAMPLES, prepared=tmp_path)
+    assert any("doesn't say whose images are" in note for note in scored["notes"]) != known
