@@ -13,7 +13,7 @@ from monai_e2e.data import load_datalist
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.data.prepared.images import save_grey16
 from monai_e2e.errors import UserError
-from monai_e2e.forest import run_forest
+from monai_e2e.forest.run import run_forest
 from monai_e2e.handlers.checkpoints import TrainingCheckpoint
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, initialize, load_classifier, read_patients
 from monai_e2e.networks.architecture import recorded_patients

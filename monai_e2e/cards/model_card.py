@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics.facts import read_json
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.networks.architecture import recorded_patients
-from monai_e2e.predict.models import name_of
+from monai_e2e.predict.models import checkpoint_of, name_of
 from monai_e2e.shipped.models import find_model, shipped_model
 
 #: Fields of a bundle's metadata that a card keeps.
@@ -31,6 +32,10 @@ _MONAI: tuple[str, ...] = (
     "data_source",
 )
 _MONAI += ("data_type", "image_classes", "label_classes", "pred_classes", "eval_metrics", "intended_use", "references")
+#: The folders of a path from the root, in quotes with blanks too; no part of an address.
+_FOLDERS = re.compile(
+    r"""(?<=['"])(?:[A-Za-z]:)?[\\/](?:[^\\/'"\n]+[\\/])+|(?<![\w./:])(?:[A-Za-z]:)?[\\/](?:[^\s\\/'",]+[\\/])+"""
+)
 #: Licences that Hugging Face has a word for, as cards write them.
 _LICENCES = {"Apache-2.0": "apache-2.0", "CC BY 4.0": "cc-by-4.0", "CC BY 3.0": "cc-by-3.0", "MIT": "mit"}
 _SECTIONS = {
@@ -58,9 +63,7 @@ def write_card(model: str | Path, out: str | Path | None = None, name: str | Non
     shipped, path = shipped_model(model), find_model(model)
     if shipped is not None and out is None:
         raise UserError(f"{model} comes with the package: name a folder for its card")
-    checkpoint = path / "models" / "model.pt" if path.is_dir() else path
-    if not checkpoint.is_file():
-        raise UserError(f"{checkpoint}: no checkpoint; name a trained bundle, a checkpoint or a shipped model")
+    checkpoint = checkpoint_of(path) if path.is_dir() else path
     folder = checkpoint.parent if out is None else Path(out)
     page, card = folder / "README.md", folder / "card.json"
     if page.exists() and not card.exists():
@@ -74,6 +77,11 @@ def write_card(model: str | Path, out: str | Path | None = None, name: str | Non
     write_text_atomically(card, json.dumps(fields, indent=4, ensure_ascii=False) + "\n")
     write_text_atomically(page, _page(fields, _header(fields, records), statements(records)))
     return page
+
+
+def without_folders(text: str) -> str:
+    """Text without the folders of paths from the root, which are nobody else's business; names of files stay."""
+    return _FOLDERS.sub("", text)
 
 
 def _fields(name: str, network: Any, metadata: Mapping[str, Any], records: Records) -> dict[str, Any]:
@@ -94,7 +102,7 @@ def _fields(name: str, network: Any, metadata: Mapping[str, Any], records: Recor
         "validation_patients": len(patients.get("validation", ())) or None,
         "licence": records.card.get("licence"),
         "intended_use": records.card.get("use") or metadata.get("intended_use") or NOTICE,
-        "files": sorted(records.files.values()),
+        "files": sorted(Path(file).name for file in records.files.values()),
         "written_by": f"monai-e2e {__version__}",
     }
 
@@ -113,7 +121,11 @@ def _header(fields: Mapping[str, Any], records: Records) -> dict[str, Any]:
     score = records.score.get("image")
     if score is not None:
         about = records.score.get("about") or {}
-        data = {"name": about.get("data") or "unknown", "type": "mammograms", "split": about.get("partition") or "test"}
+        data = {
+            "name": without_folders(about.get("data") or "unknown"),
+            "type": "mammograms",
+            "split": about.get("partition") or "test",
+        }
         values = {"AUC": score["auc"], "average precision": score["average_precision"]}
         metrics = [{"type": key.lower(), "name": f"{key} per image", "value": round(v, 4)} for key, v in values.items()]
         result = {"task": {"type": "image-classification"}, "dataset": data, "metrics": metrics}
@@ -131,7 +143,9 @@ def _page(fields: Mapping[str, Any], header: Mapping[str, Any], known: Mapping[s
     for title, names in _SECTIONS.items():
         found = list(dict.fromkeys(one for name in names for one in known.get(name, ())))
         lines += ["", f"## {title}", ""]
-        lines += [f"- {one.text} [`{Path(one.file).name}`]" for one in found] or ["- *to be filled in by the authors*"]
+        lines += [f"- {without_folders(one.text)} [`{Path(one.file).name}`]" for one in found] or [
+            "- *to be filled in by the authors*"
+        ]
     if fields.get("references"):
         lines += ["", "## References", "", *(f"- {reference}" for reference in fields["references"])]
     return "\n".join(lines) + "\n"

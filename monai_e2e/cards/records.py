@@ -123,7 +123,10 @@ def _of_report(report: Mapping[str, Any], add: Any) -> None:
     counts = [f"{tables[key]} {key}" for key in ("rows", "patients", "files", "views") if tables.get(key) is not None]
     add("data", "report", f"{report.get('name')}: {', '.join(counts)}" if counts else report.get("name"))
     add("partitions", "report", f"protocol {report.get('protocol')}, seed {report.get('seed')}")
-    add("disjoint", "report", "by patient: preparing refuses a patient who is in two partitions")
+    if report.get("patients_known", True):
+        add("disjoint", "report", "by patient: preparing refuses a patient who is in two partitions")
+    else:
+        add("disjoint", "report", "by image alone: whose images are isn't known, so patients may be in two")
     size = report.get("image_size")
     add("preprocessing", "report", size and f"images of {size[0]} × {size[1]} pixels, mean {report.get('pixel_mean')}")
     for key in ("excluded_by_reason", "also_excluded"):

@@ -236,7 +236,7 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
 
 
 def _forest(arguments: argparse.Namespace) -> int:
-    from monai_e2e.forest import run_forest
+    from monai_e2e.forest.run import run_forest
 
     scored = run_forest(
         arguments.patch_model,

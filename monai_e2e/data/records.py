@@ -46,7 +46,9 @@ class DrawnAs(str, Enum):
 #: Facts by which images are divided into subgroups: fields of :class:`Mammogram`, keys of the data list and columns of
 #: ``predictions.csv`` where they are known.
 GROUP_FACTS = ("age", "vendor", "machine", "site", "implant", "subtype")
-#: All that a data list may know of an image besides.
+#: The same with what an image's masks tell: the size of its largest malignant lesion, in mm.
+GROUP_COLUMNS = (*GROUP_FACTS, "lesion_size")
+#: All that tables may tell of an image besides.
 FACTS = ("density", "exam_id", *GROUP_FACTS)
 
 #: Classes of the patch classifier, in the order of its logits (paper §3.1.1).

@@ -127,7 +127,7 @@ class Plan:
 
     @property
     def datasets(self) -> list[str]:
-        """Those of the selected rows and of all that these need."""
+        """Data sets of the selected rows and of all rows that these need."""
         found, names = dict[str, None](), list(self.select)
         for name in names:
             found[self.dataset(self.rows[name])] = None
@@ -170,7 +170,7 @@ def read_plan(plan: str | Path, recipe: str, changes: Mapping[str, Any] | None =
         phantom_patients=content.get("phantom_patients", {}),
     )
     if not found.select:
-        raise UserError(f"{plan}: it has no rows")
+        raise UserError(f"{plan}: it has no rows; add 'rows', or 'extends' with a plan that has some")
     for name in [
         *found.select,
         *(name for row in rows.values() for name in (*row.predict, row.forest or found.select[0])),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -15,7 +14,7 @@ from monai_e2e.experiment.figures import plot_losses, plot_patients, plot_values
 from monai_e2e.experiment.plan import Plan
 from monai_e2e.experiment.runs import Line, Run
 from monai_e2e.metrics import plot_roc, read_predictions, wilson_interval, write_table
-from monai_e2e.metrics.html_page import page
+from monai_e2e.metrics.html_page import figures, make_table, page
 
 #: Columns of ``table.csv``.
 COLUMNS = (
@@ -42,7 +41,8 @@ _LEGEND = (
     "95 % intervals of AUC: bootstrap of patients; of accuracy: Wilson's, which takes patches as independent. The "
     "value is the first seed's, of folds that of their pooled predictions; mean and standard deviation are over the "
     "seeds, or over the folds of the only one. Epoch: that of the best validation, whose model was kept. Minutes: of "
-    "the training, or of the prediction. Memory: of the training's process at its peak; on a GPU PyTorch's there."
+    "the training, or of the prediction. Of several runs epoch and minutes are means. Memory: of the training's "
+    "process at its highest peak; on a GPU PyTorch's there."
 )
 
 
@@ -265,15 +265,6 @@ def _page(
     commands: Sequence[tuple[str, str, float | None]],
     data: Sequence[str],
 ) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    table = row(header, "th") + "".join(row(cells, "td") for cells in rows)
-    images = "".join(
-        f'<figure><img alt="{escape(path.stem)}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode("ascii")}"></figure>'
-        for path in pictures
-    )
     listed = "\n".join(
         f"# {escape(name)}: {'not run yet' if seconds is None else f'{seconds:.0f} s'}\n{escape(command)}"
         for name, command, seconds in commands
@@ -281,6 +272,7 @@ def _page(
     facts = "".join(f"<p>{escape(sentence)}</p>" for sentence in [plan.about, *data] if sentence)
     return page(
         plan.title,
-        f'{facts}<div class="wide"><table>{table}</table></div><p class="soft">{escape(_LEGEND)}</p>'
-        f'<div class="curves">{images}</div><h2>The commands</h2><pre class="wide soft">{listed}</pre>',
+        f'{facts}{make_table(header, rows)}<p class="soft">{escape(_LEGEND)}</p>'
+        f"{figures({path.stem: (path, '') for path in pictures})}"
+        f'<h2>The commands</h2><pre class="wide soft">{listed}</pre>',
     )

@@ -14,7 +14,7 @@ from torch import nn
 
 from monai_e2e import bundle
 from monai_e2e.data.prepared.datalist import fingerprint, labels_in_words
-from monai_e2e.data.records import GROUP_FACTS
+from monai_e2e.data.records import GROUP_COLUMNS
 from monai_e2e.metrics import (
     lesion_types,
     score_classes,
@@ -69,7 +69,7 @@ class PredictionWriter:
         classes: names of the logits where there are more than two.
         id_keys: further keys of a sample that become columns.
         samples: the samples of the data list, looked up by the path under ``image`` for ``density``, ``lesions``,
-            ``exam_id`` and :data:`~monai_e2e.data.records.GROUP_FACTS`.
+            ``exam_id`` and :data:`~monai_e2e.data.records.GROUP_COLUMNS`.
         network: network whose buffer ``threshold`` (log-odds, 0 where no validation chose one) is the operating point.
         model: name of the model, for the column of that name.
     """
@@ -111,7 +111,7 @@ class PredictionWriter:
             if str(path) in self.samples:
                 sample = self.samples[str(path)]
                 row |= {"density": sample.get("density"), "lesion_type": lesion_types(sample.get("lesions", []))}
-                row |= {fact: sample.get(fact) for fact in ("exam_id", *GROUP_FACTS)}
+                row |= {fact: sample.get(fact) for fact in ("exam_id", *GROUP_COLUMNS)}
             self._rows.append(row)
         self._logits.append(engine.state.output["pred"].detach().float().cpu())
 

@@ -6,16 +6,15 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 
 from ignite.engine import Engine, Events
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from monai_e2e.errors import UserError
+from monai_e2e.handlers.stage_parts import train_alone, trained_modules, warn_of_never_trained
 from monai_e2e.handlers.stage_plan import Progress, check_stage, fit_plan, rate_factor
 
 logger = logging.getLogger(__name__)
@@ -108,7 +107,7 @@ class StagedTraining:
         self._groups: Mapping[str, Sequence[str]] = getattr(self.network, "stages", None) or {
             name: (name,) for name, _ in self.network.named_children()
         }
-        self._warn_of_never_trained()
+        warn_of_never_trained(self.stages, self._groups, self.network)
         self._inherit_dropout()
         self.rounds, self._plan = rounds, self.stages
 
@@ -200,15 +199,8 @@ class StagedTraining:
 
     def _apply(self, index: int, first_epoch: int, epoch: int) -> None:
         stage, now = self.stages[index], self._progress
-        modules = [self.network.get_submodule(name) for name in self._matching(stage)]
-        chosen = {id(parameter) for module in modules for parameter in module.parameters()}
-        for parameter in self.network.parameters():
-            parameter.requires_grad_(id(parameter) in chosen)
-            parameter.grad = None  # Adam would go on moving a frozen layer by its last gradient
-        trained = {id(part) for module in modules for part in module.modules()}
-        self._frozen_norms = [
-            module for module in self.network.modules() if isinstance(module, _BatchNorm) and id(module) not in trained
-        ]
+        modules = [self.network.get_submodule(name) for name in trained_modules(stage, self._groups)]
+        self._frozen_norms = train_alone(self.network, modules)
         if stage["dropout"] is not None:
             for module in self.network.modules():
                 if isinstance(module, _DropoutNd):
@@ -287,27 +279,6 @@ class StagedTraining:
             stage["dropout"] = dropout
         if dropout is not None and not any(isinstance(module, _DropoutNd) for module in self.network.modules()):
             raise UserError(f"a training stage sets dropout {dropout:g}, but the network has no dropout: leave it out")
-
-    def _warn_of_never_trained(self) -> None:
-        names = [name for stage in self.stages for name in self._matching(stage)]
-        trained = {id(p) for name in names for p in self.network.get_submodule(name).parameters()}
-        never = [name for name, p in self.network.named_parameters() if id(p) not in trained]
-        parts = [(f"{module}.", part) for part, modules in self._groups.items() for module in modules]
-        if never:
-            found = dict.fromkeys(next((part for start, part in parts if n.startswith(start)), n) for n in never)
-            logger.warning("No training stage ever trains: %s.", ", ".join(found))
-
-    def _matching(self, stage: Mapping) -> list[str]:
-        modules: list[str] = []
-        for pattern in stage["trainable"]:
-            names = [name for name in self._groups if fnmatchcase(name, pattern)]
-            if not names:
-                raise UserError(
-                    f"pattern '{pattern}' of stage '{stage['name']}' matches no part of the network; "
-                    f"its parts are: {', '.join(self._groups)}"
-                )
-            modules += [module for name in names for module in self._groups[name]]
-        return modules
 
     def _keep_frozen_norms_in_eval(self, network: nn.Module, _inputs: tuple) -> None:
         if network.training and self.frozen_batchnorm == "eval":

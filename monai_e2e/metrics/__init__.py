@@ -6,7 +6,7 @@ from monai_e2e.metrics.bootstrap import patient_bootstrap, weighted_areas
 from monai_e2e.metrics.calibration import brier_score, calibration_line, reliability
 from monai_e2e.metrics.challenge import best_f1, partial_auc, probabilistic_f1, sensitivity_at_recall_rate
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm, holm
-from monai_e2e.metrics.decision import decision_curve, predictive_values
+from monai_e2e.metrics.decision import decision_curve
 from monai_e2e.metrics.files import (
     format_scores,
     score_file,
@@ -18,6 +18,7 @@ from monai_e2e.metrics.labels import join_labels, lesion_types, read_labels, req
 from monai_e2e.metrics.operating import (
     choose_threshold,
     performance_at,
+    predictive_values,
     sensitivity_at_specificity,
     specificity_at_sensitivity,
     wilson_interval,

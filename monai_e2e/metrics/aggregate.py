@@ -33,8 +33,8 @@ def aggregate_breasts(rows: Iterable[Row], how: str = "mean") -> list[dict[str, 
     first, so that a view taken twice counts once. It is computed from the log-odds, so it keeps the order of breasts
     where probabilities round to 0 or 1. An image whose side is unknown can't be averaged with another and stands
     alone. Where a breast has other images, synthesized 2D images, magnifications and other partial views, specimens and
-    biopsies are left out, which the breast's flags say. Images with neither ``patient_id`` nor ``exam_id`` belong to
-    nobody and are left out.
+    biopsies are left out, which the breast's flags say. Images with neither ``patient_id`` nor ``exam_id`` are left
+    out.
 
     Args:
         rows: rows of ``predictions.csv``, as read from the file or typed; ``image``, ``logit`` and whichever there
@@ -100,13 +100,11 @@ def exams_of(breasts: Iterable[Row]) -> list[dict[str, Any]]:
     return [_exam(key, breasts) for key, breasts in groups.items()]
 
 
-def mean_log_odds(logits: Sequence[float], weights: Sequence[float]) -> float:
-    """Log-odds of the weighted mean of probabilities that are given by their log-odds; nothing rounds to 0 or 1."""
-    return float(_mean_log_odds(np.asarray(logits, dtype=np.float64), np.asarray(weights), np.zeros(1, int))[0])
-
-
 def _mean_log_odds(logits: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The same of groups, each from one of the starts to the next; the mean of one is that one."""
+    """Log-odds of weighted means of probabilities, which are given by their log-odds: nothing rounds to 0 or 1.
+
+    Each group goes from one of the starts to the next; the mean of one is that one.
+    """
     yes, no = (np.logaddexp.reduceat(log_expit(sign * logits) + np.log(weights), starts) for sign in (1, -1))
     return np.where(np.diff(starts, append=len(logits)) == 1, logits[starts], yes - no)
 

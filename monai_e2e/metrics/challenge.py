@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from monai_e2e.errors import UserError
 from monai_e2e.metrics.auc import check_scores
-from monai_e2e.metrics.operating import wilson_interval
+from monai_e2e.metrics.operating import check_prevalence, wilson_interval
 
 #: Of false positives, up to which the ROC curve is looked at.
 FALSE_POSITIVE_RATES = (0.1, 0.2)
@@ -110,10 +109,3 @@ def sensitivity_at_recall_rate(
             "recall_rate": float(called[best]),
         }
     return result
-
-
-def check_prevalence(prevalence: float) -> float:
-    """The share of positives as it is; raises :class:`UserError` unless it is between 0 and 1."""
-    if not 0 < prevalence < 1:
-        raise UserError(f"prevalence {prevalence:g}: give a share between 0 and 1, such as 0.006")
-    return prevalence

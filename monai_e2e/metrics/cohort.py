@@ -1,4 +1,4 @@
-"""Whom the figures are of: the table of the cohort, and the flow chart from the data set's rows to what was scored."""
+"""Who was scored: the table of the cohort, and the flow chart from the data set's rows to the images scored."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _KEPT: tuple[str, ...] = (
     "excluded_by_reason",
     "also_excluded",
     "partitions",
+    "patients_known",
 )
 _WIDTH, _BOX, _LINE, _GAP = 760, 340, 18, 26
 #: Characters that a box has room for.
@@ -40,11 +41,12 @@ def describe_cohort(rows: Sequence[Row], prepared: str | Path | None = None) -> 
 
     Returns:
         ``scored``: ``images``, ``positive``, ``patients`` (None where nobody is known), ``positive_patients``, ``age``
-        (``mean``, ``sd``, ``n``) and counts by the columns that are known; ``prepared``: the report's counts, or None.
+        (``mean``, ``sd``, ``n`` exams) and counts by the columns that are known; ``prepared``: the report's counts, or
+        None.
     """
     patients = {row["patient_id"] for row in rows if row.get("patient_id")}
     positive = {row["patient_id"] for row in rows if row.get("patient_id") and row["label"] == 1}
-    ages = [row["age"] for row in rows if row.get("age") is not None]
+    ages = list({_exam_of(row): row["age"] for row in rows if row.get("age") is not None}.values())
     counts = {}
     for name in _COUNTED:
         values = Counter(str(row[name]) for row in rows if row.get(name) not in (None, ""))
@@ -65,6 +67,21 @@ def describe_cohort(rows: Sequence[Row], prepared: str | Path | None = None) -> 
     }
 
 
+def cohort_notes(cohort: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of the cohort before the figures."""
+    if (cohort["prepared"] or {}).get("patients_known", True):
+        return []
+    return [
+        "The data set doesn't say whose images are: each counts as a patient, so intervals are too narrow where women "
+        "have several, and some women may have been in training."
+    ]
+
+
+def _exam_of(row: Row) -> Any:
+    """What an age is counted once for: the exam, else the patient, else the image."""
+    return (row.get("patient_id"), row.get("exam_id")) if row.get("patient_id") or row.get("exam_id") else row["image"]
+
+
 def cohort_section(cohort: Mapping[str, Any]) -> str:
     """The cohort in the report: its table, and the flow chart where the prepared folder is known."""
     scored, report = cohort["scored"], cohort["prepared"]
@@ -73,7 +90,7 @@ def cohort_section(cohort: Mapping[str, Any]) -> str:
         rows.append(["patients", f"{scored['patients']}, {scored['positive_patients']} with a malignant image"])
     if scored["age"] is not None:
         spread = "" if scored["age"]["sd"] is None else f" ± {scored['age']['sd']:.0f}"
-        rows.append(["age", f"{scored['age']['mean']:.0f}{spread} years, known of {scored['age']['n']} images"])
+        rows.append(["age", f"{scored['age']['mean']:.0f}{spread} years, known of {scored['age']['n']} exams"])
     for name, values in scored["counts"].items():
         shown = ", ".join(f"{word}: {count}" for word, count in values.items())
         rows.append([name.replace("_", " "), shown])

@@ -11,8 +11,8 @@ from monai_e2e.metrics.bootstrap import Statistics, limits_of, patient_bootstrap
 from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.samples import Row, Samples, level_samples, owners_of
 
-#: What a row says of its image's place, and what a model says of it.
-_PLACE = ("image", "patient_id", "exam_id", "laterality", "view", "label")
+#: What a row says of its image, by whose flags some are left out of a breast's score; and what a model says of it.
+_PLACE = ("image", "patient_id", "exam_id", "laterality", "view", "label", "flags")
 _SCORE = ("logit", "p_malignant")
 
 
@@ -26,7 +26,7 @@ def compare_rows(
 ) -> dict[str, Any]:
     """Paired comparison with another classifier on the same images: DeLong's test and the patients' bootstrap.
 
-    Labels, patients, sides and views are those of ``rows``; of ``others`` only the scores count.
+    Labels, patients, sides, views and flags are those of ``rows``; of ``others`` only the scores count.
 
     Args:
         rows: labelled predictions, as for :func:`score_rows`.

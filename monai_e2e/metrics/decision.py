@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit, logit
 
 from monai_e2e.metrics.auc import check_scores
-from monai_e2e.metrics.challenge import check_prevalence
+from monai_e2e.metrics.operating import check_prevalence
 
 #: Of a decision curve.
 THRESHOLDS = tuple(percent / 100 for percent in range(1, 100))
@@ -22,6 +22,7 @@ def decision_curve(
     probabilities: ArrayLike,
     thresholds: Sequence[float] = THRESHOLDS,
     prevalence: float | None = None,
+    present: float | None = None,
 ) -> list[dict[str, float]]:
     """Net benefit at each threshold: true positives less false ones weighed by the threshold's odds, per sample.
 
@@ -33,6 +34,8 @@ def decision_curve(
         probabilities: of 1, within 0–1; calibrated, or the curve is of another threshold than it says.
         thresholds: between 0 and 1.
         prevalence: share of positives that the rates are weighed by; None: that of these data.
+        present: share of positives that the probabilities were calibrated at, which are moved to the prevalence; None:
+            they stay as they are.
 
     Returns:
         Dicts with ``threshold``, ``model`` and ``all``, the net benefit of calling everybody.
@@ -43,31 +46,14 @@ def decision_curve(
     """
     y, p = check_scores(labels, probabilities)
     share = check_prevalence(float(y.mean()) if prevalence is None else prevalence)
+    shift = 0.0 if present is None else logit(share) - logit(check_prevalence(present))
     positive, negative = np.sort(p[y]), np.sort(p[~y])
     curve = []
     for threshold in thresholds:
-        odds = threshold / (1 - threshold)
+        odds, limit = threshold / (1 - threshold), threshold if not shift else expit(logit(threshold) - shift)
         sensitivity, false_alarms = (
-            1 - float(np.searchsorted(scores, threshold)) / scores.size for scores in (positive, negative)
+            1 - float(np.searchsorted(scores, limit)) / scores.size for scores in (positive, negative)
         )
         benefit = {"threshold": threshold, "model": share * sensitivity - (1 - share) * false_alarms * odds}
         curve.append(benefit | {"all": share - (1 - share) * odds})
     return curve
-
-
-def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> dict[str, Any]:
-    """What a positive and a negative call mean at another share of positives, by Bayes' rule.
-
-    Returns:
-        ``ppv_at_prevalence`` and ``npv_at_prevalence``, None where nobody is called so.
-
-    Raises:
-        UserError: when the prevalence is not between 0 and 1.
-    """
-    share = check_prevalence(prevalence)
-    found, alarms = share * sensitivity, (1 - share) * (1 - specificity)
-    cleared, missed = (1 - share) * specificity, share * (1 - sensitivity)
-    return {
-        "ppv_at_prevalence": found / (found + alarms) if found + alarms else None,
-        "npv_at_prevalence": cleared / (cleared + missed) if cleared + missed else None,
-    }

@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.cohort import describe_cohort
+from monai_e2e.metrics.cohort import cohort_notes, describe_cohort
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
 from monai_e2e.metrics.decision import decision_curve
 from monai_e2e.metrics.facts import describe_in_words, describe_predictions, prepared_folder
@@ -129,11 +129,12 @@ def score_table(
     limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how, changed)
     levels = level_samples(rows, how)
     scored: dict[str, Any] = {"about": describe_predictions(paths[0], rows, labels, name, about)}
-    scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence)
+    present = None if changed is None or prevalence is None else changed.positive / changed.n
+    scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence, present)
     scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
     scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
     add_folds(scored, rows, levels[0], by_fold)
-    scored["notes"] = notes + dropped + more + scored["notes"]
+    scored["notes"] = notes + dropped + more + cohort_notes(scored["cohort"]) + scored["notes"]
     unlabelled = {row["image"] for row in everything} - {row["image"] for row in rows}
     comparisons = []
     for other in map(Path, compare):
@@ -218,10 +219,9 @@ def write_results(
     plot_roc(curves, out / "roc.png", points)
     plot_pr(curves, out / "pr.png")
     plot_calibration({f"per {level}": scored[level]["calibration"] for level in samples}, out / "calibration.png")
-    share = scored["settings"]["prevalence"]
+    shares = {"prevalence": scored["settings"]["prevalence"], "present": scored["settings"]["calibrated_at"]}
     benefits = {
-        level: decision_curve(sample.labels, expit(sample.logits), prevalence=share)
-        for level, sample in samples.items()
+        level: decision_curve(sample.labels, expit(sample.logits), **shares) for level, sample in samples.items()
     }
     plot_decision({f"per {level}": curve for level, curve in benefits.items()}, out / "decision.png")
     write_table(

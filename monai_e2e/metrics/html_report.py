@@ -20,12 +20,14 @@ from monai_e2e.metrics.html_page import (
     page,
     table_row,
 )
+from monai_e2e.metrics.pooled import format_spread
 from monai_e2e.metrics.subgroups import SUBGROUPS
 
 _LIMITS = (
     "They are of these images alone: another population, scanner or share of cancers gives others.",
     "DeLong's interval, computed on the logit scale, and DeLong's test take images as independent, which the images of "
-    "one patient are not. The bootstrap draws whole patients: where patients have several images, quote its interval.",
+    "one patient are not; so do Wilson's and Wald's intervals. The bootstrap draws whole patients: where patients have "
+    "several images, quote its interval of the AUC, and take the others as too narrow.",
     "The operating points at fixed rates are read off these data and are no thresholds to work at. A threshold to work "
     "at is chosen on validation data.",
     "Predictive values are those of the share of positives here, which in screening is far smaller.",
@@ -115,9 +117,11 @@ def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
             ]
             if share is not None:
                 rates += [format_rate(point[f"{name}_at_prevalence"], None) for name in ("ppv", "npv")]
-            counts = [str(point[f"{word}"]) for word in ("true_positive", "false_negative", "false_positive")]
+            counts = [
+                str(point[word]) for word in ("true_positive", "false_negative", "false_positive", "true_negative")
+            ]
             threshold = "by fold" if point["threshold"] is None else f"{point['threshold']:.4g}"
-            rows.append([level, threshold, *counts, str(point["true_negative"]), *rates])
+            rows.append([level, threshold, *counts, *rates])
     if not rows:
         return (
             "<h2>At the threshold</h2><p>These predictions carry no threshold. Give one by <code>--threshold</code>, "
@@ -174,6 +178,8 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     called = ["per", "called back", *(f"{one['threshold']:.0%}" for one in first["net_benefit"])]
     share = scored["settings"].get("prevalence")
     where = "that of these data" if share is None else f"{share:.4g}"
+    if share is not None and scored["settings"].get("calibrated_at") is None:
+        where += ", but probabilities are as they are: recalibrate them, or thresholds aren't what they say"
     return (
         f"<h2>Further figures</h2>{make_table(header, rows)}"
         '<p class="soft">The best F1 is that of the threshold that suits these data. Partial AUC is scaled: chance has '
@@ -204,8 +210,8 @@ def _subgroups(
             lines.append(table_row([*cells, *intervals, draw_bar(score["auc"], *limits)]))
     header = table_row(["", "images", "malignant", "AUC", "bootstrap", "DeLong", "0 – ½ – 1"], "th")
     legend = (
-        "Difference between groups: Cochran's Q of log-odds of AUC, which takes groups as independent: a guide where "
-        "patients are in several or negatives are shared, and one of many tests."
+        "Difference between groups: Cochran's Q of log-odds of AUC by DeLong's variance. It takes images and groups as "
+        "independent, and isn't corrected for the number of tests: a guide, and no proof."
     )
     table = f'<div class="wide"><table>{header}{"".join(lines)}</table></div>'
     return f'<h2>Subgroups of images</h2>{table}<p class="soft">{legend}</p>'
@@ -220,9 +226,13 @@ def _localisation(found: Mapping[str, Any] | None) -> str:
         [f"lesions found at {number} false positives per image", f"{value:.3f}"]
         for number, value in found["froc"]["sensitivity"].items()
     ]
+    iou = found["iou"]
+    rows.append([f"IoU of lesions and region of probability ≥ {iou['cutoff']:g}, mean", f"{iou['mean']:.3f}"])
     counts = f"{found['lesions']} malignant lesions on {found['images_with_lesion']} of {found['images']} images"
+    unmarked = f"; {found['left_out']} malignant images with unmarked lesions left out" if found["left_out"] else ""
     legend = (
-        f"{counts}. Their mean is the FROC score, {found['froc']['score']:.3f}. The heatmap's peak: images with lesion."
+        f"{counts}{unmarked}. The mean over the false positives is the FROC score, {found['froc']['score']:.3f}; a "
+        "detection in a benign lesion is a false positive. Peak and IoU: of images with lesion."
     )
     return f'<h2>Localisation by the heatmap</h2>{make_table(["", ""], rows)}<p class="soft">{legend}</p>'
 
@@ -236,7 +246,7 @@ def _folds(folds: Mapping[str, Mapping[str, Any]]) -> str:
             auc = "–" if one["auc"] is None else f"{one['auc']:.3f} {format_interval(one['auc_ci_delong'])}"
             rows.append([level, fold, str(one["n"]), str(one["positive"]), auc])
         if scores["mean"] is not None:
-            rows.append([level, "mean ± SD", "", "", f"{scores['mean']:.3f} ± {scores['sd'] or 0:.3f}"])
+            rows.append([level, "mean ± SD", "", "", format_spread(scores["mean"], scores["sd"])])
     return f"<h2>Folds</h2>{make_table(['per', 'fold', 'n', 'malignant', 'AUC (DeLong)'], rows)}"
 
 

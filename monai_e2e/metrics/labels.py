@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
-from monai_e2e.data.records import IMAGE_SUFFIXES
+from monai_e2e.data.records import GROUP_COLUMNS, IMAGE_SUFFIXES
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.tables import GROUP_COLUMNS, parse_density, parse_group, parse_label, parse_place
+from monai_e2e.metrics.cells import parse_density, parse_group, parse_label, parse_place
 
 #: What a table of labels may say of an image besides its label.
 _FACTS = ("patient_id", "exam_id", "laterality", "view", "density", "lesion_type")
@@ -24,7 +24,7 @@ def read_labels(path: str | Path) -> dict[str, dict[str, Any]]:
 
     Args:
         path: a CSV or spreadsheet with ``image,label`` and any of ``patient_id``, ``exam_id``, ``laterality``,
-            ``view``, ``density``, ``lesion_type`` and :data:`~monai_e2e.metrics.tables.GROUP_COLUMNS`, or a prepared
+            ``view``, ``density``, ``lesion_type`` and :data:`~monai_e2e.data.records.GROUP_COLUMNS`, or a prepared
             folder, of which all partitions are read.
 
     Returns:

@@ -54,21 +54,26 @@ def choose_threshold(labels: ArrayLike, logits: ArrayLike) -> float:
     return float((scores[best] + scores[best + 1]) / 2)
 
 
-def performance_at(labels: ArrayLike, logits: ArrayLike, threshold: float) -> dict[str, Any]:
+def performance_at(
+    labels: ArrayLike, logits: ArrayLike, threshold: float, prevalence: float | None = None
+) -> dict[str, Any]:
     """Counts and rates at a threshold, with Wilson intervals.
 
     Args:
         labels: 0 or 1 for each sample.
         logits: log-odds of the positive class.
         threshold: log-odds, from other data than these.
+        prevalence: another share of positives, at which predictive values are wanted too.
 
     Returns:
         ``threshold`` (as probability), ``threshold_logit``, the counts ``true_positive``, ``false_positive``,
         ``true_negative``, ``false_negative``, and ``sensitivity``, ``specificity``, ``ppv``, ``npv`` each with its
-        ``…_ci``; a rate of nobody is None. Predictive values are those of these data's share of positives.
+        ``…_ci``; a rate of nobody is None. Predictive values are those of these data's share of positives; with a
+        prevalence :func:`predictive_values` are there too.
 
     Raises:
-        UserError: when lengths differ, a score or the threshold is not finite, or only one class is present.
+        UserError: when lengths differ, a score or the threshold is not finite, only one class is present or the
+            prevalence is not between 0 and 1.
     """
     y, s = check_scores(labels, logits)
     if not np.isfinite(threshold):
@@ -93,7 +98,34 @@ def performance_at(labels: ArrayLike, logits: ArrayLike, threshold: float) -> di
     for name, (count, total) in rates.items():
         result[name] = count / total if total else None
         result[f"{name}_ci"] = wilson_interval(count, total)
+    if prevalence is not None:
+        result |= predictive_values(result["sensitivity"], result["specificity"], prevalence)
     return result
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> dict[str, Any]:
+    """What a positive and a negative call mean at another share of positives, by Bayes' rule.
+
+    Returns:
+        ``ppv_at_prevalence`` and ``npv_at_prevalence``, None where nobody is called so.
+
+    Raises:
+        UserError: when the prevalence is not between 0 and 1.
+    """
+    share = check_prevalence(prevalence)
+    found, alarms = share * sensitivity, (1 - share) * (1 - specificity)
+    cleared, missed = (1 - share) * specificity, share * (1 - sensitivity)
+    return {
+        "ppv_at_prevalence": found / (found + alarms) if found + alarms else None,
+        "npv_at_prevalence": cleared / (cleared + missed) if cleared + missed else None,
+    }
+
+
+def check_prevalence(prevalence: float) -> float:
+    """The share of positives as it is; raises :class:`UserError` unless it is between 0 and 1."""
+    if not 0 < prevalence < 1:
+        raise UserError(f"prevalence {prevalence:g}: give a share between 0 and 1, such as 0.006")
+    return prevalence
 
 
 def sensitivity_at_specificity(

@@ -16,7 +16,7 @@ Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 
 
 def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float, float]] | None = None) -> None:
-    """Plot ROC curves with their AUCs; an interval without the name of its method would contradict another one.
+    """Plot ROC curves with their AUCs, without intervals, of which a report has two kinds.
 
     Args:
         curves: legend → (labels, scores).

@@ -100,7 +100,8 @@ def add_folds(
         spread = {"mean": mean(aucs) if aucs else None, "sd": stdev(aucs) if len(aucs) > 1 else None}
         scored["folds"][level] = {"by_fold": by_fold, **spread}
         if thresholds is not None:
-            point = performance_at(sample.labels, sample.logits - np.array([thresholds[fold] for fold in whose]), 0.0)
+            beyond = sample.logits - np.array([thresholds[fold] for fold in whose])
+            point = performance_at(sample.labels, beyond, 0.0, scored["settings"]["prevalence"])
             scored[level]["at_threshold"] = point | {"threshold": None, "threshold_logit": None}
     scored["notes"].append(
         f"Pooled over {len(folds)} folds: scores of different models are compared with each other here, so look at the "
@@ -170,8 +171,8 @@ def _auc(samples: Samples) -> dict[str, Any]:
 def _refuse_leaks(rows: Sequence[Row]) -> None:
     folds: dict[str, set[Any]] = {}
     for row in rows:
-        if row.get("patient_id"):
-            folds.setdefault(row["patient_id"], set()).add(row.get("fold"))
+        if owner := row.get("patient_id") or row.get("exam_id"):
+            folds.setdefault(owner, set()).add(row.get("fold"))
     if twice := sorted(patient for patient, own in folds.items() if len(own) > 1):
         raise UserError(
             f"{len(twice)} patients are in more than one fold ({some(twice)}), so a model was judged by patients that "

@@ -189,6 +189,8 @@ def read_recalibration(path: str | Path) -> Recalibration:
 
 
 def _is_sound(one: Recalibration) -> bool:
+    if not 0 < one.positive < one.n:
+        return False
     if one.method != "isotonic":
         slope, intercept = one.slope, one.intercept
         if not isinstance(slope, (int, float)) or not isinstance(intercept, (int, float)):

@@ -16,7 +16,7 @@ from monai_e2e.metrics.auc import roc_auc
 from monai_e2e.metrics.bootstrap import BootstrapInterval, limits_of, patient_bootstrap, weighted_areas
 from monai_e2e.metrics.calibration import brier_score, calibration_line, reliability
 from monai_e2e.metrics.challenge import best_f1, partial_auc, probabilistic_f1, sensitivity_at_recall_rate
-from monai_e2e.metrics.decision import SHOWN, decision_curve, predictive_values
+from monai_e2e.metrics.decision import SHOWN, decision_curve
 from monai_e2e.metrics.html_page import format_p
 from monai_e2e.metrics.operating import performance_at, sensitivity_at_specificity, specificity_at_sensitivity
 from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples, owners_of
@@ -34,6 +34,7 @@ def score_rows(
     threshold_source: str = "",
     levels: tuple[Mapping[str, Samples], Sequence[str]] | None = None,
     prevalence: float | None = None,
+    present: float | None = None,
 ) -> dict[str, Any]:
     """Everything that ``score.json`` holds.
 
@@ -55,6 +56,8 @@ def score_rows(
         levels: what :func:`level_samples` makes of the rows, where it is known already.
         prevalence: share of positives where the model is to be used, for net benefit, predictive values and recall
             rates; None: that of these rows.
+        present: share of positives that the probabilities were calibrated at, see
+            :func:`~monai_e2e.metrics.decision_curve`.
 
     Returns:
         For each of ``image``, ``breast`` and ``exam`` that can be had: ``n``, ``positive``, ``patients`` (None where
@@ -94,12 +97,11 @@ def score_rows(
             "brier": brier_score(sample.labels, probabilities),
             "calibration": reliability(sample.labels, probabilities),
             "calibration_line": calibration_line(sample.labels, sample.logits),
-            "net_benefit": decision_curve(sample.labels, probabilities, SHOWN, prevalence),
+            "net_benefit": decision_curve(sample.labels, probabilities, SHOWN, prevalence, present),
         }
         limit = thresholds.get(level)
         if limit is not None:
-            point = performance_at(sample.labels, sample.logits, limit)
-            score["at_threshold"] = point | _predictive(point, prevalence)
+            score["at_threshold"] = performance_at(sample.labels, sample.logits, limit, prevalence)
         scored[level] = score
         notes += _bootstrap_notes(score, level, resamples)
     if threshold is not None and not isinstance(threshold, Mapping) and len(samples) > 1:
@@ -110,7 +112,8 @@ def score_rows(
     }
     differing = {name: heterogeneity(groups) for name, groups in subgroups.items()}
     notes += [
-        f"The AUC differs by {SUBGROUPS[name].split(' (')[0].lower()} (Cochran's Q, {format_p(test['p'])})."
+        f"The AUC may differ by {SUBGROUPS[name].split(' (')[0].lower()} (Cochran's Q, {format_p(test['p'])}, not "
+        "corrected for the number of tests)."
         for name, test in differing.items()
         if test is not None and test["p"] < 0.05
     ]
@@ -126,6 +129,7 @@ def score_rows(
             "threshold": {level: float(expit(t)) for level, t in thresholds.items() if t is not None} or None,
             "threshold_source": threshold_source or None,
             "prevalence": prevalence,
+            "calibrated_at": present,
             "version": f"monai-e2e {__version__}",
             "notice": NOTICE,
         },
@@ -145,12 +149,6 @@ def write_score(path: str | Path, score: Mapping) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(score, indent=4, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _predictive(point: Mapping[str, Any], prevalence: float | None) -> dict[str, Any]:
-    if prevalence is None:
-        return {}
-    return predictive_values(point["sensitivity"], point["specificity"], prevalence)
 
 
 def _headline(samples: Samples, area: BootstrapInterval) -> dict[str, Any]:
@@ -182,7 +180,7 @@ def _subgroup(images: Samples, name: str, chosen: np.ndarray, area: BootstrapInt
 def _intervals(
     samples: Mapping[str, Samples], members: Mapping[str, Mapping[str, np.ndarray]], seed: int, resamples: int
 ) -> dict[Any, Any]:
-    """Those of AUC and average precision by level, and of the AUC by name and word of a subgroup."""
+    """Bootstrap intervals: of AUC and average precision by level, and of the AUC by name and word of a subgroup."""
     images = samples["image"]
     of_positives = {(name, word): chosen for name in OF_POSITIVES for word, chosen in members.get(name, {}).items()}
     subsets = [np.isin(np.arange(len(images.labels)), chosen) for chosen in of_positives.values()]

@@ -138,7 +138,7 @@ def _owners(rows: Sequence[Row]) -> list[str]:
 
 def _check(rows: Sequence[Row]) -> None:
     if not rows:
-        raise UserError("there are no predictions to score")
+        raise UserError("there are no predictions to score: give a table that has rows")
     for row in rows:
         if row.get("label") not in (0, 1):
             raise UserError(f"image {row['image']!r} has label {row.get('label')!r}; 0 or 1 is needed for a score")

@@ -56,7 +56,8 @@ def subgroup_members(rows: Sequence[Row]) -> dict[str, dict[str, np.ndarray]]:
 def heterogeneity(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """Does the AUC differ between subgroups? Cochran's Q of their log-odds, weighted by DeLong's variance.
 
-    It takes subgroups as independent, so it is a guide where patients are in several, or share negatives.
+    It takes images and subgroups as independent, so it is a guide where patients have several images, are in several
+    subgroups, or subgroups share negatives: p then is too small, or with shared negatives too large.
 
     Args:
         groups: by word, with ``auc`` and ``auc_ci_delong``.

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import compress
-from math import isfinite
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,19 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from monai_e2e.data.records import GROUP_FACTS, View
-from monai_e2e.data.sources.identifiers import whole_number
-from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
-from monai_e2e.data.sources.spreadsheets import Table, guarded_cell, read_table
+from monai_e2e.data.records import GROUP_COLUMNS
+from monai_e2e.data.sources.formulas import guarded_cell
+from monai_e2e.data.sources.spreadsheets import Table, read_table
 from monai_e2e.errors import UserError
+from monai_e2e.metrics.cells import (
+    parse_density,
+    parse_group,
+    parse_label,
+    parse_number,
+    parse_place,
+    parse_probability,
+    parse_whole,
+)
 
 #: Columns of ``predictions.csv``, one row per image.
 PREDICTION_COLUMNS = (
@@ -46,14 +53,8 @@ PREDICTION_COLUMNS = (
 SPREAD_COLUMNS = ("p_low", "p_high", "spread_over")
 #: Columns that are left out where they are empty throughout.
 OPTIONAL_COLUMNS = ("label", "density", "lesion_type", "fold", "seed", *SPREAD_COLUMNS)
-#: Columns that a table may have besides, of which images are divided into subgroups: see docs/results.md.
-GROUP_COLUMNS = (*GROUP_FACTS, "lesion_size")
 #: Log-odds that stand for a probability of exactly 0 or 1: beyond those of any other double, so ranks stay.
 EXTREME = 750.0
-_YES_NO = {"yes": "yes", "no": "no", "1": "yes", "0": "no", "true": "yes", "false": "no"}
-_LARGEST = {"age": 120, "lesion_size": 300}
-SIDES = {"": "", "L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
-_VIEWS = {"": "", "ML": "MLO", **{view.value: view.value for view in View}}
 #: Beyond rounding, a probability and log-odds that differ by this are not one prediction.
 _TOLERANCE = 1e-3
 _ADVICE = (
@@ -67,7 +68,7 @@ _IMAGE_INDEX = re.compile(r"(.+)_([LR])(?:[_-](CC|MLO))?", re.IGNORECASE)
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Write rows as CSV; columns are by default the keys of the first row, None is empty and floats have 6 decimals.
 
-    Text that a spreadsheet program would run is guarded, see :func:`~monai_e2e.data.sources.spreadsheets.guarded_cell`.
+    Text that a spreadsheet program would run is guarded, see :func:`~monai_e2e.data.sources.formulas.guarded_cell`.
     """
     path = Path(path)
     columns = list(columns if columns is not None else rows[0] if rows else [])
@@ -108,7 +109,7 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
     Returns:
         Dicts with all :data:`PREDICTION_COLUMNS`: ``label``, ``density``, ``threshold``, ``fold``, ``seed``, ``p_low``
         and ``p_high`` None where unknown, ``p_malignant`` and ``logit`` float, the others text; and those of
-        :data:`GROUP_COLUMNS` that the table has.
+        :data:`~monai_e2e.data.records.GROUP_COLUMNS` that the table has.
 
     Raises:
         UserError: when the file can't be read, is empty, lacks a column, names an image twice, or a value is none.
@@ -138,9 +139,9 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
         "lesion_type": _parsed(table, ["lesion_type"], _as_it_is),
         "p_malignant": p,
         "logit": log_odds,
-        **{name: _parsed(table, [name], partial(_probability, name)) for name in ("threshold", "p_low", "p_high")},
+        **{name: _parsed(table, [name], partial(parse_probability, name)) for name in ("threshold", "p_low", "p_high")},
         "model": _parsed(table, ["model"], _as_it_is),
-        **{name: _parsed(table, [name], partial(_whole, name)) for name in ("fold", "seed")},
+        **{name: _parsed(table, [name], partial(parse_whole, name)) for name in ("fold", "seed")},
         "flags": [";".join(filter(None, both)) if both[1] else both[0] for both in zip(flags, odd, strict=True)],
     }
     parsed |= {
@@ -157,57 +158,11 @@ def read_predictions(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def parse_label(where: str, text: str) -> int | None:
-    """0, 1 or None for an empty cell; raises :class:`UserError` that names ``where``."""
-    word = label_key(text)
-    refuse_categories([(where, text)])
-    if word and word not in LABELS:
-        raise UserError(f"{where}: label {text!r}; allowed are {', '.join(LABELS)}, or empty: correct the table")
-    return LABELS[word] if word else None
-
-
-def parse_place(where: str, side: str, view: str) -> tuple[str, str, str]:
-    """Side, view and a flag for a view that is neither CC nor MLO; raises :class:`UserError` that names ``where``."""
-    if side.upper() not in SIDES:
-        allowed = ", ".join(filter(None, SIDES))
-        raise UserError(f"{where}: laterality {side!r}; allowed are {allowed}, or empty: correct the table")
-    known = _VIEWS.get(view.upper())
-    return SIDES[side.upper()], known or "", "" if known is not None else f"view {view[:16]} taken as unknown"
-
-
-def parse_density(where: str, text: str) -> int | None:
-    """Breast density 1–4 or None; raises :class:`UserError` that names ``where``."""
-    word = whole_number(text)
-    if word and word not in ("1", "2", "3", "4"):
-        raise UserError(f"{where}: density {text!r}; allowed are 1 to 4, or empty: correct the table")
-    return int(word) if word else None
-
-
-def parse_group(column: str, where: str, text: str) -> Any:
-    """A cell of :data:`GROUP_COLUMNS`: years and mm as numbers, implants as yes and no, others as they are.
-
-    Raises:
-        UserError: when a number or yes and no is something else, naming ``where``.
-    """
-    if column == "implant" and text:
-        if text.lower() not in _YES_NO:
-            raise UserError(f"{where}: implant {text[:20]!r}; allowed are yes, no, 1, 0, or empty: correct the table")
-        return _YES_NO[text.lower()]
-    if column == "age":
-        text = text.upper().removesuffix("Y")  # DICOM writes 063Y
-    if column not in ("age", "lesion_size"):
-        return text
-    value = _number(column, where, text)
-    if value is not None and not 0 < value <= _LARGEST[column]:
-        unit = "years" if column == "age" else "mm"
-        raise UserError(f"{where}: {column} {value:g}; allowed are up to {_LARGEST[column]} {unit}, or empty")
-    return value
-
-
 def _read(path: Path) -> Table:
     """The table under our columns' names, whichever of the two kinds it is."""
     try:
-        header = path.read_bytes()[:4096]
+        with path.open("rb") as file:
+            header = file.read(4096)
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); {_ADVICE}") from error
     if b"left_malignant" in header:
@@ -253,15 +208,8 @@ def _where(table: Table, line: int, values: Mapping[str, str]) -> str:
 
 
 def _as_it_is(_: str, text: str) -> str:
-    """Text, of which equal cells then are one object."""
+    """The text; equal cells share one object, which saves memory."""
     return text
-
-
-def _probability(column: str, where: str, text: str) -> float | None:
-    value = _number(column, where, text)
-    if value is not None and not 0 <= value <= 1:
-        raise UserError(f"{where}: {column} {value:g}; allowed are probabilities from 0 to 1, or empty")
-    return value
 
 
 def _scores(table: Table) -> tuple[list[float], list[float]]:
@@ -300,26 +248,8 @@ def _numbers(table: Table, name: str) -> np.ndarray:
         wrong = True
     if wrong:
         for line, values in table.rows:
-            _number(name, _where(table, line, values), values[name])
+            parse_number(name, _where(table, line, values), values[name])
     return numbers
-
-
-def _number(column: str, where: str, text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"{where}: {column} {text!r} is no number; correct the table") from None
-    if not isfinite(value):
-        raise UserError(f"{where}: {column} is {text}; predict the image again, or remove the row")
-    return value
-
-
-def _whole(column: str, where: str, text: str) -> int | None:
-    if text and not whole_number(text).isdecimal():
-        raise UserError(f"{where}: {column} {text!r}; allowed are whole numbers from 0 on, or empty: correct the table")
-    return int(whole_number(text)) if text else None
 
 
 def _precise(value: Any) -> Any:

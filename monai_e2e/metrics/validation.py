@@ -70,7 +70,7 @@ def find_threshold(
         return None, "", []
     (value,) = found
     if not 0 < value < 1:
-        return None, "", [f"The predictions' threshold is {value:g}, which tells nobody apart, so it isn't used."]
+        return None, "", [f"The predictions' threshold is {value:g}, which separates no images, so it isn't used."]
     return float(logit(value)), MODEL_THRESHOLD, []
 
 
@@ -98,7 +98,7 @@ def find_recalibration(
 
 
 def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A threshold chosen on the images that are scored would flatter the model; another way of writing hides none."""
+    """Refuse images and patients that are scored too, however they are written: a threshold chosen on them flatters."""
     for what, column, key in (("images", "image", image_key), ("patients", "patient_id", identifier_key)):
         own = {key(row[column]).casefold(): row[column] for row in rows if row[column]}
         shared = sorted(own[name] for name in {key(row[column]).casefold() for row in validation} & own.keys())

@@ -24,14 +24,16 @@ from monai_e2e.networks.classifiers import (
 from monai_e2e.networks.distributed import synchronize_batchnorm
 from monai_e2e.networks.imagenet import load_imagenet
 from monai_e2e.networks.memory import checkpoint_activations
-from monai_e2e.networks.top import BottleneckUnit, PatchHeatmap, make_top, make_top_block
-from monai_e2e.networks.weights import (
+from monai_e2e.networks.start import (
     check_preparation,
     choose_architecture,
     choose_preparation,
     describe_start,
-    find_checkpoint,
     initialize,
+)
+from monai_e2e.networks.top import BottleneckUnit, PatchHeatmap, make_top, make_top_block
+from monai_e2e.networks.weights import (
+    find_checkpoint,
     load_classifier,
     load_weights,
     read_architecture,

@@ -10,25 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from monai_e2e.errors import UserError
 from monai_e2e.networks.backbones.base import KERAS_EPS
 from monai_e2e.networks.backbones.vgg import VGG16, VGG19
 from monai_e2e.networks.keras_file import KerasLayer, KerasModel
+from monai_e2e.networks.keras_walk import GraphWalk, is_layer
 
 _LINEAR = {"activation": "linear", "use_bias": True, "dilation_rate": [1, 1]}
 
 
-class GraphReader:
+class GraphReader(GraphWalk):
     """Walks along a Keras graph and collects what our classes need to be the same network.
 
     Attributes:
-        layers: names of our modules → Keras layers that hold their weights; filled by :meth:`architecture`.
+        layers: filled by :meth:`architecture`, see :class:`~monai_e2e.networks.keras_walk.GraphWalk`.
     """
 
     def __init__(self, model: KerasModel) -> None:
-        self.model = model
-        self.layers: dict[str, KerasLayer] = {}
-        self.at = next(layer for layer in model.layers.values() if layer.class_name == "InputLayer")
+        super().__init__(model)
         self.image_size = list(self.at.config["batch_input_shape"][1:3])
         self.arguments: dict[str, Any] = {"in_channels": self.at.config["batch_input_shape"][3]}
         self.norm_eps: float | None = None
@@ -56,43 +54,6 @@ class GraphReader:
             self.arguments["preparation"] = {"image_size": self.image_size}
         return self.arguments
 
-    # Moving along the graph
-
-    def _following(self, layer: KerasLayer | None = None) -> list[KerasLayer]:
-        """The layers that take a layer's output; dropout, which does nothing here, is passed over."""
-        found = []
-        for consumer in self.model.consumers((layer or self.at).name):
-            found += self._following(consumer) if consumer.class_name == "Dropout" else [consumer]
-        return found
-
-    def _step(self, class_name: str, key: str | None = None, **config: Any) -> KerasLayer:
-        """Go to the only layer that follows, which must be as described; ``key`` is our module with its weights."""
-        following = self._following()
-        if len(following) != 1:
-            raise self.refusal(self.at, f"is followed by {len(following)} layers where {class_name} alone is supported")
-        return self._take(following[0], class_name, key, **config)
-
-    def _take(self, layer: KerasLayer, class_name: str, key: str | None = None, **config: Any) -> KerasLayer:
-        if layer.class_name != class_name:
-            raise self.refusal(layer, f"is {layer.class_name} where {class_name} is supported")
-        for name, value in config.items():
-            if layer.config.get(name) != value:
-                raise self.refusal(layer, f"has {name} {layer.config.get(name)} where {value} is supported")
-        if key is not None:
-            self.layers[key] = layer
-        self.at = layer
-        return layer
-
-    def _next_is(self, class_name: str, **config: Any) -> bool:
-        following = self._following()
-        return len(following) == 1 and _is(following[0], class_name, **config)
-
-    def refusal(self, layer: KerasLayer, reason: str) -> UserError:
-        return UserError(
-            f"{self.model.path}: layer '{layer.name}' {reason}; supported are the author's networks (ResNet-50, "
-            "VGG-16, VGG-19, YaroslavNet, alone or with his top layers), in the form of his program's last version"
-        )
-
     def _norm(self, key: str) -> None:
         layer = self._step("BatchNormalization", key, scale=True, center=True)
         eps, axis = layer.config["epsilon"], layer.config["axis"]
@@ -110,9 +71,9 @@ class GraphReader:
     def _backbone(self) -> None:
         following = self._following()
         first = following[0] if following else self.at
-        if first.class_name == "ZeroPadding2D" or _is(first, "Conv2D", kernel_size=[7, 7]):
+        if first.class_name == "ZeroPadding2D" or is_layer(first, "Conv2D", kernel_size=[7, 7]):
             self._resnet()
-        elif _is(first, "Conv2D", activation="relu"):
+        elif is_layer(first, "Conv2D", activation="relu"):
             self._vgg()
         else:
             self._yaroslavnet()
@@ -232,7 +193,7 @@ class GraphReader:
     # Heatmap and top blocks
 
     def _top(self) -> Iterator[str]:
-        if self._next_is("AveragePooling2D") and _is(self._following(self._following()[0])[0], "Dense"):
+        if self._next_is("AveragePooling2D") and is_layer(self._following(self._following()[0])[0], "Dense"):
             self._heatmap()
         block = 0
         while True:
@@ -305,11 +266,11 @@ class GraphReader:
     def _fully_connected(self) -> list[str]:
         self._step("Flatten")
         # Where there is a shortcut, it goes to the sum, and the other branch on through normalisation.
-        *shortcut, layer = sorted(self._following(), key=lambda dense: not _is(self._following(dense)[0], "Add"))
+        *shortcut, layer = sorted(self._following(), key=lambda dense: not is_layer(self._following(dense)[0], "Add"))
         for dense in shortcut:
             self._take(dense, "Dense", "shortcut", activation="linear", use_bias=True)
         units: list[int] = []
-        while any(_is(following, "BatchNormalization") for following in self._following(layer)):
+        while any(is_layer(following, "BatchNormalization") for following in self._following(layer)):
             key = f"fully_connected.fc{len(units) + 1}"
             self._take(layer, "Dense", f"{key}.0", activation="linear", use_bias=True)
             self._norm(f"{key}.1")
@@ -330,7 +291,3 @@ class GraphReader:
         for layer in self.model.layers.values():
             if layer.weights and layer.name not in taken:
                 raise self.refusal(layer, "has weights and no place in any supported network")
-
-
-def _is(layer: KerasLayer, class_name: str, **config: Any) -> bool:
-    return layer.class_name == class_name and all(layer.config.get(name) == value for name, value in config.items())

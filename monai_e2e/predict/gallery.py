@@ -26,8 +26,9 @@ from monai_e2e.metrics.html_page import page
 from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.validation import find_threshold
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
-from monai_e2e.predict.overlays import draw_mammogram
+from monai_e2e.predict.overlays import draw_mammogram, score_in_words
 from monai_e2e.predict.reading import ImageReader
+from monai_e2e.predict.result_folder import file_name
 from monai_e2e.predict.worklist import ListedImage, list_prepared
 
 #: Rows of an image on the page.
@@ -129,7 +130,7 @@ def write_gallery(
     groups = choose_groups(rows, limit, per_group)
     body = [f'<p class="soft">{_LICENCE} {_LEGEND}</p>', _summary(rows, limit, source)]
     for group in groups:
-        figures = [_figure(row, images[row["image"]], results / "heatmaps") for row in group.rows]
+        figures = [_figure(row, limit, images[row["image"]], results / "heatmaps") for row in group.rows]
         shown = f"{len(group.rows)} of {group.total}, {group.order}" if figures else "none"
         body.append(f'<h2>{group.title}</h2><p class="soft">{shown}</p><div class="gallery">{"".join(figures)}</div>')
     Path(out).mkdir(parents=True, exist_ok=True)
@@ -156,12 +157,12 @@ def _summary(rows: Sequence[Mapping[str, Any]], threshold: float, source: str) -
     }
     malignant = sum(row["label"] == 1 for row in rows)
     return (
-        f"<p>{len(rows)} images. At the threshold {expit(threshold):.3f} ({escape(source)}) {counts[1, True]} of "
+        f"<p>{len(rows)} images. At the threshold {expit(threshold):.2f} ({escape(source)}) {counts[1, True]} of "
         f"{malignant} malignant ones are marked, and {counts[0, False]} of {len(rows) - malignant} others are not.</p>"
     )
 
 
-def _figure(row: Mapping[str, Any], image: ListedImage, heatmaps: Path) -> str:
+def _figure(row: Mapping[str, Any], threshold: float, image: ListedImage, heatmaps: Path) -> str:
     read = ImageReader([], pictures=True)(image)
     if isinstance(read, str):
         raise UserError(f"{image.path}: {read}; prepare the folder again")
@@ -169,7 +170,8 @@ def _figure(row: Mapping[str, Any], image: ListedImage, heatmaps: Path) -> str:
     name = " ".join(filter(None, (row["patient_id"], row["laterality"], row["view"]))) or row["image"]
     label = "malignant" if row["label"] == 1 else "not malignant"
     facts = [row["lesion_type"].replace("+", " and "), f"density {row['density']}" if row["density"] else ""]
-    caption = f"score {row['p_malignant']:.3f}, labelled {', '.join(filter(None, [label, *facts]))}"
+    score = score_in_words({**row, "threshold": expit(threshold)})
+    caption = f"{score}; labelled {', '.join(filter(None, [label, *facts]))}"
     return (
         f'<figure><img loading="lazy" alt="{escape(name)}: image and heatmap" src="{picture}">'
         f"<figcaption><strong>{escape(name)}</strong><br>{escape(caption)}</figcaption></figure>"
@@ -178,7 +180,7 @@ def _figure(row: Mapping[str, Any], image: ListedImage, heatmaps: Path) -> str:
 
 def _heatmap(folder: Path, image: str) -> Heatmap:
     try:
-        return read_heatmap(folder, image)
+        return read_heatmap(folder, file_name(image))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{folder / image}.npy: no heatmap that can be read; predict with --heatmap, in its default format npy"

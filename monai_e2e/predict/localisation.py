@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 15
 #: False positives per image at which sensitivity is given, those of CAMELYON16 and LUNA16.
 FALSE_POSITIVES = (0.25, 0.5, 1, 2, 4, 8)
+#: Probability of a malignant lesion from which on a pixel belongs to the heatmap's region.
+CUTOFF = 0.5
 #: Detections below this probability of a malignant lesion are none.
 _LEAST = 0.05
 
@@ -36,11 +38,13 @@ class Localised(NamedTuple):
 
     Args:
         distance: of its peak to the nearest malignant lesion, in pixels; None where the image has none.
+        iou: intersection over union of its region, :data:`CUTOFF` and more, with all malignant lesions; likewise.
         false: probabilities of detections outside of malignant lesions.
         found: of each malignant lesion the highest probability of a detection in it, 0 for none.
     """
 
     distance: float | None
+    iou: float | None
     false: np.ndarray
     found: np.ndarray
 
@@ -53,32 +57,37 @@ def localise(heatmap: Heatmap, masks: Sequence[np.ndarray]) -> Localised:
         masks: bool ``[rows, columns]`` of each malignant lesion, at the size of the network's image.
     """
     values, lesions = heatmap.malignant, np.zeros(heatmap.image_size, dtype=np.int64)
-    for number, mask in enumerate(masks, start=1):
+    # The largest first, so that one that lies in another stays visible.
+    for number, mask in enumerate(sorted(masks, key=np.count_nonzero, reverse=True), start=1):
         lesions[mask] = number
     # Windows overlap, so within a window's size there is one detection, the most probable.
     side = max(1, round(heatmap.window / heatmap.stride))
     detections = np.array(ProbNMS(prob_threshold=_LEAST, box_size=side)(values.copy())).reshape(-1, 3)
     places = np.clip(detections[:, 1:] * heatmap.stride + heatmap.window // 2, 0, np.array(lesions.shape) - 1)
     false, found, _ = compute_fp_tp_probs(detections[:, 0], places[:, 0], places[:, 1], lesions)
-    distance = None
+    distance = iou = None
     if masks:
         full = heatmap.enlarge(values, heatmap.image_size)
         peak = np.unravel_index(int(full.argmax()), full.shape)
         distance = float(distance_transform_edt(lesions == 0)[peak])
-    return Localised(distance, np.asarray(false), np.asarray(found))
+        region, marked = full >= CUTOFF, lesions > 0
+        iou = float((region & marked).sum() / (region | marked).sum())
+    return Localised(distance, iou, np.asarray(false), np.asarray(found))
 
 
-def summarize_localisation(images: Sequence[Localised]) -> dict[str, Any]:
+def summarize_localisation(images: Sequence[Localised], left_out: int = 0) -> dict[str, Any]:
     """What ``score.json`` says under ``localisation``.
 
     Args:
         images: all that have a heatmap, those without lesion too.
+        left_out: how many malignant images had lesions that nobody marked.
 
     Returns:
-        ``images``, ``images_with_lesion``, ``lesions``; ``peak`` (the heatmap's highest point is in a malignant lesion)
-        and ``pointing_game`` (or within :data:`TOLERANCE` pixels of one), each with ``hits``, ``rate`` and Wilson's
-        ``rate_ci`` of the images with lesion; ``froc``: MONAI\'s ``score``, the mean of ``sensitivity`` at
-        :data:`FALSE_POSITIVES` per image, and the ``curve`` as pairs.
+        ``images``, ``left_out``, ``images_with_lesion``, ``lesions``; ``peak`` (the heatmap's highest point is in a
+        malignant lesion) and ``pointing_game`` (or within :data:`TOLERANCE` pixels of one), each with ``hits``,
+        ``rate`` and Wilson's ``rate_ci`` of the images with lesion; ``iou``: its ``mean`` over these, and the
+        ``cutoff``; ``froc``: MONAI's ``score``, the mean of ``sensitivity`` at :data:`FALSE_POSITIVES` per image, and
+        the ``curve`` as pairs.
 
     Raises:
         UserError: when no image has a malignant lesion.
@@ -89,7 +98,8 @@ def summarize_localisation(images: Sequence[Localised]) -> dict[str, Any]:
             "localisation: no image has a malignant lesion with a mask; name a prepared folder that has some"
         )
     false, found = (np.concatenate([getattr(one, name) for one in images]) for name in ("false", "found"))
-    fps, sensitivity = compute_froc_curve_data(false, found, found.size, len(images))
+    # MONAI drops the lowest probability, which it takes for the 0 of a lesion that wasn't found: here is always one.
+    fps, sensitivity = compute_froc_curve_data(np.append(false, 0.0), found, found.size, len(images))
     order = np.argsort(fps, kind="stable")
     fps, sensitivity = np.asarray(fps)[order], np.maximum.accumulate(np.asarray(sensitivity)[order])
 
@@ -98,10 +108,12 @@ def summarize_localisation(images: Sequence[Localised]) -> dict[str, Any]:
 
     return {
         "images": len(images),
+        "left_out": left_out,
         "images_with_lesion": int(distances.size),
         "lesions": int(found.size),
         "peak": rate(int((distances == 0).sum())),
         "pointing_game": rate(int((distances <= TOLERANCE).sum())) | {"tolerance": TOLERANCE},
+        "iou": {"mean": float(np.mean([one.iou for one in images if one.iou is not None])), "cutoff": CUTOFF},
         "froc": {
             "score": float(compute_froc_score(fps[::-1], sensitivity[::-1], FALSE_POSITIVES)),
             "sensitivity": {f"{x:g}": float(np.interp(x, fps, sensitivity)) for x in FALSE_POSITIVES},
@@ -113,7 +125,8 @@ def summarize_localisation(images: Sequence[Localised]) -> dict[str, Any]:
 def localisation_of(results: str | Path, prepared: str | Path) -> dict[str, Any]:
     """Localisation of a run of ``predict PREPARED RESULTS --heatmap``, see :func:`summarize_localisation`.
 
-    Of a lesion of unknown pathology its image\'s label decides. Images without heatmap are left out.
+    Of a lesion of unknown pathology its image's label decides. Images without heatmap are left out, and malignant ones
+    of which a lesion has no mask: a detection there may be right, though no mask says so.
 
     Raises:
         UserError: when the results are of something else, have no heatmaps, or no image has a malignant lesion.
@@ -124,22 +137,27 @@ def localisation_of(results: str | Path, prepared: str | Path) -> dict[str, Any]
         raise UserError(f"{folder}: no results of a prepared folder; predict {prepared} with --heatmap")
     if not (folder / "heatmaps" / "format.json").is_file():
         raise UserError(f"{folder}: no heatmaps; predict {prepared} with --heatmap")
-    images = []
+    images, left_out = [], 0
     for sample in load_datalist(prepared, settings["partition"], fold=settings.get("fold")):
         try:
             heatmap = read_heatmap(folder / "heatmaps", file_name(Path(sample["image"]).stem))
         except OSError:
             continue
-        masks = [read_mask(lesion["mask"]) for lesion in sample["lesions"] if _is_malignant(lesion, sample["label"])]
+        marked = [lesion["mask"] for lesion in sample["lesions"] if _is_malignant(lesion, sample["label"])]
+        if sample["label"] == 1 and (not marked or sample.get("lesions_excluded")):
+            left_out += 1
+            continue
+        masks = [read_mask(path) for path in marked]
         if wrong := [mask.shape for mask in masks if mask.shape != heatmap.image_size]:
             raise UserError(
-                f"{sample['image']}: a mask of {wrong[0]} and a heatmap of {heatmap.image_size} pixels differ"
+                f"{sample['image']}: a mask of {wrong[0]} and a heatmap of {heatmap.image_size} pixels differ: name "
+                "the folder that was predicted"
             )
         images.append(localise(heatmap, masks))
-    if not images:
+    if not images and not left_out:
         raise UserError(f"{folder / 'heatmaps'}: no heatmap of an image of {prepared}; predict it with --heatmap")
     logger.info("%d heatmaps were compared with the lesions of %s.", len(images), prepared)
-    return summarize_localisation(images)
+    return summarize_localisation(images, left_out)
 
 
 def _is_malignant(lesion: Mapping[str, Any], label: int) -> bool:

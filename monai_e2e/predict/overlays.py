@@ -114,13 +114,12 @@ def draw_capture(
     return np.asarray(canvas)
 
 
-def _summary(prediction: Mapping[str, Any]) -> str:
-    """Side, view, score with its spread, and what the threshold makes of it.
+def score_in_words(prediction: Mapping[str, Any]) -> str:
+    """``"p(malignant) 0.83 (0.71–0.90 over 5 models), above the threshold 0.40"``, as far as these are known.
 
     Two decimals, since a third says nothing where models differ in the first; a score near the threshold gets more, so
     that the words and the numbers agree.
     """
-    parts = [" ".join(filter(None, (str(prediction["laterality"]), str(prediction["view"]))))]
     p, threshold = float(prediction["p_malignant"]), prediction.get("threshold")
     limit = None if threshold in (None, "") else float(threshold)
     digits = 2
@@ -132,7 +131,12 @@ def _summary(prediction: Mapping[str, Any]) -> str:
         score += f" ({low:.2f}–{high:.2f} over {prediction['spread_over']})"
     if limit is not None:
         score += f", {'above' if p >= limit else 'below'} the threshold {limit:.{digits}f}"
-    return "    ".join(filter(None, [*parts, score]))
+    return score
+
+
+def _summary(prediction: Mapping[str, Any]) -> str:
+    place = " ".join(filter(None, (str(prediction["laterality"]), str(prediction["view"]))))
+    return "    ".join(filter(None, [place, score_in_words(prediction)]))
 
 
 def _thumbnails(image: np.ndarray, heatmap: Heatmap) -> list[tuple[str, np.ndarray]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.data.images.appearance import OTHER_SIDE, is_of_the_set
-from monai_e2e.data.sources.spreadsheets import guarded_cell, unguarded_cell
+from monai_e2e.data.sources.formulas import guarded_cell, unguarded_cell
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
 from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS

@@ -34,7 +34,7 @@ from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.images.appearance import far_from
 from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
-from monai_e2e.data.records import GROUP_FACTS
+from monai_e2e.data.records import GROUP_COLUMNS
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.recalibration import Recalibration
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS, SPREAD_COLUMNS
@@ -296,7 +296,7 @@ def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | No
     }
     known |= {name for name, value in trainings.items() if value is not None}
     known |= set(SPREAD_COLUMNS) if several else set()
-    facts = [name for name in GROUP_FACTS if any(name in mammogram.facts for mammogram in mammograms)]
+    facts = [name for name in GROUP_COLUMNS if any(name in mammogram.facts for mammogram in mammograms)]
     return [*(name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known), *facts]
 
 

@@ -55,7 +55,7 @@ class Scorer:
         log_odds = models[0].threshold if len(models) == 1 and not flips else None
         if recalibration is not None:
             log_odds = None if recalibration.threshold is None else logit(recalibration.threshold)
-        self.threshold = "" if log_odds is None else f"{expit(log_odds):.6f}"
+        self.threshold = "" if log_odds is None else f"{expit(log_odds):.12g}"
 
     def __call__(self, mammograms: Sequence[ReadImage]) -> list[Score]:
         """Log-odds of malignant of each image, and their spread."""

@@ -21,11 +21,11 @@ from monai_e2e.data.images.dicom_files import is_dicom, quiet
 from monai_e2e.data.images.headers import OTHER_VIEW, Header, read_header
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.prepared.folder import find_images
-from monai_e2e.data.records import GROUP_FACTS
+from monai_e2e.data.records import GROUP_COLUMNS
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import lesion_types
-from monai_e2e.metrics.tables import parse_density, parse_label, parse_place
+from monai_e2e.metrics.cells import parse_density, parse_label, parse_place
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class ListedImage:
         number: its place in the list, from 1.
         flags: what about these facts is missing or odd.
         header_patient: Patient ID of the header, to be compared with ids that a model knows. Never to be written.
-        facts: what else a prepared folder knows, by the names of :data:`~monai_e2e.data.records.GROUP_FACTS`.
+        facts: what else a prepared folder knows, by the names of :data:`~monai_e2e.data.records.GROUP_COLUMNS`.
         judged: whether the flags also say if the breast is on its side, as those of a prepared folder do.
     """
 
@@ -95,7 +95,7 @@ def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -
             masks=tuple(lesion["mask"] for lesion in sample["lesions"]),
             original_size=tuple(sample["original_size"]) if "original_size" in sample else None,
             flags=(*_unknown(sample["laterality"], sample["view"]), *filter(None, sample.get("flags", "").split(";"))),
-            facts={fact: sample[fact] for fact in GROUP_FACTS if sample.get(fact) is not None},
+            facts={fact: sample[fact] for fact in GROUP_COLUMNS if sample.get(fact) is not None},
             judged="flags" in sample,
         )
         for sample in load_datalist(folder, partition, fold=fold)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 _HEADER = (
     "model", "data set", "labels", "positive of images", "AUC per image", "0 – ½ – 1", "per breast", "per exam",
-    "drop", "threshold", "sensitivity", "specificity", "slope", "intercept",
+    "change", "threshold", "sensitivity", "specificity", "slope", "intercept",
 )  # fmt: skip
 _READING = (
-    "Drop: the AUC less that on the data set that the model was trained on; empty where that isn't among these.",
+    "Change: the AUC less that on the data set that the model was trained on; – where that isn't among these.",
     "Sensitivity and specificity are at the model's own threshold, chosen where it was trained; of rows that are "
     "recalibrated at that chosen on the partition named.",
     "Slope below 1: probabilities too extreme. Intercept below 0: probabilities too high on the whole. After a good "
@@ -64,7 +64,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['auc']:.3f} {format_interval(limits)}",
         draw_bar(row["auc"], *limits),
         *(_number(row[key], ".3f") for key in ("auc_breast", "auc_exam")),
-        row["drop"] if isinstance(row["drop"], str) else _number(row["drop"], "+.3f"),
+        row["change"] if isinstance(row["change"], str) else _number(row["change"], "+.3f"),
         _number(row["threshold"], ".3g"),
         *rates,
         _number(row["calibration_slope"], ".2f"),

@@ -21,7 +21,12 @@ from monai_e2e.data.prepared.datalist import read_datalist
 from monai_e2e.data.prepared.folder import is_prepared
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import choose_threshold, read_predictions, score_file, write_predictions, write_table
-from monai_e2e.metrics.recalibration import fit_recalibration, read_recalibration, write_recalibration
+from monai_e2e.metrics.recalibration import (
+    fit_recalibration,
+    read_recalibration,
+    recalibrate_rows,
+    write_recalibration,
+)
 from monai_e2e.networks.weights import read_patients
 from monai_e2e.predict import Options, predict
 from monai_e2e.predict.models import checkpoint_of
@@ -34,11 +39,11 @@ logger = logging.getLogger(__name__)
 COLUMNS = (
     "model", "dataset", "recalibrated", "partition", "label_source", "label_unit",
     "images", "positive", "prevalence", "patients",
-    "auc", "auc_low", "auc_high", "auc_breast", "auc_exam", "drop",
+    "auc", "auc_low", "auc_high", "auc_breast", "auc_exam", "change",
     "threshold", "sensitivity", "sensitivity_low", "sensitivity_high", "specificity", "specificity_low",
     "specificity_high", "calibration_slope", "calibration_intercept", "brier", "reason",
 )  # fmt: skip
-#: In place of a drop, where the model was trained.
+#: In place of a change, where the model was trained.
 SOURCE = "source"
 
 
@@ -100,7 +105,7 @@ def validate(
             for dataset, folder in folders.items()
             for row in _pair(name, model, dataset, Path(folder), out / name / dataset, settings)
         ]
-        _add_drops(own, settings.source or _source(checkpoint, folders))
+        _add_changes(own, settings.source or _source(checkpoint, folders))
         rows += own
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "validation.csv", rows, COLUMNS)
@@ -115,18 +120,19 @@ def validate(
 def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table that the command prints."""
     width = [max(len(str(row[key])) for row in rows) for key in ("model", "dataset")]
-    lines = [f"{'model':<{width[0]}}  {'data set':<{width[1]}}  positive      AUC                      drop   slope"]
+    lines = [f"{'model':<{width[0]}}  {'data set':<{width[1]}}  positive      AUC                      change  slope"]
     for row in rows:
         name = f"{row['model']:<{width[0]}}  {row['dataset']:<{width[1]}}  "
         if row["auc"] is None:
             lines.append(f"{name}{row['reason']}")
             continue
         interval = "" if row["auc_low"] is None else f"({row['auc_low']:.3f} to {row['auc_high']:.3f})"
-        drop = row["drop"] if isinstance(row["drop"], str) else "" if row["drop"] is None else f"{row['drop']:+.3f}"
+        change = "" if row["change"] is None else row["change"]
+        change = change if isinstance(change, str) else f"{change:+.3f}"
         slope = "–" if row["calibration_slope"] is None else f"{row['calibration_slope']:.2f}"
         after = "  recalibrated" if row["recalibrated"] else ""
         counts = f"{row['positive']}/{row['images']}"
-        lines.append(f"{name}{counts:<12}  {row['auc']:.3f} {interval:<18}  {drop:<7}{slope}{after}")
+        lines.append(f"{name}{counts:<12}  {row['auc']:.3f} {interval:<18}  {change:<8}{slope}{after}")
     return "\n".join([*lines, NOTICE])
 
 
@@ -135,9 +141,11 @@ def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
     named: dict[str, str | Path] = {}
     for path in paths:
         parts = [part for part in Path(path).absolute().parts if part not in ("models", "model.pt")]
-        name, number = Path(parts[-1]).stem if Path(path).is_file() else parts[-1], 2
+        own = Path(path).name == parts[-1] and Path(path).is_file()  # else it is a folder's name, dots included
+        base = Path(path).stem if own else parts[-1]
+        name, number = base, 2
         while name in named:
-            name, number = f"{name.rpartition('--')[0] or name}--{number}", number + 1
+            name, number = f"{base}--{number}", number + 1
         named[name] = path
     return named
 
@@ -229,18 +237,19 @@ def _recalibrated(model: str | Path, folder: Path, out: Path, tested: Path, sett
     checkpoint = next(iter(digest.values()))["checkpoint"]
     write_recalibration(out / "recalibration.json", replace(fitted, threshold=threshold, model=checkpoint))
     recalibration = read_recalibration(out / "recalibration.json")
-    rows = read_predictions(tested)
-    for row, log_odds in zip(rows, recalibration.apply([row["logit"] for row in rows]).tolist(), strict=True):
-        row |= {"logit": log_odds, "p_malignant": float(expit(log_odds)), "threshold": recalibration.threshold}
+    rows = [
+        row | {"threshold": recalibration.threshold}
+        for row in recalibrate_rows(read_predictions(tested), recalibration)
+    ]
     write_predictions(out / "recalibrated" / "predictions.csv", rows)
     return _scores(out / "recalibrated" / "predictions.csv", settings)
 
 
-def _add_drops(rows: Sequence[dict[str, Any]], source: str | None) -> None:
-    """How far a model's AUC falls from that on the data set that it was trained on."""
+def _add_changes(rows: Sequence[dict[str, Any]], source: str | None) -> None:
+    """A model's AUC less that on the data set that it was trained on."""
     at_home = next((row["auc"] for row in rows if row["dataset"] == source and not row["recalibrated"]), None)
     for row in rows:
         if row["dataset"] == source:
-            row["drop"] = SOURCE
+            row["change"] = SOURCE
         elif at_home is not None and row["auc"] is not None:
-            row["drop"] = row["auc"] - at_home
+            row["change"] = row["auc"] - at_home

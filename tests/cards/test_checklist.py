@@ -129,3 +129,9 @@ def test_command_writes_it_beside_the_report(run, capsys):
     assert main(command) == 0
     assert "of 44 items have something" in capsys.readouterr().out
     assert "CBIS-DDSM" in (run / "claim2024.html").read_text()
+
+
+@pytest.mark.parametrize(("known", "said"), [(True, "by patient"), (False, "by image alone")])
+def test_partitions_of_unknown_patients_are_not_called_disjoint_by_patient(known, said):
+    (statement,) = statements(Records(report={**REPORT, "patients_known": known}))["disjoint"]
+    assert statement.text.startswith(said)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from monai_e2e.cards.model_card import without_folders
 from monai_e2e.cli.main import main
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 from monai_e2e.predict.models import load_model
@@ -27,6 +28,9 @@ def bundle(tmp_path):
         (folder / name).mkdir()
     torch.save(network.state_dict(), folder / "models" / "model.pt")
     training = {"bundle": {"name": "Whole"}, "resolved": {"backbone": "vgg16"}, "epochs": 5, "seed": 0}
+    training["command"] = (
+        "/home/jane/venv/bin/python -m monai.bundle run training --dataset_dir '/data/our hospital/ddsm'"
+    )
     (folder / "eval" / "run.json").write_text(json.dumps(training))
     return folder
 
@@ -50,6 +54,28 @@ def test_card_of_a_bundle_has_both_forms_and_gives_it_its_name(bundle, capsys):
     assert load_model(bundle / "models" / "model.pt", torch.device("cpu"), "SRC").name == "Small VGG"
     assert main(["card", str(bundle)]) == 0  # its name stays
     assert json.loads((bundle / "models" / "card.json").read_text())["name"] == "Small VGG"
+
+
+def test_card_is_for_others_and_names_no_folder_of_this_machine(bundle, tmp_path):
+    assert main(["card", str(bundle)]) == 0
+    for page in ("README.md", "card.json"):
+        text = (bundle / "models" / page).read_text(encoding="utf-8")
+        for folder in (str(tmp_path), "/home/jane", "hospital"):
+            assert folder not in text
+    assert "python -m monai.bundle run training --dataset_dir 'ddsm'" in (bundle / "models/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("labels: /mnt/a/labels.csv, used", "labels: labels.csv, used"),
+        ("C:\\Users\\jane\\run.json is it", "run.json is it"),
+        ("https://zenodo.org/records/1 and 10.1000/182 per image/breast", None),
+        ("bundles/ddsm_whole/configs", None),
+    ],
+)
+def test_only_paths_from_the_root_are_shortened(text, kept):
+    assert without_folders(text) == (text if kept is None else kept)
 
 
 def test_card_of_a_shipped_model_tells_its_data_result_and_licence(tmp_path):

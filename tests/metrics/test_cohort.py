@@ -4,6 +4,7 @@ import json
 import re
 from itertools import pairwise
 
+import pytest
 from made_rows import RESAMPLES, make_rows
 
 from monai_e2e.metrics import score_file, write_predictions
@@ -26,12 +27,14 @@ REPORT = {
 
 
 def test_counts_of_the_rows():
-    rows = [row | {"age": 50.0 + 10 * (number % 2)} for number, row in enumerate(make_rows())]
+    rows = [row | {"age": 50.0 + 10 * (number // 4 % 2)} for number, row in enumerate(make_rows())]
     scored = describe_cohort(rows)["scored"]
     assert (scored["images"], scored["positive"]) == (160, 28)
     assert (scored["patients"], scored["positive_patients"]) == (40, 14)
     assert scored["counts"]["view"] == {"CC": 80, "MLO": 80}
-    assert (scored["age"]["mean"], scored["age"]["n"]) == (55, 160)
+    assert (scored["age"]["mean"], scored["age"]["n"]) == (55, 40)  # one for each exam, however many images it has
+    more = [*rows, *(row | {"image": f"{row['image']} again"} for row in rows if row["age"] == 50)]
+    assert describe_cohort(more)["scored"]["age"] == scored["age"]
     assert describe_cohort([{"label": 1, "image": "a"}])["scored"]["patients"] is None
 
 
@@ -58,3 +61,11 @@ def test_report_has_the_cohort_of_the_prepared_folder_that_was_predicted(tmp_pat
     scored = score_file(tmp_path / "run" / "p.csv", resamples=RESAMPLES)
     assert scored["cohort"]["prepared"]["rows_excluded"] == 20
     assert "rows excluded" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_nobody_knows_whose_images_are_a_note_says_so(tmp_path, known):
+    (tmp_path / "report.json").write_text(json.dumps({**REPORT, "patients_known": known}))
+    write_predictions(tmp_path / "predictions.csv", make_rows())
+    scored = score_file(tmp_path / "predictions.csv", resamples=RESAMPLES, prepared=tmp_path)
+    assert any("doesn't say whose images are" in note for note in scored["notes"]) != known

@@ -189,7 +189,7 @@ def test_the_models_own_threshold_is_used_if_it_is_one(tmp_path):
     assert any("2 thresholds, so none is used" in note for note in scored["notes"])
     scored = score(table(tmp_path / "p.csv", rows, threshold=1.0))
     assert "at_threshold" not in scored["image"]
-    assert any("tells nobody apart" in note for note in scored["notes"])
+    assert any("separates no images" in note for note in scored["notes"])
     assert score(table(tmp_path / "p.csv", make_rows()))["settings"]["threshold"] is None
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import read_predictions, score_file, score_files, write_predictions
+from monai_e2e.metrics import predictive_values, read_predictions, score_file, score_files, write_predictions
 
 FOLDS = 3
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -63,6 +63,21 @@ def test_every_sample_is_judged_by_its_folds_own_threshold(tables, tmp_path, lev
     assert scored["settings"]["threshold_by_fold"] == pytest.approx(dict(zip("012", THRESHOLDS, strict=True)))
 
 
+def test_pooled_folds_have_predictive_values_at_a_prevalence(tables, tmp_path):
+    point = score([tables[0, fold] for fold in range(FOLDS)], tmp_path / "out", prevalence=0.01)["image"][
+        "at_threshold"
+    ]
+    expected = predictive_values(point["sensitivity"], point["specificity"], 0.01)
+    assert {key: point[key] for key in expected} == expected
+
+
+def test_one_fold_with_an_auc_has_no_deviation(tables, tmp_path):
+    write_predictions(tables[0, 1], [row | {"label": 0} for row in fold_rows(1)])
+    scored = score([tables[0, 0], tables[0, 1]], tmp_path / "out")
+    assert scored["folds"]["image"]["sd"] is None
+    assert "± 0.000" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_pooled_table_gives_the_same_score_again(tables, tmp_path):
     first = score([tables[0, fold] for fold in range(FOLDS)], tmp_path / "out")
     again = score_file(tmp_path / "out" / "pooled.csv", out=tmp_path / "again", resamples=RESAMPLES)
@@ -94,6 +109,14 @@ def test_a_patient_in_two_folds_is_refused(tmp_path):
         write_predictions(path, rows)
     with pytest.raises(UserError, match="1 patients are in more than one fold"):
         score(paths, tmp_path / "out")
+
+
+def test_an_exam_of_an_unknown_patient_in_two_folds_is_refused(tmp_path):
+    for fold in (0, 1):
+        rows = [row | {"patient_id": "", "exam_id": "E1", "image": f"{fold}{row['image']}"} for row in fold_rows(fold)]
+        write_predictions(tmp_path / f"{fold}.csv", rows)
+    with pytest.raises(UserError, match=r"in more than one fold \(E1\)"):
+        score_files([tmp_path / "0.csv", tmp_path / "1.csv"], tmp_path / "out")
 
 
 def test_the_command_takes_several_tables_and_wants_a_place_for_the_results(tables, tmp_path, capsys):

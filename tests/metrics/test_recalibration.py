@@ -1,5 +1,7 @@
 """Recalibration: against scipy and scikit-learn, on what it must leave as it is, and in its file."""
 
+import csv
+
 import numpy as np
 import pytest
 from made_rows import RESAMPLES, make_rows, renamed
@@ -11,6 +13,7 @@ from sklearn.metrics import log_loss
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import (
     Recalibration,
+    decision_curve,
     fit_recalibration,
     read_predictions,
     read_recalibration,
@@ -20,6 +23,7 @@ from monai_e2e.metrics import (
     write_predictions,
     write_recalibration,
 )
+from monai_e2e.metrics.decision import SHOWN
 from monai_e2e.metrics.recalibration import recalibrate_rows
 
 METHODS = ("temperature", "platt", "isotonic")
@@ -92,6 +96,7 @@ def test_file_gives_back_what_was_written(tmp_path, method):
         "{}",
         '{"method": "platt", "n": 2, "positive": 1, "slope": null, "intercept": 0, "logits": [], "probabilities": []}',
         '{"method": "isotonic", "n": 2, "positive": 1, "logits": [1, 0], "probabilities": [0, 1]}',
+        '{"method": "platt", "n": 0, "positive": 0, "slope": 1, "intercept": 0, "logits": [], "probabilities": []}',
         '{"method": "magic", "n": 2, "positive": 1, "slope": 1, "intercept": 0, "logits": [], "probabilities": []}',
     ],
 )
@@ -139,6 +144,25 @@ def test_rows_and_their_threshold_move_along():
     assert first["threshold"] == pytest.approx(expit(-1.0))
     assert second["threshold"] is None
     assert recalibrate_rows(rows, fitted, prevalence=0.01)[0]["p_malignant"] == pytest.approx(0.01)
+
+
+def test_net_benefit_at_a_prevalence_is_of_probabilities_at_that_prevalence(tmp_path):
+    rows = make_rows()
+    write_predictions(tmp_path / "p.csv", rows)
+    write_predictions(tmp_path / "v.csv", renamed(make_rows(seed=5), "V"))
+    chosen = {"recalibrate": "platt", "recalibrate_from": tmp_path / "v.csv", "prevalence": 0.01}
+    scored = score_file(tmp_path / "p.csv", resamples=RESAMPLES, **chosen)
+    moved = [row["p_malignant"] for row in read_predictions(tmp_path / "recalibrated.csv")]
+    expected = decision_curve([row["label"] for row in rows], moved, SHOWN, 0.01)
+    found = scored["image"]["net_benefit"]
+    assert [one["model"] for one in found] == pytest.approx([one["model"] for one in expected])
+    shown = {row["threshold"]: float(row["model"]) for row in csv_rows(tmp_path / "decision.csv")}
+    assert shown["0.050000"] == pytest.approx(found[1]["model"], abs=1e-6)
+
+
+def csv_rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["level"] == "image"]
 
 
 def test_score_recalibrates_on_validation_predictions_and_keeps_the_fit(tmp_path):

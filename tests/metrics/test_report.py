@@ -236,6 +236,15 @@ def test_model_compared_with_itself_does_not_differ():
     assert (result["difference"], result["p"], result["difference_ci_bootstrap"]) == (0, 1, [0, 0])
 
 
+def test_comparison_leaves_out_the_same_images_of_a_breast_for_both_models():
+    rows = make_rows()
+    magnified = rows[0] | {"image": "P0_LEFT_CC_2", "flags": "magnified", "logit": 9.0}
+    same = [*rows, magnified]
+    others = [row | {"flags": ""} for row in same]  # of a table that doesn't know what the image is
+    for level, test in compare_rows(same, others, resamples=RESAMPLES).items():
+        assert test["difference"] == 0, level
+
+
 def test_comparison_needs_the_same_images_and_labels():
     rows, others = make_rows(), make_rows(noise=1.5)
     with pytest.raises(UserError, match=r"1 are without prediction \(P0_LEFT_CC\), 0 are in the other set alone"):

@@ -68,7 +68,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "shortcut": True,
     },
 }
-LOGGER = "monai_e2e.networks.weights"
+LOGGER = "monai_e2e.networks.start"
 
 
 def make(kind: str) -> PatchClassifier | WholeImageClassifier:

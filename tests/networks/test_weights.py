@@ -11,13 +11,13 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from made_networks import patch_net, same, saved, snapshot, whole_net
 from monai.networks.nets import resnet50
 from torch import nn
 
 from monai_e2e.errors import UserError
 from monai_e2e.networks import (
     BACKBONES,
-    PatchClassifier,
     WholeImageClassifier,
     check_preparation,
     choose_preparation,
@@ -29,30 +29,6 @@ from monai_e2e.networks import (
     read_pixel_mean,
     read_state,
 )
-
-COMMAND = "python -m monai.bundle run training --config_file some/train.json"
-
-
-def patch_net(seed: int, width: float = 0.0625, backbone: str = "vgg16", **arguments) -> PatchClassifier:
-    torch.manual_seed(seed)
-    return PatchClassifier(backbone, width=width, **arguments)
-
-
-def whole_net(seed: int, **arguments) -> WholeImageClassifier:
-    return WholeImageClassifier(patch_net(seed), ["8x1"], **arguments)
-
-
-def snapshot(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {key: value.clone() for key, value in network.state_dict().items()}
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return list(first) == list(second) and all(torch.equal(first[key], second[key]) for key in first)
-
-
-def saved(content: object, path: Path) -> Path:
-    torch.save(content, path)
-    return path
 
 
 @pytest.fixture
@@ -189,7 +165,7 @@ class TestWholeClassifier:
         trained = whole_net(1)
         trained.threshold.fill_(2.0)
         path = saved(trained.state_dict(), tmp_path / "whole.pt")
-        assert initialize(whole_net(2), "checkpoint", path, None, COMMAND).threshold == 0
+        assert initialize(whole_net(2), "checkpoint", path, None, "").threshold == 0
 
 
 class TestLoading:
@@ -370,31 +346,3 @@ class TestDownload:
             initialize(patch_net(1), "imagenet", None, None, "")
         assert target in str(caught.value)
         assert "--weights" in str(caught.value)
-
-
-class TestInitialize:
-    def test_checkpoint_fills_the_part(self, checkpoint):
-        network = initialize(whole_net(2), "checkpoint", checkpoint, {"backbone": "backbone"}, COMMAND)
-        assert same(network.backbone.state_dict(), patch_net(1).backbone.state_dict())
-
-    def test_absent_checkpoint_names_the_command_that_makes_it_and_the_other_starts(self, tmp_path):
-        with pytest.raises(UserError) as caught:
-            initialize(whole_net(2), "checkpoint", tmp_path / "model.pt", {"backbone": "backbone"}, COMMAND)
-        for part in (str(tmp_path / "model.pt"), f"`{COMMAND}`", "--weights imagenet", "--weights scratch"):
-            assert part in str(caught.value)
-
-    def test_scratch_ignores_the_checkpoint(self, checkpoint):
-        network = whole_net(2)
-        before = snapshot(network)
-        initialize(network, "scratch", checkpoint, {"backbone": "backbone"}, COMMAND)
-        assert same(network.state_dict(), before)
-
-    def test_first_training_has_no_checkpoint_to_start_from(self):
-        with pytest.raises(UserError, match="none before it"):
-            initialize(patch_net(1), "checkpoint", None, None, "")
-
-    def test_transfer_keeps_the_mean_of_the_images_that_it_is_trained_on(self, tmp_path):
-        """Images are centred by the new data set's mean, so that mean has to be in the checkpoint that is saved."""
-        path = saved(whole_net(1, pixel_mean=52.18).state_dict(), tmp_path / "whole.pt")
-        network = initialize(whole_net(2, pixel_mean=44.33), "checkpoint", path, None, COMMAND)
-        assert network.pixel_mean.item() == pytest.approx(44.33)

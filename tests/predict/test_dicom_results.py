@@ -9,92 +9,20 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from made_dicom import PLANTED, ROW, picture, results, write_image
 from PIL import Image
 from pydicom import uid
 from pydicom.datadict import DicomDictionary
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.sr.codedict import codes
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from monai_e2e import __version__
 from monai_e2e.data.images.dicom import decode_image
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 from monai_e2e.errors import UserError
-from monai_e2e.predict.dicom_results import DISCLAIMER, write_dicom_results
+from monai_e2e.predict.dicom_reference import DISCLAIMER
+from monai_e2e.predict.dicom_results import write_dicom_results
 
 sr = pytest.importorskip("highdicom.sr")
-
-ROW = {
-    "image": "P_1/L_MLO",
-    "patient_id": "P_1",
-    "exam_id": "",
-    "laterality": "LEFT",
-    "view": "MLO",
-    "p_malignant": "0.731000",
-    "logit": "0.999500",
-    "threshold": "0.400000",
-    "model": "ddsm_whole",
-    "flags": "",
-}
-#: Text that no result may hold by default, by the element it is planted in.
-PLANTED = {
-    "PatientName": "PLANTEDNAME^JANE",
-    "PatientID": "PLANTEDID",
-    "PatientBirthDate": "19510203",
-    "PatientSex": "F",
-    "PatientAge": "072Y",
-    "StudyDate": "20030405",
-    "StudyTime": "060708",
-    "StudyID": "PLANTEDSTUDY",
-    "StudyDescription": "PLANTEDDESCRIPTION",
-    "AccessionNumber": "PLANTEDNUMBER",
-    "ReferringPhysicianName": "PLANTEDDOCTOR^A",
-}
-
-
-def write_image(path: Path, syntax: uid.UID = uid.ExplicitVRLittleEndian, **attributes: object) -> Path:
-    """A digital mammogram for presentation with a hospital's header; ``attributes`` override (None deletes)."""
-    pixels = np.arange(24 * 16, dtype=np.int16).reshape(24, 16)
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.SpecificCharacterSet = "ISO_IR 100"
-    dataset.SOPClassUID = uid.DigitalMammographyXRayImageStorageForPresentation
-    dataset.SOPInstanceUID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (generate_uid() for _ in range(3))
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    for name, value in PLANTED.items():
-        setattr(dataset, name, value)
-    dataset.IssuerOfPatientID = "PLANTEDISSUER"
-    dataset.InstitutionName = "PLANTEDHOSPITAL"
-    dataset.Manufacturer, dataset.ManufacturerModelName = "PLANTEDMAKER", "PLANTEDMODEL"
-    dataset.PatientOrientation = ["A", "FR"]
-    dataset.InstanceNumber = 3
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit = 15
-    dataset.PixelRepresentation = 1
-    dataset.PixelData = encapsulate([pixels.tobytes()]) if syntax.is_encapsulated else pixels.tobytes()
-    dataset["PixelData"].VR = "OB" if syntax.is_encapsulated else "OW"
-    for name, value in attributes.items():
-        if value is None:
-            delattr(dataset, name)
-        else:
-            setattr(dataset, name, value)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
-def picture(rows: int = 12, columns: int = 8) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
-
-
-def results(folder: Path, source: Path, keep_identity: bool = False, **row: object) -> tuple[Dataset, Dataset]:
-    paths = write_dicom_results(folder, "image", ROW | row, picture(), source, keep_identity)
-    return tuple(pydicom.dcmread(path) for path in paths)
 
 
 def conforms(path: Path) -> str:
@@ -118,54 +46,6 @@ def phantoms(tmp_path_factory) -> dict[str, Path]:
     return images
 
 
-def test_overlay_is_a_picture_derived_from_the_image(tmp_path):
-    source = write_image(tmp_path / "image.dcm")
-    image = pydicom.dcmread(source)
-    overlay, _ = results(tmp_path / "out", source)
-    np.testing.assert_array_equal(overlay.pixel_array, picture())
-    assert overlay.SOPClassUID == uid.SecondaryCaptureImageStorage
-    assert overlay.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
-    assert (overlay.PhotometricInterpretation, overlay.ImageType[0]) == ("RGB", "DERIVED")
-    assert overlay.Modality == "OT"
-    assert overlay.SeriesInstanceUID != image.SeriesInstanceUID
-    (reference,) = overlay.SourceImageSequence
-    assert reference.ReferencedSOPClassUID == image.SOPClassUID
-    assert reference.ReferencedSOPInstanceUID == image.SOPInstanceUID
-    assert (overlay.ImageLaterality, overlay.PatientOrientation) == ("L", ["A", "FR"])
-    assert overlay.ImageComments == f"{DISCLAIMER}. LEFT MLO."
-    assert DISCLAIMER in overlay.SeriesDescription
-    assert overlay.ContentQualification == "RESEARCH"
-
-
-def test_report_gives_the_images_probability_of_cancer_and_who_computed_it(tmp_path):
-    source = write_image(tmp_path / "image.dcm")
-    image = pydicom.dcmread(source)
-    _, report = results(tmp_path / "out", source)
-    assert (report.CompletionFlag, report.PreliminaryFlag, report.VerificationFlag) == (
-        "COMPLETE",
-        "PRELIMINARY",
-        "UNVERIFIED",
-    )
-    document = sr.ComprehensiveSR.from_dataset(report)
-    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
-    (evidence,) = document.get_evidence()
-    assert "CurrentRequestedProcedureEvidenceSequence" not in report  # the image's study is another
-    assert evidence == (image.StudyInstanceUID, image.SeriesInstanceUID, image.SOPInstanceUID, image.SOPClassUID)
-    (group,) = document.content.get_image_measurement_groups(referenced_sop_instance_uid=image.SOPInstanceUID)
-    (measurement,) = group.get_measurements(codes.DCM.ProbabilityOfCancer)
-    assert (measurement.value, measurement.unit) == (73.1, codes.UCUM.Percent)
-    (site,) = group.finding_sites
-    assert (site.value, site.laterality) == (codes.SCT.Breast, codes.SCT.Left)
-    texts = [item.TextValue for item in group[0].ContentSequence if item.ValueType == "TEXT"]
-    assert texts[1:] == [
-        "monai-e2e",
-        __version__,
-        "model: ddsm_whole",
-        "threshold: 0.4",
-        f"{DISCLAIMER}. LEFT MLO.",
-    ]
-
-
 def test_what_is_not_known_of_an_image_is_left_out(tmp_path):
     source = write_image(tmp_path / "image.dcm", PatientOrientation="CC", Rows=None)
     overlay, report = results(tmp_path / "out", source, laterality="", view="", threshold="", p_malignant=1e-9)
@@ -178,22 +58,6 @@ def test_what_is_not_known_of_an_image_is_left_out(tmp_path):
     (group,) = sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
     assert group.finding_sites[0].laterality is None
     assert "threshold" not in str(report)
-
-
-@pytest.mark.parametrize("value", ["YES", "NO"])
-def test_what_the_images_pixels_show_or_lost_is_said_of_the_overlays(tmp_path, value):
-    source = write_image(tmp_path / "image.dcm", BurnedInAnnotation=value, LossyImageCompression="01")
-    overlay, _ = results(tmp_path / "out", source)
-    assert (overlay.BurnedInAnnotation, overlay.LossyImageCompression) == (value, "01")
-
-
-def test_overlay_of_another_shape_says_how_to_show_it_undistorted(tmp_path):
-    source = write_image(tmp_path / "image.dcm")  # 24 rows, 16 columns
-    for shape, ratio, preserved in (((12, 8), None, "NO"), ((24, 16), None, "YES"), ((12, 16), ["2", "1"], "NO")):
-        path, _ = write_dicom_results(tmp_path / "out", "image", ROW, picture(*shape), source)
-        overlay = pydicom.dcmread(path)
-        assert overlay.get("PixelAspectRatio") == ratio
-        assert overlay.SourceImageSequence[0].SpatialLocationsPreserved == preserved
 
 
 def test_by_default_no_text_of_the_header_is_in_a_result(tmp_path):
@@ -295,13 +159,6 @@ def test_a_study_is_never_under_two_patients(tmp_path):
     assert len({study, first, second}) == 3
     (evidence,) = sr.ComprehensiveSR.from_dataset(kept[1]).get_evidence(current_procedure_only=True)
     assert evidence[0] == study
-
-
-def test_a_probability_has_no_more_digits_than_it_deserves(tmp_path):
-    source = write_image(tmp_path / "image.dcm")
-    _, report = results(tmp_path / "out", source, p_malignant="0.123456")
-    (group,) = sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
-    assert group.get_measurements(codes.DCM.ProbabilityOfCancer)[0].value == 12.3
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian's dicom3tools) is not installed")
@@ -412,13 +269,6 @@ def test_a_row_that_can_not_be_written_is_a_users_mistake(tmp_path, row, message
     source = write_image(tmp_path / "image.dcm")
     with pytest.raises(UserError, match=f"image.dcm: .*{message}"):
         results(tmp_path / "out", source, **row)
-
-
-@pytest.mark.parametrize("overlay", [picture()[..., 0], picture()[..., :2], picture().astype(np.float32)])
-def test_an_overlay_of_another_form_is_refused(tmp_path, overlay):
-    source = write_image(tmp_path / "image.dcm")
-    with pytest.raises(UserError, match=r"\[rows, columns, 3\] of uint8"):
-        write_dicom_results(tmp_path / "out", "image", ROW, overlay, source)
 
 
 def test_without_highdicom_the_message_says_how_to_install_it(tmp_path, monkeypatch):

@@ -90,8 +90,8 @@ class TestPage:
         assert text.count("data:image/jpeg;base64,") == len(IMAGES)
         assert not re.search(r'(src|href)="(?!data:)', text)
         assert "P&lt;0&gt; LEFT CC" in text
-        assert "score 0.953, labelled malignant, mass" in text
-        assert "At the threshold 0.500 (the model's" in html.unescape(text)
+        assert "p(malignant) 0.95, above the threshold 0.50; labelled malignant, mass" in text
+        assert "At the threshold 0.50 (the model's" in html.unescape(text)
         assert "2 of 3 malignant ones are marked, and 1 of 3 others are not" in text
 
     def test_a_picture_has_the_image_beside_its_heatmap_with_the_lesion_outlined(self, folders, tmp_path):

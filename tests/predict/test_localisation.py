@@ -65,6 +65,29 @@ def test_rates_and_froc_by_hand():
     assert found["froc"]["score"] == pytest.approx(1 / 3)
 
 
+def test_perfect_detection_of_one_probability_is_perfect():
+    found = summarize_localisation([localise(heatmap((2, 3, 0.9)), [lesion(HIT)])])
+    assert found["froc"]["score"] == 1
+
+
+def test_lesion_within_another_one_can_be_found_too():
+    outer = (slice(60, 200), slice(60, 200))
+    for masks in ([lesion(outer), lesion(HIT)], [lesion(HIT), lesion(outer)]):
+        found = localise(heatmap((2, 3, 0.9), (4, 3, 0.8)), masks).found
+        assert sorted(found.tolist()) == pytest.approx([0.8, 0.9])
+
+
+def test_overlap_of_the_region_with_the_lesions():
+    made = heatmap((2, 3, 0.9))
+    region = made.enlarge(made.malignant, SIZE) >= 0.5
+    assert localise(made, [region]).iou == 1
+    assert localise(made, [lesion(FAR)]).iou == 0
+    assert localise(heatmap((2, 3, 0.4)), [lesion(HIT)]).iou == 0  # no region
+    assert localise(made, []).iou is None
+    found = summarize_localisation([localise(made, [region]), localise(made, [lesion(FAR)]), localise(made, [])])
+    assert found["iou"] == {"mean": 0.5, "cutoff": 0.5}
+
+
 def test_images_without_any_lesion_have_no_localisation():
     with pytest.raises(UserError, match="has a malignant lesion"):
         summarize_localisation([localise(heatmap((2, 3, 0.9)), [])])
@@ -103,3 +126,16 @@ def test_results_are_compared_with_the_lesions_of_the_prepared_folder(results, c
     (folder / "heatmaps" / "format.json").unlink()
     assert main(command) == 2
     assert "no heatmaps; predict" in capsys.readouterr().err
+
+
+def test_malignant_images_with_lesions_that_nobody_marked_are_left_out(results):
+    folder, prepared = results
+    before = localisation_of(folder, prepared)
+    path = Path(prepared) / "datalist.json"
+    datalist = json.loads(path.read_text())
+    first, second = [sample for sample in datalist["test"] if sample["label"] == 1][:2]
+    first["lesions"], second["lesions_excluded"] = [], 1  # a detection there may be right
+    path.write_text(json.dumps(datalist))
+    found = localisation_of(folder, prepared)
+    assert found["images"] == before["images"] - 2
+    assert found["left_out"] == 2

@@ -66,13 +66,21 @@ def test_every_model_is_scored_on_every_data_set_as_predict_and_score_do(root, v
 
 def test_models_and_data_sets_of_one_name_are_told_apart():
     assert list(_named(["a/models/model.pt", "b/a", "c/a", "d.pt"])) == ["a", "a--2", "a--3", "d.pt"]
+    assert list(_named(["x/my--model", "y/my--model"])) == ["my--model", "my--model--2"]
 
 
-def test_the_drop_is_from_the_data_set_whose_patients_the_model_remembers(validated):
+def test_a_bundles_name_is_kept_whole(tmp_path):
+    (tmp_path / "v1.2" / "models").mkdir(parents=True)
+    (tmp_path / "v1.2" / "models" / "model.pt").touch()
+    (tmp_path / "best.pt").touch()
+    assert list(_named([tmp_path / "v1.2" / "models" / "model.pt", tmp_path / "best.pt"])) == ["v1.2", "best"]
+
+
+def test_the_change_is_from_the_data_set_whose_patients_the_model_remembers(validated):
     at_home, away = (validated["home", name, False] for name in ("inbreast", "cbis-ddsm"))
-    assert at_home["drop"] == "source"
-    assert away["drop"] == pytest.approx(away["auc"] - at_home["auc"])
-    assert validated["stranger", "cbis-ddsm", False]["drop"] is None
+    assert at_home["change"] == "source"
+    assert away["change"] == pytest.approx(away["auc"] - at_home["auc"])
+    assert validated["stranger", "cbis-ddsm", False]["change"] is None
 
 
 def test_recalibration_keeps_the_auc_and_is_written_for_predict(root, validated, tmp_path):

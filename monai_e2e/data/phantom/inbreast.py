@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import csv
 import plistlib
-import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
 from monai_e2e.data.phantom.film import expose_detector
+from monai_e2e.data.phantom.inbreast_defects import plant_defects
+from monai_e2e.data.phantom.inbreast_outlines import outlines_of
 from monai_e2e.data.phantom.lesions import Finding, random_finding
-from monai_e2e.data.phantom.scene import PlacedFinding, Scene, draw_scene, mixed_density, pick_type
+from monai_e2e.data.phantom.scene import Scene, draw_scene, mixed_density, pick_type
 from monai_e2e.data.phantom.storage import PHANTOM_NOTE, new_dataset, prepare_out, random_uid, save
-from monai_e2e.data.records import Laterality, LesionType, Pathology, View
+from monai_e2e.data.records import Laterality, Pathology, View
 from monai_e2e.work.parallel import run_parallel
 
 #: Root for UIDs that belong to nobody (a 128-bit number in decimal follows, as ITU-T X.667 has it).
@@ -34,7 +32,6 @@ _DETECTORS = ((3328, 2560), (4084, 3328))
 _SPACING = 0.07
 
 _COLUMNS = ["Patient ID", "Patient age", "Laterality", "View", "Acquisition date", "File Name", "ACR", "Bi-Rads"]
-_VIEW, _FILE, _BI_RADS = 3, 5, 7
 
 
 def write_inbreast(
@@ -50,10 +47,11 @@ def write_inbreast(
         seed: changes every patient.
         rows: height of the images in pixels.
         workers: processes; one per core when None.
-        defects: plant each of :data:`DEFECTS` in an image of its own, as far as there are images with BI-RADS 1 or 2.
+        defects: plant each of :data:`~monai_e2e.data.phantom.inbreast_defects.DEFECTS` in an image of its own, as far
+            as there are images with BI-RADS 1 or 2.
 
     Returns:
-        How many of each of :data:`DEFECTS` were planted; nothing in the folder tells.
+        How many of each defect were planted; nothing in the folder tells.
 
     Raises:
         UserError: when an argument is out of range or ``out`` isn't empty.
@@ -65,7 +63,7 @@ def write_inbreast(
     draw = partial(_write_patient, out, seed=seed, rows=rows)
     drawn = run_parallel(draw, range(patients), workers, "INbreast phantoms", unit="patient")
     lines = [line for patient in drawn for line in patient]
-    planted = _plant_defects(out, lines) if defects else {}
+    planted = plant_defects(out, lines) if defects else {}
     with open(out / "INbreast.csv", "w", newline="", encoding="ascii") as file:
         writer = csv.writer(file, delimiter=";", lineterminator="\r\n")
         writer.writerow(_COLUMNS)
@@ -122,9 +120,9 @@ def _write_patient(out: Path, index: int, seed: int, rows: int) -> list[list[str
             side, name = laterality.value[0], "CC" if view is View.CC else "ML"
             path = out / "AllDICOMs" / f"{file_number}_{patient}_MG_{side}_{name}_ANON.dcm"
             spacing = _SPACING * detector[0] / rows
-            _save_image(path, rng, scene, laterality, view, spacing, patient, month, study)
+            _save_image(path, rng, scene, laterality, view, spacing, month, study)
             if scene.findings:
-                rois = _rois(rng, scene, spacing)
+                rois = outlines_of(rng, scene, spacing)
                 plist = {"Images": [{"ImageIndex": 0, "NumberOfROIs": len(rois), "ROIs": rois}]}
                 (out / "AllXML" / f"{file_number}.xml").write_bytes(plistlib.dumps(plist))
             lines.append(["removed", "removed", side, view.value, month, str(file_number), str(density), bi_rads])
@@ -138,7 +136,6 @@ def _save_image(
     laterality: Laterality,
     view: View,
     spacing: float,
-    patient: str,
     month: str,
     study: str,
 ) -> None:
@@ -174,150 +171,3 @@ def _save_image(
     dataset.BurnedInAnnotation = "NO"
     dataset.LossyImageCompression = "00"
     save(dataset, path)
-
-
-def _rois(rng: np.random.Generator, scene: Scene, spacing: float) -> list[dict]:
-    """OsiriX's description of all findings of an image."""
-    rois: list[dict] = []
-
-    def add(name: str, points: np.ndarray) -> None:
-        rois.append(_roi(name, points, len(rois), spacing))
-
-    for placed in scene.findings:
-        malignant = placed.finding.pathology is Pathology.MALIGNANT
-        if placed.finding.type is LesionType.MASS:
-            add("Mass", placed.outline)
-            if malignant and rng.random() < 0.4:
-                add("Spiculated Region", _widened(placed, 1.5, scene.mask.shape))
-            continue
-        if malignant:
-            add("Cluster", placed.outline)
-        # In the real files, too, a single calcification is one point or a tiny polygon.
-        for spot in placed.spots:
-            ring = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]]) * scene.mask.shape[0] / 256
-            points = spot + ring if not malignant and rng.random() < 0.5 else spot[None]
-            add("Calcification", points)
-    return rois
-
-
-def _widened(placed: PlacedFinding, factor: float, shape: tuple[int, ...]) -> np.ndarray:
-    centre = placed.outline.mean(axis=0)
-    return np.clip(centre + (placed.outline - centre) * factor, 0, np.array(shape) - 1)
-
-
-def _roi(name: str, points: np.ndarray, index: int, spacing: float) -> dict:
-    """One region as OsiriX exports it; ``points`` are ``(row, column)``, written as ``(x, y)``."""
-    row, column = points[:, 0], points[:, 1]
-    pixels = float(abs(np.dot(column, np.roll(row, 1)) - np.dot(row, np.roll(column, 1))) / 2)
-    area = pixels * spacing**2 / 100  # cm²
-    centre = points.mean(axis=0)
-    return {
-        "Area": area,
-        "Center": f"({centre[1] * spacing:.6f}, {centre[0] * spacing:.6f}, 0.000000)",
-        "Dev": 0.0,
-        "IndexInImage": index,
-        "Max": 0.0,
-        "Mean": 0.0,
-        "Min": 0.0,
-        "Name": name,
-        "NumberOfPoints": len(points),
-        "Point_mm": [f"({x * spacing:.6f}, {y * spacing:.6f}, 0.000000)" for y, x in points],
-        "Point_px": [f"({x:.6f}, {y:.6f})" for y, x in points],
-        "Total": 0.0,
-        "Type": 19 if len(points) == 1 else 15,  # OsiriX: 19 a point, 15 a pencil line
-    }
-
-
-def _plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
-    """Spoil one image, or its row, per defect; images with BI-RADS 1 or 2, since there are few of the others."""
-    negative = [line for line in lines if line[_BI_RADS] in ("1", "2")]
-    planted = dict.fromkeys(DEFECTS, 0)
-    for name, plant in DEFECTS.items():
-        line = next((line for line in negative if name != "view_fb" or line[_VIEW] == "CC"), None)
-        if line is not None:
-            negative.remove(line)
-            path = next((out / "AllDICOMs").glob(f"{line[_FILE]}_*"))
-            plant(path, out / "AllXML" / f"{line[_FILE]}.xml", line, lines)
-            planted[name] += 1
-    return planted
-
-
-def _image_missing(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    image.unlink()
-
-
-def _image_without_row(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    shutil.copyfile(image, image.with_name(image.name.replace(line[_FILE], f"9{line[_FILE]}")))
-
-
-def _bi_rads_3(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    line[_BI_RADS] = "3"
-
-
-def _row_twice(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    lines.append(list(line))
-
-
-def _view_fb(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    line[_VIEW] = "FB"
-    image.rename(image.with_name(image.name.replace("_CC_", "_FB_")))
-
-
-def _monochrome1(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    """The same picture, stored the other way round."""
-    dataset = pydicom.dcmread(image)
-    pixels = (1 << dataset.BitsStored) - 1 - dataset.pixel_array
-    dataset.PixelData = pixels.tobytes()
-    dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = int(pixels.min()), int(pixels.max())
-    dataset.PhotometricInterpretation, dataset.PresentationLUTShape = "MONOCHROME1", "INVERSE"
-    save(dataset, image)
-
-
-def _outline_point(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(image, outlines, "Calcification", np.array([[0.5, 0.5]]))
-
-
-def _outline_outside(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(image, outlines, "Mass", np.array([[1.2, 1.2], [1.2, 1.3], [1.3, 1.3]]))
-
-
-def _outline_other(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(image, outlines, "Assymetry", np.array([[0.4, 0.4], [0.4, 0.6], [0.6, 0.6]]))
-
-
-def _outlines_broken(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    outlines.write_bytes(b'<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0"><dict>')
-
-
-def _outlines_without_image(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    outlines.with_name(f"9{outlines.name}").write_bytes(plistlib.dumps({"Images": []}))
-
-
-def _add_roi(image: Path, outlines: Path, name: str, points: np.ndarray) -> None:
-    """Append a region; ``points`` are ``(row, column)`` in parts of the image's height and width."""
-    header = pydicom.dcmread(image, stop_before_pixels=True)
-    plist: dict[str, Any] = {"Images": [{"ImageIndex": 0, "ROIs": []}]}
-    if outlines.is_file():
-        plist = plistlib.loads(outlines.read_bytes())
-    rois = plist["Images"][0]["ROIs"]
-    size = np.array([header.Rows, header.Columns])
-    rois.append(_roi(name, points * size, len(rois), float(header.PixelSpacing[0])))
-    plist["Images"][0]["NumberOfROIs"] = len(rois)
-    outlines.write_bytes(plistlib.dumps(plist))
-
-
-#: What can be wrong with an image, its outlines or its row. Images read the other way round (``monochrome1``) or taken
-#: from below (``view_fb``), points and other findings aren't faults, but readers trip over them.
-DEFECTS: dict[str, Callable[[Path, Path, list[str], list[list[str]]], None]] = {
-    "image_missing": _image_missing,
-    "image_without_row": _image_without_row,
-    "bi_rads_3": _bi_rads_3,
-    "row_twice": _row_twice,
-    "view_fb": _view_fb,
-    "monochrome1": _monochrome1,
-    "outline_point": _outline_point,
-    "outline_outside": _outline_outside,
-    "outline_other": _outline_other,
-    "outlines_broken": _outlines_broken,
-    "outlines_without_image": _outlines_without_image,
-}

@@ -41,6 +41,7 @@ _SAMPLE = {
         "density": {"type": ["integer", "null"]},
         "age": {"type": ["integer", "null"]},
         **dict.fromkeys(("exam_id", "vendor", "machine", "site", "implant", "subtype"), _WORD),
+        "lesion_size": {"type": "number", "exclusiveMinimum": 0},
         "mean": {"type": "number", "minimum": 0, "maximum": 255},
         "fold": {"type": "integer", "minimum": 0},
         "original_size": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
@@ -182,9 +183,10 @@ def load_datalist(
     unknown), ``flags`` (what is odd about the image, joined by ``;``, see docs/results.md), ``lesions`` (list of
     ``{mask, type, pathology, drawn_as}``: a path, two words or None where unknown, and what the mask was made from, see
     :class:`~monai_e2e.data.records.DrawnAs`), ``lesions_excluded`` (count of lesions that have no mask here), ``mean``
-    (of its pixels, 0…255), ``original_size`` (rows and columns of the original) and, where known,
-    ``pixel_spacing`` (mm, rows and columns of the original) and :data:`~monai_e2e.data.records.FACTS`. ``lesions``
-    differs in length between samples, so drop it before samples are collated to a batch.
+    (of its pixels, 0…255), ``original_size`` (rows and columns of the original) and, where known, ``pixel_spacing``
+    (mm at the detector, rows and columns of the original), ``lesion_size`` (mm there, of a positive image's largest
+    lesion that isn't benign) and :data:`~monai_e2e.data.records.FACTS`. ``lesions`` differs in length between samples,
+    so drop it before samples are collated to a batch.
 
     Args:
         prepared_dir: prepared folder.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from monai_e2e.data.images.appearance import appearance_flags
@@ -35,13 +36,13 @@ from monai_e2e.data.images.dicom_files import one_file
 from monai_e2e.data.images.framing import Framing, find_framing
 from monai_e2e.data.images.headers import Header, read_header
 from monai_e2e.data.images.pixels import save_grey16
-from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram
+from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram, Pathology
 from monai_e2e.errors import UserError
 
 #: Folder of the records, in the prepared folder.
 FINISHED = ".finished"
 #: To be raised when what is written for the same sources changes.
-_FORMAT = 4
+_FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def prepare_image(task: ImageTask) -> PreparedImage:
         reason = _as_reason("image not usable", error, mammogram.path)
         return PreparedImage(None, [Excluded(str(mammogram.path), reason, mammogram.rows)])
     header = read_header(Path(str(mammogram.path)))
-    lesions, excluded = [], []
+    lesions, excluded, lengths = [], [], []
+    spacing = None if image.pixel_spacing is None else np.multiply(image.pixel_spacing, framed.shape) / task.image_size
     for number, lesion in enumerate(mammogram.lesions, start=1):
         mask, problems = _lesion_mask(mammogram, lesion, image.pixels.shape, task.image_size, framing)
         excluded += problems
@@ -112,6 +114,8 @@ def prepare_image(task: ImageTask) -> PreparedImage:
         relative = f"masks/{name}_{number}.png"
         _write(task.folder / relative, Image.fromarray(mask.astype(np.uint8) * 255).save)
         lesions.append({"mask": relative, **lesion_words(lesion)})
+        if spacing is not None and mammogram.label == 1 and lesion.pathology is not Pathology.BENIGN:
+            lengths.append(lesion_length(mask, spacing))
     _write(task.folder / f"images/{name}.png", lambda path: save_grey16(pixels, path))
     sample: dict[str, Any] = {
         "image": f"images/{name}.png",
@@ -129,6 +133,8 @@ def prepare_image(task: ImageTask) -> PreparedImage:
     sample["original_size"] = list(image.pixels.shape)
     if task.voi_lut == AUTO:
         sample["window"] = image.window
+    if lengths:
+        sample["lesion_size"] = round(max(lengths), 1)
     if image.pixel_spacing is not None:
         sample["pixel_spacing"] = list(image.pixel_spacing)
     digest, instance = _digest(pixels.tobytes()), _digest(header.instance.encode()) if header.instance else ""
@@ -137,6 +143,20 @@ def prepare_image(task: ImageTask) -> PreparedImage:
         record = {"fingerprint": fingerprint, "sample": sample, "pixels": digest, "instance": instance}
         _write(_record(task.folder, name), lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
     return PreparedImage(sample, excluded, digest, instance)
+
+
+def lesion_length(mask: np.ndarray, spacing: ArrayLike) -> float:
+    """The longer side, in mm, of the smallest rectangle around a lesion, whichever way it lies.
+
+    Args:
+        mask: bool ``[rows, columns]``, not empty.
+        spacing: mm between its rows and between its columns.
+    """
+    import cv2  # which processes that find all images finished needn't load
+
+    scale = np.asarray(spacing, dtype=np.float64)
+    sides = cv2.minAreaRect((np.argwhere(mask) * scale).astype(np.float32))[1]
+    return float(max(sides) + scale.mean())  # from the first pixel's edge to the last one's
 
 
 def lesion_words(lesion: Lesion) -> dict[str, str | None]:

@@ -13,10 +13,12 @@ from typing import Any
 
 from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.data.records import Catalogue, Excluded
-from monai_e2e.data.sources.spreadsheets import guarded_cell
+from monai_e2e.data.sources.formulas import guarded_cell
 
 #: What data list and report say of the data set, see :class:`~monai_e2e.data.sources.registry.Source`.
-SOURCE_FACTS = ("label_source", "label_unit", "label_rule", "licence", "citation", "models_may_be_passed_on")
+SOURCE_FACTS = (
+    "label_source", "label_unit", "label_rule", "licence", "citation", "patients_known", "models_may_be_passed_on",
+)  # fmt: skip
 
 
 def make_report(

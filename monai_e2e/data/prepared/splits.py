@@ -118,7 +118,7 @@ def check_protocol(protocol: str, known: Sequence[str], folds: int | None) -> No
     if protocol == "kfold" and (folds is None or folds < MIN_FOLDS):
         raise UserError(f"protocol 'kfold' needs --folds {MIN_FOLDS} or more, got {folds}")
     if protocol != "kfold" and folds is not None:
-        raise UserError(f"folds {folds} go with protocol 'kfold', not with {protocol!r}")
+        raise UserError(f"folds {folds} go with protocol 'kfold', not with {protocol!r}: leave one of them out")
 
 
 def partition_of_fold(fold: int, tested: int, folds: int) -> str:
@@ -143,7 +143,9 @@ def split_kfold(mammograms: Iterable[Mammogram], folds: int, seed: int) -> Split
     patients, labels = list(positive), list(positive.values())
     rarest = min(labels.count(0), labels.count(1))
     if rarest < folds:
-        raise UserError(f"{folds} folds need as many patients with and without a positive mammogram, found {rarest}")
+        raise UserError(
+            f"{folds} folds need as many patients with and without a positive mammogram, found {rarest}: take fewer"
+        )
     fold_of: dict[str, int] = {}
     division = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, labels)
     for fold, (_, members) in enumerate(division):

@@ -18,7 +18,6 @@ from typing import Any
 
 from monai_e2e.data.records import Catalogue, DrawnAs, Lesion, LesionType, Mammogram, Pathology
 from monai_e2e.data.sources.cells import Refused, choose, parse_age, parse_density, parse_side, parse_view
-from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 from monai_e2e.data.sources.shapes import Outline, circle_outline, ellipse_outline
 
@@ -56,7 +55,7 @@ def read_cdd_cesm(src: str | Path, tables_only: bool = False) -> Catalogue:
         ]
         return Mammogram(
             path=None,
-            patient_id=safe_id(values["Patient_ID"]),
+            patient_id=values["Patient_ID"],
             laterality=parse_side(values["Side"]),
             view=parse_view(values["View"]),
             label=int(pathology is Pathology.MALIGNANT),

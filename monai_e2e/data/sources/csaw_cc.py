@@ -18,7 +18,6 @@ from pathlib import Path
 from monai_e2e.data.records import Catalogue, Laterality, Lesion, Mammogram, Pathology
 from monai_e2e.data.sources.cells import Refused, choose, parse_side, parse_view
 from monai_e2e.data.sources.identifiers import whole_number
-from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 
 _NEEDED = (
@@ -56,12 +55,12 @@ def read_csaw_cc(src: str | Path, tables_only: bool = False, positive: str = "sc
         patient, year = values["anon_patientid"], whole_number(values["exam_year"])
         return Mammogram(
             path=None,
-            patient_id=safe_id(whole_number(patient)),
+            patient_id=whole_number(patient),
             laterality=side,
             view=parse_view(values["viewposition"]),
             label=label,
             lesions=(lesion,) if lesion else (),
-            exam_id=safe_id(f"{whole_number(patient)}_{year}"),
+            exam_id=f"{whole_number(patient)}_{year}",
             vendor="Hologic",
         )
 

@@ -10,7 +10,8 @@ breast of an exam with findings in the other one only has no row** and is read a
 
 The label is the breast's: cancer in a biopsy of this exam, or recorded within 180 days after it, since the diagnosis
 often stands at the diagnostic exam alone, is 1. A biopsy without cancer, and BI-RADS 1 and 2 without a biopsy, are 0,
-unless a cancer of the breast follows within a year. Other assessments without a biopsy are left out.
+unless a cancer of the breast follows within a year. Other assessments without a biopsy are left out. Pathology is of
+the specimen's side (``bside``), else of the finding's; an exam with a cancer of unknown side is left out.
 
 Boxes are in pixels of the image; they are the file's and not the finding's, so that type and pathology are known only
 where all findings of the breast agree.
@@ -28,14 +29,13 @@ from pathlib import Path
 from monai_e2e.data.records import Catalogue, DrawnAs, Laterality, Lesion, LesionType, Mammogram, Pathology
 from monai_e2e.data.sources.cells import YES_NO, Refused, parse_age, parse_side, parse_view
 from monai_e2e.data.sources.identifiers import whole_number
-from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 from monai_e2e.data.sources.shapes import box_outline
 
 _FILES = ("empi_anon", "acc_anon", "anon_dicom_path", "FinalImageType", "ImageLateralityFinal", "ViewPosition")
 _MORE_OF_FILES = ("spot_mag", "ROI_coords", "BreastImplantPresent", "Manufacturer")
 _FINDINGS = ("empi_anon", "acc_anon", "study_date_anon", "tissueden", "asses", "side", "path_severity")
-_MORE_OF_FINDINGS = ("massshape", "calcfind", "age_at_study")
+_MORE_OF_FINDINGS = ("massshape", "calcfind", "bside", "age_at_study")
 _COHORTS = {"cohort_1": "training", "cohort_2": "test"}
 #: What a path has before its cohort.
 _COHORT = re.compile(r"^.*?(?=cohort_\d)")
@@ -81,18 +81,18 @@ def read_embed(src: str | Path, tables_only: bool = False) -> Catalogue:
         if any(whole_number(row["tissueden"]) == _MALE for row in exam):
             raise Refused("male")
         rows = [row for row in exam if _concerns(row, side)]
-        label = _label(exam, rows, cancers.get((exam[0]["empi_anon"], side), ()))
+        label = _label(exam, rows, side, cancers.get((exam[0]["empi_anon"], side), ()))
         notes["images_of_breasts_without_a_row"] += not rows
         return Mammogram(
             path=None,
-            patient_id=safe_id(whole_number(values["empi_anon"])),
+            patient_id=whole_number(values["empi_anon"]),
             laterality=side,
             view=view,
             label=label,
-            lesions=_lesions(values["ROI_coords"], rows, notes),
+            lesions=_lesions(values["ROI_coords"], rows, side, notes),
             partition=_COHORTS.get(values["file"].partition("/")[0]),
             density=_density(exam),
-            exam_id=safe_id(whole_number(values["acc_anon"])),
+            exam_id=whole_number(values["acc_anon"]),
             age=parse_age(exam[0]["age_at_study"]),
             vendor=values["Manufacturer"] or None,
             implant=YES_NO.get(values["BreastImplantPresent"].upper()),
@@ -120,13 +120,18 @@ def _concerns(row: dict[str, str], side: Laterality) -> bool:
     return row["side"].upper() in ("", "B", side.value[0])
 
 
+def _biopsied(row: dict[str, str]) -> str:
+    """Side of a row's pathology: the specimen's, else the finding's; empty where neither is known."""
+    return (row["bside"] or row["side"]).upper()
+
+
 def _cancers(exams: Mapping[str, _Rows]) -> _Cancers:
     dates = defaultdict(list)
     for row in (row for rows in exams.values() for row in rows):
         day = _date(row["study_date_anon"])
         if whole_number(row["path_severity"]) in _CANCER and day is not None:
             for side in Laterality:
-                if row["side"].upper() in ("B", side.value[0]):
+                if _biopsied(row) in ("B", side.value[0]):
                     dates[row["empi_anon"], side].append(day)
     return dates
 
@@ -138,13 +143,16 @@ def _date(text: str) -> date | None:
         return None
 
 
-def _label(exam: _Rows, rows: _Rows, cancers: Sequence[date]) -> int:
+def _label(exam: _Rows, rows: _Rows, side: Laterality, cancers: Sequence[date]) -> int:
     """Label of a breast of an exam, by its rows and its cancers' dates; raises :class:`Refused`."""
-    severities = {whole_number(row["path_severity"]) for row in rows} - {""}
+    found = {sign: _severities(exam, sign) for sign in (side.value[0], "B", "")}
+    severities = found[side.value[0]] | found["B"]
     day = _date(exam[0]["study_date_anon"])
     after = [cancer - day for cancer in cancers if day is not None and cancer >= day]
     if severities & set(_CANCER) or any(time <= _BIOPSY for time in after):
         return 1
+    if found[""] & set(_CANCER):
+        raise Refused("cancer whose side is unknown")
     if any(time <= _FOLLOW_UP for time in after):
         raise Refused("cancer of the breast within a year, but not within 180 days, after the exam")
     if severities - set(_BENIGN):
@@ -156,7 +164,12 @@ def _label(exam: _Rows, rows: _Rows, cancers: Sequence[date]) -> int:
     return 0
 
 
-def _lesions(coordinates: str, rows: _Rows, notes: Counter[str]) -> tuple[Lesion, ...]:
+def _severities(exam: _Rows, side: str) -> set[str]:
+    """Pathology of an exam's biopsies of a side, ``L``, ``R``, ``B`` or unknown."""
+    return {whole_number(row["path_severity"]) for row in exam if _biopsied(row) == side} - {""}
+
+
+def _lesions(coordinates: str, rows: _Rows, side: Laterality, notes: Counter[str]) -> tuple[Lesion, ...]:
     try:
         boxes = [tuple(map(float, box)) for box in ast.literal_eval(coordinates or "[]")]
         outlines = [box_outline(left, top, right - left, bottom - top) for top, left, bottom, right in boxes]
@@ -164,7 +177,7 @@ def _lesions(coordinates: str, rows: _Rows, notes: Counter[str]) -> tuple[Lesion
         notes["regions_not_understood"] += 1
         return ()
     types = {_type(row) for row in rows}
-    pathologies = {_pathology(whole_number(row["path_severity"])) for row in rows}
+    pathologies = {_pathology(row, side) for row in rows}
     kind = types.pop() if len(types) == 1 else None
     pathology = pathologies.pop() if len(pathologies) == 1 else None
     return tuple(Lesion(kind, pathology, 1, outline=outline, drawn_as=DrawnAs.BOX) for outline in outlines)
@@ -177,7 +190,8 @@ def _type(row: dict[str, str]) -> LesionType | None:
     return LesionType.MASS if mass else LesionType.CALCIFICATION
 
 
-def _pathology(severity: str) -> Pathology | None:
+def _pathology(row: dict[str, str], side: Laterality) -> Pathology | None:
+    severity = whole_number(row["path_severity"]) if _biopsied(row) in ("B", side.value[0]) else ""
     if severity in _CANCER:
         return Pathology.MALIGNANT
     return Pathology.BENIGN if severity in _BENIGN else None

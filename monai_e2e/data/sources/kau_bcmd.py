@@ -17,7 +17,6 @@ from pathlib import Path
 
 from monai_e2e.data.records import Catalogue, Mammogram
 from monai_e2e.data.sources.cells import Refused, birads_label, parse_age, parse_side, parse_view
-from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Entry, Release
 from monai_e2e.errors import UserError
 
@@ -66,7 +65,7 @@ def _entries(
             values = facts.get(name, {})
             mammogram = Mammogram(
                 path=None,
-                patient_id=safe_id(parts[1].upper()),
+                patient_id=parts[1].upper(),
                 laterality=parse_side(parts[3]),
                 view=parse_view(parts[2]),
                 label=birads_label(birads, positive),

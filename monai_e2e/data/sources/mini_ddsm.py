@@ -13,7 +13,6 @@ from pathlib import Path
 
 from monai_e2e.data.records import Catalogue, Lesion, Mammogram, Pathology
 from monai_e2e.data.sources.cells import choose, parse_age, parse_density, parse_side, parse_view
-from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 
 _NEEDED = ("fullPath", "fileName", "View", "Side", "Status", "Tumour_Contour")
@@ -45,7 +44,7 @@ def read_mini_ddsm(src: str | Path, tables_only: bool = False) -> Catalogue:
         lesions = [Lesion(None, pathology, 1, mask_paths=(mask,) if mask else ()) for mask in masks]
         return Mammogram(
             path=None,
-            patient_id=safe_id(values["case"]),
+            patient_id=values["case"],
             laterality=parse_side(values["Side"]),
             view=parse_view(values["View"]),
             label=int(pathology is Pathology.MALIGNANT and bool(contours)),

@@ -1,7 +1,7 @@
 """NLBS, the Newfoundland and Labrador Breast Screening data set: 26,988 images of 5,997 cases, 149 with cancer.
 
-``NLBSP-metadata.csv`` has a row per image; its paths have backslashes, ``normal\\<case>\\…``, and their second last
-folders are the cases. All are GE's. The label is column ``Cancer``; false positives are negative.
+``NLBSP-metadata.csv`` has a row per image; its paths have backslashes, ``normal\\<case>\\…``, the second part being
+the case. All are GE's. The label is column ``Cancer``; false positives are negative.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from monai_e2e.data.records import Catalogue, Mammogram
 from monai_e2e.data.sources.cells import Refused, choose, parse_side, parse_view
 from monai_e2e.data.sources.identifiers import whole_number
-from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 
 _NEEDED = ("File Path", "Image Laterality", "View Position", "Cancer")
@@ -44,7 +43,7 @@ def _mammogram(values: dict[str, str]) -> Mammogram:
         raise Refused(f"no case in the path {values['File Path']!r}, such as normal\\1234\\image.dcm")
     return Mammogram(
         path=None,
-        patient_id=safe_id(values["case"]),
+        patient_id=values["case"],
         laterality=parse_side(values["Image Laterality"]),
         view=parse_view(values["View Position"]),
         label=choose("Cancer", whole_number(values["Cancer"]), {"0": 0, "1": 1}),

@@ -36,6 +36,7 @@ class Source:
             :mod:`monai_e2e.data.prepared.splits`.
         options: the reader's options and the values that each can have, the usual one first; none: any value.
         needed: options without which nothing can be read.
+        patients_known: False where each image counts as a patient, since nobody knows whose it is.
         models_may_be_passed_on: False where the licence forbids to pass on models that were trained on it.
         met: what of a real download the reader has met; empty: nothing, it was made from descriptions.
     """
@@ -51,6 +52,7 @@ class Source:
     protocols: tuple[str, ...] = OURS
     options: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
+    patients_known: bool = True
     models_may_be_passed_on: bool = True
     met: str = ""
 
@@ -105,7 +107,8 @@ SOURCES: dict[str, Source] = {
         label_rule="malignant by biopsy positive, benign by biopsy negative; the other breast, of which the table says "
         "nothing, negative and flagged `unverified normal`, or left out",
         licence="CC BY 4.0",
-        citation="Cui et al., The Chinese Mammography Database (CMMD), The Cancer Imaging Archive, 2021",
+        citation="Cui et al., The Chinese Mammography Database (CMMD), The Cancer Imaging Archive, 2021, "
+        "doi 10.7937/tcia.eqde-4b16",
         options={"exclude_contralateral": (False, True)},
     ),
     "vindr": Source(
@@ -149,7 +152,7 @@ SOURCES: dict[str, Source] = {
         label_rule="breast with a cancer that this exam found (or that came before the next exam) positive; the other "
         "breast and controls negative; exams of the breast with cancer two years and more before it left out",
         licence="CC BY 4.0 by the catalogue; images on request",
-        citation="Strand, CSAW-CC (mammography), Karolinska Institutet, 2022, SND 2021-204-1",
+        citation="Strand, CSAW-CC (mammography), Karolinska Institutet, 2022, doi 10.5878/45vm-t798",
         options={"positive": ("screen-detected", "interval")},
     ),
     "cdd-cesm": Source(
@@ -167,8 +170,9 @@ SOURCES: dict[str, Source] = {
         label_source="pathology",
         label_unit="image",
         label_rule="malignant if any row of the image is; patients aren't known, so each image counts as one",
-        licence="see figshare 24522883",
-        citation="Oza et al., Biomedical Engineering Letters 14, 2024; figshare 24522883",
+        licence="CC BY 4.0",
+        citation="Oza et al., Biomedical Engineering Letters 14, 2024; figshare, doi 10.6084/m9.figshare.24522883",
+        patients_known=False,
     ),
     "mias": Source(
         title="mini-MIAS",
@@ -176,7 +180,7 @@ SOURCES: dict[str, Source] = {
         label_source="pathology",
         label_unit="image",
         label_rule="malignant if any row of the image is; benign and normal negative",
-        licence="research use, cite, no sale",
+        licence="MIAS agreement: research use, cite, no sale; the Cambridge repository's copy CC BY",
         citation="Suckling et al., Excerpta Medica International Congress Series 1069, 1994",
         met="all images",
     ),
@@ -186,19 +190,19 @@ SOURCES: dict[str, Source] = {
         label_source="BI-RADS",
         label_unit="patient",
         label_rule="BI-RADS 4 and 5 positive (or 5 alone), 1 negative, what lies between left out",
-        licence="unverified, see the Kaggle page",
+        licence="unverified: research and education by the Kaggle page",
         citation="Alsolami et al., Data 6(11):111, 2021",
         classes=_BIRADS_CLASSES,
         options={"positive": tuple(BIRADS_RULES)},
     ),
     "nlbs": Source(
-        title="NLBS",
+        title="NLBS (NL-Breast-Screening)",
         reader="nlbs:read_nlbs",
         label_source="pathology",
         label_unit="breast",
         label_rule="column Cancer",
         licence="CC BY 4.0",
-        citation="Newfoundland and Labrador Breast Screening data set, FRDR, doi 10.20383/103.01349",
+        citation="Kendall et al., Scientific Data 12, 2025; FRDR, doi 10.20383/103.01349",
     ),
     "mini-ddsm": Source(
         title="mini-DDSM",
@@ -206,8 +210,8 @@ SOURCES: dict[str, Source] = {
         label_source="pathology",
         label_unit="image",
         label_rule="an image with a contour, of a patient with cancer, positive; all others negative",
-        licence="see the Kaggle page; DDSM is free for research",
-        citation="Lekamlage et al., Mini-DDSM, ICMHI 2020; Heath et al., IWDM 2000",
+        licence="unverified, see the Kaggle page; DDSM is free for research",
+        citation="Lekamlage et al., Mini-DDSM, DMIP 2020, doi 10.1145/3441369.3441370; Heath et al., IWDM 2000",
     ),
 }
 

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from monai_e2e.data.records import IMAGE_SUFFIXES, Catalogue, Excluded, Lesion, Mammogram
 from monai_e2e.data.sources.cells import Refused
-from monai_e2e.data.sources.naming import with_suffixes
+from monai_e2e.data.sources.grids import can_read_spreadsheets
+from monai_e2e.data.sources.naming import safe_id, with_suffixes
 from monai_e2e.data.sources.spreadsheets import (
     TABLE_SUFFIXES,
     Table,
-    can_read_spreadsheets,
     has_columns,
     read_table,
 )
@@ -298,6 +298,7 @@ def _merged(same: Sequence[Mammogram], path: Path | None) -> Mammogram:
     return replace(
         same[0],
         path=path,
+        patient_id=safe_id(same[0].patient_id),  # a part of file names from here on
         label=max(image.label for image in same),
         lesions=numbered(lesion for image in same for lesion in image.lesions),
         rows=sum(map(_all_rows, same)),

@@ -12,7 +12,6 @@ from pathlib import Path
 from monai_e2e.data.records import Catalogue, Mammogram
 from monai_e2e.data.sources.cells import YES_NO, choose, parse_age, parse_density, parse_side, parse_view
 from monai_e2e.data.sources.identifiers import whole_number
-from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 
 _NEEDED = ("patient_id", "image_id", "laterality", "view", "cancer")
@@ -48,7 +47,7 @@ def _mammogram(values: dict[str, str]) -> Mammogram:
     invasive = whole_number(values["invasive"])
     return Mammogram(
         path=None,
-        patient_id=safe_id(values["patient_id"]),
+        patient_id=values["patient_id"],
         laterality=parse_side(values["laterality"]),
         view=parse_view(values["view"]),
         label=cancer,

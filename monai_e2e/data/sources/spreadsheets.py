@@ -1,25 +1,16 @@
-"""Tables as people keep them: CSV from any program, or a spreadsheet, as rows of stripped text.
-
-What a file is, its content decides and not its name: spreadsheets have a signature, everything else is text
-separated by semicolons, commas or tabs.
-"""
+"""Tables as people keep them: the header is found, wherever it stands, and rows are checked for what went wrong."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from monai_e2e.data.sources.encodings import decode_table
+from monai_e2e.data.sources.grids import Grid, beginnings, grids
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier
 from monai_e2e.errors import UserError
 
@@ -27,11 +18,6 @@ logger = logging.getLogger(__name__)
 
 #: Endings that tables have on disk.
 TABLE_SUFFIXES = (".csv", ".tsv", ".xls", ".xlsx")
-#: First bytes of zip files (xlsx) and of OLE2 files (xls).
-_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-_DELIMITERS = (";", ",", "\t")
-#: Bytes in which a text has its header.
-_START = 1 << 16
 #: Titles above the header are no more rows than this.
 _HEADER_ROWS = 20
 #: Rows from which on the last one can be compared with the others.
@@ -39,27 +25,6 @@ _ENOUGH = 3
 #: Columns of identifiers, whatever the table; see :mod:`monai_e2e.data.sources.identifiers`.
 _PATIENT = "patientid"
 _IDENTIFIERS = (_PATIENT, "examid")
-
-
-#: How cells begin that spreadsheet programs run as formulas.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """The cells of a text read with one delimiter, or of a sheet, which has none.
-
-    Args:
-        rows: rows of stripped cells, up to the first one that can't be read.
-        delimiter: what separates them, ``""`` in a sheet.
-        problem: what is wrong with the row after the last one, or ``""``.
-        open_end: whether the last row has no line end.
-    """
-
-    rows: list[list[str]]
-    delimiter: str = ""
-    problem: str = ""
-    open_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,14 +64,14 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
             than the header or a cut-off end, or writes one patient in two ways.
     """
     path = Path(path)
-    found: list[tuple[int, int, _Grid]] = []
-    for grid in _grids(path, advice):
+    found: list[tuple[int, int, Grid]] = []
+    for grid in grids(path, advice):
         index, count = _header(grid, needed)
         found.append((count, len(grid.rows[index]) if grid.rows else 0, grid))
         if count == len(needed):
             break
     # Without all columns: the way of reading that found most of them, for the message.
-    best = max(found, key=lambda item: item[:2], default=(0, 0, _Grid([])))[2]
+    best = max(found, key=lambda item: item[:2], default=(0, 0, Grid([])))[2]
     return _table(path, best, needed, optional, advice)
 
 
@@ -125,8 +90,8 @@ def read_whole_table(path: str | Path, is_known: Callable[[str], bool], advice: 
         UserError: as :func:`read_table`, but for columns, and when no row has a cell that is known.
     """
     path = Path(path)
-    best: tuple[int, int, _Grid] = (0, 0, _Grid([]))
-    for grid in _grids(path, advice):
+    best: tuple[int, int, Grid] = (0, 0, Grid([]))
+    for grid in grids(path, advice):
         for index, row in enumerate(grid.rows[:_HEADER_ROWS]):
             count = sum(map(is_known, row))
             if count > best[0]:
@@ -156,13 +121,9 @@ def has_columns(path: str | Path, needed: Sequence[str]) -> bool:
     Spreadsheets are read as a whole; one that can't be read has none of the columns.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        start = file.read(_START)
-    if not start.startswith(_SPREADSHEETS):
-        utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = start.decode("utf-16" if utf16 else "utf-8-sig", "replace")
-        grids = (_separated(text, delimiter) for delimiter in _DELIMITERS)
-        return any(_header(grid, needed)[1] == len(needed) for grid in grids)
+    start = beginnings(path)
+    if start is not None:
+        return any(_header(grid, needed)[1] == len(needed) for grid in start)
     try:
         read_table(path, needed)
     except UserError as error:
@@ -171,41 +132,11 @@ def has_columns(path: str | Path, needed: Sequence[str]) -> bool:
     return True
 
 
-def can_read_spreadsheets() -> bool:
-    """Whether the library that reads XLS and XLSX is installed."""
-    try:
-        import python_calamine  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def guarded_cell(value: Any) -> Any:
-    """A CSV cell that no spreadsheet program runs: text such as ``=1+1`` gets an apostrophe before it.
-
-    Numbers stay. :func:`read_table` and :func:`unguarded_cell` take the apostrophe away again.
-    """
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value) else value
-
-
-def unguarded_cell(text: str) -> str:
-    """The text that :func:`guarded_cell` was given."""
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _key(column: str) -> str:
     return re.sub(r"[\s_-]+", "", column).lower()
 
 
-def _header(grid: _Grid, needed: Sequence[str]) -> tuple[int, int]:
+def _header(grid: Grid, needed: Sequence[str]) -> tuple[int, int]:
     """Index of the row that has most of the needed columns, the first such row, and how many it has."""
     wanted = {_key(column) for column in needed}
     counts = [len(wanted & set(map(_key, row))) for row in grid.rows[:_HEADER_ROWS]]
@@ -215,7 +146,7 @@ def _header(grid: _Grid, needed: Sequence[str]) -> tuple[int, int]:
     return next((index for index, row in enumerate(grid.rows) if any(row)), 0), 0
 
 
-def _table(path: Path, grid: _Grid, needed: Sequence[str], optional: Sequence[str], advice: str) -> Table:
+def _table(path: Path, grid: Grid, needed: Sequence[str], optional: Sequence[str], advice: str) -> Table:
     if grid.problem:
         raise UserError(f"{path}, row {len(grid.rows) + 1}: {grid.problem}; correct this row")
     index, _ = _header(grid, needed)
@@ -251,7 +182,7 @@ def _table(path: Path, grid: _Grid, needed: Sequence[str], optional: Sequence[st
     return Table(path, tuple(places), tuple(rows))
 
 
-def _check_shape(path: Path, grid: _Grid, index: int) -> None:
+def _check_shape(path: Path, grid: Grid, index: int) -> None:
     """Refuse a text whose rows were joined, by a stray quote or a lost line end, or whose end is missing."""
     width = len(grid.rows[index])
     body = grid.rows[index + 1 :]
@@ -280,68 +211,3 @@ def _check_shape(path: Path, grid: _Grid, index: int) -> None:
                 f"{path}, row {index + 1 + len(body)}: the file ends here, in mid-row as it seems (last cell "
                 f"{last[-1][:40]!r}): write or download it again, or end the row as the others"
             )
-
-
-def _grids(path: Path, advice: str) -> Iterator[_Grid]:
-    """The cells of a file, in each way that they may be read."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); {advice or 'check the path'}") from error
-    yield from (_sheets if content.startswith(_SPREADSHEETS) else _texts)(path, content, advice)
-
-
-def _texts(path: Path, content: bytes, advice: str) -> Iterator[_Grid]:
-    """The text's cells by each delimiter that it may have been written with, the likeliest first."""
-    text = decode_table(path, content, advice)
-    for delimiter in sorted(_DELIMITERS, key=text.partition("\n")[0].count, reverse=True):
-        yield _separated(text, delimiter)
-
-
-def _separated(text: str, delimiter: str) -> _Grid:
-    rows: list[list[str]] = []
-    problem = ""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            rows.append([unguarded_cell(cell) for cell in cells] if "'" in "".join(cells) else cells)
-    except csv.Error as error:
-        problem = f'a quote (") is stray or never closed, or a cell is too long ({error})'
-    return _Grid(rows, delimiter, problem, open_end=not text.endswith(("\n", "\r")))
-
-
-def _sheets(path: Path, content: bytes, advice: str) -> list[_Grid]:
-    """The cells of each sheet of a workbook."""
-    try:
-        from python_calamine import CalamineError, CalamineWorkbook
-    except ImportError as error:
-        raise UserError(
-            f'{path}: a spreadsheet, which needs a further package: run `pip install "monai-e2e[excel]"`, '
-            f"or save it as CSV"
-        ) from error
-    try:
-        workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
-        sheets = [workbook.get_sheet_by_name(name) for name in workbook.sheet_names]
-        # The empty area above and beside the cells is kept, so that row numbers are the file's.
-        return [
-            _Grid([[_text(cell) for cell in row] for row in sheet.to_python(skip_empty_area=False)]) for sheet in sheets
-        ]
-    except BaseException as error:
-        # Cut-off XLS files make the library panic, which is no Exception, and its class can't be imported.
-        if not isinstance(error, (CalamineError, OSError, ValueError)) and type(error).__name__ != "PanicException":
-            raise
-        raise UserError(
-            f"{path}: not readable as a spreadsheet; {advice or 'open it in a spreadsheet program and save it as CSV'}"
-        ) from error
-
-
-def _text(cell: Any) -> str:
-    """A spreadsheet's cell as a person reads it."""
-    if isinstance(cell, bool):
-        return str(cell).upper()
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    if isinstance(cell, datetime) and cell.time() == time():
-        return cell.date().isoformat()
-    return "" if cell is None else str(cell).strip()

@@ -82,4 +82,5 @@ def test_dicom_images_do_where_there_are_no_pictures(tmp_path):
 def test_folder_is_prepared(tmp_path):
     report, _ = prepared("dmid", write_dmid(tmp_path / "src"), tmp_path / "out")
     assert report["lesions_drawn_as"] == {"mask": 3}
+    assert report["patients_known"] is False
     assert "patients aren't known" in (tmp_path / "out" / "report.md").read_text()

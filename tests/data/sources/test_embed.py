@@ -20,7 +20,15 @@ FILE = {
     "BreastImplantPresent": "NO",
     "Manufacturer": "HOLOGIC, Inc.",
 }
-FINDING = {"tissueden": 2.0, "numfind": 1, "massshape": "", "calcfind": "", "path_severity": "", "desc": "MG Screen"}
+FINDING = {
+    "tissueden": 2.0,
+    "numfind": 1,
+    "massshape": "",
+    "calcfind": "",
+    "path_severity": "",
+    "bside": "",
+    "desc": "",
+}
 
 
 class Made:
@@ -66,6 +74,17 @@ def test_label_comes_from_the_rows_of_the_breast(made):
     assert catalogue.notes == {"images_of_breasts_without_a_row": 1}  # the right one of patient 1
     image = by_name(catalogue)[cancer]
     assert (image.partition, image.exam_id, image.density, image.vendor) == ("test", "100", 2, "HOLOGIC, Inc.")
+
+
+def test_pathology_is_of_the_biopsys_side_which_may_not_be_the_findings(made):
+    cancer, other = made.file(1, 100, "L"), made.file(1, 100, "R")
+    made.finding(1, 100, "B", "N", path_severity=0, bside="L")
+    unknown = made.file(2, 200, "L")
+    made.finding(2, 200, "", "N", path_severity=1)
+    catalogue = check_rows(read_embed(made.write()))
+    assert {name: image.label for name, image in by_name(catalogue).items()} == {cancer: 1, other: 0}
+    assert unknown not in by_name(catalogue)
+    assert reasons(catalogue) == {"cancer whose side is unknown": 1}
 
 
 def test_pathology_of_the_diagnostic_exam_counts_for_the_screening_exam(made):

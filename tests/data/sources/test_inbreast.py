@@ -14,8 +14,9 @@ import pytest
 from test_dicom import ramp, write_dicom
 
 from monai_e2e.data.images.dicom import read_mammogram
-from monai_e2e.data.phantom.inbreast import BI_RADS_SHARES, DEFECTS
+from monai_e2e.data.phantom.inbreast import BI_RADS_SHARES
 from monai_e2e.data.phantom.inbreast import write_inbreast as write_phantoms
+from monai_e2e.data.phantom.inbreast_defects import DEFECTS
 from monai_e2e.data.records import Catalogue, Laterality, LesionType, View
 from monai_e2e.data.sources.inbreast.reader import read_inbreast
 from monai_e2e.errors import UserError

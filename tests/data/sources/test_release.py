@@ -11,6 +11,7 @@ from release_files import check_rows, reasons, write_csv, write_xlsx
 
 from monai_e2e.data.records import Excluded, Lesion, LesionType, Mammogram
 from monai_e2e.data.sources.cells import Refused
+from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.data.sources.release import Entry, Release, has_images, walk
 from monai_e2e.errors import UserError
 
@@ -52,6 +53,13 @@ def test_hidden_files_and_links_to_nothing_are_left_out_and_links_are_followed(t
     assert [path.relative_to(src).as_posix() for path in walk(src)] == ["images/1.dcm"]
     assert has_images(src)
     assert not has_images(touch(tmp_path / "tables", "a.csv"))
+
+
+def test_no_patients_name_leads_out_of_the_prepared_folder(tmp_path):
+    release = Release(touch(tmp_path, "1.dcm", "2.dcm"), "rsna")
+    images = release.join([entry("1.dcm", patient_id="../../P1"), entry("2.dcm", patient_id="P-2")]).mammograms
+    assert [image.patient_id for image in images] == [safe_id("../../P1"), "P-2"]
+    assert "/" not in images[0].image_id
 
 
 def test_masks_are_no_images(tmp_path):

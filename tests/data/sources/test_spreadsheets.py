@@ -1,12 +1,12 @@
 """Tables from any program, on files written here and two spreadsheets (see ``inbreast/README.md``)."""
 
 import sys
-from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
-from monai_e2e.data.sources.spreadsheets import _text, can_read_spreadsheets, guarded_cell, read_table, unguarded_cell
+from monai_e2e.data.sources.grids import can_read_spreadsheets
+from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 
 SPREADSHEETS = Path(__file__).parent / "inbreast"
@@ -67,24 +67,6 @@ def test_text_named_as_spreadsheet_is_read(tmp_path):
     assert read_table(write(tmp_path / "t.xls", "image\tpatient_id\na.png\t1\n"), ["image"]).rows[0][0] == 2
 
 
-@pytest.mark.parametrize(
-    ("cell", "text"),
-    [
-        (None, ""),
-        (" a ", "a"),
-        (22678622.0, "22678622"),
-        (0.5, "0.5"),
-        (7, "7"),
-        (True, "TRUE"),
-        (date(2010, 1, 31), "2010-01-31"),
-        (datetime(2010, 1, 31), "2010-01-31"),
-        (datetime(2010, 1, 31, 8, 30), "2010-01-31 08:30:00"),
-    ],
-)
-def test_cells_become_text_as_a_person_reads_them(cell, text):
-    assert _text(cell) == text
-
-
 def test_missing_package_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     assert not can_read_spreadsheets()
@@ -122,21 +104,6 @@ def test_other_files_are_refused(tmp_path, content):
 def test_unusable_headers_are_told_with_what_was_found(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         read_table(write(tmp_path / "t.csv", content), ["image", "patient_id"], advice="Do this")
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-K1", "@x", "'=1", "''@x", "\t=1"])
-def test_text_that_spreadsheets_run_is_guarded_and_read_back(tmp_path, text):
-    guarded = guarded_cell(text)
-    assert guarded == f"'{text}"
-    assert unguarded_cell(guarded) == text
-    path = write(tmp_path / "t.csv", f"image\n{guarded}\n")
-    assert read_table(path, ["image"]).rows[0][1]["image"] == text
-
-
-@pytest.mark.parametrize("value", ["-1.5", "+2", "-1e-3", "K-1", "'quoted'", "", -1.5, None])
-def test_numbers_and_other_text_need_no_guard(value):
-    assert guarded_cell(value) == value
-    assert not isinstance(value, str) or unguarded_cell(value) == value
 
 
 def rows_of(*rows: str, header: str = "image,patient_id,label", end: str = "\n") -> str:

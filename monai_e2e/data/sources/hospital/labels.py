@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from monai_e2e.data.images.headers import OTHER_VIEW, survey
 from monai_e2e.data.sources.cells import BIRADS_RULES
+from monai_e2e.data.sources.formulas import guarded_cell
 from monai_e2e.data.sources.hospital.columns import Column, check_roles, find_columns, is_column
 from monai_e2e.data.sources.hospital.joining import KEYS, UNITS, Image, Joined, Statement, join
 from monai_e2e.data.sources.hospital.pseudonyms import Pseudonyms
@@ -26,7 +27,7 @@ from monai_e2e.data.sources.hospital.values import map_labels, parse_density, pa
 from monai_e2e.data.sources.hospital.words import COLUMNS, word_key
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier, identifier_key
 from monai_e2e.data.sources.own.files import OwnFiles, real_path
-from monai_e2e.data.sources.spreadsheets import Table, guarded_cell, read_whole_table
+from monai_e2e.data.sources.spreadsheets import Table, read_whole_table
 from monai_e2e.errors import UserError
 
 COLUMN_NAMES = (

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from monai_e2e.data.sources.spreadsheets import guarded_cell, read_table
+from monai_e2e.data.sources.formulas import guarded_cell
+from monai_e2e.data.sources.spreadsheets import read_table
 
 _COLUMNS = ("pseudonym", "kind", "identifier")
 

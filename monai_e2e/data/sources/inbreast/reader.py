@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, View
+from monai_e2e.data.sources.grids import can_read_spreadsheets
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.inbreast.outlines import read_outlines
 from monai_e2e.data.sources.release import walk
-from monai_e2e.data.sources.spreadsheets import TABLE_SUFFIXES, can_read_spreadsheets, read_table
+from monai_e2e.data.sources.spreadsheets import TABLE_SUFFIXES, read_table
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)

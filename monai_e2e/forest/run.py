@@ -1,141 +1,39 @@
-"""The paper's rival design: a random forest on features of the patch classifier's heatmaps (Appendix 1).
-
-An image's heatmap is cut at several probabilities. The regions that rise above a cut are counted and the largest is
-measured; a forest learns from these numbers and the image labels which images have cancer. Such features were used by
-the winners of Camelyon16 (Wang et al. 2016, arXiv:1606.05718) and by the paper's author in the DREAM challenge.
-
-The forest learns from the training partition. The validation partition chooses the size of its leaves and the
-operating point. The test partition is scored and nothing else. One weakness is the design's own: the patch classifier
-has seen the lesions of the training images, so its heatmaps of these are surer than those of new images.
-"""
+"""Fitting the forest: from a prepared folder to the score of its test partition."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 from scipy.special import expit, logit
 from sklearn.ensemble import RandomForestClassifier
 from tqdm import tqdm
 
 from monai_e2e.bundle import choose_device
-from monai_e2e.data import PATCH_CLASSES, load_datalist, preparation
+from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.errors import UserError
+from monai_e2e.forest.features import CUTOFFS, image_features
 from monai_e2e.metrics import choose_threshold, lesion_types, roc_auc, score_file, write_predictions, write_table
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
-from monai_e2e.predict.heatmaps import make_heatmap
 from monai_e2e.predict.models import Model, load_model
 from monai_e2e.seen import check_unseen, own_fold
 from monai_e2e.work.locking import locked
 
 logger = logging.getLogger(__name__)
 
-#: Where heatmaps are cut, unless something else is asked for.
-CUTOFFS = (0.3, 0.5, 0.7, 0.9)
-#: What is measured: each class of lesion, and benign and malignant lesions of either kind → classes that are summed.
-MAPS: Mapping[str, tuple[int, ...]] = {
-    **{name: (index,) for index, name in enumerate(PATCH_CLASSES) if index > 0},
-    **{
-        group: tuple(index for index, name in enumerate(PATCH_CLASSES) if name.endswith(f"-{group}"))
-        for group in ("benign", "malignant")
-    },
-}
 #: Smallest number of images in a leaf: the validation partition chooses among these.
 LEAF_SIZES = (1, 3, 10, 30)
 #: What ``predictions.csv`` calls it.
 MODEL = "heatmap forest"
-_NEIGHBORS = np.ones((3, 3))  # positions that touch at a corner are one region
 #: Columns of ``features.csv`` before the features.
 _FACTS = ("partition", "image", "patient_id", "laterality", "view", "label", "density", "lesion_type")
-
-
-def heatmap_features(probabilities: np.ndarray, cutoffs: Sequence[float] = CUTOFFS) -> dict[str, float]:
-    """Describe one image's heatmap by numbers.
-
-    Args:
-        probabilities: ``[classes, h, w]``, in the order of :data:`~monai_e2e.data.PATCH_CLASSES`, 0–1.
-        cutoffs: probabilities at which the maps are cut.
-
-    Returns:
-        For each map of :data:`MAPS`, such as ``malignant``: its ``malignant max`` and ``malignant mean``, and for each
-        cut-off, such as 0.5, ``malignant>=0.5 regions`` (how many), ``… area`` (of all), and of the largest region
-        ``… largest area``, ``… largest mean`` and ``… largest max`` (probability), ``… largest major axis``,
-        ``… largest minor axis`` and ``… largest eccentricity`` (of the ellipse with the same second moments),
-        ``… largest extent`` (share of its bounding box). Lengths and areas are in positions of the heatmap; without a
-        region all are 0.
-    """
-    features: dict[str, float] = {}
-    for name, classes in MAPS.items():
-        heatmap = probabilities[list(classes)].sum(axis=0, dtype=np.float64)
-        features |= {f"{name} max": float(heatmap.max()), f"{name} mean": float(heatmap.mean())}
-        for cutoff in cutoffs:
-            features |= {f"{name}>={cutoff} {key}": value for key, value in _regions(heatmap, cutoff).items()}
-    return features
-
-
-def _regions(heatmap: np.ndarray, cutoff: float) -> dict[str, float]:
-    """Number and area of the regions above a cut-off, and the measures of the largest."""
-    labels, count = ndimage.label(heatmap >= cutoff, _NEIGHBORS)
-    areas, sums = (np.bincount(labels.ravel(), weights)[1:] for weights in (None, heatmap.ravel()))
-    # Of two of the same area the surer one, whichever way the image is turned.
-    largest = max(range(count), key=lambda index: (areas[index], sums[index]), default=-1) + 1
-    region = (labels == largest) & (labels > 0)
-    return {"regions": float(count), "area": float(areas.sum()), **_measures(heatmap, region)}
-
-
-def _measures(heatmap: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    """Measures of one region, all 0 where it is empty."""
-    names = ("area", "mean", "max", "major axis", "minor axis", "eccentricity", "extent")
-    places = np.argwhere(region)
-    if len(places) == 0:
-        return {f"largest {name}": 0.0 for name in names}
-    # Positions are squares and not points, which adds 1/12 to each variance, so that a single one has an axis too.
-    variances = np.cov(places.T, bias=True).reshape(2, 2) + np.eye(2) / 12
-    minor, major = np.linalg.eigvalsh(variances)
-    inside = heatmap[region]
-    values = (
-        len(places),
-        inside.mean(),
-        inside.max(),
-        4 * np.sqrt(major),
-        4 * np.sqrt(minor),
-        np.sqrt(max(0.0, 1 - minor / major)),
-        len(places) / np.prod(np.ptp(places, axis=0) + 1),
-    )
-    return {f"largest {name}": float(value) for name, value in zip(names, values, strict=True)}
-
-
-def image_features(
-    model: Model, samples: Sequence[Mapping[str, Any]], engine: Engine, cutoffs: Sequence[float] = CUTOFFS
-) -> Iterator[dict[str, float]]:
-    """Features of each image's heatmap, one image in memory at a time.
-
-    They have six decimals, as in ``features.csv``, so that a forest fitted to the file is the same.
-
-    Args:
-        model: a patch classifier.
-        samples: with ``image``, the image's path.
-        engine: what computes its network.
-        cutoffs: see :func:`heatmap_features`.
-
-    Raises:
-        UserError: when the model is no patch classifier of the five classes, or a probability is not finite.
-    """
-    for sample in samples:
-        image = np.asarray(model.preprocessing({"image": sample["image"]})["image"])
-        probabilities = make_heatmap(model, image, engine).probabilities
-        if not np.isfinite(probabilities).all():
-            raise UserError(f"{sample['image']}: {model.name} gives no number for it; train the patch classifier again")
-        features = heatmap_features(probabilities, cutoffs)
-        yield {name: round(value, 6) for name, value in features.items()}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""Faults of real INbreast folders, planted in phantoms: one image, its outlines or its row each."""
+
+from __future__ import annotations
+
+import plistlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from monai_e2e.data.phantom.inbreast_outlines import describe_roi
+from monai_e2e.data.phantom.storage import save
+
+#: Places of columns in the table.
+_VIEW, _FILE, _BI_RADS = 3, 5, 7
+
+
+def plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
+    """Spoil one image, or its row, per defect; images with BI-RADS 1 or 2, since there are few of the others."""
+    negative = [line for line in lines if line[_BI_RADS] in ("1", "2")]
+    planted = dict.fromkeys(DEFECTS, 0)
+    for name, plant in DEFECTS.items():
+        line = next((line for line in negative if name != "view_fb" or line[_VIEW] == "CC"), None)
+        if line is not None:
+            negative.remove(line)
+            path = next((out / "AllDICOMs").glob(f"{line[_FILE]}_*"))
+            plant(path, out / "AllXML" / f"{line[_FILE]}.xml", line, lines)
+            planted[name] += 1
+    return planted
+
+
+def _image_missing(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    image.unlink()
+
+
+def _image_without_row(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    shutil.copyfile(image, image.with_name(image.name.replace(line[_FILE], f"9{line[_FILE]}")))
+
+
+def _bi_rads_3(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    line[_BI_RADS] = "3"
+
+
+def _row_twice(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    lines.append(list(line))
+
+
+def _view_fb(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    line[_VIEW] = "FB"
+    image.rename(image.with_name(image.name.replace("_CC_", "_FB_")))
+
+
+def _monochrome1(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    """The same picture, stored the other way round."""
+    dataset = pydicom.dcmread(image)
+    pixels = (1 << dataset.BitsStored) - 1 - dataset.pixel_array
+    dataset.PixelData = pixels.tobytes()
+    dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = int(pixels.min()), int(pixels.max())
+    dataset.PhotometricInterpretation, dataset.PresentationLUTShape = "MONOCHROME1", "INVERSE"
+    save(dataset, image)
+
+
+def _outline_point(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(image, outlines, "Calcification", np.array([[0.5, 0.5]]))
+
+
+def _outline_outside(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(image, outlines, "Mass", np.array([[1.2, 1.2], [1.2, 1.3], [1.3, 1.3]]))
+
+
+def _outline_other(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    _add_roi(image, outlines, "Assymetry", np.array([[0.4, 0.4], [0.4, 0.6], [0.6, 0.6]]))
+
+
+def _outlines_broken(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    outlines.write_bytes(b'<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0"><dict>')
+
+
+def _outlines_without_image(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+    outlines.with_name(f"9{outlines.name}").write_bytes(plistlib.dumps({"Images": []}))
+
+
+def _add_roi(image: Path, outlines: Path, name: str, points: np.ndarray) -> None:
+    """Append a region; ``points`` are ``(row, column)`` in parts of the image's height and width."""
+    header = pydicom.dcmread(image, stop_before_pixels=True)
+    plist: dict[str, Any] = {"Images": [{"ImageIndex": 0, "ROIs": []}]}
+    if outlines.is_file():
+        plist = plistlib.loads(outlines.read_bytes())
+    rois = plist["Images"][0]["ROIs"]
+    size = np.array([header.Rows, header.Columns])
+    rois.append(describe_roi(name, points * size, len(rois), float(header.PixelSpacing[0])))
+    plist["Images"][0]["NumberOfROIs"] = len(rois)
+    outlines.write_bytes(plistlib.dumps(plist))
+
+
+#: What can be wrong with an image, its outlines or its row. Images read the other way round (``monochrome1``) or taken
+#: from below (``view_fb``), points and other findings aren't faults, but readers trip over them.
+DEFECTS: dict[str, Callable[[Path, Path, list[str], list[list[str]]], None]] = {
+    "image_missing": _image_missing,
+    "image_without_row": _image_without_row,
+    "bi_rads_3": _bi_rads_3,
+    "row_twice": _row_twice,
+    "view_fb": _view_fb,
+    "monochrome1": _monochrome1,
+    "outline_point": _outline_point,
+    "outline_outside": _outline_outside,
+    "outline_other": _outline_other,
+    "outlines_broken": _outlines_broken,
+    "outlines_without_image": _outlines_without_image,
+}

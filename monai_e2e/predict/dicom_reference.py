@@ -1,0 +1,152 @@
+"""What DICOM results take from their image, and what the two kinds have in common.
+
+No other element of a header is even read, so that no text of it reaches a result by accident.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydicom.datadict import dictionary_description
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, generate_uid
+
+from monai_e2e import NOTICE, __version__
+from monai_e2e.data.images.dicom_files import is_dicom, one_file, open_dicom
+from monai_e2e.errors import UserError
+
+if TYPE_CHECKING:
+    from highdicom import SOPClass
+
+#: The sentence that both results carry.
+DISCLAIMER = NOTICE.removesuffix(".")
+#: Of the program, as results give it.
+NAME = "monai-e2e"
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+#: What every result takes from the image: references, and codes and numbers that belong to the picture.
+_REFERENCES = (
+    *_UIDS,
+    "PatientOrientation",
+    "Rows",
+    "Columns",
+    "BurnedInAnnotation",
+    "LossyImageCompression",
+)
+#: Elements of patient and study that are in every DICOM file, if only empty.
+_TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+#: What a PACS files a result by, of the modules Patient, General Study and Patient Study (PS3.3 §C.7.1.1, §C.7.2).
+_IDENTITY = (*_TYPE_2, "IssuerOfPatientID", "PatientAge", "StudyDescription")
+#: Columns of predictions.csv that a result shows.
+_COLUMNS = ("patient_id", "laterality", "view", "p_malignant", "threshold", "model")
+#: High, so that a study's list shows the images first.
+_SERIES_NUMBERS = {"overlay": 9001, "report": 9002}
+#: Sides as DICOM and SNOMED write them.
+LATERALITY = {"LEFT": ("L", codes.SCT.Left), "RIGHT": ("R", codes.SCT.Right)}
+
+
+def require_highdicom() -> None:
+    """Raise :class:`UserError` where the library isn't installed."""
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise UserError('DICOM results need a further package: run `pip install "monai-e2e[dicom]"`') from error
+
+
+def read_reference(source: Path, prediction: Mapping[str, Any], keep_identity: bool) -> tuple[Dataset, Dataset]:
+    """What a result says of the image, with an empty patient and study; and the patient and study to put in at last."""
+    if not is_dicom(source):
+        raise UserError(
+            f"{source}: no DICOM file, so there is no image that a DICOM result could refer to; "
+            f"give the images as DICOM, or do without DICOM results"
+        )
+    wanted = [*_REFERENCES, *(_IDENTITY if keep_identity else ())]
+    with one_file(source, "header not readable"):
+        header = open_dicom(source, wanted)
+        elements = {name: header[name] for name in wanted if name in header}
+    for name in _UIDS:
+        if name not in elements or not UID(str(elements[name].value)).is_valid:
+            state = "invalid" if name in elements and elements[name].value else "missing"
+            raise UserError(
+                f"{source}: {dictionary_description(name)} is {state}, so a DICOM result can't refer to the image; "
+                f"mend the header, or do without DICOM results"
+            )
+    mammogram, identity = Dataset(), Dataset()
+    for name in _TYPE_2:
+        setattr(mammogram, name, None)
+    for name, element in elements.items():
+        (mammogram if name in _REFERENCES else identity).add(element)
+    if not keep_identity:
+        identity.PatientID = _patient_id(prediction, source)
+        identity.StudyInstanceUID = result_uid("study", mammogram.StudyInstanceUID, identity.PatientID)
+    elif not identity.get("PatientID"):
+        raise UserError(
+            f"{source}: no Patient ID, under which a PACS could file the results; "
+            f"mend the header, or write the results without the images' identity"
+        )
+    return mammogram, identity
+
+
+def _patient_id(prediction: Mapping[str, Any], source: Path) -> str:
+    patient_id = str(prediction.get("patient_id") or "")
+    if not re.fullmatch(r"[^\\\x00-\x1f\x7f]{0,64}", patient_id):
+        raise UserError(
+            f"{source}: patient_id {patient_id!r} can't be a DICOM Patient ID (at most 64 characters, no backslash "
+            f"or control character); change it in the table"
+        )
+    return patient_id
+
+
+def common_arguments(
+    kind: str, mammogram: Dataset, identity: Dataset, prediction: Mapping[str, Any], number: int, *content: str
+) -> dict[str, Any]:
+    """Arguments that highdicom's two classes share; ``content`` is what the UID depends on besides."""
+    said = [f"{name}={prediction.get(name, '')}" for name in _COLUMNS]
+    patient = [element.value for element in identity]
+    study = identity.get("StudyInstanceUID") or mammogram.StudyInstanceUID
+    return {
+        "series_instance_uid": result_uid(kind, study, identity.PatientID, prediction.get("model")),
+        "series_number": _SERIES_NUMBERS[kind],
+        "series_description": f"{NAME} {kind}. {DISCLAIMER}",
+        "sop_instance_uid": result_uid(kind, mammogram.SOPInstanceUID, *patient, *said, *content),
+        "instance_number": number,
+        "manufacturer": NAME,
+        "manufacturer_model_name": NAME,
+        "software_versions": __version__,
+        "content_qualification": "RESEARCH",
+        "specific_character_set": "ISO_IR 192",
+    }
+
+
+def result_uid(*parts: object) -> UID:
+    """A UID that depends on these and on the program's version alone."""
+    return generate_uid(entropy_srcs=["\n".join(map(str, (NAME, __version__, *parts)))])
+
+
+def comment(prediction: Mapping[str, Any]) -> str:
+    """The sentence that both results carry, with side and view."""
+    shown = " ".join(filter(None, (prediction.get("laterality"), prediction.get("view"))))
+    return " ".join(f"{sentence}." for sentence in (DISCLAIMER, shown) if sentence)
+
+
+def save_result(result: SOPClass, identity: Dataset, out: Path) -> None:
+    """Write the result with its patient, whole or not at all."""
+    for element in identity:
+        result.add(element)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}")
+    result.save_as(unfinished, enforce_file_format=True)
+    unfinished.replace(out)
