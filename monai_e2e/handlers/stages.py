@@ -20,6 +20,9 @@ from monai_e2e.handlers.stage_plan import Progress, check_stage, fit_plan, rate_
 
 logger = logging.getLogger(__name__)
 
+#: Name, among those of the network's parts, of all its batch normalisations, wherever they are.
+BATCHNORM = "batchnorm"
+
 
 class StagedTraining:
     """Ignite handler that sets, at the start of each epoch, what is trained in it and how fast.
@@ -42,7 +45,8 @@ class StagedTraining:
         optimizer: optimizer over all parameters of the network. A group named ``"decay"`` (or all groups, where none
             has that name) receives a stage's ``weight_decay``.
         stages: list of dicts ``{"name", "trainable", "lr", "epochs"}``; ``trainable`` holds shell-style patterns of
-            the network's stage names, such as ``["top.*", "head"]`` or ``["*"]``. Optional keys: ``weight_decay``
+            the network's stage names, such as ``["top.*", "head"]`` or ``["*"]``; ``batchnorm`` stands for the batch
+            normalisations of all of them. Optional keys: ``weight_decay``
             (default 0); ``dropout``, the probability of all dropout layers (default: as it is); ``reset_optimizer``,
             whether the moments are dropped at the start of the stage, as in the author's code, which compiled anew
             (default true); ``patience``, epochs without improvement after which the stage ends (default: never);
@@ -105,9 +109,11 @@ class StagedTraining:
         self._progress = Progress.before(1, self._worst)
         self._applied = False
         self._frozen_norms: list[nn.Module] = []
-        self._groups: Mapping[str, Sequence[str]] = getattr(self.network, "stages", None) or {
-            name: (name,) for name, _ in self.network.named_children()
-        }
+        self._groups: dict[str, Sequence[str]] = dict(
+            getattr(self.network, "stages", None) or {name: (name,) for name, _ in self.network.named_children()}
+        )
+        norms = [name for name, module in self.network.named_modules() if isinstance(module, _BatchNorm)]
+        self._groups |= {BATCHNORM: norms} if norms else {}
         self._warn_of_never_trained()
         self._inherit_dropout()
         self.rounds, self._plan = rounds, self.stages
@@ -295,7 +301,8 @@ class StagedTraining:
         parts = [(f"{module}.", part) for part, modules in self._groups.items() for module in modules]
         if never:
             found = dict.fromkeys(next((part for start, part in parts if n.startswith(start)), n) for n in never)
-            logger.warning("No training stage ever trains: %s.", ", ".join(found))
+            norms = ", but for batch normalisations" if any(BATCHNORM in stage["trainable"] for stage in self.stages) else ""
+            logger.warning("No training stage ever trains%s: %s.", norms, ", ".join(found))
 
     def _matching(self, stage: Mapping) -> list[str]:
         modules: list[str] = []

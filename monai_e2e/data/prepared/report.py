@@ -132,8 +132,9 @@ def format_report(report: dict[str, Any]) -> str:
         "notes": "Notes",
     }
     for key, title in titles.items():
-        lines += ["", f"## {title}", ""]
-        lines += [f"- {kind.replace('_', ' ')}: {count}" for kind, count in report[key].items()] or ["- nothing"]
+        if report[key] or key == "excluded_by_reason":
+            lines += ["", f"## {title}", ""]
+            lines += [f"- {kind.replace('_', ' ')}: {count}" for kind, count in report[key].items()] or ["- nothing"]
     lines += ["", "Made with " + ", ".join(f"{name} {number}" for name, number in report["versions"].items()) + "."]
     return "\n".join(lines) + "\n"
 

@@ -26,7 +26,7 @@ class Source:
     Args:
         title: its name as people write it.
         reader: module below :mod:`monai_e2e.data.sources` and function.
-        label_source: what the labels rest on: ``pathology``, ``BI-RADS``, ``registry`` (of cancers), ``table``.
+        label_source: what the labels rest on: ``pathology``, ``BI-RADS``, ``registry`` (of cancers), or the table.
         label_unit: what one label stands for, shared by all its images: ``image``, ``breast``, ``exam``, ``patient``.
         label_rule: what is positive, negative and left out, in one sentence.
         licence: its terms in a few words; the data set's own text counts.
@@ -37,6 +37,7 @@ class Source:
         options: the reader's options and the values that each can have, the usual one first; none: any value.
         needed: options without which nothing can be read.
         models_may_be_passed_on: False where the licence forbids to pass on models that were trained on it.
+        has_a_name: False where it is called as the folder that it is prepared to.
         met: what of a real download the reader has met; empty: nothing, it was made from descriptions.
     """
 
@@ -52,6 +53,7 @@ class Source:
     options: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
     models_may_be_passed_on: bool = True
+    has_a_name: bool = True
     met: str = ""
 
     def read(self) -> Callable[..., Catalogue]:
@@ -88,14 +90,15 @@ SOURCES: dict[str, Source] = {
     "folder": Source(
         title="a hospital's own images",
         reader="own.reader:read_own",
-        label_source="table",
+        label_source="the table",
         label_unit="image",
-        label_rule="as the table of labels says",
+        label_rule="1, positive or malignant against 0, negative or benign",
         licence="the hospital's own",
         citation="none",
         classes=("negative", "positive"),
         options={"labels": (), "lesions": ()},
         needed=("labels",),
+        has_a_name=False,
     ),
     "cmmd": Source(
         title="CMMD",
