@@ -14,7 +14,6 @@ from monai_e2e.handlers.stage_plan import train_only
 from monai_e2e.handlers.stages import StagedTraining
 
 __all__ = [
-    "average_weights",
     "AucInterval",
     "BestModel",
     "FinalModel",
@@ -26,6 +25,7 @@ __all__ = [
     "StopOnBadLoss",
     "TrainingCheckpoint",
     "TrainingPictures",
+    "average_weights",
     "binary_scores",
     "class_scores",
     "logit_of_positive",

@@ -301,7 +301,11 @@ class StagedTraining:
         parts = [(f"{module}.", part) for part, modules in self._groups.items() for module in modules]
         if never:
             found = dict.fromkeys(next((part for start, part in parts if n.startswith(start)), n) for n in never)
-            norms = ", but for batch normalisations" if any(BATCHNORM in stage["trainable"] for stage in self.stages) else ""
+            norms = (
+                ", but for batch normalisations"
+                if any(BATCHNORM in stage["trainable"] for stage in self.stages)
+                else ""
+            )
             logger.warning("No training stage ever trains%s: %s.", norms, ", ".join(found))
 
     def _matching(self, stage: Mapping) -> list[str]:

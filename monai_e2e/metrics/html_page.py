@@ -35,9 +35,10 @@ p {{ max-width: 46rem }}
   gap: 1.6rem 1.2rem }}
 figure {{ margin: 0; overflow-wrap: anywhere }} figure img {{ width: 100% }}
 figcaption {{ font-size: .85rem; color: var(--soft) }}
-.wide {{ overflow-x: auto; background: linear-gradient(90deg, #fff 50%, transparent) local,
-  linear-gradient(-90deg, #fff 50%, transparent) local, linear-gradient(90deg, #0002, transparent .8rem),
-  linear-gradient(-90deg, #0002, transparent .8rem) }}
+.wide {{ overflow-x: auto; background: linear-gradient(90deg, #fff 30%, #fff0) 0 0 / 2.5rem 100% no-repeat local,
+  linear-gradient(-90deg, #fff 30%, #fff0) 100% 0 / 2.5rem 100% no-repeat local,
+  linear-gradient(90deg, #0003, #0000) 0 0 / .9rem 100% no-repeat,
+  linear-gradient(-90deg, #0003, #0000) 100% 0 / .9rem 100% no-repeat }}
 table {{ border-collapse: collapse; font-size: .93rem; margin: .4rem 0 1rem }}
 th, td {{ text-align: left; padding: .32rem 1.1rem .32rem 0; border-bottom: 1px solid var(--line); white-space: nowrap;
   font-variant-numeric: tabular-nums }}

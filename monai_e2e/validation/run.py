@@ -114,20 +114,20 @@ def validate(
 
 def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table that the command prints."""
-    width = [max(len(str(row[key])) for row in rows) for key in ("model", "dataset")]
-    lines = [f"{'model':<{width[0]}}  {'data set':<{width[1]}}  positive      AUC                      drop   slope"]
+    lines = [("model", "data set", "positive", "AUC", "drop", "slope", "")]
     for row in rows:
-        name = f"{row['model']:<{width[0]}}  {row['dataset']:<{width[1]}}  "
         if row["auc"] is None:
-            lines.append(f"{name}{row['reason']}")
             continue
-        interval = "" if row["auc_low"] is None else f"({row['auc_low']:.3f} to {row['auc_high']:.3f})"
-        drop = row["drop"] if isinstance(row["drop"], str) else "" if row["drop"] is None else f"{row['drop']:+.3f}"
+        interval = "" if row["auc_low"] is None else f" ({row['auc_low']:.3f} to {row['auc_high']:.3f})"
+        drop = row["drop"] if isinstance(row["drop"], str) else "–" if row["drop"] is None else f"{row['drop']:+.3f}"
         slope = "–" if row["calibration_slope"] is None else f"{row['calibration_slope']:.2f}"
-        after = "  recalibrated" if row["recalibrated"] else ""
-        counts = f"{row['positive']}/{row['images']}"
-        lines.append(f"{name}{counts:<12}  {row['auc']:.3f} {interval:<18}  {drop:<7}{slope}{after}")
-    return "\n".join([*lines, NOTICE])
+        after = "recalibrated" if row["recalibrated"] else ""
+        counts = f"{row['positive']} of {row['images']}"
+        lines.append((row["model"], row["dataset"], counts, f"{row['auc']:.3f}{interval}", drop, slope, after))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    failed = [f"{row['model']} on {row['dataset']}: {row['reason']}" for row in rows if row["auc"] is None]
+    return "\n".join([*table, *failed, NOTICE])
 
 
 def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:

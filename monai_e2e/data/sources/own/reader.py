@@ -100,8 +100,8 @@ def read_own(
 
     Returns:
         Catalogue of one mammogram per image. ``patient_id`` is the table's own where it has letters, digits, ``_``
-        and ``-`` only; otherwise other characters are replaced and a hash is appended, as of ``exam_id``. ``excluded`` has the rows and
-        lesions that can't be used, and up to 20 images that no row names, which ``notes`` counts as
+        and ``-`` only; otherwise other characters are replaced and a hash is appended, as of ``exam_id``. ``excluded``
+        has the rows and lesions that can't be used, and up to 20 images that no row names, which ``notes`` counts as
         ``images_without_row``. A lesion that can't be used keeps its place in the mammogram, without a shape.
 
     Raises:
