@@ -47,6 +47,7 @@ td:nth-child(2):last-child {{ white-space: normal; overflow-wrap: anywhere }}
 td:last-child, th:last-child {{ padding-right: 0 }}
 tr.group td {{ font-weight: 600; padding-top: .8rem }}
 svg {{ vertical-align: middle }}
+pre {{ background: #f3f5f7; padding: .8rem; overflow-x: auto; font-size: .78rem; line-height: 1.6 }}
 li {{ max-width: 46rem; margin: .25rem 0; overflow-wrap: anywhere }}
 </style></head><body>
 <h1>{title}</h1>
