@@ -30,7 +30,7 @@ class Source:
         label_unit: what one label stands for, shared by all its images: ``image``, ``breast``, ``exam``, ``patient``.
         label_rule: what is positive, negative and left out, in one sentence.
         licence: its terms in a few words; the data set's own text counts.
-        citation: what to cite.
+        citation: what to cite; empty: nothing.
         classes: names of labels 0 and 1.
         protocols: divisions that it can be prepared with, the usual one first, see
             :mod:`monai_e2e.data.prepared.splits`.
@@ -94,7 +94,7 @@ SOURCES: dict[str, Source] = {
         label_unit="image",
         label_rule="1, positive or malignant against 0, negative or benign",
         licence="the hospital's own",
-        citation="none",
+        citation="",
         classes=("negative", "positive"),
         options={"labels": (), "lesions": ()},
         needed=("labels",),
