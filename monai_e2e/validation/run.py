@@ -195,7 +195,9 @@ def _scores(predictions: Path, settings: Settings) -> dict[str, Any]:
     scored = score_file(predictions, how=settings.options.aggregate, seed=settings.seed, resamples=settings.resamples)
     images = scored["image"]
     point = images.get("at_threshold", {})
-    low, high = images["auc_ci_bootstrap"] or images["auc_ci_delong"]
+    intervals = [limits for limits in (images["auc_ci_bootstrap"], images["auc_ci_delong"]) if limits]
+    # Where positives and negatives are wholly apart the bootstrap's has no width, see the notes of the report.
+    low, high = next((limits for limits in intervals if limits[0] < limits[1]), intervals[-1])
     row = {
         "images": images["n"],
         "positive": images["positive"],
