@@ -31,7 +31,7 @@ def write_page(path: Path, images: Sequence[CheckedImage], title: str) -> None:
         shown, left = own[:left], max(0, left - len(own))
         more = "" if len(shown) == len(own) else f", {len(shown)} of them shown"
         figures = "".join(map(_figure, shown))
-        parts.append(f'<h2>{_TITLES[verdict]}: {len(own)}{more}</h2><div class="curves">{figures}</div>')
+        parts.append(f'<h2>{_TITLES[verdict]}: {len(own)}{more}</h2><div class="sheet">{figures}</div>')
     path.write_text(page(f"Check of {title}", "\n".join(parts)), encoding="utf-8")
 
 
@@ -39,7 +39,7 @@ def _figure(image: CheckedImage) -> str:
     listed = image.listed
     place = " ".join(filter(None, (listed.patient_id, listed.exam_id, listed.laterality, listed.view)))
     return (
-        f'<figure><img alt="" style="width:auto;max-width:100%" src="data:image/jpeg;base64,{image.thumbnail}">'
-        f"<figcaption><strong>{escape(listed.image)}</strong><br>{escape(place)}<br>{escape(', '.join(image.flags))}"
-        "</figcaption></figure>"
+        f'<figure><img alt="" src="data:image/jpeg;base64,{image.thumbnail}">'
+        f"<figcaption><strong>{escape(listed.image)}</strong><br>{escape(place)}"
+        f'<div class="flags">{escape(", ".join(image.flags))}</div></figcaption></figure>'
     )

@@ -15,13 +15,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 from joblib import cpu_count
 from PIL import Image
 from tqdm import tqdm
 
 from monai_e2e.data.images.appearance import OTHER_SIDE, far_from, is_of_the_set
-from monai_e2e.data.images.breast_region import find_breast
 from monai_e2e.data.records import Laterality, View
 from monai_e2e.metrics import write_table
 from monai_e2e.predict.reading import ImageReader, ReadImage
@@ -32,12 +30,6 @@ COLUMNS = ("image", "patient_id", "exam_id", "laterality", "view", "rows", "colu
 _THUMBNAIL = 220
 _OF_HEADERS = ("side unknown", "view unknown", "patient unknown")
 _SYNTHESIZED = "synthesized 2D"
-#: Share of the breast at the highest value from which on tissue is cut off there.
-_CLIPPED = 0.02
-#: So many letters beside the breast are text; a view's label has a few.
-_TEXT = 12
-#: Lower half of a MLO view's chest wall so many times as bright as the upper, where the muscle is.
-_UPSIDE_DOWN = 1.5
 
 
 @dataclass(frozen=True)
@@ -122,39 +114,13 @@ class _Check:
         read = self.reader(listed)
         if not isinstance(read, ReadImage):
             return CheckedImage(listed, None, listed.flags, read)
-        flags = (*listed.flags, *read.flags, *quality_flags(read.picture / 255, listed.view))
         picture = Image.fromarray(read.picture)
         picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=70)
         thumbnail = base64.b64encode(file.getvalue()).decode()
-        flags = tuple(dict.fromkeys(flags))
+        flags = tuple(dict.fromkeys((*listed.flags, *read.flags)))
         return CheckedImage(listed, read.size, flags, "", read.mean, read.digest, thumbnail)
-
-
-def quality_flags(pixels: np.ndarray, view: str) -> list[str]:
-    """``no breast found``, ``clipped``, ``text in the image``, ``perhaps upside down``, as far as they hold.
-
-    Args:
-        pixels: ``[rows, columns]``, 0…1, air dark.
-        view: CC, MLO or empty; upside down is told by the pectoral muscle, which MLO views have.
-    """
-    region = find_breast(pixels)
-    if region is None:
-        return ["no breast found"]
-    breast = pixels[region.box]
-    flags = []
-    if (breast >= breast.max()).mean() > _CLIPPED:
-        flags.append("clipped")
-    if region.labels >= _TEXT:
-        flags.append("text in the image")
-    if view == View.MLO.value:
-        third = max(1, breast.shape[1] // 3)
-        wall = max((breast[:, :third], breast[:, -third:]), key=lambda part: float(part.mean()))
-        upper, lower = (float(part.mean()) for part in np.array_split(wall, 2))
-        if lower > _UPSIDE_DOWN * max(upper, 1e-6):
-            flags.append("perhaps upside down")
-    return flags
 
 
 def _with_flags_of_the_set(images: Sequence[CheckedImage]) -> list[CheckedImage]:

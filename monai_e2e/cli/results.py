@@ -14,6 +14,9 @@ from monai_e2e import NOTICE
 from monai_e2e.cli.score import add_card, add_score, add_threshold, show_score
 from monai_e2e.errors import UserError
 
+#: Names of models have hyphens, which are no place to break a line.
+_WRAPPER = textwrap.TextWrapper(110, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False)
+
 
 def add_parsers(commands: Any) -> None:
     """Add the commands to ``monai-e2e``'s subparsers."""
@@ -54,7 +57,7 @@ def _models(arguments: argparse.Namespace) -> int:
             ("SHA-256", model.sha256),
         ):
             if text:
-                print(textwrap.fill(f"{title}: {text}", 110, initial_indent="    ", subsequent_indent="        "))
+                print(_WRAPPER.fill(f"{title}: {text}"))
     print(NOTICE)
     return 0
 

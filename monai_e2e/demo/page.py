@@ -13,38 +13,28 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from monai_e2e.data import load_datalist, read_mammogram, read_mask
+from monai_e2e.metrics.html_page import make_table, page
 from monai_e2e.predict.heatmaps import read_heatmap
 from monai_e2e.predict.overlays import draw_mammogram
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>monai-e2e demo</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }}
-h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem; margin-top: 2rem }}
-table {{ border-collapse: collapse }}
-td, th {{ padding: .3rem 1rem .3rem 0; text-align: left; border-bottom: 1px solid #ddd }}
-td.number {{ font-variant-numeric: tabular-nums; white-space: nowrap }}
-.notice {{ background: #fff4d6; padding: .6rem 1rem; border-radius: .3rem }}
-img {{ max-width: 100% }}
-pre {{ background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .75rem; line-height: 1.6 }}
-</style></head><body>
-<h1>monai-e2e demo: from drawn mammograms to a transferred classifier</h1>
-<p class="notice"><strong>Phantoms.</strong> Every image here was drawn by a program. The figures show that the pipeline
-works, and say nothing of how it does on patients. For research, not for diagnosis.</p>
+_TITLE = "monai-e2e demo: from drawn mammograms to a transferred classifier"
+_HEADER = ("Network", "Measure", "Value (95 % interval)", "Data")
+_BODY = """<p><strong>Phantoms.</strong> Every image here was drawn by a program. The figures show that the pipeline
+works, and say nothing of how it does on patients.</p>
 <h2>Results on the held-out test patients</h2>
-<table><tr><th>Network</th><th>Measure</th><th>Value (95 % interval)</th><th>Data</th></tr>{rows}</table>
+{table}
 <p>All intervals are of the bootstrap of patients. Whole-image networks were trained with {seeds} seeds; the row from
 scratch had the same images and epochs, but not the patch classifier's weights. Models were chosen by validation AUC;
 no choice within the run looks at the test patients. The random forest on heatmaps is the rival of the paper's
-Appendix 1. The whole run took {minutes:.1f} minutes. More of the first whole-image network: <a href="{report}">its
+Appendix 1. The whole run took {minutes:.0f} minutes. More of the first whole-image network: <a href="{report}">its
 report</a>, <a href="flips/overlays">a picture of each test image</a>.</p>
-<h2>ROC curve of the whole-image classifier</h2><img alt="ROC curve" style="max-width: 28rem" src="{roc}">
+<h2>ROC curve of the whole-image classifier</h2>
+<figure><img alt="ROC curve" style="max-width: 28rem" src="{roc}"></figure>
 <h2>Three test images</h2>
 <p>Left: the image, with its annotated lesion outlined (red malignant, green benign). Right: what the patch classifier,
 run over the whole image at once, takes for malignant. Above: the whole-image classifier's score.</p>
-<img alt="three images with heatmaps" src="{examples}">
-<h2>The commands that were run</h2><pre>{commands}</pre>
-</body></html>
-"""
+<div class="wide"><figure style="min-width: 44rem"><img alt="three images with heatmaps" src="{examples}"></figure>
+</div><h2>The commands that were run</h2><pre>{commands}</pre>"""
 
 
 def write_page(out: Path, summary: Mapping, commands: Sequence[tuple[str, float]]) -> None:
@@ -61,8 +51,8 @@ def write_page(out: Path, summary: Mapping, commands: Sequence[tuple[str, float]
     samples = {Path(s["image"]).stem: s for s in load_datalist(out / "data" / "cbis-ddsm" / "prepared", "test")}
     examples = _figure(_examples(predictions), samples, out / "flips" / "heatmaps")
     (out / "examples.png").write_bytes(examples)
-    page = _PAGE.format(
-        rows=_rows(summary),
+    body = _BODY.format(
+        table=make_table(_HEADER, _rows(summary)),
         seeds=len(summary["seeds"]),
         minutes=summary["seconds"] / 60,
         report=(first / "report.html").relative_to(out).as_posix(),
@@ -70,10 +60,10 @@ def write_page(out: Path, summary: Mapping, commands: Sequence[tuple[str, float]
         examples=_embed(examples),
         commands="\n".join(f"# {seconds:.0f} s\n{html.escape(command)}" for command, seconds in commands),
     )
-    (out / "index.html").write_text(page, encoding="utf-8")
+    (out / "index.html").write_text(page(_TITLE, body), encoding="utf-8")
 
 
-def _rows(summary: Mapping) -> str:
+def _rows(summary: Mapping) -> list[tuple[str, str, str, str]]:
     whole, transfer = summary["whole"], summary["transfer"]
 
     def interval(score: Mapping) -> str:
@@ -82,7 +72,7 @@ def _rows(summary: Mapping) -> str:
     def each(values: Sequence[float]) -> str:
         return ", ".join(f"{value:.3f}" for value in values)
 
-    table = [
+    return [
         ("Patch classifier", "accuracy, five classes", f"{summary['patch']['accuracy']:.3f}", "CBIS-DDSM phantoms"),
         ("Whole image, from the patch classifier", "AUC, first seed", interval(whole), "CBIS-DDSM phantoms"),
         (
@@ -107,7 +97,6 @@ def _rows(summary: Mapping) -> str:
             "INbreast phantoms",
         ),
     ]
-    return "".join(f"<tr><td>{a}</td><td>{b}</td><td class=number>{c}</td><td>{d}</td></tr>" for a, b, c, d in table)
 
 
 def _examples(predictions: Sequence[Mapping[str, str]]) -> list[tuple[str, str, float]]:

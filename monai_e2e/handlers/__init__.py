@@ -10,6 +10,7 @@ from monai_e2e.handlers.predictions import PredictionWriter, binary_scores, clas
 from monai_e2e.handlers.reproducible import SeedEpochs
 from monai_e2e.handlers.run_record import RunRecord
 from monai_e2e.handlers.saved_models import BestModel, FinalModel
+from monai_e2e.handlers.stage_plan import train_only
 from monai_e2e.handlers.stages import StagedTraining
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "class_scores",
     "logit_of_positive",
     "print_epoch",
+    "train_only",
     "write_epoch",
 ]

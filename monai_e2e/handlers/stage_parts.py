@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 #: Names of a network's parts → names of their modules.
 Groups = Mapping[str, Sequence[str]]
+#: Name, among those of the network's parts, of all its batch normalisations, wherever they are.
+BATCHNORM = "batchnorm"
 
 
 def trained_modules(stage: Mapping[str, Any], groups: Groups) -> list[str]:
@@ -54,4 +56,6 @@ def warn_of_never_trained(stages: Sequence[Mapping[str, Any]], groups: Groups, n
     parts = [(f"{module}.", part) for part, modules in groups.items() for module in modules]
     if never:
         found = dict.fromkeys(next((part for start, part in parts if n.startswith(start)), n) for n in never)
-        logger.warning("No training stage ever trains: %s.", ", ".join(found))
+        norms = any(BATCHNORM in stage["trainable"] for stage in stages)
+        but = ", but for batch normalisations" if norms else ""
+        logger.warning("No training stage ever trains%s: %s.", but, ", ".join(found))

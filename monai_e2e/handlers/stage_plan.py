@@ -82,6 +82,24 @@ def fit_plan(stages: Sequence[Mapping[str, Any]], epochs: int) -> list[dict[str,
     ]
 
 
+def train_only(stages: Sequence[Mapping[str, Any]], trainable: str | None) -> list[dict[str, Any]]:
+    """The same plan of other parts: of all of its stages those that ``trainable`` names; None leaves it as it is.
+
+    Args:
+        stages: see :class:`~monai_e2e.handlers.StagedTraining`.
+        trainable: patterns joined by ``+``, such as ``"batchnorm+head"``.
+
+    Raises:
+        UserError: when it names nothing.
+    """
+    if trainable is None:
+        return [dict(stage) for stage in stages]
+    parts = [part.strip() for part in str(trainable).split("+")]
+    if not all(parts):
+        raise UserError(f"trainable {trainable!r}: join the network's parts by +, such as batchnorm+head")
+    return [{**stage, "name": " and ".join(parts), "trainable": parts} for stage in stages]
+
+
 def check_stage(stage: Mapping, index: int) -> dict[str, Any]:
     """A stage with the defaults of what it leaves out.
 

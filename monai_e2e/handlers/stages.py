@@ -9,12 +9,13 @@ from dataclasses import asdict
 
 from ignite.engine import Engine, Events
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from monai_e2e.errors import UserError
-from monai_e2e.handlers.stage_parts import train_alone, trained_modules, warn_of_never_trained
+from monai_e2e.handlers.stage_parts import BATCHNORM, train_alone, trained_modules, warn_of_never_trained
 from monai_e2e.handlers.stage_plan import Progress, check_stage, fit_plan, rate_factor
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class StagedTraining:
         optimizer: optimizer over all parameters of the network. A group named ``"decay"`` (or all groups, where none
             has that name) receives a stage's ``weight_decay``.
         stages: list of dicts ``{"name", "trainable", "lr", "epochs"}``; ``trainable`` holds shell-style patterns of
-            the network's stage names, such as ``["top.*", "head"]`` or ``["*"]``. Optional keys: ``weight_decay``
+            the network's stage names, such as ``["top.*", "head"]`` or ``["*"]``; ``batchnorm`` stands for the batch
+            normalisations of all of them. Optional keys: ``weight_decay``
             (default 0); ``dropout``, the probability of all dropout layers (default: as it is); ``reset_optimizer``,
             whether the moments are dropped at the start of the stage, as in the author's code, which compiled anew
             (default true); ``patience``, epochs without improvement after which the stage ends (default: never);
@@ -104,9 +106,11 @@ class StagedTraining:
         self._progress = Progress.before(1, self._worst)
         self._applied = False
         self._frozen_norms: list[nn.Module] = []
-        self._groups: Mapping[str, Sequence[str]] = getattr(self.network, "stages", None) or {
-            name: (name,) for name, _ in self.network.named_children()
-        }
+        self._groups: dict[str, Sequence[str]] = dict(
+            getattr(self.network, "stages", None) or {name: (name,) for name, _ in self.network.named_children()}
+        )
+        norms = [name for name, module in self.network.named_modules() if isinstance(module, _BatchNorm)]
+        self._groups |= {BATCHNORM: norms} if norms else {}
         warn_of_never_trained(self.stages, self._groups, self.network)
         self._inherit_dropout()
         self.rounds, self._plan = rounds, self.stages

@@ -27,19 +27,27 @@ p {{ max-width: 46rem }}
 .card {{ border: 1px solid var(--line); border-radius: .6rem; padding: 1rem 1.2rem }}
 .card b {{ display: block; font-size: 2.2rem; line-height: 1.2; font-variant-numeric: tabular-nums }}
 .card span {{ display: block; font-size: .9rem; color: var(--soft); font-variant-numeric: tabular-nums }}
-.curves {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem }}
+.curves {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.6rem 2rem }}
+.sheet {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1.4rem 1rem }}
+.sheet img {{ width: auto; max-width: 100%; height: 11rem; object-fit: contain; object-position: left }}
+.flags {{ color: #a33b00 }}
 .gallery {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr));
   gap: 1.6rem 1.2rem }}
 figure {{ margin: 0; overflow-wrap: anywhere }} figure img {{ width: 100% }}
 figcaption {{ font-size: .85rem; color: var(--soft) }}
-.wide {{ overflow-x: auto }}
+.wide {{ overflow-x: auto; background: linear-gradient(90deg, #fff 30%, #fff0) 0 0 / 2.5rem 100% no-repeat local,
+  linear-gradient(-90deg, #fff 30%, #fff0) 100% 0 / 2.5rem 100% no-repeat local,
+  linear-gradient(90deg, #0003, #0000) 0 0 / .9rem 100% no-repeat,
+  linear-gradient(-90deg, #0003, #0000) 100% 0 / .9rem 100% no-repeat }}
 table {{ border-collapse: collapse; font-size: .93rem; margin: .4rem 0 1rem }}
 th, td {{ text-align: left; padding: .32rem 1.1rem .32rem 0; border-bottom: 1px solid var(--line); white-space: nowrap;
   font-variant-numeric: tabular-nums }}
-th {{ color: var(--soft); font-weight: 600; font-size: .85rem }}
+th {{ color: var(--soft); font-weight: 600; font-size: .85rem; white-space: normal; vertical-align: bottom }}
+td:nth-child(2):last-child {{ white-space: normal; overflow-wrap: anywhere }}
 td:last-child, th:last-child {{ padding-right: 0 }}
 tr.group td {{ font-weight: 600; padding-top: .8rem }}
 svg {{ vertical-align: middle }}
+pre {{ background: #f3f5f7; padding: .8rem; overflow-x: auto; font-size: .78rem; line-height: 1.6 }}
 li {{ max-width: 46rem; margin: .25rem 0; overflow-wrap: anywhere }}
 </style></head><body>
 <h1>{title}</h1>

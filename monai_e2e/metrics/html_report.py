@@ -172,7 +172,7 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         points = score["sensitivity_at_recall_rate"].values()
         rows.append([level, *(f"{value:.3f}" for value in f1), *(f"{one['sensitivity']:.3f}" for one in points)])
         for name, key in (("model", "model"), ("everybody", "all")):
-            benefits.append([level, name, *(f"{one[key]:.4f}".replace("-", "−") for one in score["net_benefit"])])
+            benefits.append([level, name, *(f"{one[key]:.3f}".replace("-", "−") for one in score["net_benefit"])])
     header = ["per", "probabilistic F1", "best F1", *(f"partial AUC, FPR ≤ {x}" for x in first["partial_auc"])]
     header += [f"sensitivity, recall ≤ {float(x):.0%}" for x in first["sensitivity_at_recall_rate"]]
     called = ["per", "called back", *(f"{one['threshold']:.0%}" for one in first["net_benefit"])]

@@ -167,7 +167,8 @@ def _figure(row: Mapping[str, Any], threshold: float, image: ListedImage, heatma
     if isinstance(read, str):
         raise UserError(f"{image.path}: {read}; prepare the folder again")
     picture = _picture(read.picture, _heatmap(heatmaps, row["image"]), read.masks)
-    name = " ".join(filter(None, (row["patient_id"], row["laterality"], row["view"]))) or row["image"]
+    place = row["patient_id"], row["laterality"], row["view"]
+    name = " ".join(place) if all(place) else row["image"]
     label = "malignant" if row["label"] == 1 else "not malignant"
     facts = [row["lesion_type"].replace("+", " and "), f"density {row['density']}" if row["density"] else ""]
     score = score_in_words({**row, "threshold": expit(threshold)})

@@ -30,7 +30,7 @@ from monai_e2e.inferers import FlipAveraging, HeatmapInferer
 from monai_e2e.metrics.facts import read_json
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.networks.architecture import recorded_patients
-from monai_e2e.shipped.models import find_model, shipped_model
+from monai_e2e.shipped.models import find_model, shipped_model, shipped_models
 from monai_e2e.transforms import LoadMammogramd, ResizeMammogramd
 
 if TYPE_CHECKING:
@@ -174,9 +174,10 @@ def choose_models(
         shipped = shipped_model(paths[0])
         beside = shipped.patch_classifier if shipped is not None else _patch_bundle_beside(paths[0])
         if beside is None:
+            known = [model.name for model in shipped_models() if model.kind == "patch classifier"]
             raise UserError(
                 f"heatmaps need a patch classifier, and there is no trained bundle ddsm_patch beside {paths[0]}: name "
-                "one after the models, such as bundles/ddsm_patch or its checkpoint"
+                f"one after the models, a bundle, a checkpoint or a shipped one ({', '.join(known)})"
             )
         makers = [load_model(beside, device, src, weights_only=True)]  # nobody asked for its config to be run
     return scorers, makers[0] if makers else None

@@ -75,7 +75,8 @@ class ImageReader:
                 masks = [resize_mask(read_mask(path), size) for path in listed.masks]
         except Exception as error:  # noqa: BLE001 # whatever fails in reading an image costs this image alone
             return reason_of(error, listed.path)
-        flags = (*file.flags, *appearance_flags(pixels, "" if listed.judged else listed.laterality))
+        shown = [] if listed.judged else appearance_flags(pixels, listed.laterality, listed.view)
+        flags = (*file.flags, *shown)
         mean = float(pixels.mean(dtype=np.float64)) * 255
         digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
         return ReadImage(images, pixels.shape, picture, masks, flags, mean, digest)

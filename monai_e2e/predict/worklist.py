@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from monai_e2e.data.images.dicom_files import is_dicom, quiet
-from monai_e2e.data.images.headers import OTHER_VIEW, Header, read_header
+from monai_e2e.data.images.headers import OTHER_VIEW, Header, flags_beside_table, read_header, unknown_flags
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.prepared.folder import find_images
 from monai_e2e.data.records import GROUP_COLUMNS
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 #: A table that only CBIS-DDSM's JPEG re-release has.
 _JPEG_RELEASE = "csv/dicom_info.csv"
-_UNKNOWN = ("side unknown", "view unknown")
 _ADVICE = "Write one row per image, for example `image,patient_id` and `2021/0001_rcc.dcm,K-0001`"
 _OPTIONAL_COLUMNS = ("exam_id", "laterality", "view", "label", "density")
 
@@ -57,7 +56,7 @@ class ListedImage:
         flags: what about these facts is missing or odd.
         header_patient: Patient ID of the header, to be compared with ids that a model knows. Never to be written.
         facts: what else a prepared folder knows, by the names of :data:`~monai_e2e.data.records.GROUP_COLUMNS`.
-        judged: whether the flags also say if the breast is on its side, as those of a prepared folder do.
+        judged: whether the flags say what the pixels show too, as those of a prepared folder do.
     """
 
     image: str
@@ -94,7 +93,7 @@ def list_prepared(folder: str | Path, partition: str, fold: int | None = None) -
             lesion_type=lesion_types(sample["lesions"]),
             masks=tuple(lesion["mask"] for lesion in sample["lesions"]),
             original_size=tuple(sample["original_size"]) if "original_size" in sample else None,
-            flags=(*_unknown(sample["laterality"], sample["view"]), *filter(None, sample.get("flags", "").split(";"))),
+            flags=_flags_of_sample(sample),
             facts={fact: sample[fact] for fact in GROUP_COLUMNS if sample.get(fact) is not None},
             judged="flags" in sample,
         )
@@ -236,18 +235,12 @@ def _join(
 def _described(mammogram: ListedImage, header: Header, values: Mapping[str, str], place: str) -> ListedImage:
     """The image with what its row says and, where the row leaves side or view empty, its header."""
     laterality, view, _ = parse_place(place, values["laterality"], values["view"])
-    flags = [flag for flag in header.flags if flag not in _UNKNOWN]
-    if values["view"]:
-        flags = [flag for flag in flags if not flag.startswith(OTHER_VIEW)]
-        flags += [] if view else [f"{OTHER_VIEW} {values['view'].replace(';', ',')}"]
+    flags = flags_beside_table(header, laterality, view or values["view"])
+    if values["view"] and not view:
+        flags.append(f"{OTHER_VIEW} {values['view'].replace(';', ',')}")
     if values["view"].upper() == "ML":
         flags.append("view ML read as MLO")
-    if laterality and header.laterality not in ("", laterality):
-        flags.append("side differs from header")
-    if view and header.view not in ("", view):
-        flags.append("view differs from header")
     laterality, view = laterality or header.laterality, view or ("" if values["view"] else header.view)
-    named = any(flag.startswith(OTHER_VIEW) for flag in flags)
     return replace(
         mammogram,
         patient_id=values["patient_id"],
@@ -256,9 +249,11 @@ def _described(mammogram: ListedImage, header: Header, values: Mapping[str, str]
         view=view,
         label=parse_label(place, values["label"]),
         density=parse_density(place, values["density"]),
-        flags=(*_unknown(laterality, view or named), *flags),
+        flags=(*unknown_flags(laterality, view, flags), *flags),
     )
 
 
-def _unknown(laterality: object, view: object) -> tuple[str, ...]:
-    return tuple(flag for flag, known in zip(_UNKNOWN, (laterality, view), strict=True) if not known)
+def _flags_of_sample(sample: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of the data list; one of an earlier version doesn't say what isn't known."""
+    flags = [flag for flag in sample.get("flags", "").split(";") if flag]
+    return tuple(dict.fromkeys([*unknown_flags(sample["laterality"], sample["view"], flags), *flags]))

@@ -13,12 +13,13 @@ from monai_e2e.metrics.html_page import draw_bar, format_interval, format_rate, 
 if TYPE_CHECKING:
     from monai_e2e.validation.run import Settings
 
-_HEADER = (
+_APART = (
     "model", "data set", "labels", "positive of images", "AUC per image", "0 – ½ – 1", "per breast", "per exam",
-    "change", "threshold", "sensitivity", "specificity", "slope", "intercept",
+    "change",
 )  # fmt: skip
+_AT_THRESHOLD = ("model", "data set", "threshold", "sensitivity", "specificity", "slope", "intercept")
 _READING = (
-    "Change: the AUC less that on the data set that the model was trained on; – where that isn't among these.",
+    "Change: the AUC less that on the data set that the model was trained on; a dash where that isn't among these.",
     "Sensitivity and specificity are at the model's own threshold, chosen where it was trained; of rows that are "
     "recalibrated at that chosen on the partition named.",
     "Slope below 1: probabilities too extreme. Intercept below 0: probabilities too high on the whole. After a good "
@@ -34,39 +35,52 @@ def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings)
     fitted = (
         f", recalibrated on the {settings.recalibrate} partition ({settings.method})" if settings.recalibrate else ""
     )
-    lines = [_HEADER, *map(_cells, rows)]
     body = (
         f'<p class="soft">Partition {escape(settings.partition)}{escape(fitted)}.</p>'
-        + make_table(lines[0], lines[1:], raw=True)
+        + make_table(_APART, [_apart(row) for row in rows], raw=True)
+        + "<h2>At the threshold, and calibration</h2>"
+        + make_table(_AT_THRESHOLD, [_at_threshold(row) for row in rows if row["auc"] is not None], raw=True)
         + make_list("Not done", [f"{r['model']} on {r['dataset']}: {r['reason']}" for r in rows if r["reason"]])
         + make_list("How to read this", _READING)
     )
     (out / "index.html").write_text(page("External validation", body), encoding="utf-8")
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    names = [escape(str(row["model"])), escape(str(row["dataset"]))]
-    labels = escape(f"{row['label_source']}, per {row['label_unit']}")
+def _names(row: Mapping[str, Any]) -> list[str]:
+    """Model and data set, with a link to their report where there is one."""
+    model, dataset = escape(str(row["model"])), escape(str(row["dataset"]))
     if row["auc"] is None:
-        return [*names, labels, *[""] * (len(_HEADER) - 3)]
+        return [model, dataset]
     folder = "recalibrated" if row["recalibrated"] else row["partition"]
     link = quote(f"{row['model']}/{row['dataset']}/{folder}/report.html")
-    names[1] = f'<a href="{link}">{names[1]}</a>' + (" (recalibrated)" if row["recalibrated"] else "")
+    return [model, f'<a href="{link}">{dataset}</a>' + (", recalibrated" if row["recalibrated"] else "")]
+
+
+def _apart(row: Mapping[str, Any]) -> list[str]:
+    """How well the model tells positives from negatives."""
+    names = [*_names(row), escape(f"{row['label_source']}, per {row['label_unit']}")]
+    if row["auc"] is None:
+        return [*names, *[""] * (len(_APART) - 3)]
     limits = (row["auc_low"], row["auc_high"])
-    rates = [
-        format_rate(row[rate], None if row[rate] is None else (row[f"{rate}_low"], row[f"{rate}_high"]))
-        for rate in ("sensitivity", "specificity")
-    ]
     return [
         *names,
-        labels,
-        f"{row['positive']} of {row['images']} ({row['prevalence']:.1%})",
+        f"{row['positive']} of {row['images']} ({row['prevalence']:.0%})",
         f"{row['auc']:.3f} {format_interval(limits)}",
-        draw_bar(row["auc"], *limits),
+        draw_bar(row["auc"], *limits, width=120),
         *(_number(row[key], ".3f") for key in ("auc_breast", "auc_exam")),
         row["change"] if isinstance(row["change"], str) else _number(row["change"], "+.3f"),
-        _number(row["threshold"], ".3g"),
-        *rates,
+    ]
+
+
+def _at_threshold(row: Mapping[str, Any]) -> list[str]:
+    """What it says at its threshold, and of probabilities."""
+    return [
+        *_names(row),
+        _number(row["threshold"], ".3f"),
+        *(
+            format_rate(row[rate], None if row[rate] is None else (row[f"{rate}_low"], row[f"{rate}_high"]))
+            for rate in ("sensitivity", "specificity")
+        ),
         _number(row["calibration_slope"], ".2f"),
         _number(row["calibration_intercept"], ".2f"),
     ]

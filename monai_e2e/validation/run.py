@@ -119,21 +119,21 @@ def validate(
 
 def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table that the command prints."""
-    width = [max(len(str(row[key])) for row in rows) for key in ("model", "dataset")]
-    lines = [f"{'model':<{width[0]}}  {'data set':<{width[1]}}  positive      AUC                      change  slope"]
+    lines = [("model", "data set", "positive", "AUC", "change", "slope", "")]
     for row in rows:
-        name = f"{row['model']:<{width[0]}}  {row['dataset']:<{width[1]}}  "
         if row["auc"] is None:
-            lines.append(f"{name}{row['reason']}")
             continue
-        interval = "" if row["auc_low"] is None else f"({row['auc_low']:.3f} to {row['auc_high']:.3f})"
-        change = "" if row["change"] is None else row["change"]
+        interval = "" if row["auc_low"] is None else f" ({row['auc_low']:.3f} to {row['auc_high']:.3f})"
+        change = "–" if row["change"] is None else row["change"]
         change = change if isinstance(change, str) else f"{change:+.3f}"
         slope = "–" if row["calibration_slope"] is None else f"{row['calibration_slope']:.2f}"
-        after = "  recalibrated" if row["recalibrated"] else ""
-        counts = f"{row['positive']}/{row['images']}"
-        lines.append(f"{name}{counts:<12}  {row['auc']:.3f} {interval:<18}  {change:<8}{slope}{after}")
-    return "\n".join([*lines, NOTICE])
+        after = "recalibrated" if row["recalibrated"] else ""
+        counts = f"{row['positive']} of {row['images']}"
+        lines.append((row["model"], row["dataset"], counts, f"{row['auc']:.3f}{interval}", change, slope, after))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    failed = [f"{row['model']} on {row['dataset']}: {row['reason']}" for row in rows if row["auc"] is None]
+    return "\n".join([*table, *failed, NOTICE])
 
 
 def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
@@ -203,7 +203,9 @@ def _scores(predictions: Path, settings: Settings) -> dict[str, Any]:
     scored = score_file(predictions, how=settings.options.aggregate, seed=settings.seed, resamples=settings.resamples)
     images = scored["image"]
     point = images.get("at_threshold", {})
-    low, high = images["auc_ci_bootstrap"] or images["auc_ci_delong"]
+    intervals = [limits for limits in (images["auc_ci_bootstrap"], images["auc_ci_delong"]) if limits]
+    # Where positives and negatives are wholly apart the bootstrap's has no width, see the notes of the report.
+    low, high = next((limits for limits in intervals if limits[0] < limits[1]), intervals[-1])
     row = {
         "images": images["n"],
         "positive": images["positive"],

@@ -82,6 +82,17 @@ def test_training_writes_a_model_of_plain_tensors_with_its_pixel_mean_and_tensor
     assert list((trained / bundle / "tensorboard").glob("events.*"))
 
 
+def test_the_transfer_can_adapt_batch_normalisations_and_head_alone(trained, prepared, tmp_path):
+    start = trained / "ddsm_whole" / "model.pt"
+    keys = {"weights": "checkpoint", "whole_checkpoint": str(start), "trainable": "batchnorm+head"}
+    train("inbreast_transfer", prepared["inbreast"], tmp_path, **keys)
+    before, after = read_state(start), read_state(tmp_path / "model_final.pt")
+    kernels = [name for name, value in before.items() if value.ndim == 4]
+    assert kernels
+    assert all(torch.equal(before[name], after[name]) for name in kernels)
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
 @pytest.mark.parametrize("bundle", NAMES)
 def test_how_a_network_started_stands_in_the_last_line_and_in_the_record(bundle, trained, prepared, tmp_path, caplog):
     before = {"ddsm_whole": "ddsm_patch", "inbreast_transfer": "ddsm_whole"}.get(bundle)

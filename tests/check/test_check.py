@@ -9,7 +9,6 @@ import numpy as np
 import pydicom
 import pytest
 
-from monai_e2e.check.run import quality_flags
 from monai_e2e.cli.main import main
 from monai_e2e.data.phantom import write_inbreast
 
@@ -89,26 +88,3 @@ def test_the_page_shows_the_odd_ones_first_and_no_name(checked):
     written = page + checked["text"] + (checked["folder"] / "out" / "check.csv").read_text()
     assert "Doe" not in written
     assert "not usable" in checked["text"]
-
-
-def breast():
-    """A left MLO view: a bright half ellipse, brighter at the top of the chest wall."""
-    rows, columns = np.mgrid[0:400, 0:300]
-    inside = (columns / 180) ** 2 + ((rows - 200) / 180) ** 2 < 1
-    pixels = np.where(inside, 0.4 + 0.2 * np.sin(rows / 7) * np.cos(columns / 5), 0.0)
-    return np.where(inside & (columns < 80) & (rows < 120), 0.85 + rows / 1000, pixels)
-
-
-def test_an_ordinary_image_has_no_flag():
-    assert quality_flags(breast(), "MLO") == []
-
-
-def test_turned_clipped_and_written_on_images_are_flagged():
-    assert quality_flags(breast()[::-1], "MLO") == ["perhaps upside down"]
-    assert quality_flags(breast()[::-1], "CC") == []
-    assert quality_flags(np.minimum(breast(), 0.5), "MLO") == ["clipped"]
-    written = breast()
-    for place in range(14):
-        written[20:28, 90 + 14 * place : 96 + 14 * place] = 1
-    assert "text in the image" in quality_flags(written, "CC")
-    assert quality_flags(np.zeros((50, 40)), "") == ["no breast found"]

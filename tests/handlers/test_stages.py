@@ -15,7 +15,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_e2e.errors import UserError
-from monai_e2e.handlers import StagedTraining
+from monai_e2e.handlers import StagedTraining, train_only
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 
 
@@ -37,6 +37,7 @@ class Toy(nn.Module):
 
 ALL, HIGH, HEAD = ["*"], ["body.high", "head"], ["head"]
 LOGGER = "monai_e2e.handlers.stages"
+BUFFERS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def stage(trainable: list[str], epochs: int = 1, lr: float = 0.1, **more) -> dict:
@@ -68,6 +69,27 @@ def make_trainer(network, optimizer, stages, set_to_none=True, batches=2, size=8
     )
     trainer.stages = handler
     return trainer
+
+
+def test_batch_normalisations_can_be_trained_alone_with_the_head(caplog):
+    network = Toy()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with caplog.at_level(logging.WARNING, logger=LOGGER):
+        make_trainer(network, adam(network), train_only([stage(ALL)], "batchnorm + head")).run()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    norms = {f"{part}.1.{name}" for part in ("low", "high") for name in BUFFERS}
+    assert changed == norms | {"head.weight", "head.bias"}
+    assert caplog.messages == ["No training stage ever trains, but for batch normalisations: body.low, body.high."]
+
+
+def test_parts_that_are_trained_alone_take_the_place_of_each_stages_own():
+    plan = [stage(HEAD, lr=0.1), stage(ALL, lr=0.2)]
+    assert train_only(plan, None) == plan
+    only = train_only(plan, "batchnorm+head")
+    assert [one["trainable"] for one in only] == [["batchnorm", "head"]] * 2
+    assert [one["lr"] for one in only] == [0.1, 0.2]
+    with pytest.raises(UserError, match="join the network's parts by"):
+        train_only(plan, "head+")
 
 
 def make_watched_trainer(scores, stages, network=None, optimizer=None, metric="val_loss", **arguments):

@@ -222,9 +222,12 @@ class TestRows:
         for name, rows, columns in (("fits", 300, 225), ("small", 64, 48), ("wide", 200, 400)):
             Image.fromarray(noise[:rows, :columns]).save(tmp_path / "images" / f"{name}.png")
         predict([whole(root)], tmp_path / "images", tmp_path / "out", HERE)
-        unknown = ["side unknown", "view unknown", "patient unknown"]
         flags = {row["image"]: row["flags"].split(";") for row in rows_of(tmp_path / "out")}
-        assert flags == {"fits": unknown, "small": [*unknown, "upscaled"], "wide": [*unknown, "other aspect"]}
+        assert flags["fits"] == ["side unknown", "view unknown", "patient unknown", "no breast found"]
+        assert {name: own[-1] for name, own in flags.items() if name != "fits"} == {
+            "small": "upscaled",
+            "wide": "other aspect",
+        }
 
     def test_a_prepared_folder_made_otherwise_than_the_models_images_is_refused(self, root, tmp_path):
         other = phantom_dataset("inbreast", patients=12, image_size=(160, 96), folder=tmp_path, workers=1)

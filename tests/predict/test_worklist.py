@@ -84,7 +84,7 @@ def test_a_table_gives_ids_and_labels_and_the_header_what_it_leaves_open(images)
 def test_other_views_in_a_table_are_unknown_and_flagged(images):
     path = table(images, "image,patient_id,view", "a.dcm,1,XCCL;x")
     (image,) = list_images(images, path)
-    assert (image.view, image.flags) == ("", ("other view position XCCL,x",))
+    assert (image.view, image.flags) == ("", ("view differs from header", "other view position XCCL,x"))
 
 
 def test_a_tables_ml_counts_as_mlo_and_says_so(images):

@@ -1,8 +1,14 @@
-"""What an image's pixels say, whatever its file says: where the air is, where the breast, how bright it all is."""
+"""What an image's pixels say, whatever its file says: where the air is, where the breast, how bright it all is.
+
+``check``, ``prepare`` and ``predict`` all ask :func:`appearance_flags`, so an image has the same flags in each.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+
+from monai_e2e.data.images.breast_region import find_breast
+from monai_e2e.data.records import View
 
 #: Pixels looked at: one of so many in each direction, at least.
 _GRID = 256
@@ -17,10 +23,17 @@ _FAR = 3.0
 OTHER_SIDE = "breast on the other side"
 #: From so many images on, being such a share of all, it is how a data set keeps them and not a mistake of each.
 _MANY, _MANY_SHARE = 10, 0.1
+#: Share of the breast at the highest value from which on tissue is cut off there.
+_CLIPPED = 0.02
+#: So many letters beside the breast are text; a view's label has a few.
+_TEXT = 12
+#: Lower half of a MLO view's chest wall so many times as bright as the upper, where the muscle is.
+_UPSIDE_DOWN = 1.5
 
 
-def appearance_flags(pixels: np.ndarray, laterality: str) -> list[str]:
-    """``bright background`` and ``breast on the other side``, as far as they hold.
+def appearance_flags(pixels: np.ndarray, laterality: str, view: str) -> list[str]:
+    """``bright background``, or else ``breast on the other side``, ``no breast found``, ``clipped``, ``text in the
+    image`` and ``perhaps upside down``, as far as they hold.
 
     A mammogram's air is dark, so two of its corners are, also where the breast and its muscle fill the others, and a
     scanner's white margin doesn't make most of it bright. A left breast has its chest wall on the left of the image, a
@@ -29,6 +42,7 @@ def appearance_flags(pixels: np.ndarray, laterality: str) -> list[str]:
     Args:
         pixels: ``[rows, columns]``, 0…1.
         laterality: LEFT or RIGHT, empty where unknown.
+        view: CC, MLO or empty; upside down is told by the pectoral muscle, which MLO views have.
     """
     rows, columns = pixels.shape
     small = pixels[:: max(1, rows // _GRID), :: max(1, columns // _GRID)]
@@ -39,9 +53,30 @@ def appearance_flags(pixels: np.ndarray, laterality: str) -> list[str]:
         for part in (slice(height), slice(-height, None))
         for side in (slice(width), slice(-width, None))
     )
-    flags = ["bright background"] if min(corners[1], float(np.median(small))) > _BRIGHT else []
+    if min(corners[1], float(np.median(small))) > _BRIGHT:
+        return ["bright background"]
     side = breast_side(small)
-    return flags + ([OTHER_SIDE] if laterality and side and side != laterality and not flags else [])
+    other = laterality and side and side != laterality
+    return [*([OTHER_SIDE] if other else []), *_breast_flags(pixels, view)]
+
+
+def _breast_flags(pixels: np.ndarray, view: str) -> list[str]:
+    region = find_breast(pixels)
+    if region is None:
+        return ["no breast found"]
+    breast = pixels[region.box]
+    flags = []
+    if (breast >= breast.max()).mean() > _CLIPPED:
+        flags.append("clipped")
+    if region.labels >= _TEXT:
+        flags.append("text in the image")
+    if view == View.MLO.value:
+        third = max(1, breast.shape[1] // 3)
+        wall = max((breast[:, :third], breast[:, -third:]), key=lambda part: float(part.mean()))
+        upper, lower = (float(part.mean()) for part in np.array_split(wall, 2))
+        if lower > _UPSIDE_DOWN * max(upper, 1e-6):
+            flags.append("perhaps upside down")
+    return flags
 
 
 def is_of_the_set(flagged: int, images: int) -> bool:

@@ -73,6 +73,8 @@ _SYNTHESIZED = {"TOMO", "TOMOSYNTHESIS", "TOMO_2D", "GENERATED_2D"}
 _BIOPSY = {"BIOPSY", "STEREO_SCOUT", "STEREO_PLUS", "STEREO_MINUS"}
 #: Patient ID of an image of CBIS-DDSM; with a number at its end, of the crop and the mask of a lesion.
 _CBIS_DDSM = re.compile(r"(?:Mass|Calc)-(?:Training|Test)_(P_\d{5})_(LEFT|RIGHT)_(CC|MLO)(_\d+)?")
+#: Flags of an image of which side or view isn't known.
+UNKNOWN = ("side unknown", "view unknown")
 #: First words of the flag of a view that is neither CC nor MLO.
 OTHER_VIEW = "other view position"
 _SIDES = {"L": Laterality.LEFT.value, "R": Laterality.RIGHT.value}
@@ -118,7 +120,7 @@ class Header:
 
     laterality: str = ""
     view: str = ""
-    flags: tuple[str, ...] = ("side unknown", "view unknown")
+    flags: tuple[str, ...] = UNKNOWN
     patient: str = ""
     study: str = ""
     instance: str = ""
@@ -162,6 +164,25 @@ def survey(path: Path) -> tuple[Header, Verdict]:
     with one_file(path, "header not readable"):
         dataset = open_dicom(path, _SURVEYED)
         return _header(dataset), examine(dataset)
+
+
+def unknown_flags(laterality: str, view: str, flags: Iterable[str]) -> list[str]:
+    """``side unknown`` and ``view unknown``, as far as they hold; a view that a flag names is known."""
+    viewed = bool(view) or any(flag.startswith(OTHER_VIEW) for flag in flags)
+    return [flag for flag, known in zip(UNKNOWN, (laterality, viewed), strict=True) if not known]
+
+
+def flags_beside_table(header: Header, laterality: str, view: str) -> list[str]:
+    """The header's flags of an image of which a table says side or view: its other ones, and where the two differ.
+
+    Args:
+        header: the file's.
+        laterality: LEFT or RIGHT by the table, empty where that doesn't say it.
+        view: by the table, whichever there is, likewise.
+    """
+    flags = [flag for flag in header.flags if flag not in UNKNOWN and not (view and flag.startswith(OTHER_VIEW))]
+    differing = (("side", laterality, header.laterality), ("view", view, header.view))
+    return flags + [f"{word} differs from header" for word, said, own in differing if said and own not in ("", said)]
 
 
 def examine(dataset: Dataset) -> Verdict:

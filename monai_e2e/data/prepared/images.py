@@ -34,7 +34,7 @@ from monai_e2e.data.images.dicom import (
 )
 from monai_e2e.data.images.dicom_files import one_file
 from monai_e2e.data.images.framing import Framing, find_framing
-from monai_e2e.data.images.headers import Header, read_header
+from monai_e2e.data.images.headers import Header, flags_beside_table, read_header, unknown_flags
 from monai_e2e.data.images.pixels import save_grey16
 from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram, Pathology
 from monai_e2e.errors import UserError
@@ -219,14 +219,15 @@ def _as_reason(kind: str, error: UserError, path: Path | None) -> str:
 def _flags(mammogram: Mammogram, image: DecodedImage, header: Header) -> list[str]:
     """What is odd about an image, in the words of docs/results.md; its side and view are the tables'."""
     side, view = (part.value if part else "" for part in (mammogram.laterality, mammogram.view))
-    return [
+    beside = flags_beside_table(header, side, view)
+    flags = [
+        *unknown_flags(side, view, beside),
         *mammogram.flags,
         *image.flags,
-        *(flag for flag in header.flags if flag == "partial view"),
-        *(["side differs from header"] if side and header.laterality not in ("", side) else []),
-        *(["view differs from header"] if view and header.view not in ("", view) else []),
-        *appearance_flags(image.pixels, side or header.laterality),
+        *beside,
+        *appearance_flags(image.pixels, side or header.laterality, view or header.view),
     ]
+    return list(dict.fromkeys(flags))
 
 
 def _digest(data: bytes) -> str:

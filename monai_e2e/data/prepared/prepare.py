@@ -178,7 +178,7 @@ def _prepare(
     if repeated:
         raise UserError(f"{src}: {len(repeated)} images share their names, such as {repeated[0]}; please report this")
     datalist: dict[str, Any] = {
-        "name": catalogue.name,
+        "name": catalogue.name if source.has_a_name else out.name,
         "protocol": settings.protocol,
         "seed": settings.seed,
         "image_size": list(settings.image_size),

@@ -104,7 +104,7 @@ def format_report(report: dict[str, Any]) -> str:
         "",
         f"Labels rest on {report['label_source']}, one for each {report['label_unit']}: {report['label_rule']}.",
         "",
-        f"Licence: {report['licence']}. Cite: {report['citation']}.",
+        f"Licence: {report['licence']}." + (f" Cite: {report['citation']}." if report["citation"] else ""),
         "",
         f"Tables: {', '.join(f'{_known(tables[key])} {key}' for key in ('rows', 'patients', 'files', 'views'))}"
         f"{lesion_rows}. {report['rows_used']} rows used, {report['rows_excluded']} excluded.",
@@ -124,7 +124,7 @@ def format_report(report: dict[str, Any]) -> str:
         lines += ["", f"Lesions are marked by: {kinds}. A box or a circle is no outline."]
     for key, words in (
         ("original_sizes", "Images have {} × {} to {} × {} pixels."),
-        ("pixel_spacing", "Pixel spacing {} × {} to {} × {} mm."),
+        ("pixel_spacing", "Pixel spacing {:.3g} × {:.3g} to {:.3g} × {:.3g} mm."),
     ):
         if report[key]:
             lines += ["", words.format(*report[key]["smallest"], *report[key]["largest"])]
@@ -134,8 +134,9 @@ def format_report(report: dict[str, Any]) -> str:
         "notes": "Notes",
     }
     for key, title in titles.items():
-        lines += ["", f"## {title}", ""]
-        lines += [f"- {kind.replace('_', ' ')}: {count}" for kind, count in report[key].items()] or ["- nothing"]
+        if report[key] or key == "excluded_by_reason":
+            lines += ["", f"## {title}", ""]
+            lines += [f"- {kind.replace('_', ' ')}: {count}" for kind, count in report[key].items()] or ["- nothing"]
     lines += ["", "Made with " + ", ".join(f"{name} {number}" for name, number in report["versions"].items()) + "."]
     return "\n".join(lines) + "\n"
 

@@ -26,11 +26,11 @@ class Source:
     Args:
         title: its name as people write it.
         reader: module below :mod:`monai_e2e.data.sources` and function.
-        label_source: what the labels rest on: ``pathology``, ``BI-RADS``, ``registry`` (of cancers), ``table``.
+        label_source: what the labels rest on: ``pathology``, ``BI-RADS``, ``registry`` (of cancers), or the table.
         label_unit: what one label stands for, shared by all its images: ``image``, ``breast``, ``exam``, ``patient``.
         label_rule: what is positive, negative and left out, in one sentence.
         licence: its terms in a few words; the data set's own text counts.
-        citation: what to cite.
+        citation: what to cite; empty: nothing.
         classes: names of labels 0 and 1.
         protocols: divisions that it can be prepared with, the usual one first, see
             :mod:`monai_e2e.data.prepared.splits`.
@@ -38,6 +38,7 @@ class Source:
         needed: options without which nothing can be read.
         patients_known: False where each image counts as a patient, since nobody knows whose it is.
         models_may_be_passed_on: False where the licence forbids to pass on models that were trained on it.
+        has_a_name: False where it is called as the folder that it is prepared to.
         met: what of a real download the reader has met; empty: nothing, it was made from descriptions.
     """
 
@@ -54,6 +55,7 @@ class Source:
     needed: tuple[str, ...] = ()
     patients_known: bool = True
     models_may_be_passed_on: bool = True
+    has_a_name: bool = True
     met: str = ""
 
     def read(self) -> Callable[..., Catalogue]:
@@ -90,14 +92,15 @@ SOURCES: dict[str, Source] = {
     "folder": Source(
         title="a hospital's own images",
         reader="own.reader:read_own",
-        label_source="table",
+        label_source="the table",
         label_unit="image",
-        label_rule="as the table of labels says",
+        label_rule="1, positive or malignant against 0, negative or benign",
         licence="the hospital's own",
-        citation="none",
+        citation="",
         classes=("negative", "positive"),
         options={"labels": (), "lesions": ()},
         needed=("labels",),
+        has_a_name=False,
     ),
     "cmmd": Source(
         title="CMMD",

@@ -4,42 +4,19 @@ import numpy as np
 import pytest
 from test_dicom import write_dicom
 
-from monai_e2e.data.images.appearance import appearance_flags, breast_side, far_from
 from monai_e2e.data.prepared.images import ImageTask, PreparedImage, prepare_image
 from monai_e2e.data.prepared.oddities import flag_images
 from monai_e2e.data.records import Laterality, Mammogram, View
+from monai_e2e.predict.reading import ImageReader
+from monai_e2e.predict.worklist import list_images
 
 
-def breast(side: str = "LEFT") -> np.ndarray:
-    down, right = np.mgrid[:300, :200]
-    pixels = np.where((right / 120) ** 2 + ((down - 150) / 130) ** 2 < 1, 0.5, 0.01).astype(np.float32)
-    return pixels if side == "LEFT" else pixels[:, ::-1]
-
-
-@pytest.mark.parametrize("side", ["LEFT", "RIGHT"])
-def test_the_breast_lies_where_its_chest_wall_is(side):
-    assert breast_side(breast(side)) == side
-    assert breast_side(np.full((30, 20), 0.3)) == ""
-    assert appearance_flags(breast(side), side) == []
-    assert appearance_flags(breast(side), "") == []
-    other = "LEFT" if side == "RIGHT" else "RIGHT"
-    assert appearance_flags(breast(side), other) == ["breast on the other side"]
-
-
-def test_a_negative_has_a_bright_background_and_a_scanners_margin_has_not():
-    assert appearance_flags(1 - breast(), "LEFT") == ["bright background"]
-    framed = breast()
-    framed[:, -20:] = framed[:15] = 1
-    assert "bright background" not in appearance_flags(framed, "LEFT")
-
-
-def test_small_pictures_have_an_appearance_too():
-    assert appearance_flags(np.eye(2, dtype=np.float32), "LEFT") == []
-
-
-def test_brightness_is_unusual_from_a_factor_of_three():
-    assert [mean for mean in (3.7, 20, 58, 174, 175) if far_from(mean, 58)] == [3.7, 175]
-    assert far_from(float("nan"), 58)
+def breast() -> np.ndarray:
+    """A left MLO view: grey tissue, brighter at the top of the chest wall."""
+    rows, columns = np.mgrid[:300, :200]
+    inside = (columns / 120) ** 2 + ((rows - 150) / 130) ** 2 < 1
+    pixels = np.where(inside, 0.4 + 0.2 * np.sin(rows / 7) * np.cos(columns / 5), 0.01)
+    return np.where(inside & (columns < 60) & (rows < 90), 0.85 + rows / 1000, pixels).astype(np.float32)
 
 
 def prepared(patient, mean=50.0, pixels="a", instance="", label=0, flags=""):
@@ -92,7 +69,7 @@ def test_a_half_of_a_set_that_is_far_darker_is_flagged():
 
 
 def test_a_prepared_image_has_the_flags_of_its_file_and_finds_them_again(tmp_path):
-    pixels = (breast() * np.linspace(3000, 4000, 200)).astype(np.uint16)
+    pixels = (breast() * 4000).astype(np.uint16)
     path = write_dicom(
         tmp_path / "image.dcm", pixels, ImageLaterality="R", ViewPosition="CC", BreastImplantPresent="YES"
     )
@@ -106,3 +83,24 @@ def test_a_prepared_image_has_the_flags_of_its_file_and_finds_them_again(tmp_pat
     assert first.pixels
     assert first.instance
     assert prepare_image(task) == first
+
+
+def test_an_image_has_the_same_flags_when_it_is_prepared_as_when_it_is_checked_or_predicted(tmp_path):
+    pixels = np.rint(breast()[::-1] * 4000).astype(np.uint16)
+    path = write_dicom(tmp_path / "src" / "image.dcm", pixels, ImageLaterality="R", ViewPosition="MLO", PatientID="1")
+    (listed,) = list_images(tmp_path / "src")
+    read = ImageReader([], pictures=False)(listed)
+    for name in ("images", ".finished"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    image = Mammogram(path, "1", Laterality.RIGHT, View.MLO, 0)
+    prepared = prepare_image(ImageTask(image, tmp_path / "out", (64, 48)))
+    assert {"breast on the other side", "perhaps upside down"} <= set(read.flags)
+    assert prepared.sample["flags"].split(";") == [*listed.flags, *read.flags]
+
+
+def test_an_image_of_which_nobody_says_the_side_is_flagged_when_it_is_prepared(tmp_path):
+    path = write_dicom(tmp_path / "image.dcm", np.rint(breast() * 4000).astype(np.uint16), ViewPosition="XCCL")
+    for name in ("images", ".finished"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    sample = prepare_image(ImageTask(Mammogram(path, "1", None, None, 0), tmp_path / "out", (64, 48))).sample
+    assert sample["flags"].split(";")[:2] == ["side unknown", "other view position XCCL"]

@@ -77,7 +77,7 @@ def test_folder_has_what_the_design_says(prepared):
         "patient_id": "P_00000",
         "laterality": "LEFT",
         "view": "CC",
-        "flags": "",
+        "flags": "text in the image",  # its pixels are noise
         "lesions": [
             {"mask": "masks/P_00000_LEFT_CC_1.png", "type": "mass", "pathology": "malignant", "drawn_as": "mask"}
         ],

@@ -66,6 +66,17 @@ def test_all_columns_become_the_record(tmp_path):
     assert catalogue.excluded == []
 
 
+def test_exams_of_a_patient_are_told_apart_by_the_table(tmp_path):
+    header = "image,label,patient_id,exam_id"
+    files = ("a.png", "b.png", "c.png")
+    src = write_own(tmp_path, "a.png,1,K1,2021/03", "b.png,0,K1,7.0", "c.png,0,K2,", header=header, files=files)
+    exams = [image.exam_id for image in read(src).mammograms]
+    assert exams == [safe_id("2021/03"), "7", None]
+    rows = ("a.png,1,K1,1", "a.png,1,K1,2", "b.png,0,K2,3", "c.png,1,K2,3")
+    reason = {item.reason for item in read(write_own(tmp_path, *rows, header=header)).excluded}
+    assert reason == {"image listed twice with different values: exam_id"}
+
+
 @pytest.mark.parametrize(
     ("word", "label"),
     [("0", 0), ("Negative", 0), ("BENIGN ", 0), ("0.0", 0), ("1", 1), ("positive", 1), ("Malignant", 1), ("1.0", 1)],

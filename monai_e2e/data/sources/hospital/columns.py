@@ -41,7 +41,7 @@ class Column:
         """What the labels rest on: ``BI-RADS``, ``pathology``, or ``table`` where the name doesn't tell."""
         if self.is_birads:
             return "BI-RADS"
-        return "pathology" if PATHOLOGY.search(word_key(self.name)) else "table"
+        return "pathology" if PATHOLOGY.search(word_key(self.name)) else "the table"
 
 
 def check_roles(given: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ def format_labels(labels: Labels) -> str:
             lines.append("  labels:")
             meaning = {0: "0 negative", 1: "1 positive", None: "left out"}
             width = max(len(_word(text)) for text in report.mapping)
-            ordered = sorted(report.mapping.items(), key=lambda item: (str(item[1][0]), -item[1][1]))
+            ordered = sorted(report.mapping.items(), key=lambda item: (str(item[1][0]), item[0]))
             lines += [f"    {_word(text):<{width}}  {meaning[label]}  ({count})" for text, (label, count) in ordered]
         units = Counter(unit for _, _, unit in joined.found)
         rows = len({statement.line for statement, _, _ in joined.found})

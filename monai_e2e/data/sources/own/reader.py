@@ -12,6 +12,7 @@ column     needed values
 image      yes    path within the folder, with ``/`` or ``\\``; the ending may be left out where one file fits
 label      yes    of the image, not of a lesion: ``0``, ``negative``, ``benign`` or ``1``, ``positive``, ``malignant``
 patient_id yes    whatever is the same for all images of a person; use pseudonyms, they are written into the data list
+exam_id    no     of the exam, where a patient has several; a pseudonym too
 laterality no     ``L``, ``LEFT``, ``R``, ``RIGHT`` or empty
 view       no     ``CC``, ``MLO`` or empty; ``ML`` is read as MLO; images of other views are left out
 lesions    no     columns of :mod:`~monai_e2e.data.sources.own.lesions`, an image of several lesions having several rows
@@ -55,7 +56,7 @@ logger = logging.getLogger(__name__)
 NEEDED_COLUMNS = ("image", "label", "patient_id")
 #: What labels rest on, and what one label stands for.
 LABEL_COLUMNS = ("label_source", "label_unit")
-OPTIONAL_COLUMNS = ("laterality", "view", "partition", "density", *LABEL_COLUMNS, *LESION_COLUMNS)
+OPTIONAL_COLUMNS = ("exam_id", "laterality", "view", "partition", "density", *LABEL_COLUMNS, *LESION_COLUMNS)
 PARTITION_NAMES = {
     "training": "training",
     "train": "training",
@@ -78,6 +79,7 @@ class _Row:
     path: Path
     label: int
     patient_id: str
+    exam_id: str | None
     laterality: Laterality | None
     view: View | None
     partition: str | None
@@ -98,8 +100,8 @@ def read_own(
 
     Returns:
         Catalogue of one mammogram per image. ``patient_id`` is the table's own where it has letters, digits, ``_``
-        and ``-`` only; otherwise other characters are replaced and a hash is appended. ``excluded`` has the rows and
-        lesions that can't be used, and up to 20 images that no row names, which ``notes`` counts as
+        and ``-`` only; otherwise other characters are replaced and a hash is appended, as of ``exam_id``. ``excluded``
+        has the rows and lesions that can't be used, and up to 20 images that no row names, which ``notes`` counts as
         ``images_without_row``. A lesion that can't be used keeps its place in the mammogram, without a shape.
 
     Raises:
@@ -174,7 +176,8 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
         line=line,
         path=path,
         label=choose("label", label_key(values["label"]), LABELS),
-        patient_id=_patient(values["patient_id"]),
+        patient_id=_pseudonym(values["patient_id"]),
+        exam_id=_pseudonym(values["exam_id"]) or None,
         laterality=choose("laterality", values["laterality"].upper(), _SIDES),
         view=_VIEWS[view],
         partition=PARTITION_NAMES.get(values["partition"].lower()),
@@ -188,7 +191,7 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
     return row
 
 
-def _patient(text: str) -> str:
+def _pseudonym(text: str) -> str:
     """The identifier; letters with accents have several encodings that look the same."""
     return safe_id(unicodedata.normalize("NFC", text)) if text else ""
 
@@ -223,7 +226,7 @@ def _check_labels(labels: Path, mammograms: list[Mammogram], excluded: list[Excl
 
 def _contradiction(rows: list[_Row]) -> str:
     """Why rows that name the same image can't be one mammogram, or ``""``."""
-    columns = ("label", "patient_id", "laterality", "view", "partition", "density")
+    columns = ("label", "patient_id", "exam_id", "laterality", "view", "partition", "density")
     different = [column for column in columns if len({getattr(row, column) for row in rows}) > 1]
     return f"image listed twice with different values: {', '.join(different)}" if different else ""
 
@@ -235,6 +238,7 @@ def _mammogram(rows: list[_Row], lesion_rows: list[LesionRow], files: OwnFiles, 
     return Mammogram(
         path=row.path,
         patient_id=row.patient_id,
+        exam_id=row.exam_id,
         laterality=row.laterality,
         view=row.view,
         label=row.label,
@@ -257,12 +261,12 @@ def _note_lesions(mammograms: list[Mammogram], notes: Counter[str]) -> None:
 
 def _counts(rows: list[dict[str, str]]) -> dict[str, int | None]:
     views = {
-        (_patient(row["patient_id"]), row["laterality"].upper()[:1], re.sub("^ML$", "MLO", row["view"].upper()))
+        (_pseudonym(row["patient_id"]), row["laterality"].upper()[:1], re.sub("^ML$", "MLO", row["view"].upper()))
         for row in rows
     }
     return {
         "rows": len(rows),
-        "patients": len({_patient(row["patient_id"]) for row in rows if row["patient_id"]}),
+        "patients": len({_pseudonym(row["patient_id"]) for row in rows if row["patient_id"]}),
         "files": len({row["image"].replace("\\", "/") for row in rows}),
         "views": len(views) if all(map(all, views)) else None,
     }
