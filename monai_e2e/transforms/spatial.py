@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, Randomizable, Transform
-from monai.utils import convert_to_numpy
 
 
 class RandFlipAffine(Randomizable, Transform):
@@ -48,17 +47,17 @@ class RandFlipAffine(Randomizable, Transform):
         self.flip_prob = flip_prob
         #: Of the angle, the two shears and the two factors.
         self.ranges = np.array([rotate_range, *shear_range, *scale_range], dtype=np.float64)
-        self._signs, self._draws = (1.0, 1.0), np.zeros(5)
+        self._signs, self._draws = (1.0, 1.0), [0.0] * 5
 
     def randomize(self, data: object | None = None) -> None:
-        rows, columns = np.where(self.R.random_sample(2) < self.flip_prob, -1.0, 1.0)
+        rows, columns = (-1.0 if share < self.flip_prob else 1.0 for share in self.R.random_sample(2))
         self._signs = (rows, columns)
-        self._draws = self.R.uniform(-1, 1, 5) * self.ranges
+        self._draws = (self.R.uniform(-1, 1, 5) * self.ranges).tolist()
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
         if randomize:
             self.randomize()
-        image = convert_to_numpy(img, dtype=np.float32)
+        image = np.asarray(img, dtype=np.float32)
         matrix = self._matrix(image.shape[1:])
         size = self.spatial_size[::-1]  # OpenCV counts columns first, here and in the matrix
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -67,13 +66,13 @@ class RandFlipAffine(Randomizable, Transform):
 
     def _matrix(self, image_size: Sequence[int]) -> np.ndarray:
         """From columns and rows of the result to those of the image, ``[2, 3]``."""
-        angle, *shears = self._draws[:3]
-        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        shear = np.array([[1.0, shears[0]], [shears[1], 1.0]])
-        about_centre = np.array(self._signs)[:, None] * (rotation @ shear) * (1.0 + self._draws[3:])
-        here, there = ((np.array(side, dtype=np.float64) - 1) / 2 for side in (self.spatial_size, image_size))
+        angle, first_shear, second_shear, *scales = self._draws
+        cos, sin = math.cos(angle), math.sin(angle)
+        rotation, shear = np.array([[cos, -sin], [sin, cos]]), np.array([[1.0, first_shear], [second_shear, 1.0]])
+        about_centre = np.array(self._signs)[:, None] * (rotation @ shear) * (1.0 + np.array(scales))
+        here, there = ((np.array(side) - 1) / 2 for side in (self.spatial_size, image_size))
         by_rows = np.column_stack([about_centre, there - about_centre @ here])
-        return by_rows[::-1][:, [1, 0, 2]].copy()
+        return by_rows[::-1, [1, 0, 2]]
 
 
 class RandFlipAffined(Randomizable, MapTransform):

@@ -34,10 +34,10 @@ def test_it_gives_what_monais_transforms_give_for_the_same_draws(signs, out):
     for _ in range(3):
         ours = warp(image)
         flipped = image.flip([axis for axis, sign in ((1, signs[0]), (2, signs[1])) if sign < 0])
-        angle, *shears = (float(draw) for draw in warp._draws[:3])
+        angle, *shears = warp._draws[:3]
         theirs.rand_affine_grid.rotate_params = [angle]
         theirs.rand_affine_grid.shear_params = shears
-        theirs.rand_affine_grid.scale_params = [1 + float(draw) for draw in warp._draws[3:]]
+        theirs.rand_affine_grid.scale_params = [1 + draw for draw in warp._draws[3:]]
         theirs._do_transform = True
         expected = theirs(flipped, randomize=False)
         assert ours.shape == (1, *out)
