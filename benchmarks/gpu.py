@@ -33,7 +33,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / ".gpu-packages")]
+#: This package, and those put beside it.
+PACKAGES = [str(HERE.parent), str(HERE.parent / ".gpu-packages")]
+sys.path[:0] = PACKAGES
 
 import torch  # noqa: E402
 from loader import waiting  # noqa: E402
@@ -158,7 +160,7 @@ def inference_step(network: torch.nn.Module, images: torch.Tensor, dtype: torch.
 
 def speed(scale: Scale) -> Iterator[Row]:
     peak = peak_flops(scale.device)
-    yield {"what": "bf16 peak, TFLOP/s", "images/s": round(peak / 1e12, 1)}
+    yield {"what": "peak: a large product of bf16 matrices", "TFLOP/s": round(peak / 1e12, 1)}
     for backbone in ("efficientnet_lite0", "vgg16", "resnet50"):
         for whole in (False, True):
             network, images, labels = make(backbone, whole, scale)
@@ -272,6 +274,12 @@ def loader(scale: Scale) -> Iterator[Row]:
             yield row | {"share": round(share, 3), "first batch, s": round(first, 2)}
 
 
+def environment() -> dict[str, str]:
+    """Of a command that needs the same packages, which may lie on the caller's own PYTHONPATH too."""
+    given = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*PACKAGES, *given])}
+
+
 def command(scale: Scale) -> Iterator[Row]:
     prepared = phantom_dataset("cbis-ddsm", scale.patients, scale.whole)
     stages = [{"name": "all layers", "trainable": ["*"], "lr": 1e-5, "epochs": 2}]
@@ -284,7 +292,7 @@ def command(scale: Scale) -> Iterator[Row]:
         done = subprocess.run(
             [sys.executable, "-m", "monai.bundle", *arguments],
             cwd=HERE.parent,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:2])},
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=150,

@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 BENCHMARKS: dict[str, tuple[list[str], int, int]] = {
     "engines": (["--repeats", "3"], 0, 210),
     "cache": (["--repeats", "7"], 1, 60),
+    "step": ([], 1, 120),
     "memory_format": ([], 1, 90),
     "find_unused_parameters": ([], 1, 60),
     "loader": (["--step", "0.25", "--steps", "16", "--patients", "20", "--workers", "0", "1", "2"], 1, 240),

@@ -22,6 +22,8 @@ from monai_e2e import overrides
 from monai_e2e.errors import UserError, did_you_mean, of_the_system
 from monai_e2e.work.interrupt import STATUS, end_on_interrupt
 from monai_e2e.work.locking import hold
+from monai_e2e.work.threads import begin_worker as begin_worker
+from monai_e2e.work.threads import limit_threads as limit_threads
 
 logger = logging.getLogger(__name__)
 

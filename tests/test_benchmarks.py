@@ -1,6 +1,7 @@
 """The benchmarks' own parts: the GPU's table on a processor at a tiny size, and results that survive a failure."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def test_the_gpus_table_has_rows_of_every_network_and_option_and_names_what_fail
     }
     rows = {name: section["tables"][0]["rows"] for name, section in found.items()}
     assert rows["compile"] == [{"what": "first", "images/s": 1.5}]
+    assert list(rows["speed"][0]) == ["what", "TFLOP/s"]
     assert len(rows["speed"]) == 1 + 3 * 2 * 2
     assert all(row["share of peak"] > 0 for row in rows["speed"][1:])
     assert len(rows["memory"]) == len(gpu.ROWS)
@@ -44,6 +46,14 @@ def test_the_gpus_table_has_rows_of_every_network_and_option_and_names_what_fail
     assert "| amp bfloat16, channels_last | " in text
     assert "python benchmarks/gpu.py --sections speed" in text
     assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "expected"), [("", []), (f"a{os.pathsep}b", ["a", "b"])])
+def test_the_gpus_command_finds_the_packages_of_the_callers_own_path_too(monkeypatch, given, expected):
+    import gpu
+
+    monkeypatch.setenv("PYTHONPATH", given)
+    assert gpu.environment()["PYTHONPATH"].split(os.pathsep) == [*gpu.PACKAGES, *expected]
 
 
 def test_ways_are_timed_by_turns_and_ratios_are_of_each_round(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
-from monai.utils import convert_to_tensor
 
 
 class RandShiftIntensityWithinRange(RandomizableTransform):
@@ -39,7 +38,7 @@ class RandShiftIntensityWithinRange(RandomizableTransform):
             self._shift = self.R.uniform(-self.offset, self.offset)
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
-        image = convert_to_tensor(img, track_meta=True)
+        image = torch.as_tensor(img)
         if randomize:
             self.randomize()
         if not self._do_transform:

@@ -168,6 +168,27 @@ class ResizeMammogram(Transform):
         return MetaTensor(torch.from_numpy(resized)[None], meta=dict(image.meta))
 
 
+class NetworkInput(Transform):
+    """What a network takes of a mammogram: centred about the training images' mean, in as many channels as it has.
+
+    MONAI's ``NormalizeIntensity`` and ``RepeatChannel`` give the same numbers one after the other; in training, where
+    each sample goes through, this is several times as fast.
+
+    Args:
+        pixel_mean: mean intensity of the training images.
+        channels: number of the channels, all of them alike.
+
+    Shape: ``[1, H, W]`` to a plain tensor ``[channels, H, W]``, whose channels share their memory.
+    """
+
+    def __init__(self, pixel_mean: float, channels: int) -> None:
+        self.pixel_mean, self.channels = pixel_mean, channels
+
+    def __call__(self, img: NdarrayOrTensor) -> torch.Tensor:
+        image = torch.as_tensor(img).as_subclass(torch.Tensor)
+        return (image - self.pixel_mean).expand(self.channels, -1, -1)
+
+
 class LoadMammogramd(MapTransform):
     """Dictionary version of :class:`LoadMammogram`; the path is kept under ``<key>_path``, of an array's meta data.
 
@@ -238,6 +259,30 @@ class ResizeMammogramd(MapTransform):
         return d
 
 
+class NetworkInputd(MapTransform):
+    """Dictionary version of :class:`NetworkInput`.
+
+    Args:
+        keys: keys of the images.
+        pixel_mean: see :class:`NetworkInput`.
+        channels: see there.
+        allow_missing_keys: don't raise if a key is missing.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, pixel_mean: float, channels: int, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.maker = NetworkInput(pixel_mean, channels)
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.maker(d[key])
+        return d
+
+
 LoadMammogramD = LoadMammogramDict = LoadMammogramd
 ScaleMammogramD = ScaleMammogramDict = ScaleMammogramd
 ResizeMammogramD = ResizeMammogramDict = ResizeMammogramd
+NetworkInputD = NetworkInputDict = NetworkInputd

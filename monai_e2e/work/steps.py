@@ -18,6 +18,7 @@ from typing import Any
 from monai_e2e.errors import UserError
 from monai_e2e.shipped.bundles import BUNDLES
 from monai_e2e.work.locking import HeldError
+from monai_e2e.work.threads import thread_variables
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class Step:
         log: file of its output.
         after: steps that must have succeeded.
         makes: file that it leaves behind.
-        threads: PyTorch's, which wait for each other by spinning, so that steps side by side get 1; None: no limit.
+        threads: PyTorch's, which wait for each other by spinning, and OpenCV's: steps side by side get 1; None: no
+            limit.
         seconds: that it took.
     """
 
@@ -64,7 +66,7 @@ class Step:
         start = time.monotonic()
         logger.info("        …  %s", self.name)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ) | ({} if self.threads is None else {"OMP_NUM_THREADS": str(self.threads)})
+        environment = dict(os.environ) | ({} if self.threads is None else thread_variables(self.threads))
         with self.log.open("w", encoding="utf-8") as log:
             status = subprocess.run(
                 [sys.executable, *self.argv], stdout=log, stderr=subprocess.STDOUT, env=environment, check=False

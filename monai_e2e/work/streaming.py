@@ -19,6 +19,7 @@ from typing import TypeVar
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from monai_e2e.work.interrupt import closing_in_order
+from monai_e2e.work.threads import thread_variables
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -135,9 +136,7 @@ def _one_by_one(
 def _start(workers: int) -> ProcessPoolExecutor:
     # Loky's workers start afresh rather than as forks, which a caller with torch's threads or CUDA would not survive,
     # and don't import the caller's main module, so this works in notebooks and in scripts without a main guard.
-    return ProcessPoolExecutor(
-        workers, initializer=_prepare_worker, initargs=(os.getpid(),), env={"OMP_NUM_THREADS": "1"}
-    )
+    return ProcessPoolExecutor(workers, initializer=_prepare_worker, initargs=(os.getpid(),), env=thread_variables(1))
 
 
 def _prepare_worker(parent: int) -> None:

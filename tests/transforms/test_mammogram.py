@@ -5,6 +5,7 @@ import pydicom
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor
+from monai.transforms import NormalizeIntensity, RepeatChannel
 from PIL import Image
 
 from monai_e2e.data import read_mammogram
@@ -15,6 +16,8 @@ from monai_e2e.transforms import (
     LoadMammogram,
     LoadMammogramd,
     MammogramFile,
+    NetworkInput,
+    NetworkInputd,
     ResizeMammogram,
     ResizeMammogramd,
     ScaleMammogram,
@@ -174,3 +177,14 @@ class TestInMemory:
         assert sample["image"].shape == (1, 2, 3)
         assert sample["label"] == 1
         assert ScaleMammogramd("absent", allow_missing_keys=True)({"label": 1}) == {"label": 1}
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, MetaTensor])
+def test_a_networks_input_is_what_monais_transforms_give_one_after_the_other(kind):
+    image = np.random.default_rng(0).uniform(0, 255, (1, 5, 4)).astype(np.float32)
+    expected = RepeatChannel(3)(NormalizeIntensity(53.37, 1.0)(torch.from_numpy(image))).as_tensor()
+    found = NetworkInputd("image", 53.37, 3)({"image": kind(image), "label": 1})
+    assert type(found["image"]) is torch.Tensor
+    assert torch.equal(found["image"], expected)
+    assert found["label"] == 1
+    assert NetworkInput(53.37, 1)(kind(image)).shape == (1, 5, 4)

@@ -31,19 +31,30 @@ def test_it_gives_what_monais_transforms_give_for_the_same_draws(signs, out):
     warp = Flipped(out, **RANGES).set_random_state(3)
     warp.given = signs
     theirs = RandAffine(prob=1.0, spatial_size=out, mode="bilinear", padding_mode="border", **RANGES)
-    theirs.rand_affine_grid.set_random_state(3)
-    theirs.set_random_state(3)
     for _ in range(3):
         ours = warp(image)
         flipped = image.flip([axis for axis, sign in ((1, signs[0]), (2, signs[1])) if sign < 0])
-        theirs.rand_affine_grid.rotate_params = warp.affine.rotate_params
-        theirs.rand_affine_grid.shear_params = warp.affine.shear_params
-        theirs.rand_affine_grid.scale_params = warp.affine.scale_params
+        angle, *shears = warp._draws[:3]
+        theirs.rand_affine_grid.rotate_params = [angle]
+        theirs.rand_affine_grid.shear_params = shears
+        theirs.rand_affine_grid.scale_params = [1 + draw for draw in warp._draws[3:]]
         theirs._do_transform = True
         expected = theirs(flipped, randomize=False)
         assert ours.shape == (1, *out)
         assert (ours - expected).abs().max() < 1.5  # of 255; weights are rounded to 1/32
         assert (ours - expected).abs().mean() < 0.15
+
+
+def test_what_is_drawn_is_within_its_range_and_hangs_on_nothing_else_that_is_drawn():
+    warp = RandFlipAffine((8, 8), **RANGES)
+    draws = []
+    for seed in range(600):
+        warp.set_random_state(seed).randomize()
+        draws.append([*warp._signs, *np.delete(warp._draws, 2)])
+    assert np.all(np.abs(draws).max(0) <= [1, 1, np.deg2rad(25), 0.2, 0.2, 0.2])
+    assert np.all(np.abs(draws).max(0) > 0.95 * np.array([1, 1, np.deg2rad(25), 0.2, 0.2, 0.2]))
+    correlations = np.corrcoef(np.array(draws).T) - np.eye(6)
+    assert np.abs(correlations).max() < 0.15
 
 
 def test_flips_alone_are_exact():

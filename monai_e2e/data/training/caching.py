@@ -94,7 +94,7 @@ def _make(
     _check_memory(count, size, cache_rate)
     threads = max(1, min(cpu_count(), _MAX_THREADS) // _processes())
     bar = sys.stderr.isatty() and _first_process()
-    return CacheDataset(data, transform, cache_num=count, num_workers=threads, progress=bar)
+    return CacheDataset(data, transform, cache_num=count, num_workers=threads, progress=bar, copy_cache=False)
 
 
 def not_cached(sample: Sample) -> Sample:
@@ -121,9 +121,13 @@ class _Pack(Transform):
 
 
 def _unpack(sample: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A sample as it was before :class:`_Pack`."""
-    values = dict(sample)
-    return values | {name: _unpacked(values[name]) for name in values.pop(_PACKED)}
+    """A sample as it was before :class:`_Pack`, which may be changed without changing what is kept."""
+    packed = sample[_PACKED]
+    return {
+        name: _unpacked(value) if name in packed else deepcopy(value)
+        for name, value in sample.items()
+        if name != _PACKED
+    }
 
 
 def _unpacked(numbers: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from monai_e2e.data.images.pixels import save_grey16
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.records import PATCH_CLASSES
 from monai_e2e.errors import UserError
+from monai_e2e.work.locking import HeldError, locked
 from monai_e2e.work.out_folder import temporary_sibling
 from monai_e2e.work.parallel import run_parallel
 
@@ -39,6 +41,8 @@ _CUTOFF_STEP = 0.05
 #: An image that is nearly all lesion may have no background; the search has to end.
 _BACKGROUND_ROUNDS = 20
 _INDEX = "index.json"
+#: Seconds from one look at patches that another process is cutting to the next.
+_PAUSE = 0.5
 
 
 def sample_patch_centers(
@@ -126,6 +130,8 @@ def cut_patches(
 ) -> list[dict[str, Any]]:
     """Cut the patches of one partition, or find those that an earlier call with the same arguments cut.
 
+    Of several processes that want the same patches at once one cuts them and the others wait.
+
     Patches are 16-bit PNGs ``<patches_dir>/<partition>-<fingerprint>/<class>/….png``; the fingerprint covers the
     arguments and the data list, so a folder prepared anew gets new patches. The result depends on the seed and the
     image, not on the number of workers.
@@ -166,8 +172,13 @@ def cut_patches(
     store = Path(patches_dir) if patches_dir is not None else Path(prepared_dir) / "patches"
     name = partition if fold is None else f"{partition}-fold{fold}"
     folder = store.resolve() / f"{name}-{_fingerprint(prepared_dir, settings)}"
-    if not (folder / _INDEX).is_file():
-        _cut_all(samples, settings, folder, workers, partition)
+    while not (folder / _INDEX).is_file():
+        try:
+            with locked(folder):
+                if not (folder / _INDEX).is_file():
+                    _cut_all(samples, settings, folder, workers, partition)
+        except HeldError:  # trainings that are started together need the same patches
+            time.sleep(_PAUSE)
     index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
     counts = Counter(PATCH_CLASSES[entry["label"]] for entry in index)
     logger.info("%s: %s", folder, ", ".join(f"{counts[name]} {name}" for name in PATCH_CLASSES))
@@ -237,7 +248,7 @@ def _cut_all(
         try:
             temporary.rename(folder)
         except OSError as error:
-            # Another rank of the same training may have been faster; its patches are the same.
+            # Another machine, whose locks this one doesn't see, may have been faster; its patches are the same.
             if not (folder / _INDEX).is_file():
                 raise UserError(f"{folder}: can't be written ({error.strerror}); pass another patches_dir") from error
     finally:

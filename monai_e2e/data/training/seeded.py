@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import Dataset
-from monai.data.utils import set_rnd
+from monai.transforms import Compose, Randomizable
 
 
 class Draw(int):
@@ -46,6 +46,9 @@ class SeededDataset(torch.utils.data.Dataset):
         self.dataset = dataset
         self.seed = seed
         self.epoch = 0
+        # One for all transforms, which draw one after the other: to make one takes longer than to augment a patch.
+        self._state = np.random.RandomState()
+        self._random = list(_random_parts(dataset.transform))
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the epoch, before the loader starts its processes, as :class:`~monai_e2e.handlers.SeedEpochs` does."""
@@ -55,20 +58,40 @@ class SeededDataset(torch.utils.data.Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """A batch, as PyTorch's loader asks for it."""
+        with _global_generators_kept():
+            return [self._draw(index) for index in indices]
+
+    def _draw(self, index: int) -> Any:
         entropy = np.random.SeedSequence([self.seed, self.epoch, int(index), getattr(index, "repetition", 0)])
-        of_transforms, *of_global = (int(number) for number in entropy.generate_state(4))
-        with _global_generators(*of_global):
-            set_rnd(self.dataset.transform, of_transforms)
-            return self.dataset[int(index)]
+        of_transforms, of_torch, of_numpy, of_python = (int(number) for number in entropy.generate_state(4))
+        torch.default_generator.manual_seed(of_torch)  # CUDA's, which a network's dropout draws from, is left alone
+        np.random.seed(of_numpy)
+        random.seed(of_python)
+        self._state.seed(of_transforms)
+        for part in self._random:
+            part.set_random_state(state=self._state)
+        return self.dataset[int(index)]
+
+
+def _random_parts(transform: Any) -> Iterator[Randomizable]:
+    """What draws in a chain of transforms, found as MONAI's ``set_rnd`` finds it."""
+    if type(transform) is Compose:  # which draws nothing itself
+        for one in transform.transforms:
+            yield from _random_parts(one)
+    elif hasattr(transform, "set_random_state"):
+        yield transform
+    else:
+        for value in getattr(transform, "__dict__", {}).values():
+            yield from _random_parts(value)
 
 
 @contextmanager
-def _global_generators(of_torch: int, of_numpy: int, of_python: int) -> Iterator[None]:
-    """Seed them for a while; CUDA's, which a network's dropout draws from, are left alone."""
+def _global_generators_kept() -> Iterator[None]:
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.default_generator.manual_seed(of_torch)
-    np.random.seed(of_numpy)
-    random.seed(of_python)
     try:
         yield
     finally:

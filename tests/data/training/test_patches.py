@@ -11,6 +11,7 @@ from PIL import Image
 from monai_e2e.data.training import patches as patches_module
 from monai_e2e.data.training.patches import cut_patch, cut_patches, sample_background_centers, sample_patch_centers
 from monai_e2e.errors import UserError
+from monai_e2e.work.locking import HeldError
 
 SIZE, PATCH = (96, 72), 20
 
@@ -177,6 +178,25 @@ def test_two_processes_that_cut_at_once_agree(prepared, monkeypatch):
     monkeypatch.setattr(patches_module, "_cut_all", second_while_first_works)
     assert len(cut_patches(prepared, "training", PATCH, workers=1)) == 80
     assert [path.name for path in (prepared / "patches").glob(".*")] == []
+
+
+def test_patches_that_another_process_is_cutting_are_waited_for(prepared, monkeypatch):
+    expected = cut_patches(prepared, "training", PATCH, workers=1)
+    folder = Path(expected[0]["image"]).parents[1]
+    elsewhere, pauses = folder.rename(prepared / "elsewhere"), []
+
+    def held(_folder):
+        raise HeldError("another process is writing to it")
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            elsewhere.rename(folder)
+
+    monkeypatch.setattr(patches_module, "locked", held)
+    monkeypatch.setattr(patches_module.time, "sleep", pause)
+    assert cut_patches(prepared, "training", PATCH, workers=1) == expected
+    assert len(pauses) == 2
 
 
 def test_no_background_from_images_whose_masks_are_incomplete(prepared):

@@ -1,0 +1,96 @@
+"""A bundle's training step against the same network, batch and loss in a bare loop, and stage 1 against a full step.
+
+Run: ``OMP_NUM_THREADS=1 python benchmarks/step.py [--steps 8] [--rounds 5]``. The bundles train by the recipe of the
+phantoms, images in memory, the loader in the same process. Times are of the processor, medians of a round's steps; a
+ratio below 1 is the share of the bare loop's speed that a bundle has.
+"""
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+from timing import show
+
+from monai_e2e.data import phantom_dataset
+
+BUNDLES = Path(__file__).parents[1] / "bundles"
+#: Bundle → its stages by turns.
+STAGES = {"ddsm_patch": {"all layers": ["*"]}, "ddsm_whole": {"all layers": ["*"], "top layers": ["top.*", "head"]}}
+
+
+def bare(parser, batch: dict, steps: int) -> list[float]:
+    """Seconds of steps of the network as its stage has it, without MONAI's and Ignite's engines."""
+    network, loss, optimizer = (parser.get_parsed_content(key) for key in ("network", "loss", "optimizer"))
+    seconds = []
+    for _ in range(steps):
+        start = time.process_time()
+        optimizer.zero_grad(set_to_none=True)
+        value = loss(network(batch["image"]), batch["label"])
+        value.backward()
+        optimizer.step()
+        value.item()
+        seconds.append(time.process_time() - start)
+    return seconds
+
+
+def times(bundle: str, prepared: str, folder: str, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a step in each round, of each stage in a bare loop and in the bundle."""
+    plan = [{"name": name, "trainable": parts, "lr": 1e-4, "epochs": 1} for name, parts in STAGES[bundle].items()]
+    workflow = ConfigWorkflow(
+        str(BUNDLES / bundle / "configs/train.json"),
+        run_id="training",
+        logging_file=False,
+        recipe="phantom",
+        dataset_dir=prepared,
+        output_dir=folder,
+        model_dir=folder,
+        stages=plan * (rounds + 1),
+        val_interval=len(plan) * (rounds + 1) + 1,
+        **{"train#trainer#epoch_length": steps},
+    )
+    workflow.initialize()
+    parser = workflow.parser
+    trainer = parser.get_parsed_content("train#trainer")
+    batch = next(iter(parser.get_parsed_content("train#dataloader")))
+    found: dict[str, list[float]] = {f"{how}, {name}": [] for name in STAGES[bundle] for how in ("bare loop", "bundle")}
+    ends: list[float] = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: ends.append(time.process_time()))
+
+    def complete(engine) -> None:
+        steps_of_bundle = [end - start for start, end in pairwise(ends)]
+        ends.clear()
+        if engine.state.epoch > len(plan):  # the first round is not counted
+            name = plan[(engine.state.stage - 1) % len(plan)]["name"]
+            found[f"bundle, {name}"].append(statistics.median(steps_of_bundle))
+            found[f"bare loop, {name}"].append(statistics.median(bare(parser, batch, steps)))
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, complete)
+    trainer.run()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--patients", type=int, default=30, help="phantoms' patients")
+    settings = parser.parse_args()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    prepared = phantom_dataset("cbis-ddsm", patients=settings.patients, image_size=(288, 224))
+    for bundle in STAGES:
+        with tempfile.TemporaryDirectory() as folder:
+            show(f"{bundle}, one step", times(bundle, prepared, folder, settings.steps, settings.rounds), "ms")
+
+
+if __name__ == "__main__":
+    main()
