@@ -227,12 +227,12 @@ class StagedTraining:
         if self._trainer is not None and self._trainer.state.max_epochs is not None:  # it may end before the plan
             end = min(end, self._trainer.state.max_epochs + 1)
         logger.info(
-            "Stage %d of %d, '%s', from epoch %d for %d epochs: learning rate %g, %.2f of %.2f million parameters.",
+            "Stage %d of %d, '%s', from epoch %d to %d: learning rate %g, %.2f of %.2f million parameters.",
             index + 1,
             len(self.stages),
             stage["name"],
             epoch,
-            end - epoch,
+            end - 1,
             groups[0]["lr"],
             sum(p.numel() for p in self.network.parameters() if p.requires_grad) / 1e6,
             sum(p.numel() for p in self.network.parameters()) / 1e6,

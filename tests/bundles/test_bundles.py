@@ -132,7 +132,7 @@ def test_a_training_that_ends_before_its_plan_says_so(prepared, tmp_path, caplog
     with caplog.at_level(logging.INFO):
         keys = {"stages": plan, "train#trainer#max_epochs": 1}
         train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, weights="scratch", **keys)
-    assert "from epoch 1 for 1 epochs" in caplog.text
+    assert "from epoch 1 to 1:" in caplog.text
     with pytest.raises(RuntimeError) as caught:
         train("ddsm_whole", prepared["cbis-ddsm"], tmp_path, weights="scratch", val_interval=2, **keys)
     assert "val_interval 2: give a whole number from 1 to 1" in str(user_error(caught.value))

@@ -260,7 +260,7 @@ def _write(plan: _Plan) -> dict[str, Any]:
             counts["positive"],
             datalist["classes"][1],
         )
-    logger.info("%s; %d exclusions, see %s", mean_words(report["pixel_mean"]), len(excluded), out / "excluded.csv")
+    logger.info("%s; exclusions: %d, see %s", mean_words(report["pixel_mean"]), len(excluded), out / "excluded.csv")
     return report
 
 

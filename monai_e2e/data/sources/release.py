@@ -202,7 +202,7 @@ class Release:
         rows = sum(item.rows for item in catalogue.excluded) + sum(image.rows for image in chosen)
         known: dict[str, int | None] = {"patients": len({image.patient_id for image in chosen}), "files": None}
         catalogue.tables = {"rows": rows, **known, "views": None, **counts}
-        logger.info("%s: %d mammograms, %d exclusions", self.src, len(chosen), len(catalogue.excluded))
+        logger.info("%s: mammograms: %d, exclusions: %d", self.src, len(chosen), len(catalogue.excluded))
         return catalogue
 
     def _path(self, image: Path | str, tables_only: bool) -> Path:

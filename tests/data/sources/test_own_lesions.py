@@ -222,6 +222,7 @@ def prepared(tmp_path_factory):
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
     tables = {"labels": tmp_path / "labels.csv", "lesions": tmp_path / "lesions.csv"}
     report = prepare_dataset("folder", src, tmp_path / "out", **tables, image_size=(20, 30), workers=1)
+    assert report["name"] == "out"  # a hospital's images have no name but that of their folder
     return tmp_path / "out", report
 
 

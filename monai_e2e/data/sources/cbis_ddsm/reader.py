@@ -94,7 +94,7 @@ def read_cbis_ddsm(
     for name in tables.missing:
         logger.warning("%s: no %s, though tables of this kind and of this half are there: a part is missing", src, name)
     layout = images.layout if images else "tables alone"
-    logger.info("%s: %s, %d mammograms, %d exclusions", src, layout, len(catalogue.mammograms), len(excluded))
+    logger.info("%s: %s, mammograms: %d, exclusions: %d", src, layout, len(catalogue.mammograms), len(excluded))
     return catalogue
 
 

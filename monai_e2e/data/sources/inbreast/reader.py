@@ -152,7 +152,7 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
     ):
         catalogue.excluded.extend(Excluded(str(path), reason) for path in paths)
     catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
-    logger.info("%s: %d mammograms, %d exclusions", src, len(catalogue.mammograms), len(catalogue.excluded))
+    logger.info("%s: mammograms: %d, exclusions: %d", src, len(catalogue.mammograms), len(catalogue.excluded))
     return catalogue
 
 

@@ -154,7 +154,7 @@ def read_own(
     if lesions is not None:
         # In the sum, so that each of them too is used or excluded.
         catalogue.tables |= {"rows": len(table.rows) + lesion_count, "lesion_rows": lesion_count}
-    logger.info("%s: %d mammograms, %d exclusions", src, len(catalogue.mammograms), len(catalogue.excluded))
+    logger.info("%s: mammograms: %d, exclusions: %d", src, len(catalogue.mammograms), len(catalogue.excluded))
     return catalogue
 
 
