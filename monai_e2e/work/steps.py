@@ -6,17 +6,20 @@ import json
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from monai_e2e.errors import UserError
 from monai_e2e.shipped.bundles import BUNDLES
+from monai_e2e.work.interrupt import at_end
 from monai_e2e.work.locking import HeldError
 from monai_e2e.work.threads import thread_variables
 
@@ -68,9 +71,11 @@ class Step:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ) | ({} if self.threads is None else thread_variables(self.threads))
         with self.log.open("w", encoding="utf-8") as log:
-            status = subprocess.run(
-                [sys.executable, *self.argv], stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
-            ).returncode
+            command = [sys.executable, *self.argv]
+            with subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment) as process:
+                # Ctrl-C reaches it by itself, but not a signal to this process alone.
+                at_end(partial(process.send_signal, signal.SIGINT))
+                status = process.wait()
         self.seconds = time.monotonic() - start
         if status:
             tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]

@@ -53,11 +53,27 @@ STREAM = """try:
 except KeyboardInterrupt:
     raise SystemExit(130)
 """
+STEPS = """
+import sys
+from pathlib import Path
+from threading import Thread
+from monai_e2e.work.interrupt import end_on_interrupt
+from monai_e2e.work.steps import Step, run_steps
+end_on_interrupt("do this")
+made = Path(sys.argv[1])
+code = f"import pathlib, time; pathlib.Path({str(made)!r}).touch(); time.sleep(120)"
+def tell():
+    while not made.exists():
+        pass
+    print("ready", flush=True)
+Thread(target=tell, daemon=True).start()
+run_steps([Step("sleep", ["-c", code], Path(sys.argv[1] + ".log"))], 1)
+"""
 
 
-def begun(code):
+def begun(code, *arguments):
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -97,3 +113,12 @@ def test_workers_end_with_a_parent_that_was_killed():
     process.kill()
     process.wait()
     assert gone(children) == []
+
+
+def test_an_interrupt_of_the_demos_process_alone_ends_the_command_that_it_runs(tmp_path):
+    process = begun(STEPS, str(tmp_path / "made"))
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert gone(children, 10) == []
