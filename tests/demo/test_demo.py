@@ -123,3 +123,5 @@ def test_the_demo_keeps_its_promises(tmp_path):
     assert json.loads((tmp_path / "demo" / "summary.json").read_text()) == summary
     page = (tmp_path / "demo" / "index.html").read_text()
     assert not re.search(r"(src|href)=.?(https?:)?//", page)  # opens offline
+    assert re.search(r"AUC of 0\.\d{3} on \d+ test images of \d+ patients", page)
+    assert all((tmp_path / "demo" / link).exists() for link in re.findall(r'href="([^"#:]+)"', page))
