@@ -5,7 +5,8 @@ density, half, label; a row per image) and ``boxes.csv`` (image, x, y, width, he
 lesion); ``labels.csv`` and ``lesions.csv`` are written to OUT. TCIA's test half is for testing. Of its training half,
 the patients of ``validation_patients.txt`` beside this script are for validation: 12 %, drawn once so that patients
 with and without a malignant image have the same share of both, by ``--choose-validation``, which writes that list anew
-(the same, from the same tables and release of scikit-learn).
+(the same, from the same tables and release of scikit-learn). ``--training-half`` leaves the test half out, and the
+division too, for ``prepare folder … --protocol kfold``: settings can be compared on all of the training half.
 """
 
 import argparse
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("src", type=Path, metavar="SRC", help="folder with images.csv and boxes.csv")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder for labels.csv and lesions.csv")
     parser.add_argument("--choose-validation", action="store_true", help="draw the list of validation patients anew")
+    parser.add_argument("--training-half", action="store_true", help="leave out the test half, and divide nothing")
     arguments = parser.parse_args()
     images, boxes = read(arguments.src / "images.csv"), read(arguments.src / "boxes.csv")
     if arguments.choose_validation:
@@ -62,7 +64,13 @@ def main() -> None:
     validation = set(VALIDATION.read_text(encoding="utf-8").split())
     arguments.out.mkdir(parents=True, exist_ok=True)
     labelled = [{**row, "partition": partition(row, validation)} for row in images]
-    write(arguments.out / "labels.csv", IMAGE_COLUMNS, labelled)
+    columns: Sequence[str] = IMAGE_COLUMNS
+    if arguments.training_half:
+        labelled = [row for row in labelled if row["half"] == "train"]
+        kept = {row["image"] for row in labelled}
+        boxes = [row for row in boxes if row["image"] in kept]
+        columns = [column for column in columns if column != "partition"]
+    write(arguments.out / "labels.csv", columns, labelled)
     write(arguments.out / "lesions.csv", LESION_COLUMNS, boxes)
     print(f"{arguments.out}: {len(labelled)} images, {len(boxes)} lesions")
 

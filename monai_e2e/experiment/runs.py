@@ -76,7 +76,7 @@ class Expansion:
     def _pool(self, row: Row, seed: int, patients: int | None, runs: Sequence[Run]) -> Step | None:
         if len(runs) < 2 or row.bundle == "ddsm_patch":  # accuracies of patches aren't pooled
             return None
-        name = _name(row, seed, None, patients)
+        name = f"{_name(row, seed, None, patients)}-folds"  # without folds the row may have a run in the same folder
         step = self.commands.score(name, *(run.folder / "predictions.csv" for run in runs))
         step.after = [run.steps[-1] for run in runs]
         step.makes = self.commands.out / name / "score.json"

@@ -101,8 +101,10 @@ def test_seeds_are_those_of_the_selected_rows_alone_and_folds_of_all():
     pooled = expansion.lines[0].pooled[4]
     assert pooled.command == (
         "monai-e2e score /runs/vgg16_512x1-seed4-fold0/predictions.csv /runs/vgg16_512x1-seed4-fold1/predictions.csv "
-        "--out /runs/vgg16_512x1-seed4"
+        "--out /runs/vgg16_512x1-seed4-folds"
     )
+    single = expand("table2", select=["vgg16_512x1"], seeds=[4]).runs
+    assert pooled.makes not in [run.score for run in single.values()]
 
 
 def test_training_patients_are_those_of_the_selected_rows_with_the_papers_values():
