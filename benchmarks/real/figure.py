@@ -1,6 +1,7 @@
-"""Draw the README's figure of the result on real mammograms: ``python benchmarks/real/figure.py``.
+"""Draw the figures of the results on real mammograms: ``python benchmarks/real/figure.py``.
 
-It is drawn from ``benchmarks/real/results`` alone, numbers that ``monai-e2e score`` wrote: no image of a data set.
+``result.png`` is of the shipped model, ``arms.png`` of the arms of docs/real.md. They are drawn from
+``benchmarks/real/results`` alone, numbers that ``monai-e2e score`` wrote: no image of a data set.
 """
 
 from __future__ import annotations
@@ -88,21 +89,91 @@ def draw_aucs(axes: Axes, score: Score, others: Mapping[str, Score]) -> None:
     axes.set_title("AUC by part of the test half, and on other data\n(number of images or breasts)")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=DOCS / "result.png", help="PNG to write (default: %(default)s)")
-    arguments = parser.parse_args()
-    score, others, benign = (
-        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in ("A0", "mias", "mias-benign")
-    )
+def read(name: str) -> Score:
+    score: Score = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return score
+
+
+def draw_result() -> Figure:
+    """The shipped model."""
+    score = read("cbis-mass")
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
-    draw_roc(left, score, RESULTS / "A0-roc.csv")
-    draw_aucs(right, score, {"mini-MIAS, against all others": others, "mini-MIAS, against benign": benign})
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+    draw_roc(left, score, RESULTS / "cbis-mass-roc.csv")
+    others = {"mini-MIAS, against all others": read("mias"), "mini-MIAS, against benign": read("mias-benign")}
+    draw_aucs(right, score, others)
     right.spines["left"].set_visible(False)
-    figure.savefig(arguments.out, dpi=130, metadata={"Software": None})
+    return figure
+
+
+def draw_folds(axes: Axes) -> None:
+    """AUC of each fold of the training half, A and B with the same patients."""
+    folds = {arm: read(f"folds/{arm}")["folds"]["image"]["by_fold"].values() for arm in "BA"}
+    arms = {arm: np.array([fold["auc"] for fold in found]) for arm, found in folds.items()}
+    for low, high in zip(arms["B"], arms["A"], strict=True):
+        axes.plot([0, 1], [low, high], color="C0" if high > low else "C1", linewidth=1.5, marker="o", markersize=5)
+    for place, (arm, values) in enumerate(arms.items()):
+        axes.plot([place - 0.08, place + 0.08], [values.mean()] * 2, color="black", linewidth=3)
+        side = "right" if place == 0 else "left"
+        axes.annotate(
+            f"mean {values.mean():.3f}", (place + (0.12 if place else -0.12), values.mean()), va="center", ha=side
+        )
+        axes.annotate(f"{arm}, {('whole images alone', 'patches first')[place]}", (place, 0.685), ha="center")
+    axes.set(xlim=(-0.7, 1.7), ylim=(0.68, 0.88), xticks=[], ylabel="AUC per image, of patients not trained on")
+    found = read("folds/A-against-B")["comparisons"][0]["image"]
+    low, high = found["difference_ci_bootstrap"]
+    ahead = f"A is ahead by {found['difference']:.3f} ({low:.3f} to {high:.3f})"
+    axes.set_title(f"Eight folds of the training half, 1,231 images:\n{ahead}")
+
+
+def draw_arms(axes: Axes) -> None:
+    """Each training on the test half, with its interval of patients."""
+    arms = {
+        "C, from random weights": ["C0"],
+        "B, ImageNet, whole images alone": ["B0", "B1", "B2"],
+        "A, ImageNet, patches first": ["A0", "A1", "A2"],
+        "D, VGG-16, patches first": ["D0"],
+        "F, A with four flips": ["A-flips0", "A-flips1", "A-flips2"],
+        "F, average of the three, four flips": ["A-seeds"],
+        "F, average of A and D, four flips": ["A-and-D"],
+    }
+    place, ticks = 0.0, list[float]()
+    for color, runs in enumerate(arms.values()):
+        ticks.append(place + (len(runs) - 1) / 2)
+        for run in runs:
+            found = read(f"arms/{run}")["image"]
+            axes.plot(found["auc_ci_bootstrap"], [place] * 2, color="0.45", linewidth=1.5)
+            axes.plot(found["auc"], place, "o", color=f"C{color}")
+            axes.annotate(f"{found['auc']:.3f}", (1.01, place), xycoords=("axes fraction", "data"), va="center")
+            place += 1
+        place += 0.7
+    axes.set_yticks(ticks, list(arms))
+    axes.tick_params(axis="y", length=0)
+    axes.set(
+        xlim=(0.45, 0.9), ylim=(place - 0.7, -0.7), xlabel="AUC per image, with 95 % interval (bootstrap of patients)"
+    )
+    axes.set_title("Each training on the official test half,\n361 images")
+
+
+def draw_experiment() -> Figure:
+    """The arms."""
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+    draw_folds(left)
+    draw_arms(right)
+    left.spines["bottom"].set_visible(False)
+    right.spines["left"].set_visible(False)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=DOCS, help="folder of the PNG files (default: %(default)s)")
+    arguments = parser.parse_args()
+    for name, figure in (("result", draw_result()), ("arms", draw_experiment())):
+        for axes in figure.axes:
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(arguments.out / f"{name}.png", dpi=130, metadata={"Software": None})
 
 
 if __name__ == "__main__":

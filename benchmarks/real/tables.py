@@ -1,9 +1,9 @@
 """Print the Markdown tables of docs/real.md: ``python benchmarks/real/tables.py RUN …``.
 
-A RUN is a folder with the ``score.json`` of ``monai-e2e score``, ``monai-e2e forest`` or a bundle's ``evaluating``. Its
-name is the arm and, if it ends in digits, the seed: ``A0``, ``A1``, ``D0``, ``A-flips``. An arm of several seeds also
-gets their mean and, after ±, their standard deviation, which is that of trainings; the intervals are of patients. Of a
-patch classifier's run the accuracy and the confusion matrix are printed.
+A RUN is a folder with the ``score.json`` of ``monai-e2e score``, ``monai-e2e forest`` or a bundle's ``evaluating``, or
+such a file by another name. Its name is the arm and, if it ends in digits, the seed: ``A0``, ``A1``, ``D0``,
+``A-flips``. An arm of several seeds also gets their mean and, after ±, their standard deviation, which is that of
+trainings; the intervals are of patients. Of a patch classifier's run the accuracy and the confusion matrix are printed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Value = Callable[[Score], tuple[float, Sequence[float] | None] | None]
 
 def name_of(run: Path) -> tuple[str, str]:
     """Arm and seed, the seed empty where the name has none."""
-    arm, seed = re.fullmatch(r"(.*?)(\d*)", run.resolve().name).groups()  # type: ignore[union-attr]
+    arm, seed = re.fullmatch(r"(.*?)(\d*)", run.resolve().stem).groups()  # type: ignore[union-attr]
     return (arm.rstrip("-_"), seed) if arm else (seed, "")
 
 
@@ -108,7 +108,7 @@ def subgroup_tables(runs: Mapping[Path, Score]) -> list[str]:
         groups = [score["subgroups"].get(name, {}) for score in runs.values()]
         words = sorted({word for group in groups for word in group})
         columns = {word + counts([group.get(word) for group in groups]): subgroup_auc(name, word) for word in words}
-        if columns:
+        if len(words) > 1:
             tables.append(table(f"{title}: AUC per image", runs, columns))
     return tables
 
@@ -123,10 +123,10 @@ def comparison_table(runs: Mapping[Path, Score]) -> list[str]:
                 else "–"
                 for level in LEVELS
             ]
-            lines.append(markdown([run.resolve().name, comparison["predictions"], *differences]))
+            lines.append(markdown([run.resolve().stem, *differences]))
     if not lines:
         return []
-    header = [markdown(["run", "against", *LEVELS]), markdown(["---"] * 5)]
+    header = [markdown(["run", *LEVELS]), markdown(["---"] * 4)]
     return ["\n".join(["### Differences of AUC, paired bootstrap of patients", "", *header, *lines])]
 
 
@@ -137,7 +137,7 @@ def patch_tables(runs: Mapping[Path, Score]) -> list[str]:
         patch = score["patch"]
         names, confusion = patch["classes"], patch["confusion"]
         there = [k for k in range(len(names)) if any(confusion[k]) or any(row[k] for row in confusion)]
-        title = f"### {run.resolve().name}: accuracy {patch['accuracy']:.3f} on {patch['n']} patches"
+        title = f"### {run.resolve().stem}: accuracy {patch['accuracy']:.3f} on {patch['n']} patches"
         header = ["patches of", *(f"taken for {names[k]}" for k in there)]
         rows = [markdown([names[k], *(str(confusion[k][other]) for other in there)]) for k in there]
         tables.append("\n".join([title, "", markdown(header), markdown(["---"] * len(header)), *rows]))
@@ -161,9 +161,10 @@ def image_tables(runs: Mapping[Path, Score]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with score.json")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with score.json, or the file")
     arguments = parser.parse_args()
-    runs = {run: json.loads((run / "score.json").read_text(encoding="utf-8")) for run in arguments.runs}
+    files = {run: run / "score.json" if run.is_dir() else run for run in arguments.runs}
+    runs = {run: json.loads(file.read_text(encoding="utf-8")) for run, file in files.items()}
     patches = {run: score for run, score in runs.items() if "patch" in score}
     images = {run: score for run, score in runs.items() if "patch" not in score}
     print("\n\n".join([*patch_tables(patches), *(image_tables(images) if images else [])]))
