@@ -2,15 +2,18 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
 
 @pytest.fixture(autouse=True)
 def _folder(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = set(sys.modules)
     yield
     for name in set(sys.modules) & {"gpu", "loader", "memory", "run", "timing"} - before:
@@ -70,3 +73,25 @@ def test_ways_are_timed_by_turns_and_ratios_are_of_each_round(tmp_path, monkeypa
     assert table["title"] == "Two ways"
     assert table["rows"][1] == {"name": "fast", "median": 250, "low": 250, "high": 250, "ratio": 2, "unit": "ms"}
     assert "2.00 (2.00 to 2.00)" in capsys.readouterr().out
+
+
+def test_the_real_experiments_plan_trains_its_arms_and_averages_what_it_says():
+    from monai_e2e.experiment.plan import read_plan
+
+    plan = read_plan(BENCHMARKS / "real" / "arms.json", "small")
+    assert (plan.seeds, plan.datasets) == ((0, 1, 2), ["cbis-ddsm"])
+    epochs = {name: sum(stage["epochs"] for stage in row.keys.get("stages", ())) for name, row in plan.rows.items()}
+    assert epochs["A"] == epochs["B"] == epochs["C"] == epochs["D"] == 8  # as many over whole images
+    assert plan.rows["A-plain"].keys["ema_momentum"] is None
+    assert plan.rows["A-and-D"].predict == ("A", "D")
+
+
+def test_the_page_of_tables_is_what_the_committed_results_make():
+    results = BENCHMARKS / "real" / "results" / "arms"
+    page = (BENCHMARKS.parent / "docs" / "real-tables.md").read_text(encoding="utf-8")
+    arms = [results / f"{name}.json" for name in ("A0", "A1", "A2", "B0", "B1", "B2")]
+    run = [sys.executable, BENCHMARKS / "real" / "tables.py", *arms]
+    printed = subprocess.run(run, capture_output=True, text=True, encoding="utf-8", check=True).stdout
+    rows = [line for line in printed.splitlines() if line.startswith(("| A |", "| B |"))]
+    assert len(rows) == 5 * 8
+    assert [row for row in rows if row not in page] == []
