@@ -75,7 +75,7 @@ def test_ways_are_timed_by_turns_and_ratios_are_of_each_round(tmp_path, monkeypa
     assert "2.00 (2.00 to 2.00)" in capsys.readouterr().out
 
 
-def test_the_real_experiments_plan_trains_its_arms_and_averages_what_it_says():
+def test_the_real_experiments_plan_trains_its_arms_for_equally_many_epochs():
     from monai_e2e.experiment.plan import read_plan
 
     plan = read_plan(BENCHMARKS / "real" / "arms.json", "small")
@@ -83,7 +83,6 @@ def test_the_real_experiments_plan_trains_its_arms_and_averages_what_it_says():
     epochs = {name: sum(stage["epochs"] for stage in row.keys.get("stages", ())) for name, row in plan.rows.items()}
     assert epochs["A"] == epochs["B"] == epochs["C"] == epochs["D"] == 8  # as many over whole images
     assert plan.rows["A-plain"].keys["ema_momentum"] is None
-    assert plan.rows["A-and-D"].predict == ("A", "D")
 
 
 def test_the_page_of_tables_is_what_the_committed_results_make():

@@ -135,7 +135,7 @@ def draw_arms(axes: Axes) -> None:
         "D, VGG-16, patches first": ["D0"],
         "F, A with four flips": ["A-flips0", "A-flips1", "A-flips2"],
         "F, average of the three, four flips": ["A-seeds"],
-        "F, average of A and D, four flips": ["A-and-D"],
+        "F, average of the three and D, four flips": ["A-and-D"],
     }
     place, ticks = 0.0, list[float]()
     for color, runs in enumerate(arms.values()):
