@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,12 @@ import yaml
 
 from monai_e2e import NOTICE, __version__
 from monai_e2e.cards.records import Records, Statement, records_of_model, statements
-from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.facts import read_json
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.networks.architecture import recorded_patients
 from monai_e2e.predict.models import checkpoint_of, name_of
 from monai_e2e.shipped.models import find_model, shipped_model
+from monai_e2e.work.files import read_json, write_json, write_text
 
 #: Fields of a bundle's metadata that a card keeps.
 _MONAI: tuple[str, ...] = (
@@ -73,9 +71,8 @@ def write_card(model: str | Path, out: str | Path | None = None, name: str | Non
     records = records_of_model(model)
     called = name or (shipped.name if shipped is not None else name_of(checkpoint, network))
     fields = _fields(called, network, metadata, records)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(card, json.dumps(fields, indent=4, ensure_ascii=False) + "\n")
-    write_text_atomically(page, _page(fields, _header(fields, records), statements(records)))
+    write_json(card, fields, ensure_ascii=False)
+    write_text(page, _page(fields, _header(fields, records), statements(records)))
     return page
 
 

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.metrics.facts import prepared_folder, read_json
+from monai_e2e.metrics.facts import prepared_folder
 from monai_e2e.metrics.samples import LEVELS
 from monai_e2e.shipped.models import shipped_model
+from monai_e2e.work.files import read_json
 
 #: Settings of a training that a reader asks for, as the bundles' configs name them.
 _TRAINING = ("recipe", "optimizer_name", "stages", "batch_size", "accumulation_steps", "patience", "amp")

@@ -1,4 +1,4 @@
-"""Files written whole or not at all; those of tensors read without running what they may carry."""
+"""Files of tensors: written whole or not at all, read without running what they may carry."""
 
 from __future__ import annotations
 
@@ -64,13 +64,6 @@ def save_shared(content: Any, path: Path) -> None:
     own = path.with_name(f"{path.stem}.{uuid4().hex}")
     save_atomically(content, own)
     own.replace(path)
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a file so that no reader finds half of it."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from monai_e2e.errors import UserError
 from monai_e2e.shipped.bundles import bundles_folder
+from monai_e2e.work.files import write_json
 
 #: Overlays of the bundle ``ddsm_whole``, one for each row of the paper's Table 2 and in its order.
 TABLE_2 = (
@@ -135,7 +136,7 @@ def _store() -> None:
     from monai_e2e.describe.network import from_row
 
     rows = {_digest(find_row(name)[2]): from_row(name).to_dict() for name in TABLE_2}
-    _STORED.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_json(_STORED, rows, indent=1)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.experiment.runs import Expansion, Run
+from monai_e2e.work.files import write_text
 
 _SHELL = """#!/bin/sh
 # The runs of plan {plan}, one line for each, and then the table. Run it again to go on where it was stopped.
@@ -50,8 +50,8 @@ def write_jobs(kind: str, expansion: Expansion, words: Sequence[str]) -> Path:
         submits = []
         for number, level in enumerate(lines):
             tasks, job = (out / f"{plan}.slurm.{number}.{ending}" for ending in ("txt", "sh"))
-            write_text_atomically(tasks, "\n".join(level) + "\n")
-            write_text_atomically(job, _TASK.format(tasks=shlex.quote(str(tasks))))
+            write_text(tasks, "\n".join(level) + "\n")
+            write_text(job, _TASK.format(tasks=shlex.quote(str(tasks))))
             after = "--dependency=afterany:$job " if number else ""
             submits.append(f"job=$(submit {after}--array=1-{len(level)} {shlex.quote(str(job))})")
         text = _SLURM.format(
@@ -60,7 +60,7 @@ def write_jobs(kind: str, expansion: Expansion, words: Sequence[str]) -> Path:
             logs=shlex.quote(str(out / "logs")),
             table=out / plan / "index.html",
         )
-    write_text_atomically(script, text)
+    write_text(script, text)
     script.chmod(0o755)
     return script
 

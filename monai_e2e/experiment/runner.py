@@ -7,7 +7,6 @@ times at once, also on machines that share the folder: a command that another pr
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections import defaultdict
@@ -17,7 +16,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.experiment.emit import write_jobs
@@ -26,6 +24,7 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.provenance import now
 from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
+from monai_e2e.work.files import read_json, write_json
 from monai_e2e.work.locking import HeldError, is_held, locked
 from monai_e2e.work.steps import Commands, Progress, Step, run_steps
 
@@ -169,15 +168,11 @@ class _Records:
         return words.replace(str(self.commands.bundles), "BUNDLES").replace(str(self.commands.out), "OUT")
 
     def _read(self, step: Step) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self._file(step).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return {}
+        return read_json(self._file(step))
 
     def _write(self, step: Step, seconds: float | None) -> None:
         record = {"command": self._portable(step), "seconds": seconds, "written": now()}
-        self._file(step).parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(self._file(step), json.dumps(record, indent=4, ensure_ascii=False) + "\n")
+        write_json(self._file(step), record, ensure_ascii=False)
 
     def _file(self, step: Step) -> Path:
         return step.log.with_suffix(".json")

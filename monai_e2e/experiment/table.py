@@ -15,6 +15,7 @@ from monai_e2e.experiment.plan import Plan
 from monai_e2e.experiment.runs import Line, Run
 from monai_e2e.metrics import plot_roc, read_predictions, wilson_interval, write_table
 from monai_e2e.metrics.html_page import figures, make_table, page
+from monai_e2e.work.files import read_json
 
 #: Columns of ``table.csv``.
 COLUMNS = (
@@ -119,10 +120,7 @@ def _result(path: Path) -> dict[str, Any]:
 
 
 def _best_epoch(run: Run) -> int | None:
-    try:
-        return json.loads((run.folder / "run.json").read_text(encoding="utf-8"))["best"]["best_metric_epoch"]
-    except (OSError, ValueError, LookupError):
-        return None
+    return read_json(run.folder / "run.json").get("best", {}).get("best_metric_epoch")
 
 
 def _minutes(run: Run, seconds: Mapping[str, float | None]) -> float | None:

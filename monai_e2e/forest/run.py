@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.models import Model, load_model
 from monai_e2e.seen import check_unseen, own_fold
+from monai_e2e.work.files import write_json
 from monai_e2e.work.locking import locked
 
 logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ def _write_record(path: Path, fitted: FittedForest, names: Sequence[str], settin
         "threshold_logit": fitted.threshold,
         "importances": dict(sorted(importances, key=lambda item: -item[1])),
     }
-    path.write_text(json.dumps(record, indent=4) + "\n", encoding="utf-8")
+    write_json(path, record)
     logger.info(
         "Leaves of at least %d images, by AUC on the validation images (%.3f). Most important: %s.",
         fitted.min_samples_leaf,

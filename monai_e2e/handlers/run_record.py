@@ -19,10 +19,10 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 from monai_e2e import bundle
-from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.errors import UserError
 from monai_e2e.provenance import device_name, git_state, now, peak_memory, versions
+from monai_e2e.work.files import read_json, write_json, write_text
 
 #: Characters of a setting; what is longer, such as the patients, is data.
 _LONGEST = 4000
@@ -121,15 +121,13 @@ class RunRecord:
         return self.output_dir / "metrics.jsonl"
 
     def _write_record(self) -> None:
-        write_text_atomically(
-            self.output_dir / "run.json", json.dumps(self._record, indent=4, ensure_ascii=False) + "\n"
-        )
+        write_json(self.output_dir / "run.json", self._record, ensure_ascii=False)
 
     def _drop_lines_from(self, epoch: int) -> None:
         text = self._lines.read_text(encoding="utf-8") if self._lines.is_file() else ""
         kept = "".join(f"{line}\n" for line in text.splitlines() if 0 < _epoch_of(line) < epoch)
         if kept != text:
-            write_text_atomically(self._lines, kept)
+            write_text(self._lines, kept)
 
     def _describe(self, engine: Engine) -> dict[str, Any]:
         workflow = self._workflow
@@ -158,11 +156,8 @@ class RunRecord:
         return record
 
     def _earlier(self) -> list[dict[str, Any]]:
-        try:
-            last = json.loads((self.output_dir / "run.json").read_text(encoding="utf-8"))
-            return [*last.pop("earlier"), last]
-        except (OSError, ValueError, KeyError):
-            return []
+        last = read_json(self.output_dir / "run.json")
+        return [*last.pop("earlier"), last] if "earlier" in last else []
 
 
 def _resolved(parser: ConfigParser, keys: Iterable[str]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from statistics import mean, stdev
 from textwrap import shorten
 from typing import Any
 
-from monai_e2e.metrics.facts import read_json
 from monai_e2e.metrics.html_page import make_table
 from monai_e2e.metrics.samples import Row
+from monai_e2e.work.files import read_json
 
 #: What is counted of the rows that are scored.
 _COUNTED = ("view", "density", "lesion_type", "vendor", "machine", "site", "implant", "subtype")

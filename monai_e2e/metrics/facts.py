@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from monai_e2e.data.prepared.datalist import labels_in_words, read_datalist
+from monai_e2e.work.files import read_json
 
 _NAMED = 3
 _KEPT = ("data", "protocol", "partition", "predicted")
@@ -85,15 +85,6 @@ def describe_in_words(about: Mapping[str, Any]) -> str:
     parts = [about.get("data"), about.get("partition"), None if fold is None else f"fold {fold}"]
     where = ", ".join(str(part) for part in parts if part)
     return f"{model} on {where}" if where else str(model)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A record that another command left, ``{}`` where there is none."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _joined(rows: Sequence[Mapping[str, Any]], column: str) -> Any:

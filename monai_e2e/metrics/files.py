@@ -25,7 +25,6 @@ from monai_e2e.metrics.pooled import (
     group_tables,
     pool_rows,
     summarize,
-    write_summary,
 )
 from monai_e2e.metrics.recalibration import (
     recalibrate_rows,
@@ -35,6 +34,7 @@ from monai_e2e.metrics.report import score_rows, write_score
 from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
 from monai_e2e.metrics.tables import read_predictions, write_predictions, write_table
 from monai_e2e.metrics.validation import find_recalibration, find_threshold
+from monai_e2e.work.files import write_json
 
 #: Names of the files of curves.
 CURVES = ("roc", "pr", "calibration", "decision")
@@ -188,7 +188,7 @@ def score_files(
     if len(groups) == 1:
         return next(iter(scores.values()))
     summary = summarize(scores)
-    write_summary(out / "score.json", summary)
+    write_json(out / "score.json", summary, allow_nan=False)
     return summary
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -152,12 +151,6 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 def format_spread(average: float, sd: float | None) -> str:
     """``"0.850 ± 0.012"``."""
     return f"{average:.3f}" + ("" if sd is None else f" ± {sd:.3f}")
-
-
-def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write the summary as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary, indent=4, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _auc(samples: Samples) -> dict[str, Any]:

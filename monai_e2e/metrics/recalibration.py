@@ -22,6 +22,7 @@ from monai_e2e.metrics.auc import check_scores
 from monai_e2e.metrics.calibration import fit_logistic
 from monai_e2e.metrics.challenge import check_prevalence
 from monai_e2e.metrics.tables import EXTREME, SPREAD_COLUMNS
+from monai_e2e.work.files import write_json
 
 METHODS = ("temperature", "platt", "isotonic")
 _FITTED = "fit it again, by `monai-e2e score … --recalibrate METHOD --recalibrate-from VALIDATION.csv`"
@@ -164,9 +165,7 @@ def recalibrate_rows(
 
 def write_recalibration(path: str | Path, recalibration: Recalibration) -> None:
     """Write it as JSON."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(recalibration), indent=4, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(Path(path), asdict(recalibration), allow_nan=False)
 
 
 def read_recalibration(path: str | Path) -> Recalibration:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from monai_e2e.metrics.html_page import format_p
 from monai_e2e.metrics.operating import performance_at, sensitivity_at_specificity, specificity_at_sensitivity
 from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples, owners_of
 from monai_e2e.metrics.subgroups import OF_POSITIVES, SUBGROUPS, heterogeneity, subgroup_members
+from monai_e2e.work.files import write_json
 
 Thresholds = float | Mapping[str, float] | None
 
@@ -146,9 +146,7 @@ def score_classes(labels: Sequence[int], predicted: Sequence[int], classes: Sequ
 
 def write_score(path: str | Path, score: Mapping) -> None:
     """Write a score as JSON."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(score, indent=4, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(Path(path), score, allow_nan=False)
 
 
 def _headline(samples: Samples, area: BootstrapInterval) -> dict[str, Any]:

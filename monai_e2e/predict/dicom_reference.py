@@ -18,6 +18,7 @@ from pydicom.uid import UID, generate_uid
 from monai_e2e import NOTICE, __version__
 from monai_e2e.data.images.dicom_files import is_dicom, one_file, open_dicom
 from monai_e2e.errors import UserError
+from monai_e2e.work.files import written_whole
 
 if TYPE_CHECKING:
     from highdicom import SOPClass
@@ -146,7 +147,5 @@ def save_result(result: SOPClass, identity: Dataset, out: Path) -> None:
     """Write the result with its patient, whole or not at all."""
     for element in identity:
         result.add(element)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}")
-    result.save_as(unfinished, enforce_file_format=True)
-    unfinished.replace(out)
+    with written_whole(out) as unfinished:
+        result.save_as(unfinished, enforce_file_format=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,7 +17,6 @@ import numpy as np
 from PIL import Image
 from scipy.special import expit
 
-from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.data.images.dicom import resize_mask
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_predictions, require_labels
@@ -30,6 +28,7 @@ from monai_e2e.predict.overlays import draw_mammogram, score_in_words
 from monai_e2e.predict.reading import ImageReader
 from monai_e2e.predict.result_folder import file_name
 from monai_e2e.predict.worklist import ListedImage, list_prepared
+from monai_e2e.work.files import read_json, write_text
 
 #: Rows of an image on the page.
 ROWS = 640
@@ -133,8 +132,7 @@ def write_gallery(
         figures = [_figure(row, limit, images[row["image"]], results / "heatmaps") for row in group.rows]
         shown = f"{len(group.rows)} of {group.total}, {group.order}" if figures else "none"
         body.append(f'<h2>{group.title}</h2><p class="soft">{shown}</p><div class="gallery">{"".join(figures)}</div>')
-    Path(out).mkdir(parents=True, exist_ok=True)
-    write_text_atomically(Path(out) / "index.html", page(f"Images of {results.name}", "\n".join(body)))
+    write_text(Path(out) / "index.html", page(f"Images of {results.name}", "\n".join(body)))
     return groups
 
 
@@ -142,9 +140,9 @@ def _images(results: Path, prepared: str | Path) -> dict[str, ListedImage]:
     """The images of the partition that was predicted, by image."""
     path = results / "run.json"
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        settings = read_json(path)["settings"]
         partition, fold = settings["partition"], settings["fold"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise UserError(f"{path}: not written by `monai-e2e predict`; name the folder of its results") from error
     if partition is None:
         raise UserError(f"{path}: results of a folder that isn't prepared; predict {prepared} with --heatmap")

@@ -16,10 +16,10 @@ from monai_e2e.data.images.dicom import read_mask
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.records import Pathology
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.facts import read_json
 from monai_e2e.metrics.operating import wilson_interval
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
 from monai_e2e.predict.result_folder import file_name
+from monai_e2e.work.files import read_json
 
 logger = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ from torch import nn
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
-from monai_e2e.metrics.facts import read_json
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
 from monai_e2e.networks.architecture import recorded_patients
 from monai_e2e.shipped.models import find_model, shipped_model, shipped_models
 from monai_e2e.transforms import LoadMammogramd, ResizeMammogramd
+from monai_e2e.work.files import read_json
 
 if TYPE_CHECKING:
     from monai_e2e.predict.engines import Engine

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.checkpoints.files import write_text_atomically
 from monai_e2e.data.images.appearance import OTHER_SIDE, is_of_the_set
 from monai_e2e.data.sources.formulas import guarded_cell, unguarded_cell
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
 from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS
 from monai_e2e.provenance import now, versions
+from monai_e2e.work.files import write_json, write_text
 from monai_e2e.work.locking import INSIDE
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ class ResultFolder:
             writer = csv.writer(text, lineterminator="\r\n")
             writer.writerow(self.columns)
             writer.writerows([guarded_cell(row[column]) for column in self.columns] for row in rows)
-            write_text_atomically(self.predictions, text.getvalue())
+            write_text(self.predictions, text.getvalue())
 
     def _check(self) -> None:
         path = self.folder / "run.json"
@@ -197,7 +197,7 @@ class ResultFolder:
             csv.writer(file, lineterminator="\r\n").writerow(map(guarded_cell, row))
 
     def _write_record(self) -> None:
-        write_text_atomically(self.folder / "run.json", json.dumps(self.record, indent=4, ensure_ascii=False) + "\n")
+        write_json(self.folder / "run.json", self.record, ensure_ascii=False)
 
 
 def _unguarded(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ the scores were recalibrated, ``<model>/<data set>/recalibration.json`` and ``re
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +31,7 @@ from monai_e2e.predict import Options, predict
 from monai_e2e.predict.models import checkpoint_of
 from monai_e2e.seen import hash_patient
 from monai_e2e.shipped.models import find_model
+from monai_e2e.work.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def validate(
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "validation.csv", rows, COLUMNS)
     record = {"version": f"monai-e2e {__version__}", "notice": NOTICE, "rows": rows}
-    (out / "validation.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "validation.json", record, indent=1)
     from monai_e2e.validation.page import write_page
 
     write_page(out, rows, settings)
@@ -235,7 +235,7 @@ def _recalibrated(model: str | Path, folder: Path, out: Path, tested: Path, sett
     source = f"{settings.recalibrate} partition of {folder.name}"
     fitted = fit_recalibration(labels, logits, settings.method, source)
     threshold = float(expit(choose_threshold(labels, fitted.apply(logits))))
-    digest = json.loads((fitted_on.parent / "run.json").read_text(encoding="utf-8"))["settings"]["models"]
+    digest = read_json(fitted_on.parent / "run.json")["settings"]["models"]
     checkpoint = next(iter(digest.values()))["checkpoint"]
     write_recalibration(out / "recalibration.json", replace(fitted, threshold=threshold, model=checkpoint))
     recalibration = read_recalibration(out / "recalibration.json")

@@ -11,9 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from monai_e2e.data.images.headers import Header, flags_beside_table, read_heade
 from monai_e2e.data.images.pixels import save_grey16
 from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram, Pathology
 from monai_e2e.errors import UserError
+from monai_e2e.work.files import write_text, written_whole
 
 #: Folder of the records, in the prepared folder.
 FINISHED = ".finished"
@@ -112,11 +112,13 @@ def prepare_image(task: ImageTask) -> PreparedImage:
         if mask is None:
             continue
         relative = f"masks/{name}_{number}.png"
-        _write(task.folder / relative, Image.fromarray(mask.astype(np.uint8) * 255).save)
+        with written_whole(task.folder / relative) as path:
+            Image.fromarray(mask.astype(np.uint8) * 255).save(path)
         lesions.append({"mask": relative, **lesion_words(lesion)})
         if spacing is not None and mammogram.label == 1 and lesion.pathology is not Pathology.BENIGN:
             lengths.append(lesion_length(mask, spacing))
-    _write(task.folder / f"images/{name}.png", lambda path: save_grey16(pixels, path))
+    with written_whole(task.folder / f"images/{name}.png") as path:
+        save_grey16(pixels, path)
     sample: dict[str, Any] = {
         "image": f"images/{name}.png",
         "label": mammogram.label,
@@ -141,7 +143,7 @@ def prepare_image(task: ImageTask) -> PreparedImage:
     # What failed is tried again by the next run, which may have the decoder that this one lacked.
     if not excluded:
         record = {"fingerprint": fingerprint, "sample": sample, "pixels": digest, "instance": instance}
-        _write(_record(task.folder, name), lambda path: path.write_text(json.dumps(record), encoding="utf-8"))
+        write_text(_record(task.folder, name), json.dumps(record))
     return PreparedImage(sample, excluded, digest, instance)
 
 
@@ -263,7 +265,8 @@ def _find_finished(folder: Path, task: ImageTask, fingerprint: str) -> PreparedI
         return None
     if folder != task.folder:
         for file in [*files, str(_record(folder, task.mammogram.image_id).relative_to(folder))]:
-            _write(task.folder / file, partial(_link, folder / file))
+            with written_whole(task.folder / file) as path:
+                _link(folder / file, path)
     return PreparedImage(sample, [], record["pixels"], record["instance"])
 
 
@@ -276,11 +279,3 @@ def _link(source: Path, path: Path) -> None:
         os.link(source, path)
     except OSError:  # not every file system has links
         shutil.copyfile(source, path)
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    unfinished.unlink(missing_ok=True)
-    write(unfinished)
-    unfinished.replace(path)

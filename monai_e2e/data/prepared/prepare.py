@@ -10,7 +10,6 @@ taken up where it ended, and images of a folder prepared earlier are taken over 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
@@ -38,6 +37,7 @@ from monai_e2e.data.records import Catalogue
 from monai_e2e.data.sources.registry import SOURCES, Source, find_source
 from monai_e2e.data.sources.release import has_images
 from monai_e2e.errors import UserError
+from monai_e2e.work.files import write_json
 from monai_e2e.work.locking import locked
 from monai_e2e.work.out_folder import make_folder, replace_folder
 from monai_e2e.work.parallel import run_parallel
@@ -247,7 +247,7 @@ def _write(plan: _Plan) -> dict[str, Any]:
         datalist["folds"] = split.folds
     datalist |= {name: samples[name] for name in PARTITIONS}
     _remove_others(folder, [sample for group in samples.values() for sample in group])
-    (folder / "datalist.json").write_text(json.dumps(datalist, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "datalist.json", datalist, indent=1)
     report = make_report(datalist, catalogue, excluded, time.monotonic() - plan.began)
     write_report(folder, report, excluded, plan.src)
     replace_folder(out, folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.data.records import Catalogue, Excluded
 from monai_e2e.data.sources.formulas import guarded_cell
+from monai_e2e.work.files import write_json
 
 #: What data list and report say of the data set, see :class:`~monai_e2e.data.sources.registry.Source`.
 SOURCE_FACTS = (
@@ -76,7 +76,7 @@ def make_report(
 
 def write_report(folder: Path, report: dict[str, Any], excluded: Sequence[Excluded], src: Path) -> None:
     """Write ``report.json``, ``report.md`` and ``excluded.csv``, the latter with paths relative to ``src``."""
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "report.json", report, indent=1)
     with (folder / "excluded.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "reason", "rows"))

@@ -30,6 +30,7 @@ from monai_e2e.data.images.pixels import save_grey16
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.records import PATCH_CLASSES
 from monai_e2e.errors import UserError
+from monai_e2e.work.files import write_json
 from monai_e2e.work.locking import HeldError, locked
 from monai_e2e.work.out_folder import temporary_sibling
 from monai_e2e.work.parallel import run_parallel
@@ -244,7 +245,7 @@ def _cut_all(
                 "%d lesion(s) of unknown type or pathology: no patches of them, nor background near them", unknown
             )
         index = [entry for entries, _ in results for entry in entries]
-        (temporary / _INDEX).write_text(json.dumps(index, indent=0) + "\n", encoding="utf-8")
+        write_json(temporary / _INDEX, index, indent=0)
         try:
             temporary.rename(folder)
         except OSError as error:
