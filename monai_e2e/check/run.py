@@ -24,6 +24,7 @@ from monai_e2e.data.records import Laterality, View
 from monai_e2e.metrics import write_table
 from monai_e2e.predict.reading import ImageReader, ReadImage
 from monai_e2e.predict.worklist import ListedImage, list_images
+from monai_e2e.work.cluster import Workers
 from monai_e2e.work.streaming import stream_parallel
 
 COLUMNS = ("image", "patient_id", "exam_id", "laterality", "view", "rows", "columns", "verdict", "flags", "reason")
@@ -74,20 +75,21 @@ class CheckedImage:
         }
 
 
-def check_folder(src: str | Path, out: str | Path, workers: int | None = None) -> list[CheckedImage]:
+def check_folder(src: str | Path, out: str | Path, workers: Workers = None) -> list[CheckedImage]:
     """Check all images in and under a folder, and write ``check.csv`` and ``index.html``.
 
     Args:
         src: folder of DICOM, PNG, TIFF or JPEG.
         out: folder to write.
-        workers: processes; None: one for each core, at most 4; 0: this one alone.
+        workers: processes; None: one for each core, at most 4; 0: this one alone; or a Dask scheduler, see
+            :mod:`monai_e2e.work.cluster`.
 
     Raises:
         UserError: when the folder is absent or holds no image.
     """
     from monai_e2e.check.page import write_page
 
-    listed = list_images(src, without=[Path(out)])
+    listed = list_images(Path(src).absolute(), without=[Path(out)])
     number = min(cpu_count(), 4) if workers is None else workers
     read = stream_parallel(_Check(), listed, number)
     images = [

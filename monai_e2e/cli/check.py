@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.cli.options import add_workers
+
 
 def add_parser(commands: Any) -> None:
     """Add the command to ``monai-e2e``'s subparsers."""
@@ -16,7 +18,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the table and the page")
-    parser.add_argument("--workers", type=int, default=None, help="processes that read images (default: up to 4)")
+    add_workers(parser)
     parser.set_defaults(run=_check)
 
 

@@ -46,6 +46,12 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="commands at a time (default: 1; of the recipe phantom one per core, up to 4)",
     )
+    parser.add_argument(
+        "--workers",
+        metavar="dask://HOST:PORT",
+        help="Dask scheduler whose workers run the commands, as many at a time as they have threads (default: this "
+        "machine)",
+    )
     parser.add_argument("--task", metavar="RUN", help="make this run alone, and what it needs; writes no table")
     parser.add_argument(
         "--emit", choices=["slurm", "shell"], help="run nothing; write a script of all runs, for slurm as array jobs"
@@ -67,7 +73,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
         "patients": arguments.patients,
         "set": _keys(arguments.set),
     }
-    names = ("out", "bundles", "recipe", "jobs", "dry_run", "task", "emit")
+    names = ("out", "bundles", "recipe", "jobs", "dry_run", "task", "emit", "workers")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     settings = Settings(data=tuple(arguments.data), **given)
     outcome = run_experiment(arguments.plan, settings, {key: value for key, value in changes.items() if value})

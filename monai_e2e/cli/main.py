@@ -14,6 +14,7 @@ from monai_e2e.cli import check as cli_check
 from monai_e2e.cli import experiment as cli_experiment
 from monai_e2e.cli import labels as cli_labels
 from monai_e2e.cli import validate as cli_validate
+from monai_e2e.cli.options import add_workers
 from monai_e2e.cli.results import add_parsers
 from monai_e2e.data.sources.registry import SOURCES
 from monai_e2e.errors import UserError, of_the_system
@@ -123,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--dry-run", action="store_true", help="write the report alone; works without images too")
     prepare.add_argument("--seed", type=int, default=0, help="seed of the division (default: 0)")
-    prepare.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+    add_workers(prepare, "one per core, up to 8")
 
     prepare.set_defaults(run=_prepare)
 

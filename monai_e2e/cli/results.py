@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e import NOTICE
+from monai_e2e.cli.options import add_workers
 from monai_e2e.cli.score import add_card, add_score, add_threshold, show_score
 from monai_e2e.errors import UserError
 
@@ -134,7 +135,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the networks (default: fp32)")
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
     parser.add_argument("--batch-size", type=int, default=1, help="images that are scored together (default: 1)")
-    parser.add_argument("--workers", type=int, default=None, help="processes that read images (default: up to 4)")
+    add_workers(parser)
     _add_fold(parser)
     parser.set_defaults(run=_predict)
 

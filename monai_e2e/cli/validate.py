@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.cli.options import add_workers
 from monai_e2e.errors import UserError
 
 
@@ -43,7 +44,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--weights-only", action="store_true", help="run none of the bundles' configs")
     parser.add_argument("--device", help="cpu, cuda … (default: cuda if there is one)")
     parser.add_argument("--batch-size", type=int, default=1, help="images that are scored together (default: 1)")
-    parser.add_argument("--workers", type=int, default=None, help="processes that read images (default: up to 4)")
+    add_workers(parser)
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
     parser.set_defaults(run=_validate)
 

@@ -10,8 +10,9 @@ import hashlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,6 +25,7 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.provenance import now
 from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
+from monai_e2e.work.cluster import cluster, count_threads, run_on
 from monai_e2e.work.files import read_json, write_json
 from monai_e2e.work.locking import HeldError, is_held, locked
 from monai_e2e.work.steps import Commands, Progress, Step, run_steps
@@ -31,6 +33,8 @@ from monai_e2e.work.steps import Commands, Progress, Step, run_steps
 logger = logging.getLogger(__name__)
 
 DATASETS = ("cbis-ddsm", "inbreast")
+#: What commands that run side by side have besides, which changes nothing of what they make.
+_WITHOUT_EFFECT = (" --workers 0", "")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Settings:
         dry_run: run nothing; write the table of what is there.
         task: name of the only run that is made, with what it needs; no table is written.
         emit: ``"slurm"`` or ``"shell"``: write a script of all runs, and run nothing.
+        workers: Dask scheduler whose workers run the commands, ``dask://HOST:PORT``, see
+            :mod:`monai_e2e.work.cluster`; ``jobs`` is then by default what they take at a time. None: this machine.
     """
 
     out: Path
@@ -56,6 +62,7 @@ class Settings:
     dry_run: bool = False
     task: str | None = None
     emit: str | None = None
+    workers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,28 @@ def run_experiment(name: str, settings: Settings, changes: Mapping[str, Any] | N
         UserError: when plan, data or bundles aren't there or don't go together, or the folder has other runs of the
             same names. A command that fails is in the outcome.
     """
+    if settings.workers is None or settings.dry_run or settings.emit is not None:
+        return _run(name, settings, changes)
+    with cluster(settings.workers) as client:
+        jobs = settings.jobs or count_threads(client)
+        return _run(name, replace(settings, jobs=jobs), changes, partial(run_on, client))
+
+
+def _run(
+    name: str,
+    settings: Settings,
+    changes: Mapping[str, Any] | None = None,
+    place: Callable[..., int] | None = None,
+) -> Outcome:
+    """As :func:`run_experiment`; ``place`` is that of the commands where they don't run here."""
     out = settings.out.resolve()
     data = _find_data(settings.data)
     recipe = settings.recipe or ("paper" if data else "phantom")
     plan = read_plan(name, recipe, changes)
     jobs = settings.jobs or (max(1, min(4, os.cpu_count() or 1)) if recipe == "phantom" else 1)
     commands = Commands(out, settings.bundles.resolve(), recipe, data, threads=1 if jobs > 1 else None)
+    if place is not None:  # each has a worker, and the threads that this was given, to itself
+        commands = replace(commands, threads=None, place=place)
     missing = [dataset for dataset in plan.datasets if dataset not in data]
     if missing and (data or recipe != "phantom"):
         raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")
@@ -150,15 +173,15 @@ class _Records:
     def check(self, step: Step) -> None:
         """Refuse a folder in which the step was run with other settings."""
         earlier = self._read(step).get("command")
-        if earlier is not None and earlier != self._portable(step):
+        if earlier is not None and earlier.replace(*_WITHOUT_EFFECT) != self._portable(step):
             raise UserError(
                 f"{self._file(step)}: '{step.name}' was run here with other settings or data ({earlier}); name another "
                 f"--out, or remove this file and the folder {step.makes.parent if step.makes else ''}"
             )
 
     def _portable(self, step: Step) -> str:
-        """The command without this machine's folders, and with the data's fingerprint."""
-        words = " ".join(step.argv)
+        """The command without this machine's folders and processes, and with the data's fingerprint."""
+        words = " ".join(step.argv).replace(*_WITHOUT_EFFECT)
         for dataset in self.datasets:
             folder = self.commands.prepared(dataset)
             listed = folder / "datalist.json"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_e2e.work.cluster import Workers
+
 
 @dataclass(frozen=True)
 class Options:
@@ -27,7 +29,8 @@ class Options:
         amp: float16 on a GPU.
         batch_size: images that go through a network together, as far as they have the same size.
         workers: processes that read images; None: one for each core, at most 4 and not more than the images are worth;
-            0: none but this one, which a decoder of damaged data may then end.
+            0: none but this one, which a decoder of damaged data may then end; or a Dask scheduler, ``dask://HOST:PORT``,
+            see :mod:`monai_e2e.work.cluster`.
         weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
         aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
         recalibration: file of a recalibration of the model's scores, whose threshold takes the place of the model's.
@@ -48,7 +51,7 @@ class Options:
     precision: str = "fp32"
     amp: bool = False
     batch_size: int = 1
-    workers: int | None = None
+    workers: Workers = None
     weights_only: bool = False
     aggregate: str = "mean"
     recalibration: str | Path | None = None

@@ -108,10 +108,11 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         if recalibration is not None:
             settings["recalibration"] = asdict(recalibration)
         results = ResultFolder(out, settings)
+        place = Path(src).absolute()  # workers may be in another folder, or machine
         if prepared:
-            mammograms = list_prepared(src, options.partition, options.fold)
+            mammograms = list_prepared(place, options.partition, options.fold)
         else:
-            mammograms = list_images(src, options.table, [Path(out)], results.finished)
+            mammograms = list_images(place, options.table, [Path(out)], results.finished)
         mammograms = flag_seen(
             mammograms, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None
         )

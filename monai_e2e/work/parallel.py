@@ -11,6 +11,7 @@ from joblib import cpu_count
 from tqdm import tqdm
 
 from monai_e2e.errors import UserError
+from monai_e2e.work.cluster import Workers
 from monai_e2e.work.streaming import stream_parallel
 
 Task = TypeVar("Task")
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 def run_parallel(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
-    workers: int | None,
+    workers: Workers,
     description: str,
     unit: str = "image",
 ) -> list[Result]:
@@ -35,15 +36,18 @@ def run_parallel(
     Args:
         function: picklable; it must not rely on the state of this process, and not give None.
         tasks: picklable.
-        workers: processes; None: one for each core, at most 8; 1 or less: this process.
+        workers: processes; None: one for each core, at most 8; 1 or less: this process; or a Dask scheduler, see
+            :mod:`monai_e2e.work.cluster`.
         description: of the progress bar.
         unit: what the bar counts.
 
     Raises:
         UserError: when a task has ended the process that worked on it, and nothing else.
     """
-    count = min(workers if workers is not None else min(cpu_count(), _MAX_WORKERS), len(tasks))
-    streamed = stream_parallel(function, tasks, count if count > 1 else 0)
+    if not isinstance(workers, str):
+        workers = min(workers if workers is not None else min(cpu_count(), _MAX_WORKERS), len(tasks))
+        workers = workers if workers > 1 else 0
+    streamed = stream_parallel(function, tasks, workers)
     results: list[Result] = []
     # disable=None: no bar where the output is a log file rather than a terminal.
     bar = tqdm(streamed, total=len(tasks), desc=description, unit=unit, disable=None)
@@ -52,7 +56,7 @@ def run_parallel(
         if result is None:
             raise UserError(
                 f"{description}: the process that worked on {unit} {len(results) + 1} of {len(tasks)} was ended, most "
-                f"likely for lack of memory; use fewer workers than {count}, or look at that {unit}"
+                f"likely for lack of memory; use fewer workers than {workers}, or look at that {unit}"
             )
         results.append(result)
         if bar.disable and time.monotonic() - told >= _INTERVAL:

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
+from monai_e2e.work.cluster import stream_cluster
 from monai_e2e.work.interrupt import closing_in_order
 from monai_e2e.work.threads import thread_variables
 
@@ -31,7 +32,7 @@ _SECONDS = 0.5
 
 
 def stream_parallel(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int | str
 ) -> Iterator[tuple[Task, Result | None]]:
     """Apply a function to each task in worker processes; memory doesn't grow with the number of tasks.
 
@@ -41,11 +42,15 @@ def stream_parallel(
     Args:
         function: picklable; it must not rely on the state of this process.
         tasks: picklable.
-        workers: processes; 0: this one, which a task may then end.
+        workers: processes; 0: this one, which a task may then end; ``dask://HOST:PORT``: those of a Dask scheduler,
+            see :mod:`monai_e2e.work.cluster`.
 
     Returns:
         Each task and its result, in the order of the tasks.
     """
+    if isinstance(workers, str):
+        yield from stream_cluster(function, tasks, workers)
+        return
     if workers < 1:
         yield from ((task, function(task)) for task in tasks)
         return

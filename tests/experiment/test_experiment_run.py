@@ -142,6 +142,13 @@ def test_other_settings_or_data_in_the_same_folder_are_refused(place):
         experiment(root)
 
 
+def test_more_commands_at_a_time_go_on_with_what_fewer_began(place):
+    root, ran = place
+    experiment(root, jobs=1, task="both-seed0")
+    assert experiment(root, jobs=2).failed == {}
+    assert len(ran) == len(set(ran)) == 12
+
+
 def test_a_folder_that_was_moved_is_taken_up(place):
     root, ran = place
     experiment(root)

@@ -37,6 +37,7 @@ from monai_e2e.data.records import Catalogue
 from monai_e2e.data.sources.registry import SOURCES, Source, find_source
 from monai_e2e.data.sources.release import has_images
 from monai_e2e.errors import UserError
+from monai_e2e.work.cluster import Workers
 from monai_e2e.work.files import write_json
 from monai_e2e.work.locking import locked
 from monai_e2e.work.out_folder import make_folder, replace_folder
@@ -72,7 +73,8 @@ class Settings:
         crop: ``"breast"`` to crop images to the breast, see :func:`~monai_e2e.data.images.framing.find_framing`.
         orient: ``"left"`` to mirror those whose breast lies on the right.
         any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
-        workers: processes; None: one per core, at most 8 (each needs about 0.5 GB).
+        workers: processes; None: one per core, at most 8 (each needs about 0.5 GB); or a Dask scheduler, see
+            :mod:`monai_e2e.work.cluster`.
         dry_run: report what would be done from tables and headers, and write no image.
     """
 
@@ -84,7 +86,7 @@ class Settings:
     any_modality: bool = False
     crop: str | None = None
     orient: str | None = None
-    workers: int | None = None
+    workers: Workers = None
     dry_run: bool = False
 
 
@@ -112,7 +114,7 @@ def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: An
     settings = _settings({key: value for key, value in arguments.items() if key in known}, source.protocols)
     if "merge_halves" in source.options:
         options["merge_halves"] = _merges_halves(options.get("merge_halves", False), settings.protocol)
-    src, out = Path(src), _check_out(src, out, settings.dry_run)
+    src, out = Path(src).absolute(), _check_out(src, out, settings.dry_run)
     catalogue = source.read()(src, tables_only=settings.dry_run and not has_images(src), **options)
     return _prepare(catalogue, source, src, out, settings, began)
 

@@ -1,0 +1,22 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_workers(parser: argparse.ArgumentParser, default: str = "up to 4") -> None:
+    """Where images are read: processes of this machine, or a cluster's workers."""
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N|dask://HOST:PORT",
+        help=f"processes that read images (default: {default}), or a Dask scheduler whose workers do",
+    )
+
+
+def _workers(text: str) -> int | str:
+    try:
+        return text if text.startswith("dask://") else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"write a number of processes or dask://HOST:PORT, not '{text}'") from None
