@@ -6,10 +6,8 @@ Nothing in the file is executed, and no file but the named one is opened. The la
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
@@ -20,6 +18,7 @@ import h5py
 import numpy as np
 
 from monai_e2e.errors import UserError
+from monai_e2e.networks.keras_hdf5 import FILE_ERRORS, check_kind, member, names_in, texts_in
 
 LAYERS = (
     *("InputLayer", "Conv2D", "BatchNormalization", "Activation", "Add", "ZeroPadding2D", "MaxPooling2D"),
@@ -27,8 +26,6 @@ LAYERS = (
 )
 CONTAINERS = ("Model", "Functional")
 
-#: What h5py and zipfile raise on damaged files, depending on where the damage is.
-_FILE_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
 #: What a configuration of another form leads to when it is taken apart, loops included.
 _CONFIG_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
@@ -81,42 +78,17 @@ def read_keras(path: str | Path) -> KerasModel:
     """
     path = Path(path)
     try:
-        _check_kind(path)
+        check_kind(path)
         with h5py.File(path, "r") as file:
             version, config = _read_config(file)
             layers, groups, output = _parse_config(config)
             weights = _read_weights(file, groups, path.stat().st_size)
     except UserError as error:
         raise UserError(f"{path} {error}") from error
-    except _FILE_ERRORS as error:
+    except FILE_ERRORS as error:
         raise UserError(f"{path} is damaged or unreadable ({' '.join(str(error).split())}): fetch it again") from error
     layers = {name: replace(layer, weights=weights.get(name, {})) for name, layer in layers.items()}
     return KerasModel(path, layers, output, version)
-
-
-def _check_kind(path: Path) -> None:
-    """Refuse what is no HDF5 file, saying what it is instead."""
-    if not path.is_file():
-        raise UserError("is a folder: name the .h5 file" if path.is_dir() else "does not exist: name a Keras .h5 file")
-    with path.open("rb") as file:
-        head = file.read(64)
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return
-    if not head:
-        raise UserError("is empty: fetch it again")
-    if head.startswith(b"version https://git-lfs"):
-        raise UserError("is a git-lfs pointer, not the file itself: run `git lfs pull`")
-    if head.lstrip().startswith(b"<"):
-        raise UserError("is a web page, as a failed download leaves it: fetch the file again")
-    members = set()
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = {name.rpartition("/")[2] for name in archive.namelist()}
-    if "data.pkl" in members:
-        raise UserError("is a PyTorch checkpoint, which needs no conversion: use it as it is")
-    if "config.json" in members:
-        raise UserError("is a .keras archive of Keras 3; supported is the legacy .h5 of Keras 2: save it as that")
-    raise UserError("is no HDF5 file; supported is the legacy .h5 that model.save of Keras 2 writes: name such a file")
 
 
 def _read_config(file: h5py.File) -> tuple[str, str]:
@@ -126,16 +98,16 @@ def _read_config(file: h5py.File) -> tuple[str, str]:
             raise UserError("holds weights without their model: save with model.save, not save_weights")
         raise UserError("is an HDF5 file without a Keras model ('model_config'): save one with model.save of Keras 2")
     # Some releases note version and backend only beside the weights.
-    weights = _member(file, "model_weights", h5py.Group)
+    weights = member(file, "model_weights", h5py.Group)
     version, backend = (
-        "".join(_texts(file if key in file.attrs else weights, key)) or "unknown"
+        "".join(texts_in(file if key in file.attrs else weights, key)) or "unknown"
         for key in ("keras_version", "backend")
     )
     if not version.startswith("2."):
         raise UserError(f"was saved by Keras {version}, supported are 2.0 to 2.x: save it again with one of these")
     if backend != "tensorflow":  # theano's kernels are flipped
         raise UserError(f"was saved with the backend {backend}, supported is tensorflow: save it again with that")
-    return version, "".join(_texts(file, "model_config"))
+    return version, "".join(texts_in(file, "model_config"))
 
 
 def _parse_config(text: str) -> tuple[dict[str, KerasLayer], dict[str, list[_Weight]], str]:
@@ -239,14 +211,14 @@ def _shapes(kind: str, config: dict[str, Any]) -> dict[str, tuple[int | None, ..
 
 def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) -> dict[str, dict[str, np.ndarray]]:
     """Arrays by layer and role, paired by their order and checked by their names; ``room`` is the file's size."""
-    root = _member(file, "model_weights", h5py.Group)
-    if sorted(_names(root, "layer_names")) != sorted(groups):
+    root = member(file, "model_weights", h5py.Group)
+    if sorted(names_in(root, "layer_names")) != sorted(groups):
         raise UserError("has weights of other layers than its model's: fetch it again")
     arrays: dict[str, dict[str, np.ndarray]] = {}
     scopes: dict[str, str] = {}
     for key, expected in groups.items():
-        group = _member(root, key, h5py.Group)
-        names = _names(group, "weight_names")
+        group = member(root, key, h5py.Group)
+        names = names_in(group, "weight_names")
         if len(names) != len(expected) or len(set(names)) != len(names):
             raise UserError(f"has {len(set(names))} weights for '{key}', not {len(expected)}: fetch it again")
         for name, weight in zip(names, expected, strict=True):
@@ -258,7 +230,7 @@ def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) 
                     f"has {name!r} in place of the {weight.role} of '{weight.layer}', so order and names of its "
                     "weights disagree: save it again by model.save of Keras 2"
                 )
-            dataset = _member(group, name, h5py.Dataset)
+            dataset = member(group, name, h5py.Dataset)
             siblings = arrays.setdefault(weight.layer, {})
             if siblings and weight.shape == (None,):  # BatchNormalization, whose options don't tell its size
                 weight = weight._replace(shape=next(iter(siblings.values())).shape)
@@ -282,40 +254,3 @@ def _read_array(dataset: h5py.Dataset, weight: _Weight, room: int) -> np.ndarray
     if not np.isfinite(array).all():
         raise UserError(f"has values in {what} that are not finite, as failed training leaves them: take another file")
     return array
-
-
-def _member(parent: h5py.Group, name: str, kind: type) -> Any:
-    """The group or dataset of that name, by hard links alone: the others may lead into other files."""
-    found = parent
-    for part in name.split("/"):
-        key = part.encode()
-        if not isinstance(found, h5py.Group) or not found.id.links.exists(key):
-            raise UserError(f"lacks '{name}' in '{parent.name}': fetch it again")
-        if found.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
-            raise UserError(f"has a link at '{name}' in '{parent.name}', which is not followed: fetch it again")
-        found = found[part]
-    if not isinstance(found, kind):
-        raise UserError(f"has no {kind.__name__.lower()} '{name}' in '{parent.name}': fetch it again")
-    return found
-
-
-def _names(group: h5py.Group, key: str) -> list[str]:
-    """A list of names; from Keras 2.1.5 on, a long one is spread over ``key0``, ``key1`` …"""
-    if key in group.attrs:
-        return _texts(group, key)
-    keys = list(itertools.takewhile(group.attrs.__contains__, (f"{key}{i}" for i in itertools.count())))
-    if not keys:
-        raise UserError(f"lacks '{key}' of '{group.name}': fetch it again")
-    return [name for part in keys for name in _texts(group, part)]
-
-
-def _texts(group: h5py.Group, key: str) -> list[str]:
-    """The strings in an attribute, none when it is absent."""
-    attribute = group.attrs.get_id(key) if key in group.attrs else None
-    if attribute is None or not attribute.get_space().get_simple_extent_npoints():
-        return []
-    # Keras writes nothing but strings here, and h5py crashes on some types that a damaged file can claim.
-    if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
-        raise UserError(f"has no text in '{key}' of '{group.name}': fetch it again")
-    values = np.ravel(group.attrs[key])
-    return [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values]

@@ -14,30 +14,28 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from monai_e2e.data.images.brightness import VoiLut
 from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.data.prepared.images import FINISHED, ImageTask, lesion_words, prepare_image
 from monai_e2e.data.prepared.oddities import flag_images
 from monai_e2e.data.prepared.report import SOURCE_FACTS, make_report, mean_words, write_report
+from monai_e2e.data.prepared.settings import Settings, check_options, check_out, make_settings, merges_halves
 from monai_e2e.data.prepared.splits import (
     Split,
-    check_protocol,
     split_cbis_ddsm,
     split_inbreast,
     split_own,
     split_public,
 )
 from monai_e2e.data.records import Catalogue
-from monai_e2e.data.sources.registry import SOURCES, Source, find_source
-from monai_e2e.data.sources.release import has_images
+from monai_e2e.data.sources.disk import has_images
+from monai_e2e.data.sources.registry import Source, find_source
 from monai_e2e.errors import UserError
-from monai_e2e.work.cluster import Workers
 from monai_e2e.work.files import write_json
 from monai_e2e.work.locking import locked
 from monai_e2e.work.out_folder import make_folder, replace_folder
@@ -45,8 +43,6 @@ from monai_e2e.work.parallel import run_parallel
 
 logger = logging.getLogger(__name__)
 
-#: Rows × columns of the paper (§2.3).
-IMAGE_SIZE = (1152, 896)
 #: Stands for the protocol where the table of labels divides the patients.
 _GIVEN = "given-in-table"
 #: How a data set's patients are divided where it isn't as :func:`split_public` does.
@@ -55,39 +51,6 @@ _DIVISIONS: dict[str, Callable[..., Split]] = {
     "inbreast": split_inbreast,
     "folder": split_own,
 }
-_REPORTS = {"report.json", "report.md", "excluded.csv"}
-_OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a folder is prepared, whatever the data set.
-
-    Args:
-        image_size: rows and columns of the resized images.
-        protocol: how patients are divided, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
-        folds: number of folds with protocol ``"kfold"``.
-        seed: of the division.
-        voi_lut: whether to apply the images' own window, or ``"auto"``, see
-            :func:`~monai_e2e.data.images.dicom.decode_image`.
-        crop: ``"breast"`` to crop images to the breast, see :func:`~monai_e2e.data.images.framing.find_framing`.
-        orient: ``"left"`` to mirror those whose breast lies on the right.
-        any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
-        workers: processes; None: one per core, at most 8 (each needs about 0.5 GB); or a Dask scheduler, see
-            :mod:`monai_e2e.work.cluster`.
-        dry_run: report what would be done from tables and headers, and write no image.
-    """
-
-    image_size: Sequence[int] = IMAGE_SIZE
-    protocol: str | None = None
-    folds: int | None = None
-    seed: int = 0
-    voi_lut: VoiLut = False
-    any_modality: bool = False
-    crop: str | None = None
-    orient: str | None = None
-    workers: Workers = None
-    dry_run: bool = False
 
 
 def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: Any) -> dict[str, Any]:
@@ -110,65 +73,13 @@ def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: An
     source = find_source(name)
     known = {setting.name for setting in fields(Settings)}
     options = {key: value for key, value in arguments.items() if key not in known}
-    _check_options(name, source, options)
-    settings = _settings({key: value for key, value in arguments.items() if key in known}, source.protocols)
+    check_options(name, source, options)
+    settings = make_settings({key: value for key, value in arguments.items() if key in known}, source.protocols)
     if "merge_halves" in source.options:
-        options["merge_halves"] = _merges_halves(options.get("merge_halves", False), settings.protocol)
-    src, out = Path(src).absolute(), _check_out(src, out, settings.dry_run)
+        options["merge_halves"] = merges_halves(options.get("merge_halves", False), settings.protocol)
+    src, out = Path(src).absolute(), check_out(src, out, settings.dry_run)
     catalogue = source.read()(src, tables_only=settings.dry_run and not has_images(src), **options)
     return _prepare(catalogue, source, src, out, settings, began)
-
-
-def _check_options(name: str, source: Source, options: Mapping[str, Any]) -> None:
-    for option, value in options.items():
-        if option not in source.options:
-            takers = " and ".join(other for other, known in SOURCES.items() if option in known.options) or "no data set"
-            raise UserError(f"{_flag(option)} is for {takers}, not for {name}: leave it out")
-        allowed = source.options[option]
-        if allowed and value not in allowed:
-            raise UserError(f"{_flag(option)} {value!r}: choose one of {', '.join(map(str, allowed))}")
-    for option in source.needed:
-        if options.get(option) is None:
-            raise UserError(f"`prepare {name}` needs {_flag(option)}, see docs/data.md")
-
-
-def _flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
-
-
-def _merges_halves(wanted: bool, protocol: str | None) -> bool:
-    """Whether views that both of CBIS-DDSM's halves list are labelled by the rows of both."""
-    if wanted and protocol != "official":
-        raise UserError(f"--merge-halves goes with --protocol official, not with {protocol}: leave it out")
-    return wanted or protocol == "kfold"  # cross-validation knows no halves
-
-
-def _settings(arguments: dict[str, Any], protocols: Sequence[str]) -> Settings:
-    settings = Settings(**arguments)
-    size = settings.image_size
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
-        raise UserError(f"image size {size}: give rows and columns, for example [1152,896]")
-    wanted = settings.protocol or protocols[0]
-    # The first word is enough, such as "paper" for "paper-70-30".
-    protocol = next((known for known in protocols if known == wanted or known.startswith(f"{wanted}-")), wanted)
-    check_protocol(protocol, protocols, settings.folds)
-    return replace(settings, image_size=tuple(size), protocol=protocol)
-
-
-def _check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
-    out = Path(out).resolve()
-    if Path(src).resolve().is_relative_to(out):
-        raise UserError(f"{out}: holds the source {src}, and would be replaced; choose another output folder")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; choose a folder")
-    entries = {entry.name for entry in out.iterdir()} if out.exists() else set()
-    foreign = sorted(entries - _OWN_ENTRIES)
-    if foreign or (entries - _REPORTS and "datalist.json" not in entries):
-        found = ", ".join((foreign or sorted(entries))[:3])
-        raise UserError(f"{out}: not empty and not a prepared folder (has {found}); choose another folder or empty it")
-    if dry_run and "datalist.json" in entries:
-        raise UserError(f"{out}: is a prepared folder, whose report a dry run would replace; choose another folder")
-    return out
 
 
 def _prepare(

@@ -7,15 +7,15 @@ by its columns, an image by its name and as much of its path as the table tells.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from monai_e2e.data.records import IMAGE_SUFFIXES, Catalogue, Excluded, Lesion, Mammogram
 from monai_e2e.data.sources.cells import Refused
+from monai_e2e.data.sources.disk import by_stem, find_by_path, plain_path, walk
 from monai_e2e.data.sources.grids import can_read_spreadsheets
 from monai_e2e.data.sources.naming import safe_id, with_suffixes
 from monai_e2e.data.sources.spreadsheets import (
@@ -51,23 +51,6 @@ class Entry:
     rows: int = 1
 
 
-def walk(src: Path) -> Iterator[Path]:
-    """All files under a folder but for hidden ones (macOS leaves a ``._1.dcm`` beside each ``1.dcm``).
-
-    Links are followed, since images are often kept on another disk.
-    """
-    seen = set()
-    for folder, subfolders, names in os.walk(src, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads in a circle
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        paths = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-        yield from (path for path in paths if path.is_file())  # no link to nothing
-
-
 class Release:
     """The files under a download's folder.
 
@@ -90,11 +73,11 @@ class Release:
         self.masks = [path for path in pictures if is_mask.search(self.relative(path))]
         aside = set(self.masks)
         self.images = [path for path in pictures if path not in aside]
-        self._images, self._masks = _by_stem(self.images), _by_stem(self.masks)
+        self._images, self._masks = by_stem(self.images), by_stem(self.masks)
 
     def keep(self, images: Sequence[Path]) -> None:
         """Look for images among these alone."""
-        self.images, self._images = list(images), _by_stem(images)
+        self.images, self._images = list(images), by_stem(images)
 
     def relative(self, path: Path) -> str:
         """A file's path below the folder."""
@@ -133,12 +116,12 @@ class Release:
 
     def find(self, image: str) -> Path:
         """The image that a table means, by its name and the end of its path; raises :class:`Refused`."""
-        return _find(self._images, image)
+        return find_by_path(self._images, image)
 
     def find_mask(self, mask: str) -> Path | None:
         """As :meth:`find`, among the masks, and None where there is none."""
         try:
-            return _find(self._masks, mask)
+            return find_by_path(self._masks, mask)
         except Refused:
             return None
 
@@ -210,7 +193,7 @@ class Release:
             return image
         if not image:
             raise Refused("no image named")
-        return Path(_plain(image)) if tables_only else self.find(image)
+        return Path(plain_path(image)) if tables_only else self.find(image)
 
 
 def entries_of(table: Table, key: str, parse: Callable[[dict[str, str]], Mammogram]) -> Iterator[Entry]:
@@ -234,14 +217,6 @@ def count_values(table: Table, *columns: str) -> int:
     return len({tuple(values[column] for column in columns) for _, values in table.rows})
 
 
-def has_images(src: str | Path) -> bool:
-    """Whether there is any image file in or under a folder."""
-    from monai_e2e.data.images.dicom_files import is_dicom
-
-    files = walk(Path(src))
-    return any(path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and is_dicom(path)) for path in files)
-
-
 def numbered(lesions: Iterable[Lesion]) -> tuple[Lesion, ...]:
     """Lesions of one image, numbered from 1; what is listed twice is one."""
     rows: dict[Lesion, int] = {}
@@ -249,38 +224,6 @@ def numbered(lesions: Iterable[Lesion]) -> tuple[Lesion, ...]:
         plain = replace(lesion, number=0, rows=0)
         rows[plain] = rows.get(plain, 0) + lesion.rows
     return tuple(replace(lesion, number=number, rows=own) for number, (lesion, own) in enumerate(rows.items(), start=1))
-
-
-def _by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    stems: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        stems[path.stem.casefold()].append(path)
-    return stems
-
-
-def _plain(image: str) -> str:
-    """A path as a table writes it, with ``/`` and without the ending of an image."""
-    path = PurePosixPath(image.replace("\\", "/").strip())
-    if path.suffix.lower() in IMAGE_SUFFIXES:  # UIDs have dots too
-        path = path.with_suffix("")
-    return str(path)
-
-
-def _find(stems: dict[str, list[Path]], image: str) -> Path:
-    *folders, stem = [part.strip().casefold() for part in PurePosixPath(_plain(image)).parts] or [""]
-    fitting = stems.get(stem, [])
-    if not fitting:
-        raise Refused("image not on disk")
-    shared = [_common_end(folders, [part.casefold() for part in path.parts[:-1]]) for path in fitting]
-    best = [path for path, count in zip(fitting, shared, strict=True) if count == max(shared)]
-    if len(best) > 1:
-        raise Refused(f"several files fit: {', '.join(path.name for path in best[:3])}, keep one of them")
-    return best[0]
-
-
-def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
-    pairs = zip(reversed(first), reversed(second), strict=False)
-    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def _all_rows(mammogram: Mammogram) -> int:

@@ -1,13 +1,7 @@
 """Patches for the patch classifier (paper §3.1.1): cut once from the prepared images and stored as small files.
 
-Ten patches per lesion with an overlap of at least 0.9, and as many background patches from the same image. The
-overlap of a patch with a lesion is their intersection over the lesion's area or over the patch's area, whichever is
-larger: small lesions must lie within the patch, and patches within large lesions.
-
-Where the paper is silent this follows its author's published code: centres are uniform in the lesion's bounding box
-(background: in the whole image, air included), the cut-off falls by 0.05 after 1,000 vain draws, background overlaps
-less than 0.35. One difference: he checked a background patch against one lesion of the image, here it is checked
-against all of them, and images with a lesion whose mask is missing yield no background at all.
+Ten patches per lesion with an overlap of at least 0.9, and as many background patches from the same image, see
+:mod:`monai_e2e.data.training.patch_centers`. Images with a lesion whose mask is missing yield no background at all.
 """
 
 from __future__ import annotations
@@ -29,6 +23,13 @@ from monai_e2e.data.images.dicom import read_mask, read_pixels
 from monai_e2e.data.images.pixels import save_grey16
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.records import PATCH_CLASSES
+from monai_e2e.data.training.patch_centers import (
+    CUTOFF_STEP,
+    DRAWS,
+    cut_patch,
+    sample_background_centers,
+    sample_patch_centers,
+)
 from monai_e2e.errors import UserError
 from monai_e2e.work.files import write_json
 from monai_e2e.work.locking import HeldError, locked
@@ -37,83 +38,9 @@ from monai_e2e.work.parallel import run_parallel
 
 logger = logging.getLogger(__name__)
 
-_DRAWS = 1000
-_CUTOFF_STEP = 0.05
-#: An image that is nearly all lesion may have no background; the search has to end.
-_BACKGROUND_ROUNDS = 20
 _INDEX = "index.json"
 #: Seconds from one look at patches that another process is cutting to the next.
 _PAUSE = 0.5
-
-
-def sample_patch_centers(
-    mask: np.ndarray, count: int, patch_size: int, min_overlap: float, rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
-    """Draw centres of patches that show a lesion.
-
-    Args:
-        mask: bool ``[H, W]``, not empty.
-        count: number of patches.
-        patch_size: side of the square patches in pixels.
-        min_overlap: smallest overlap accepted, lowered by 0.05 whenever 1,000 draws in a row miss it.
-        rng: random generator.
-
-    Returns:
-        int ``[count, 2]`` rows and columns (repeats are possible), and the overlap that was reached.
-    """
-    low, high = _bounding_box(mask)
-    sums = _integral(mask)
-    area, chosen, cutoff = int(mask.sum()), np.empty((0, 2), dtype=np.int64), min_overlap
-    while len(chosen) < count:
-        centers = rng.integers(low, high, size=(_DRAWS, 2))
-        accepted = centers[_overlaps(sums, centers, patch_size, area) >= cutoff]
-        chosen = np.concatenate([chosen, accepted[: count - len(chosen)]])
-        if not len(accepted):
-            cutoff -= _CUTOFF_STEP
-    return chosen, cutoff
-
-
-def sample_background_centers(
-    masks: Sequence[np.ndarray],
-    image_size: Sequence[int],
-    count: int,
-    patch_size: int,
-    max_overlap: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Draw centres of patches that overlap every lesion by less than ``max_overlap``.
-
-    Args:
-        masks: bool ``[H, W]`` of all lesions of the image.
-        image_size: H and W.
-        count: number of patches.
-        patch_size: side of the square patches in pixels.
-        max_overlap: overlap that is too much.
-        rng: random generator.
-
-    Returns:
-        int ``[n, 2]`` rows and columns; n is ``count``, or less where 20,000 draws didn't find enough.
-    """
-    lesions = [(_integral(mask), int(mask.sum())) for mask in masks]
-    chosen = np.empty((0, 2), dtype=np.int64)
-    for _ in range(_BACKGROUND_ROUNDS):
-        centers = rng.integers((0, 0), image_size, size=(_DRAWS, 2))
-        for sums, area in lesions:
-            centers = centers[_overlaps(sums, centers, patch_size, area) < max_overlap]
-        chosen = np.concatenate([chosen, centers[: count - len(chosen)]])
-        if len(chosen) == count:
-            break
-    return chosen
-
-
-def cut_patch(image: np.ndarray, center: Sequence[int] | np.ndarray, patch_size: int) -> np.ndarray:
-    """Square window ``[patch_size, patch_size]`` of ``[H, W]`` around a centre, zero beyond the image's edge."""
-    patch = np.zeros((patch_size, patch_size), dtype=image.dtype)
-    top, left = (int(position) - patch_size // 2 for position in center)
-    rows = slice(max(top, 0), min(top + patch_size, image.shape[0]))
-    columns = slice(max(left, 0), min(left + patch_size, image.shape[1]))
-    patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = image[rows, columns]
-    return patch
 
 
 def cut_patches(
@@ -234,7 +161,7 @@ def _cut_all(
         if lowered:
             logger.info(
                 "%d lesion(s): overlap %.2f not reached in %d draws, cut-off lowered in steps of %.2f",
-                lowered, settings.min_overlap, _DRAWS, _CUTOFF_STEP,
+                lowered, settings.min_overlap, DRAWS, CUTOFF_STEP,
             )  # fmt: skip
         incomplete = sum(sample["lesions_excluded"] > 0 for sample in samples if sample["lesions"])
         if incomplete:
@@ -290,26 +217,3 @@ def _patch_class(lesion: dict[str, Any]) -> int | None:
     """Index into PATCH_CLASSES, None where the lesion's type or pathology is unknown."""
     name = f"{lesion['type']}-{lesion['pathology']}"
     return PATCH_CLASSES.index(name) if name in PATCH_CLASSES else None
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First row and column, and one past the last."""
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    return (int(rows[0]), int(columns[0])), (int(rows[-1]) + 1, int(columns[-1]) + 1)
-
-
-def _integral(mask: np.ndarray) -> np.ndarray:
-    """Summed-area table ``[H + 1, W + 1]``: entry (r, c) counts the mask's pixels above and left of it."""
-    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.int64)
-    sums[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
-    return sums
-
-
-def _overlaps(sums: np.ndarray, centers: np.ndarray, patch_size: int, area: int) -> np.ndarray:
-    """Overlap of a lesion of ``area`` pixels with the patches around ``centers`` ``[n, 2]`` → float ``[n]``."""
-    first = centers - patch_size // 2
-    limit = np.array(sums.shape) - 1
-    top, left = np.clip(first, 0, limit).T
-    bottom, right = np.clip(first + patch_size, 0, limit).T
-    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-    return inside / min(area, patch_size**2)

@@ -16,7 +16,7 @@ from monai_e2e.data.prepared.splits import split_cbis_ddsm
 from monai_e2e.data.records import Catalogue, LesionType, Mammogram, Pathology
 from monai_e2e.data.sources.cbis_ddsm.files import ImageFile, Images
 from monai_e2e.data.sources.cbis_ddsm.reader import read_cbis_ddsm
-from monai_e2e.data.sources.release import has_images
+from monai_e2e.data.sources.disk import has_images
 from monai_e2e.errors import UserError
 
 REAL_TABLES = os.environ.get("MONAI_E2E_REAL_TABLES")

@@ -11,8 +11,9 @@ from release_files import check_rows, reasons, write_csv, write_xlsx
 
 from monai_e2e.data.records import Excluded, Lesion, LesionType, Mammogram
 from monai_e2e.data.sources.cells import Refused
+from monai_e2e.data.sources.disk import has_images, walk
 from monai_e2e.data.sources.naming import safe_id
-from monai_e2e.data.sources.release import Entry, Release, has_images, walk
+from monai_e2e.data.sources.release import Entry, Release
 from monai_e2e.errors import UserError
 
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from monai_e2e.data.training import patches as patches_module
-from monai_e2e.data.training.patches import cut_patch, cut_patches, sample_background_centers, sample_patch_centers
+from monai_e2e.data.training.patch_centers import cut_patch, sample_background_centers, sample_patch_centers
+from monai_e2e.data.training.patches import cut_patches
 from monai_e2e.errors import UserError
 from monai_e2e.work.locking import HeldError
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from monai_e2e.data.images.dicom_files import is_dicom, one_file, open_dicom, quiet
 from monai_e2e.data.records import Excluded
 from monai_e2e.data.sources.cbis_ddsm.tables import leaves_source, series_of
-from monai_e2e.data.sources.release import walk
+from monai_e2e.data.sources.disk import walk
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 

@@ -11,15 +11,15 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, View
 from monai_e2e.data.sources.grids import can_read_spreadsheets
 from monai_e2e.data.sources.identifiers import whole_number
+from monai_e2e.data.sources.inbreast.files import FILE_NAME, SIDES, VIEWS, ImageFile, ReleaseFiles, find_files
 from monai_e2e.data.sources.inbreast.outlines import read_outlines
-from monai_e2e.data.sources.release import walk
-from monai_e2e.data.sources.spreadsheets import TABLE_SUFFIXES, read_table
+from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -27,11 +27,6 @@ logger = logging.getLogger(__name__)
 NEEDED_COLUMNS = ("laterality", "view", "file name", "acr", "bi-rads")
 #: Paper §3.2.1: 1–2 negative, 4–6 positive, 3 left out.
 BIRADS_LABELS = {"1": 0, "2": 0, "4a": 1, "4b": 1, "4c": 1, "5": 1, "6": 1}
-_SIDES = {"L": Laterality.LEFT, "R": Laterality.RIGHT}
-#: ``ML`` stands where MLO is meant; FB (from below) is a cranio-caudal view taken the other way round.
-_VIEWS = {"CC": View.CC, "MLO": View.MLO, "ML": View.MLO, "FB": View.CC}
-_FILE_NAME = re.compile(r"([0-9]+)_([A-Za-z0-9]+)_MG_([LR])_([A-Z]+)_ANON\.dcm", re.IGNORECASE)
-_OUTLINE_NAME = re.compile(r"([0-9]+)\.xml", re.IGNORECASE)
 #: Patients' identifiers as the file names have them; "removed" and hospitals' numbers aren't.
 _HASH = re.compile(r"[0-9a-f]{16}", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+")
@@ -48,27 +43,6 @@ class _Row:
     view: str
     birads: str
     density: str
-
-
-@dataclass(frozen=True)
-class _Image:
-    """One image's file and what its name tells."""
-
-    path: Path
-    patient: str
-    side: Laterality
-    view: View | None
-
-
-@dataclass
-class _Release:
-    """The release's files, wherever they lie."""
-
-    tables: list[Path] = field(default_factory=list)
-    other_tables: list[Path] = field(default_factory=list)
-    images: dict[str, _Image] = field(default_factory=dict)
-    second_images: list[Path] = field(default_factory=list)
-    outlines: dict[str, Path] = field(default_factory=dict)
 
 
 def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
@@ -98,7 +72,7 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
         raise UserError(
             f"{src}: no such folder; pass the folder of the INbreast release, or try `monai-e2e phantom inbreast {src}`"
         )
-    release = _find(src)
+    release = find_files(src)
     if not release.tables:
         raise UserError(
             f"{src}: no INbreast.csv, .xls or .xlsx in or under it; pass the folder of the INbreast release, "
@@ -156,33 +130,6 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
     return catalogue
 
 
-def _find(src: Path) -> _Release:
-    """Tables, images and outlines under a folder, those nearest to it and in the release's own folders first."""
-    release = _Release()
-    for path in sorted(walk(src), key=_order):
-        suffix = path.suffix.lower()
-        if image := _FILE_NAME.fullmatch(path.name):
-            number, patient, side, view = image.groups()
-            if number in release.images:
-                release.second_images.append(path)
-            else:
-                found = _Image(path, patient.lower(), _SIDES[side.upper()], _VIEWS.get(view.upper()))
-                release.images[number] = found
-        elif outline := _OUTLINE_NAME.fullmatch(path.name):
-            release.outlines.setdefault(outline.group(1), path)
-        elif suffix in TABLE_SUFFIXES and path.stem.lower() == "inbreast":
-            release.tables.append(path)
-        elif suffix in TABLE_SUFFIXES:
-            release.other_tables.append(path)
-    release.tables.sort(key=lambda path: TABLE_SUFFIXES.index(path.suffix.lower()))
-    return release
-
-
-def _order(path: Path) -> tuple[bool, int, str]:
-    own = {"alldicoms", "allxml"} & {part.lower() for part in path.parts[:-1]}
-    return not own, len(path.parts), str(path)
-
-
 def _read_rows(table: Path, notes: Counter[str]) -> list[_Row]:
     """The table's images; rows below them (the spreadsheets have sums there) are only counted."""
     rows = []
@@ -195,7 +142,7 @@ def _read_rows(table: Path, notes: Counter[str]) -> list[_Row]:
             birads=whole_number(re.sub(r"\s", "", values["bi-rads"].lower())),
             density=whole_number(values["acr"]),
         )
-        if row.side in _SIDES or (_NUMBER.fullmatch(row.number) and (row.view or row.birads)):
+        if row.side in SIDES or (_NUMBER.fullmatch(row.number) and (row.view or row.birads)):
             rows.append(row)
         else:
             notes["table_rows_without_image"] += 1
@@ -222,7 +169,7 @@ def _compare(src: Path, rows: list[_Row], copies: Iterable[Path], notes: Counter
             logger.warning("%s: tells otherwise of %d images, for example %s", copy, len(different), different[:3])
 
 
-def _listed_patients(release: _Release) -> dict[str, str]:
+def _listed_patients(release: ReleaseFiles) -> dict[str, str]:
     """Patients by file number, from tables that have file names or identifiers."""
     patients: dict[str, str] = {}
     for path in release.other_tables + release.tables:
@@ -232,7 +179,7 @@ def _listed_patients(release: _Release) -> dict[str, str]:
             logger.debug("no patients: %s", error)
             continue
         for _, values in table.rows:
-            image = _FILE_NAME.fullmatch(values["full file name"])
+            image = FILE_NAME.fullmatch(values["full file name"])
             patient = image.group(2) if image else values["patient id"]
             if image or _HASH.fullmatch(patient):
                 patients.setdefault(whole_number(values["file name"]), patient.lower())
@@ -240,7 +187,7 @@ def _listed_patients(release: _Release) -> dict[str, str]:
 
 
 def _counts(
-    rows: list[_Row], images: Mapping[str, _Image], patients: Mapping[str, str], tables_only: bool
+    rows: list[_Row], images: Mapping[str, ImageFile], patients: Mapping[str, str], tables_only: bool
 ) -> dict[str, int | None]:
     known = [row for row in rows if row.number in patients]
     views = {(patients[row.number], *_side_and_view(row, images.get(row.number), Counter())) for row in known}
@@ -269,9 +216,9 @@ def _listed_twice(rows: list[_Row]) -> dict[int, str]:
     return reasons
 
 
-def _side_and_view(row: _Row, image: _Image | None, notes: Counter[str]) -> tuple[Laterality | None, View | None]:
+def _side_and_view(row: _Row, image: ImageFile | None, notes: Counter[str]) -> tuple[Laterality | None, View | None]:
     """What the table says or, where it doesn't, the image's name."""
-    side, view = _SIDES.get(row.side), _VIEWS.get(row.view)
+    side, view = SIDES.get(row.side), VIEWS.get(row.view)
     if image is None:
         return side, view
     if (side or image.side, view or image.view) != (image.side, image.view or view):

@@ -1,0 +1,111 @@
+"""How a folder is prepared, checked before anything is read: settings, the reader's options, the folder to write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from monai_e2e.data.images.brightness import VoiLut
+from monai_e2e.data.prepared.images import FINISHED
+from monai_e2e.data.prepared.splits import check_protocol
+from monai_e2e.data.sources.registry import SOURCES, Source
+from monai_e2e.errors import UserError
+from monai_e2e.work.cluster import Workers
+
+#: Rows × columns of the paper (§2.3).
+IMAGE_SIZE = (1152, 896)
+_REPORTS = {"report.json", "report.md", "excluded.csv"}
+_OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a folder is prepared, whatever the data set.
+
+    Args:
+        image_size: rows and columns of the resized images.
+        protocol: how patients are divided, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
+        folds: number of folds with protocol ``"kfold"``.
+        seed: of the division.
+        voi_lut: whether to apply the images' own window, or ``"auto"``, see
+            :func:`~monai_e2e.data.images.dicom.decode_image`.
+        crop: ``"breast"`` to crop images to the breast, see :func:`~monai_e2e.data.images.framing.find_framing`.
+        orient: ``"left"`` to mirror those whose breast lies on the right.
+        any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
+        workers: processes; None: one per core, at most 8 (each needs about 0.5 GB); or a Dask scheduler, see
+            :mod:`monai_e2e.work.cluster`.
+        dry_run: report what would be done from tables and headers, and write no image.
+    """
+
+    image_size: Sequence[int] = IMAGE_SIZE
+    protocol: str | None = None
+    folds: int | None = None
+    seed: int = 0
+    voi_lut: VoiLut = False
+    any_modality: bool = False
+    crop: str | None = None
+    orient: str | None = None
+    workers: Workers = None
+    dry_run: bool = False
+
+
+def check_options(name: str, source: Source, options: Mapping[str, Any]) -> None:
+    """Raise :class:`UserError` unless the data set's reader has these options, with these values, and all it needs."""
+    for option, value in options.items():
+        if option not in source.options:
+            takers = " and ".join(other for other, known in SOURCES.items() if option in known.options) or "no data set"
+            raise UserError(f"{_flag(option)} is for {takers}, not for {name}: leave it out")
+        allowed = source.options[option]
+        if allowed and value not in allowed:
+            raise UserError(f"{_flag(option)} {value!r}: choose one of {', '.join(map(str, allowed))}")
+    for option in source.needed:
+        if options.get(option) is None:
+            raise UserError(f"`prepare {name}` needs {_flag(option)}, see docs/data.md")
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def merges_halves(wanted: bool, protocol: str | None) -> bool:
+    """Whether views that both of CBIS-DDSM's halves list are labelled by the rows of both."""
+    if wanted and protocol != "official":
+        raise UserError(f"--merge-halves goes with --protocol official, not with {protocol}: leave it out")
+    return wanted or protocol == "kfold"  # cross-validation knows no halves
+
+
+def make_settings(arguments: dict[str, Any], protocols: Sequence[str]) -> Settings:
+    """Checked settings, the protocol by its full name; raises :class:`UserError`.
+
+    Args:
+        arguments: of :class:`Settings`.
+        protocols: those of the data set, the usual one first.
+    """
+    settings = Settings(**arguments)
+    size = settings.image_size
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise UserError(f"image size {size}: give rows and columns, for example [1152,896]")
+    wanted = settings.protocol or protocols[0]
+    # The first word is enough, such as "paper" for "paper-70-30".
+    protocol = next((known for known in protocols if known == wanted or known.startswith(f"{wanted}-")), wanted)
+    check_protocol(protocol, protocols, settings.folds)
+    return replace(settings, image_size=tuple(size), protocol=protocol)
+
+
+def check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
+    """The folder to write, absolute; raises :class:`UserError` where it holds anything else than a prepared folder."""
+    out = Path(out).resolve()
+    if Path(src).resolve().is_relative_to(out):
+        raise UserError(f"{out}: holds the source {src}, and would be replaced; choose another output folder")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; choose a folder")
+    entries = {entry.name for entry in out.iterdir()} if out.exists() else set()
+    foreign = sorted(entries - _OWN_ENTRIES)
+    if foreign or (entries - _REPORTS and "datalist.json" not in entries):
+        found = ", ".join((foreign or sorted(entries))[:3])
+        raise UserError(f"{out}: not empty and not a prepared folder (has {found}); choose another folder or empty it")
+    if dry_run and "datalist.json" in entries:
+        raise UserError(f"{out}: is a prepared folder, whose report a dry run would replace; choose another folder")
+    return out

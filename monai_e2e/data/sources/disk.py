@@ -1,0 +1,75 @@
+"""Files of a download, wherever they lie: all that there are, and the one that a table means."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from monai_e2e.data.records import IMAGE_SUFFIXES
+from monai_e2e.data.sources.cells import Refused
+
+
+def walk(src: Path) -> Iterator[Path]:
+    """All files under a folder but for hidden ones (macOS leaves a ``._1.dcm`` beside each ``1.dcm``).
+
+    Links are followed, since images are often kept on another disk.
+    """
+    seen = set()
+    for folder, subfolders, names in os.walk(src, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads in a circle
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        paths = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+        yield from (path for path in paths if path.is_file())  # no link to nothing
+
+
+def has_images(src: str | Path) -> bool:
+    """Whether there is any image file in or under a folder."""
+    from monai_e2e.data.images.dicom_files import is_dicom
+
+    files = walk(Path(src))
+    return any(path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and is_dicom(path)) for path in files)
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Files by their names in lower case and without ending."""
+    stems: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        stems[path.stem.casefold()].append(path)
+    return stems
+
+
+def plain_path(image: str) -> str:
+    """A path as a table writes it, with ``/`` and without the ending of an image."""
+    path = PurePosixPath(image.replace("\\", "/").strip())
+    if path.suffix.lower() in IMAGE_SUFFIXES:  # UIDs have dots too
+        path = path.with_suffix("")
+    return str(path)
+
+
+def find_by_path(stems: dict[str, list[Path]], image: str) -> Path:
+    """The file that a table means, by its name and the end of its path; raises :class:`Refused`.
+
+    Args:
+        stems: of :func:`by_stem`.
+        image: as much of the path as the table tells.
+    """
+    *folders, stem = [part.strip().casefold() for part in PurePosixPath(plain_path(image)).parts] or [""]
+    fitting = stems.get(stem, [])
+    if not fitting:
+        raise Refused("image not on disk")
+    shared = [_common_end(folders, [part.casefold() for part in path.parts[:-1]]) for path in fitting]
+    best = [path for path, count in zip(fitting, shared, strict=True) if count == max(shared)]
+    if len(best) > 1:
+        raise Refused(f"several files fit: {', '.join(path.name for path in best[:3])}, keep one of them")
+    return best[0]
+
+
+def _common_end(first: Sequence[str], second: Sequence[str]) -> int:
+    pairs = zip(reversed(first), reversed(second), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
