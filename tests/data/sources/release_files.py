@@ -63,6 +63,12 @@ def write_xlsx(path: Path, **sheets: list[list[object]]) -> Path:
     return path
 
 
+def write_sheet(path: Path, rows: list[dict[str, object]], sheet: str = "Sheet1") -> Path:
+    """A workbook of one sheet, whose columns are the first row's keys."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_xlsx(path, **{sheet: [list(rows[0]), *(list(row.values()) for row in rows)]})
+
+
 def check_rows(catalogue: Catalogue) -> Catalogue:
     """No row of a table is lost: each is used or excluded."""
     used = sum(image.rows for image in catalogue.mammograms)

@@ -4,12 +4,17 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset, Sequence
-from release_files import check_rows, prepared, reasons, samples_of, write_csv, write_image
+from release_files import check_rows, pixels, prepared, reasons, samples_of, write_csv, write_sheet
+from test_dicom import write_dicom
 
 from monai_e2e.data.records import Laterality
 from monai_e2e.data.sources.cmmd import read_cmmd
 from monai_e2e.errors import UserError
 
+pytest.importorskip("python_calamine")
+
+#: Every image is of 8 bits with this window, and names neither vendor nor View Position.
+WINDOW = {"VOILUTFunction": "SIGMOID", "WindowCenter": 128, "WindowWidth": 256}
 CODES = {"CC": "399162004", "MLO": "399368009"}
 
 
@@ -32,10 +37,10 @@ def write_cmmd(folder: Path) -> Path:
         for place, (side, view) in enumerate((s, v) for s in ("L" if number == 1 else "LR") for v in CODES):
             header = {"PatientID": patient, "ImageLaterality": side, "ViewCodeSequence": view_code(view)}
             header["PatientOrientation"] = ["A", "R"]
-            path = folder / "CMMD" / patient / "07-18-2010-NA-NA-1" / "1.000000-NA-1" / f"1-{place + 1}.dcm"
-            write_image(path, 10 * number + place, **header)
+            series = folder / "manifest-1616439774456/CMMD" / patient / "07-18-2010-NA-NA-1" / "1.000000-NA-1"
+            write_dicom(series / f"1-{place + 1}.dcm", pixels(10 * number + place), **header, **WINDOW)
     rows.append({**rows[0], "ID1": "D2-0999"})
-    write_csv(folder / "CMMD_clinicaldata_revision.csv", rows)
+    write_sheet(folder / "CMMD_clinicaldata_revision.xlsx", rows)
     return folder
 
 
@@ -64,6 +69,11 @@ def test_folder_is_prepared(tmp_path):
     sample = next(sample for sample in samples_of(datalist) if sample["patient_id"] == "D2-0002")
     assert (sample["age"], sample["subtype"]) == (41, "Luminal A")
     assert (sample["laterality"], sample["view"]) == ("LEFT", "CC")
+
+
+def test_sigmoid_window_of_eight_bits_is_applied(tmp_path):
+    _, datalist = prepared("cmmd", write_cmmd(tmp_path / "src"), tmp_path / "out", voi_lut="auto")
+    assert {sample["window"] for sample in samples_of(datalist)} == {"SIGMOID"}
 
 
 def test_tables_alone_do_not_tell_sides_and_views(tmp_path):

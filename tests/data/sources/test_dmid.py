@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import pydicom
+import pytest
 from PIL import Image
-from release_files import by_name, check_rows, pixels, prepared, reasons, write_csv, write_image
+from release_files import by_name, check_rows, pixels, prepared, reasons, write_image, write_sheet
+from test_dicom import write_dicom
 
 from monai_e2e.data.records import Laterality, LesionType, Pathology, View
 from monai_e2e.data.sources.dmid import read_dmid
+
+pytest.importorskip("python_calamine")
 
 ROWS = [
     ("IMG001", "CCLT", " CIRC ", "M "),
@@ -41,7 +46,8 @@ def write_dmid(folder: Path) -> Path:
             mask[4:9, 5:10] = 255
             rgba(mask).save(folder / "ROI Masks/ROI Masks" / f"{name}.tif", compression="tiff_lzw")
     keys = ("ID", "view", "abnormality", "pathology")
-    write_csv(folder / "Metadata.csv", [dict(zip(keys, row, strict=True)) for row in ROWS])
+    write_sheet(folder / "Metadata.xlsx", [dict(zip(keys, row, strict=True)) for row in ROWS])
+    (folder / "Info.txt").write_text("\n".join(f"{name} G {kind} {sign} 1 2 3" for name, _, kind, sign in ROWS))
     return folder
 
 
@@ -70,6 +76,20 @@ def test_merged_mask_has_a_class_where_the_rows_agree(tmp_path):
     ]
     assert images["IMG001"].lesions[0].mask_paths[0].parent.name == "ROI Masks"
     assert images["IMG006"].lesions == ()
+
+
+def test_dicom_images_of_three_equal_colours_are_grey(tmp_path):
+    write_dmid(tmp_path / "src")
+    for path in (tmp_path / "src" / "TIFF Images").rglob("*.tif"):
+        path.unlink()
+    for path in (tmp_path / "src" / "DICOM Images").rglob("*.dcm"):
+        grey = pixels(int(path.stem[3:]))
+        write_dicom(path, grey, SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation="RGB")
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = np.repeat(grey[..., None], 3, axis=2).tobytes()
+        dataset.save_as(path)
+    report, _ = prepared("dmid", tmp_path / "src", tmp_path / "out")
+    assert report["excluded_by_reason"] == {"view not understood": 1}  # no image
 
 
 def test_dicom_images_do_where_there_are_no_pictures(tmp_path):

@@ -54,6 +54,10 @@ class Made:
         reduced = [{key: row[key] for key in list(row)[:8] if key in row} for row in self.files]
         write_csv(self.folder / "tables/EMBED_OpenData_metadata_reduced.csv", reduced)
         write_csv(self.folder / "tables/EMBED_OpenData_clinical.csv", self.findings)
+        reduced = [{key: row[key] for key in (*list(row)[:6], "path_severity")} for row in self.findings]
+        write_csv(self.folder / "tables/EMBED_OpenData_clinical_reduced.csv", reduced)
+        legend = [{"Header in export": name, "Description": "…"} for name in ("empi_anon", "acc_anon", *FINDING)]
+        write_csv(self.folder / "tables/AWS_Open_Data_Clinical_Legend.csv", legend)
         return self.folder
 
 
@@ -114,6 +118,10 @@ def test_what_is_no_usable_image_is_left_out_with_the_reason(made):
     made.file(3, 300, "L")
     made.finding(3, 300, "L", "N", tissueden=5)
     made.file(4, 400, "L")
+    made.file(5, 500, "L")
+    made.finding(5, 500, "L", "M", path_severity=6.0)
+    made.file(6, 600, "L")
+    made.finding(6, 600, "L", "X")
     catalogue = check_rows(read_embed(made.write()))
     assert list(by_name(catalogue)) == [usable]
     assert reasons(catalogue) == {
@@ -121,7 +129,8 @@ def test_what_is_no_usable_image_is_left_out_with_the_reason(made):
         "spot compression or magnification": 1,
         "view neither CC nor MLO": 1,
         "implant": 1,
-        "not biopsied and not negative": 1,
+        "not biopsied and not negative": 2,  # assessments P and X
+        "cancer that isn't of the breast, or pathology not understood": 1,
         "male": 1,
         "exam without a clinical row": 1,
     }

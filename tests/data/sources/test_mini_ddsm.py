@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
-from release_files import by_name, check_rows, prepared, reasons, write_csv, write_image
+from release_files import by_name, check_rows, prepared, reasons, write_image, write_sheet
 
 from monai_e2e.data.records import Pathology
 from monai_e2e.data.sources.mini_ddsm import read_mini_ddsm
+
+pytest.importorskip("python_calamine")
 
 ROOT = "MINI-DDSM-Complete-PNG-16"
 
@@ -33,7 +36,8 @@ def write_mini_ddsm(folder: Path) -> Path:
                 paths = [f"{place}\\{contour}" for contour in contours] + ["-", "-"]
                 row |= {"Tumour_Contour": paths[0], "Tumour_Contour2": paths[1]}
                 rows.append({**row, "Age": 60 + number if number else 0, "Density": number % 5})
-    write_csv(folder / "DataWMask.csv", rows)
+    write_sheet(folder / "DataWMask.xlsx", [{k: v for k, v in row.items() if k != "Tumour_Contour2"} for row in rows])
+    write_sheet(folder / "Data-MoreThanTwoMasks.xlsx", rows)
     return folder
 
 

@@ -35,6 +35,7 @@ def write_rsna(folder: Path) -> Path:
     keys = ("site_id", "patient_id", "image_id", "laterality", "view", "age", "implant", "machine_id")
     test.append({**{key: rows[0][key] for key in keys}, "patient_id": 1, "image_id": 7, "prediction_id": "1_L"})
     write_image(folder / "test_images/1/7.dcm")
+    (folder / "sample_submission.csv").write_text("prediction_id,cancer\n1_L,0.02\n")
     write_csv(folder / "train.csv", rows)
     write_csv(folder / "test.csv", test)
     return folder

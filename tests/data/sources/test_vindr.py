@@ -49,6 +49,10 @@ def write_vindr(folder: Path, boxes: bool = True) -> Path:
         for number, kind in enumerate(kinds):
             place = {"xmin": 1, "ymin": 1 + number, "xmax": 5, "ymax": 9}
             findings.append({**row, "finding_categories": kind, "finding_birads": "BI-RADS 3", **place})
+    write_csv(
+        folder / "metadata.csv", [{"SOP Instance UID": row["image_id"], "Patient's Age": "045Y"} for row in images]
+    )
+    (folder / "SHA256SUMS.txt").write_text("0" * 64 + "  metadata.csv\n")
     write_csv(folder / "breast-level_annotations.csv", images)
     write_csv(folder / "finding_annotations.csv", findings)
     return folder
@@ -97,6 +101,18 @@ def test_own_division_is_kept_and_validation_comes_from_training(tmp_path):
     _, ours = prepared("vindr", tmp_path / "src", tmp_path / "ours", protocol="patients")
     assert ours["protocol"] == "patients-70-15-15"
     assert {sample["image"] for sample in samples_of(ours)} == {sample["image"] for sample in samples_of(datalist)}
+
+
+def test_images_for_processing_are_left_out_and_either_polarity_is_read(tmp_path):
+    src = write_vindr(tmp_path / "src")
+    write_image(src / "images/study05/05LCC.dicom", 1, PhotometricInterpretation="MONOCHROME1")
+    write_image(src / "images/study05/05RCC.dicom", 1, PresentationIntentType="FOR PROCESSING")
+    report, datalist = prepared("vindr", src, tmp_path / "out")
+    names = {sample["image"] for sample in samples_of(datalist)}
+    assert "images/study05_LEFT_CC.png" in names
+    assert "images/study05_RIGHT_CC.png" not in names
+    assert report["excluded_by_reason"]["image not usable"] == 1
+    assert "FOR PROCESSING" in (tmp_path / "out" / "excluded.csv").read_text()
 
 
 def test_tables_alone_are_enough_for_a_dry_run(tmp_path):
