@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monai_e2e.data.images.dicom import is_dicom, read_mammogram, read_mask, resize_mammogram
+    from monai_e2e.data.images.dicom import read_mammogram, read_mask
+    from monai_e2e.data.images.dicom_files import is_dicom
+    from monai_e2e.data.images.pixels import resize_mammogram
     from monai_e2e.data.prepared.builtin import data_directory, phantom_dataset
     from monai_e2e.data.prepared.datalist import load_datalist, pixel_mean, preparation, read_datalist
     from monai_e2e.data.prepared.folder import list_mammograms
@@ -35,7 +37,9 @@ _HOMES = {
     "prepared.builtin": ("data_directory", "phantom_dataset"),
     "sources.cbis_ddsm.reader": ("read_cbis_ddsm",),
     "prepared.datalist": ("load_datalist", "pixel_mean", "preparation", "read_datalist"),
-    "images.dicom": ("is_dicom", "read_mammogram", "read_mask", "resize_mammogram"),
+    "images.dicom": ("read_mammogram", "read_mask"),
+    "images.dicom_files": ("is_dicom",),
+    "images.pixels": ("resize_mammogram",),
     "prepared.folder": ("list_mammograms",),
     "sources.inbreast.reader": ("read_inbreast",),
     "sources.own.reader": ("read_own",),

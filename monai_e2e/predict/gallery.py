@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from scipy.special import expit
 
-from monai_e2e.data.images.dicom import resize_mask
+from monai_e2e.data.images.pixels import resize_mask
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_predictions, require_labels
 from monai_e2e.metrics.html_page import page

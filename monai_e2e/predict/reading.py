@@ -13,7 +13,8 @@ from monai.utils import convert_to_numpy
 
 from monai_e2e.bundle import user_error
 from monai_e2e.data.images.appearance import appearance_flags
-from monai_e2e.data.images.dicom import read_mask, resize_mammogram, resize_mask
+from monai_e2e.data.images.dicom import read_mask
+from monai_e2e.data.images.pixels import resize_mammogram, resize_mask
 from monai_e2e.predict.overlays import PICTURE_ROWS
 from monai_e2e.predict.worklist import ListedImage
 from monai_e2e.transforms import MammogramFile

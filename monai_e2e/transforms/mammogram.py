@@ -14,8 +14,9 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_numpy, convert_to_tensor
 
 from monai_e2e.data.images.brightness import VoiLut, stretch
-from monai_e2e.data.images.dicom import DecodedImage, decode_image, resize_mammogram
+from monai_e2e.data.images.dicom import DecodedImage, decode_image
 from monai_e2e.data.images.framing import CROPS, ORIENTATIONS, find_framing
+from monai_e2e.data.images.pixels import resize_mammogram
 
 
 class MammogramFile(os.PathLike[str]):

@@ -17,15 +17,9 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 
 from monai_e2e.data.images.brightness import MIN_MAX, VoiLut, brightness, fits, look_up, used_bits
-from monai_e2e.data.images.dicom_files import MAX_PIXELS, one_file, open_dicom
-from monai_e2e.data.images.dicom_files import is_dicom as is_dicom
+from monai_e2e.data.images.dicom_files import MAX_PIXELS, is_dicom, one_file, open_dicom
 from monai_e2e.data.images.headers import examine, sop_class_name
-from monai_e2e.data.images.pixels import draw_outline as draw_outline
-from monai_e2e.data.images.pixels import exact_mask, jpeg_mask, read_picture, used_depth
-from monai_e2e.data.images.pixels import is_two_valued as is_two_valued
-from monai_e2e.data.images.pixels import resize_mammogram as resize_mammogram
-from monai_e2e.data.images.pixels import resize_mask as resize_mask
-from monai_e2e.data.images.pixels import same_aspect as same_aspect
+from monai_e2e.data.images.pixels import exact_mask, is_two_valued, jpeg_mask, read_picture, used_depth
 from monai_e2e.data.images.streams import declared_size
 from monai_e2e.errors import UserError
 

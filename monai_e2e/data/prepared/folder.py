@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from monai_e2e.data.images.dicom import is_dicom
+from monai_e2e.data.images.dicom_files import is_dicom
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.errors import UserError

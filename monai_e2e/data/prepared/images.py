@@ -22,19 +22,11 @@ from PIL import Image
 
 from monai_e2e.data.images.appearance import appearance_flags
 from monai_e2e.data.images.brightness import AUTO, VoiLut
-from monai_e2e.data.images.dicom import (
-    DecodedImage,
-    decode_image,
-    draw_outline,
-    find_mask,
-    resize_mammogram,
-    resize_mask,
-    same_aspect,
-)
+from monai_e2e.data.images.dicom import DecodedImage, decode_image, find_mask
 from monai_e2e.data.images.dicom_files import one_file
 from monai_e2e.data.images.framing import Framing, find_framing
 from monai_e2e.data.images.headers import Header, flags_beside_table, read_header, unknown_flags
-from monai_e2e.data.images.pixels import save_grey16
+from monai_e2e.data.images.pixels import draw_outline, resize_mammogram, resize_mask, same_aspect, save_grey16
 from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram, Pathology
 from monai_e2e.errors import UserError
 from monai_e2e.work.files import write_text, written_whole

@@ -16,8 +16,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.data.records import Catalogue, DrawnAs, Lesion, LesionType, Mammogram, Pathology
-from monai_e2e.data.sources.cells import Refused, choose, parse_age, parse_density, parse_side, parse_view
+from monai_e2e.data.records import Catalogue, DrawnAs, Lesion, Mammogram, Pathology
+from monai_e2e.data.sources.cells import Refused, choose, parse_age, parse_density, parse_side, parse_view, type_of
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 from monai_e2e.data.sources.shapes import Outline, circle_outline, ellipse_outline
 
@@ -48,7 +48,7 @@ def read_cdd_cesm(src: str | Path, tables_only: bool = False) -> Catalogue:
         if values["Type"].upper() != "DM":
             raise Refused("contrast-enhanced image")
         pathology = choose("pathology", values[_LABEL].lower(), _PATHOLOGIES)
-        kind = _type(values["Findings"])
+        kind = type_of(*(word in values["Findings"].lower() for word in ("mass", "calcification")))
         lesions = [
             Lesion(kind, pathology, 1, outline=outline, drawn_as=drawn_as)
             for outline, drawn_as in outlines.get(values["Image_name"].casefold(), ())
@@ -77,13 +77,6 @@ def read_cdd_cesm(src: str | Path, tables_only: bool = False) -> Catalogue:
 def _name(text: str) -> str:
     """An image's name without blanks and ending."""
     return re.sub(r"\.jpe?g$", "", "".join(text.split()), flags=re.IGNORECASE)
-
-
-def _type(findings: str) -> LesionType | None:
-    mass, calcification = (word in findings.lower() for word in ("mass", "calcification"))
-    if mass == calcification:
-        return None
-    return LesionType.MASS if mass else LesionType.CALCIFICATION
 
 
 def _outlines(release: Release, notes: Counter[str]) -> dict[str, list[tuple[Outline, DrawnAs]]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from monai_e2e.data.records import Laterality, View
+from monai_e2e.data.records import Laterality, LesionType, View
 from monai_e2e.data.sources.identifiers import whole_number
 
 _Value = TypeVar("_Value")
@@ -55,6 +55,13 @@ def parse_age(text: str) -> int | None:
     """Age in years, of ``58``, ``58.0`` or ``058Y``; None where unknown, as which 0 is written too."""
     years = re.fullmatch(r"0*(\d{1,3})(?:\.\d+)?Y?", text.strip(), re.IGNORECASE)
     return int(years[1]) or None if years else None
+
+
+def type_of(mass: bool, calcification: bool) -> LesionType | None:
+    """Type of a lesion that is said to be either; None where it is both or neither."""
+    if mass == calcification:
+        return None
+    return LesionType.MASS if mass else LesionType.CALCIFICATION
 
 
 def birads_label(category: int, positive: str) -> int:

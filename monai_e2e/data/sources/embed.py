@@ -26,8 +26,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from monai_e2e.data.records import Catalogue, DrawnAs, Laterality, Lesion, LesionType, Mammogram, Pathology
-from monai_e2e.data.sources.cells import YES_NO, Refused, parse_age, parse_side, parse_view
+from monai_e2e.data.records import Catalogue, DrawnAs, Laterality, Lesion, Mammogram, Pathology
+from monai_e2e.data.sources.cells import YES_NO, Refused, parse_age, parse_density, parse_side, parse_view, type_of
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 from monai_e2e.data.sources.shapes import box_outline
@@ -91,7 +91,7 @@ def read_embed(src: str | Path, tables_only: bool = False) -> Catalogue:
             label=label,
             lesions=_lesions(values["ROI_coords"], rows, side, notes),
             partition=_COHORTS.get(values["file"].partition("/")[0]),
-            density=_density(exam),
+            density=parse_density(exam[0]["tissueden"]),
             exam_id=whole_number(values["acc_anon"]),
             age=parse_age(exam[0]["age_at_study"]),
             vendor=values["Manufacturer"] or None,
@@ -176,18 +176,11 @@ def _lesions(coordinates: str, rows: _Rows, side: Laterality, notes: Counter[str
     except (ValueError, SyntaxError, TypeError):
         notes["regions_not_understood"] += 1
         return ()
-    types = {_type(row) for row in rows}
+    types = {type_of(bool(row["massshape"]), bool(row["calcfind"])) for row in rows}
     pathologies = {_pathology(row, side) for row in rows}
     kind = types.pop() if len(types) == 1 else None
     pathology = pathologies.pop() if len(pathologies) == 1 else None
     return tuple(Lesion(kind, pathology, 1, outline=outline, drawn_as=DrawnAs.BOX) for outline in outlines)
-
-
-def _type(row: dict[str, str]) -> LesionType | None:
-    mass, calcification = bool(row["massshape"]), bool(row["calcfind"])
-    if mass == calcification:
-        return None
-    return LesionType.MASS if mass else LesionType.CALCIFICATION
 
 
 def _pathology(row: dict[str, str], side: Laterality) -> Pathology | None:
@@ -195,8 +188,3 @@ def _pathology(row: dict[str, str], side: Laterality) -> Pathology | None:
     if severity in _CANCER:
         return Pathology.MALIGNANT
     return Pathology.BENIGN if severity in _BENIGN else None
-
-
-def _density(exam: _Rows) -> int | None:
-    density = whole_number(exam[0]["tissueden"])
-    return int(density) if density in ("1", "2", "3", "4") else None

@@ -29,7 +29,9 @@ from monai_e2e.errors import UserError
 logger = logging.getLogger(__name__)
 
 #: Images without a row are listed one by one up to this many.
-_LISTED = 20
+LISTED = 20
+#: What rows of one image must agree in.
+_SAME = ("patient_id", "laterality", "view", "partition")
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Release:
         files, chosen = [], []
         for path, same in groups.items():
             mammograms = [mammogram for _, mammogram in same]
-            if contradiction := _contradiction(mammograms):
+            if contradiction := find_contradiction(mammograms, _SAME):
                 catalogue.excluded += [Excluded(place, contradiction, _all_rows(image)) for place, image in same]
             else:
                 files.append(path if tables_only else path.relative_to(self.src))
@@ -179,7 +181,7 @@ class Release:
         if not tables_only:
             unnamed = [path for path in self.images if path not in named]
             notes["images_without_row"] = len(unnamed)
-            if len(unnamed) <= _LISTED:
+            if len(unnamed) <= LISTED:
                 catalogue.excluded += [Excluded(str(path), "image without row") for path in unnamed]
         catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
         rows = sum(item.rows for item in catalogue.excluded) + sum(image.rows for image in chosen)
@@ -230,10 +232,9 @@ def _all_rows(mammogram: Mammogram) -> int:
     return mammogram.rows + sum(lesion.rows for lesion in mammogram.lesions)
 
 
-def _contradiction(same: Collection[Mammogram]) -> str:
-    """Why rows that name the same image can't be one mammogram, or ``""``."""
-    columns = ("patient_id", "laterality", "view", "partition")
-    different = [column for column in columns if len({getattr(image, column) for image in same}) > 1]
+def find_contradiction(same: Collection[object], columns: Sequence[str]) -> str:
+    """Why rows that name the same image can't be one mammogram, since they differ in columns; or ``""``."""
+    different = [column for column in columns if len({getattr(row, column) for row in same}) > 1]
     return f"image listed twice with different values: {', '.join(different)}" if different else ""
 
 

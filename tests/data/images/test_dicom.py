@@ -15,7 +15,8 @@ from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from monai_e2e.data.images import dicom
-from monai_e2e.data.images.dicom import decode_image, find_mask, is_dicom, read_mammogram, read_mask, read_pixels
+from monai_e2e.data.images.dicom import decode_image, find_mask, read_mammogram, read_mask, read_pixels
+from monai_e2e.data.images.dicom_files import is_dicom
 from monai_e2e.errors import UserError
 
 NATIVE = [

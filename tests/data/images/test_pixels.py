@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from monai_e2e.data.images.dicom import (
-    decode_image,
+from monai_e2e.data.images.dicom import decode_image, find_mask, read_mask
+from monai_e2e.data.images.pixels import (
     draw_outline,
-    find_mask,
-    read_mask,
+    read_picture,
     resize_mammogram,
     resize_mask,
     same_aspect,
+    save_grey16,
 )
-from monai_e2e.data.images.pixels import read_picture, save_grey16
 from monai_e2e.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from test_own import write_own
 
-from monai_e2e.data.images.dicom import draw_outline, read_mask
+from monai_e2e.data.images.dicom import read_mask
+from monai_e2e.data.images.pixels import draw_outline
 from monai_e2e.data.prepared.prepare import prepare_dataset
 from monai_e2e.data.records import Catalogue, DrawnAs, Lesion, LesionType, Pathology
 from monai_e2e.data.sources.own import lesions as own_lesions

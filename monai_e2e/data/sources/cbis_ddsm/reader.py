@@ -1,9 +1,8 @@
 """CBIS-DDSM: digitised films with lesion masks and biopsy results (Lee et al., Scientific Data 4:170177, 2017).
 
-https://www.cancerimagingarchive.net/collection/cbis-ddsm/ has the images as DICOM and four tables, one row per
-lesion: ``{calc,mass}_case_description_{train,test}_set.csv`` (:mod:`~monai_e2e.data.sources.cbis_ddsm.tables`). Tables
-    and images
-are joined by the SeriesInstanceUID, because the folder names depend on the download tool
+https://www.cancerimagingarchive.net/collection/cbis-ddsm/ has the images as DICOM and four tables, one row per lesion:
+``{calc,mass}_case_description_{train,test}_set.csv`` (:mod:`~monai_e2e.data.sources.cbis_ddsm.tables`). Tables and
+images are joined by the SeriesInstanceUID, because the folder names depend on the download tool
 (:mod:`~monai_e2e.data.sources.cbis_ddsm.files`).
 
 Of the tables' 3,103 images, 71 are the same image as another one: a view with masses and calcifications is listed, and

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_e2e.data.records import Excluded, Laterality, LesionType, Pathology, View
+from monai_e2e.data.sources.cells import parse_density
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 
@@ -150,14 +151,13 @@ def _parse_row(values: dict[str, str], partition: str, source: str) -> TableRow:
     pathology = values["pathology"].upper()
     if pathology not in PATHOLOGIES:
         raise ValueError(f"pathology {pathology!r} is none of {', '.join(PATHOLOGIES)}")
-    density = values[_DENSITY]
     return TableRow(
         source=source,
         patient_id=values["patient id"],
         laterality=Laterality(values["left or right breast"].upper()),
         view=View(values["image view"].upper()),
         partition=partition,
-        density=int(density) if density in ("1", "2", "3", "4") else None,
+        density=parse_density(values[_DENSITY]),
         number=int(values["abnormality id"]),
         type=LesionType(values["abnormality type"].lower()),
         pathology=PATHOLOGIES[pathology],

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, View
+from monai_e2e.data.sources.cells import parse_density
 from monai_e2e.data.sources.grids import can_read_spreadsheets
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.inbreast.files import FILE_NAME, SIDES, VIEWS, ImageFile, ReleaseFiles, find_files
@@ -111,7 +112,7 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
             view=view,
             label=BIRADS_LABELS[row.birads],
             lesions=read_outlines(release.outlines.get(row.number), catalogue, notes),
-            density=int(row.density) if row.density in ("1", "2", "3", "4") else None,
+            density=parse_density(row.density),
         )
         chosen.append((row.number, mammogram))
     if not chosen:

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from monai_e2e.data.images.dicom import is_dicom
+from monai_e2e.data.images.dicom_files import is_dicom
 from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.data.sources.cells import Refused
 

@@ -36,8 +36,7 @@ from pathlib import Path
 
 from monai_e2e.data.images.headers import read_header
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, Pathology, View
-from monai_e2e.data.sources.cells import DENSITIES, SIDES, Refused, choose
-from monai_e2e.data.sources.identifiers import whole_number
+from monai_e2e.data.sources.cells import SIDES, Refused, choose, parse_density
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.sources.naming import safe_id, with_suffixes
 from monai_e2e.data.sources.own.files import OwnFiles, real_path
@@ -48,6 +47,7 @@ from monai_e2e.data.sources.own.lesions import (
     read_lesion_table,
     read_lesions,
 )
+from monai_e2e.data.sources.release import LISTED, find_contradiction
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 
@@ -66,8 +66,8 @@ PARTITION_NAMES = {
 }
 _SIDES = {"": None, **SIDES}
 _VIEWS = {"": None, "CC": View.CC, "MLO": View.MLO, "ML": View.MLO}
-#: Images without a row are listed one by one up to this many.
-_LISTED = 20
+#: What rows of one image must agree in.
+_SAME = ("label", "patient_id", "exam_id", "laterality", "view", "partition", "density")
 _EXAMPLE = "write one row per image, for example `image,label,patient_id` and `2021/0001_rcc.dcm,benign,K-0001`"
 
 
@@ -133,8 +133,7 @@ def read_own(
             rows[row.path].append(row)
     chosen = []
     for path, same in rows.items():
-        contradiction = _contradiction(same)
-        if contradiction:
+        if contradiction := find_contradiction(same, _SAME):
             places = [f"{labels.name}, row {row.line}: {path.relative_to(files.root)}" for row in same]
             catalogue.excluded.extend(Excluded(place, contradiction, rows=1) for place in places)
         else:
@@ -169,7 +168,7 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
             "laterality": values["laterality"] or header.laterality,
             "view": values["view"] or header.view,
         }
-    view, density = values["view"].upper(), whole_number(values["density"].upper())
+    view = values["view"].upper()
     if view not in _VIEWS:
         raise Refused(f"view neither CC nor MLO: {view!r}")
     row = _Row(
@@ -181,13 +180,13 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
         laterality=choose("laterality", values["laterality"].upper(), _SIDES),
         view=_VIEWS[view],
         partition=PARTITION_NAMES.get(values["partition"].lower()),
-        density=DENSITIES.get(density),
+        density=parse_density(values["density"]),
         lesions=lesions_of_image_row(f"{table}, row {line}: {values['image']}", values),
     )
     if not row.patient_id:
         raise Refused("no patient_id: images can't be divided by patient without it")
     notes["views_ml_read_as_mlo"] += view == "ML"
-    notes["densities_not_understood"] += bool(density) and row.density is None
+    notes["densities_not_understood"] += bool(values["density"]) and row.density is None
     return row
 
 
@@ -222,13 +221,6 @@ def _check_labels(labels: Path, mammograms: list[Mammogram], excluded: list[Excl
         f"{f' (left out: {why})' if why else ''}; add images of the other class, "
         "or name all of them 'test' in a column partition, to test on them alone"
     )
-
-
-def _contradiction(rows: list[_Row]) -> str:
-    """Why rows that name the same image can't be one mammogram, or ``""``."""
-    columns = ("label", "patient_id", "exam_id", "laterality", "view", "partition", "density")
-    different = [column for column in columns if len({getattr(row, column) for row in rows}) > 1]
-    return f"image listed twice with different values: {', '.join(different)}" if different else ""
 
 
 def _mammogram(rows: list[_Row], lesion_rows: list[LesionRow], files: OwnFiles, excluded: list[Excluded]) -> Mammogram:
@@ -275,5 +267,5 @@ def _counts(rows: list[dict[str, str]]) -> dict[str, int | None]:
 def _report_unnamed(files: OwnFiles, catalogue: Catalogue, notes: Counter[str]) -> None:
     unnamed = [path for path in files.images if real_path(path) not in files.named]
     notes["images_without_row"] = len(unnamed)
-    if len(unnamed) <= _LISTED:
+    if len(unnamed) <= LISTED:
         catalogue.excluded.extend(Excluded(str(path), "image without row") for path in unnamed)
