@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
 from monai_e2e.work.cluster import cluster, count_threads, run_on
 from monai_e2e.work.files import read_json, write_json
 from monai_e2e.work.locking import HeldError, is_held, locked
-from monai_e2e.work.steps import Commands, Progress, Step, run_steps
+from monai_e2e.work.steps import Commands, Progress, Runner, Step, run_process, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -96,24 +96,24 @@ def run_experiment(name: str, settings: Settings, changes: Mapping[str, Any] | N
         return _run(name, settings, changes)
     with cluster(settings.workers) as client:
         jobs = settings.jobs or count_threads(client)
-        return _run(name, replace(settings, jobs=jobs), changes, partial(run_on, client))
+        return _run(name, replace(settings, jobs=jobs), changes, partial(run_on, client, run_process))
 
 
 def _run(
     name: str,
     settings: Settings,
     changes: Mapping[str, Any] | None = None,
-    place: Callable[..., int] | None = None,
+    runner: Runner | None = None,
 ) -> Outcome:
-    """As :func:`run_experiment`; ``place`` is that of the commands where they don't run here."""
+    """As :func:`run_experiment`; ``runner`` runs the commands where they don't run here."""
     out = settings.out.resolve()
     data = _find_data(settings.data)
     recipe = settings.recipe or ("paper" if data else "phantom")
     plan = read_plan(name, recipe, changes)
     jobs = settings.jobs or (max(1, min(4, os.cpu_count() or 1)) if recipe == "phantom" else 1)
     commands = Commands(out, settings.bundles.resolve(), recipe, data, threads=1 if jobs > 1 else None)
-    if place is not None:  # each has a worker, and the threads that this was given, to itself
-        commands = replace(commands, threads=None, place=place)
+    if runner is not None:  # each has a worker, and the threads that this was given, to itself
+        commands = replace(commands, threads=None, runner=runner)
     missing = [dataset for dataset in plan.datasets if dataset not in data]
     if missing and (data or recipe != "phantom"):
         raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")

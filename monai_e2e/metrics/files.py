@@ -21,6 +21,7 @@ from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_froc, 
 from monai_e2e.metrics.pooled import (
     add_folds,
     fold_thresholds,
+    format_limits,
     format_spread,
     group_tables,
     pool_rows,
@@ -244,7 +245,7 @@ def format_scores(scored: Mapping[str, Any]) -> str:
     lines = [f"{'per':<7} {'n':>6} {'malignant':>9}  AUC    {_drawn(scored):<21}  DeLong, logit scale"]
     for level in (level for level in LEVELS if level in scored):
         score = scored[level]
-        bootstrap, delong = (_interval(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong"))
+        bootstrap, delong = (format_limits(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong"))
         counts = f"{level:<7} {score['n']:>6} {score['positive']:>9}"
         lines.append(f"{counts}  {score['auc']:.3f}  {bootstrap:<21}  {delong}")
     for level, folds in scored.get("folds", {}).items():
@@ -254,7 +255,7 @@ def format_scores(scored: Mapping[str, Any]) -> str:
     for comparison in scored.get("comparisons", []):
         for level in (level for level in LEVELS if level in comparison):
             test = comparison[level]
-            interval = _interval(test["difference_ci_bootstrap"])
+            interval = format_limits(test["difference_ci_bootstrap"])
             line = f"per {level} against {comparison['predictions']} ({test['auc_second']:.3f}): "
             line += f"{test['difference']:+.3f}, {interval} ({_drawn(scored)})"
             if test["p_patients"] is not None:
@@ -266,10 +267,6 @@ def format_scores(scored: Mapping[str, Any]) -> str:
 
 def _drawn(scored: Mapping[str, Any]) -> str:
     return f"bootstrap of {scored['image']['drawn']}"
-
-
-def _interval(limits: Sequence[float] | None) -> str:
-    return "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
 
 
 def _labelled(path: Path, labels: str | Path | None) -> tuple[list[dict[str, Any]], list[str]]:

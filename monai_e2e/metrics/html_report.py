@@ -21,6 +21,7 @@ from monai_e2e.metrics.html_page import (
     table_row,
 )
 from monai_e2e.metrics.pooled import format_spread
+from monai_e2e.metrics.samples import LEVELS
 from monai_e2e.metrics.subgroups import SUBGROUPS
 
 _LIMITS = (
@@ -58,7 +59,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         title: name of the predictions.
         pictures: PNG files by the names in :data:`_CAPTIONS`, which are embedded.
     """
-    levels = [level for level in ("image", "breast", "exam") if level in scored]
+    levels = [level for level in LEVELS if level in scored]
     about = scored.get("about", {})
     parts = [
         _about(about),
@@ -259,7 +260,7 @@ def comparison_table(comparison: Mapping[str, Any], drawn: str, first: str, seco
         first, second: what the two are called.
     """
     rows = []
-    for level in ("image", "breast", "exam"):
+    for level in LEVELS:
         if level in comparison:
             test = comparison[level]
             difference = [f"{test['difference']:+.3f}".replace("-", "−")]

@@ -139,8 +139,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     lines = [f"{'per':<7} {'tables':<28} AUC    bootstrap"]
     for level in (level for level in LEVELS if level in summary["mean"]):
         for name, levels in summary["groups"].items():
-            limits = levels[level]["auc_ci_bootstrap"]
-            interval = "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
+            interval = format_limits(levels[level]["auc_ci_bootstrap"])
             lines.append(f"{level:<7} {name:<28} {levels[level]['auc']:.3f}  {interval}")
         lines.append(
             f"{level:<7} {'mean ± SD':<28} {format_spread(summary['mean'][level]['auc'], summary['mean'][level]['sd'])}"
@@ -151,6 +150,11 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 def format_spread(average: float, sd: float | None) -> str:
     """``"0.850 ± 0.012"``."""
     return f"{average:.3f}" + ("" if sd is None else f" ± {sd:.3f}")
+
+
+def format_limits(limits: Sequence[float] | None) -> str:
+    """``"0.741 to 0.851"``; a dash for none."""
+    return "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
 
 
 def _auc(samples: Samples) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from monai_e2e.metrics.files import Scored, score_table
 from monai_e2e.metrics.html_page import figures, format_interval, format_p, make_list, make_table, page
 from monai_e2e.metrics.html_report import COMPARISON_LEGEND, comparison_table
 from monai_e2e.metrics.plots import plot_pr, plot_roc
+from monai_e2e.metrics.pooled import format_limits
 from monai_e2e.metrics.report import write_score
 from monai_e2e.metrics.samples import LEVELS
 
@@ -89,7 +90,7 @@ def format_rivals(result: Mapping[str, Any]) -> str:
         for name, model in result["models"].items():
             if level in model:
                 score = model[level]
-                limits = format_interval(score["auc_ci_bootstrap"]).strip("()")
+                limits = format_limits(score["auc_ci_bootstrap"])
                 lines.append(f"{level:<7} {name:<28} {score['auc']:.3f}  {limits}")
     for pair in result["pairs"]:
         for level in (level for level in LEVELS if level in pair):

@@ -31,19 +31,17 @@ _PAUSE = 5.0
 _EVERY, _SELDOM = 60.0, 600.0
 
 
-def call_here(function: Callable[..., int], *arguments: Any) -> int:
-    """Call a function in this process."""
-    return function(*arguments)
+#: What runs a command: of its words, the file of its output and variables of its environment it makes the exit status.
+Runner = Callable[[Sequence[str], Path, Mapping[str, str]], int]
 
 
-def run_command(argv: Sequence[str], log: Path, threads: int | None) -> int:
-    """Run Python with these words, its output in a log; returns the exit status."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ) | ({} if threads is None else thread_variables(threads))
-    command = [sys.executable, *argv]
+def run_process(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> int:
+    """A :data:`Runner`: Python in a process of its own."""
     with (
         log.open("w", encoding="utf-8") as output,
-        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment) as process,
+        subprocess.Popen(
+            [sys.executable, *argv], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **variables}
+        ) as process,
     ):
         # Ctrl-C reaches it by itself, but not a signal to this process alone.
         at_end(partial(process.send_signal, signal.SIGINT))
@@ -63,7 +61,7 @@ class Step:
         threads: PyTorch's, which wait for each other by spinning, and OpenCV's: steps side by side get 1; None: no
             limit.
         seconds: that it took.
-        place: calls a function with arguments where the command is to run, such as on a cluster's worker.
+        runner: what runs the command.
     """
 
     name: str
@@ -73,7 +71,7 @@ class Step:
     makes: Path | None = None
     threads: int | None = 1
     seconds: float = 0.0
-    place: Callable[..., int] = call_here
+    runner: Runner = run_process
 
     @property
     def command(self) -> str:
@@ -89,7 +87,8 @@ class Step:
         """Run the command; raises ``UserError`` with the end of its log when it fails."""
         start = time.monotonic()
         logger.info("        …  %s", self.name)
-        status = self.place(run_command, self.argv, self.log, self.threads)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        status = self.runner(self.argv, self.log, {} if self.threads is None else thread_variables(self.threads))
         self.seconds = time.monotonic() - start
         if status:
             tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
@@ -188,7 +187,7 @@ class Commands:
         recipe: of all bundles.
         data: data set → prepared folder; of a set that isn't named it is where :meth:`prepare` puts it.
         threads: of all steps, see :class:`Step`.
-        place: likewise.
+        runner: likewise.
 
     Raises:
         UserError: when ``bundles`` lacks one.
@@ -199,7 +198,7 @@ class Commands:
     recipe: str = "phantom"
     data: Mapping[str, Path] = field(default_factory=dict)
     threads: int | None = 1
-    place: Callable[..., int] = call_here
+    runner: Runner = run_process
 
     def __post_init__(self) -> None:
         for bundle in BUNDLES:
@@ -255,7 +254,7 @@ class Commands:
 
     def _step(self, name: str, argv: Sequence[str]) -> Step:
         log = self.out / "logs" / f"{name.replace(' ', '-').replace('/', '-')}.log"
-        return Step(name, argv, log, threads=self.threads, place=self.place)
+        return Step(name, argv, log, threads=self.threads, runner=self.runner)
 
     def _download(self, dataset: str) -> Path:
         return self.out / "data" / dataset / "download"

@@ -16,9 +16,8 @@ from distributed import LocalCluster
 from monai_e2e.cli.main import main
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.errors import UserError
-from monai_e2e.experiment import Settings, run_experiment
+from monai_e2e.experiment import Settings, run_experiment, runner
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
-from monai_e2e.work import steps
 from monai_e2e.work.cluster import cluster, run_on
 from monai_e2e.work.streaming import stream_parallel
 
@@ -130,6 +129,7 @@ def test_a_folder_is_prepared_as_on_this_machine(dask, address, download, tmp_pa
     assert 3 <= killing.done < len(images[0])
 
 
+@pytest.mark.slow  # each worker imports PyTorch and MONAI
 def test_images_are_predicted_as_on_this_machine(dask, address, download, model, tmp_path, monkeypatch):
     torch.save(model, tmp_path / "whole.pt")
     monkeypatch.chdir(download)  # where the workers aren't
@@ -152,7 +152,7 @@ def test_an_experiment_has_each_row_of_its_table_once(dask, address, model, tmp_
     torch.save(model, tmp_path / "model.pt")
     begun = tmp_path / "begun"
 
-    def leave_what_it_makes(_argv, log, _threads):
+    def leave_what_it_makes(_argv, log, _variables):
         kind, _, name = log.stem.partition("-")
         with begun.open("a") as file:
             file.write(f"{log.stem}\n")
@@ -168,7 +168,7 @@ def test_an_experiment_has_each_row_of_its_table_once(dask, address, model, tmp_
             (folder / "score.json").write_text(json.dumps({"image": image}))
         return 0
 
-    monkeypatch.setattr(steps, "run_command", leave_what_it_makes)
+    monkeypatch.setattr(runner, "run_process", leave_what_it_makes)
     place = {"out": tmp_path / "runs", "data": (str(tmp_path / "data"),), "bundles": BUNDLES}
     with Killing(dask, lambda: lines_of(begun)) as killing:
         outcome = run_experiment(str(tmp_path / "made.json"), Settings(**place, workers=address))
