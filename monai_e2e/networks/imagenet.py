@@ -5,7 +5,6 @@ They are torchvision's files, downloaded once or given, or a file that an instal
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 from http.client import HTTPException
@@ -18,6 +17,7 @@ from torch import nn
 from monai_e2e.checkpoints.files import read_state
 from monai_e2e.errors import UserError
 from monai_e2e.networks.backbones import BACKBONES, Backbone
+from monai_e2e.work.files import digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -106,19 +106,12 @@ def _digest(name: str) -> str | None:
 
 def _verified(path: Path, advice: str) -> Path:
     digest = _digest(path.name)
-    if digest and not (found := _sha256(path)).startswith(digest):
+    try:
+        found = digest_of(path) if digest else ""
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): fetch or install it again") from error
+    if digest and not found.startswith(digest):
         raise UserError(
             f"{path} is damaged or another file: its SHA-256 begins with {found[:8]}, not with {digest}; {advice}"
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): fetch or install it again") from error
-    return digest.hexdigest()

@@ -10,7 +10,6 @@ bundles from elsewhere only the checkpoint should be taken.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +30,7 @@ from monai_e2e.networks import PatchClassifier, architecture, load_classifier, o
 from monai_e2e.networks.architecture import recorded_patients
 from monai_e2e.shipped.models import find_model, shipped_model, shipped_models
 from monai_e2e.transforms import LoadMammogramd, ResizeMammogramd
-from monai_e2e.work.files import read_json
+from monai_e2e.work.files import digest_of, read_json
 
 if TYPE_CHECKING:
     from monai_e2e.predict.engines import Engine
@@ -233,7 +232,7 @@ def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
         if mistake := user_error(error):
             raise mistake from error
         raise UserError(f"{config}: can't be followed ({type(error).__name__}: {error}); mend the config") from error
-    digest = {"checkpoint": _sha256(checkpoint), "inference.json": _sha256(config)}
+    digest = {"checkpoint": digest_of(checkpoint), "inference.json": digest_of(config)}
     name = name_of(checkpoint, network)
     return Model(name, network.to(device).eval(), preprocessing, inferer, checkpoint, digest)
 
@@ -256,7 +255,7 @@ def _load_checkpoint(path: Path, device: torch.device) -> Model:
         ]
     )
     inferer = HeatmapInferer(preparation["patch_size"]) if is_patch else SimpleInferer()
-    digest, name = {"checkpoint": _sha256(path)}, name_of(path, network)
+    digest, name = {"checkpoint": digest_of(path)}, name_of(path, network)
     return Model(name, network.to(device).eval(), preprocessing, inferer, path, digest)
 
 
@@ -275,7 +274,3 @@ def name_of(path: Path, network: nn.Module) -> str:
     parts = [arguments["backbone"], *map(str, arguments.get("top_blocks") or [])]
     known = [f"{name} {facts[name]}" for name in ("fold", "seed") if facts.get(name) is not None]
     return ", ".join([" ".join(parts), *known])
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

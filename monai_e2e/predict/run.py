@@ -14,14 +14,12 @@ Flags of a row, joined by ``;``, are listed in docs/results.md.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from joblib import cpu_count
@@ -34,10 +32,9 @@ from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.images.appearance import far_from
 from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
-from monai_e2e.data.records import GROUP_COLUMNS
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.recalibration import Recalibration
-from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, PREDICTION_COLUMNS, SPREAD_COLUMNS
+from monai_e2e.metrics.tables import PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.flags import flag_seen, size_flags
@@ -46,11 +43,12 @@ from monai_e2e.predict.models import Model, choose_models
 from monai_e2e.predict.options import Options, Outcome
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
 from monai_e2e.predict.reading import ImageReader, ReadImage, reason_of
+from monai_e2e.predict.record import columns_of, settings_of, trainings_of
 from monai_e2e.predict.result_folder import ResultFolder, file_name
 from monai_e2e.predict.scoring import Score, Scorer, find_recalibration
 from monai_e2e.predict.worklist import ListedImage, list_images, list_prepared
 from monai_e2e.provenance import device_name
-from monai_e2e.seen import check_unseen, own_fold, shared_fact
+from monai_e2e.seen import check_unseen, own_fold
 from monai_e2e.work.locking import locked
 from monai_e2e.work.streaming import stream_parallel
 
@@ -104,7 +102,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     elif options.fold is not None:
         raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
     with locked(out):
-        settings = _settings(scorers, patch_model, src, options, prepared)
+        settings = settings_of(scorers, patch_model, src, options, prepared)
         if recalibration is not None:
             settings["recalibration"] = asdict(recalibration)
         results = ResultFolder(out, settings)
@@ -123,7 +121,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
             "device": device_name(device),
         }
         several = len(scorers) > 1 or options.tta is not None
-        results.start(_columns(mammograms, _trainings(scorers), several), facts)
+        results.start(columns_of(mammograms, trainings_of(scorers), several), facts)
         engine.images = len(mammograms) * (4 if options.tta else 1)
         run = _Run(scorers, patch_model, results, options, engine, recalibration)
         todo = [mammogram for mammogram in mammograms if mammogram.image not in results.finished]
@@ -152,7 +150,7 @@ class _Run:
         self.models, self.patch_model = models, patch_model
         self.results, self.options, self.engine = results, options, engine
         self.name = "+".join(model.name for model in models)
-        self.trainings = _trainings(models)
+        self.trainings = trainings_of(models)
         self.seen: set[str] = set()
 
     def predict(self, mammograms: Sequence[ListedImage]) -> None:
@@ -254,55 +252,3 @@ class _Run:
 def _frames(model: Model) -> bool:
     known = getattr(model.network, "preparation", {})
     return bool(known.get("crop") or known.get("orient"))
-
-
-def _settings(
-    models: Sequence[Model], patch_model: Model | None, src: str | Path, options: Options, prepared: bool
-) -> dict[str, Any]:
-    """What must be the same for a run to be taken up; places are as the user wrote them."""
-    return {
-        "models": {model.name: model.digest for model in models},
-        "patch_model": None if patch_model is None else {patch_model.name: patch_model.digest},
-        "src": shown(src),
-        "partition": options.partition if prepared else None,
-        "fold": options.fold,
-        "table": None if options.table is None else _sha256(Path(options.table)),
-        "tta": options.tta,
-        "amp": options.amp,
-        "precision": None if options.precision == "fp32" else options.precision,
-        "heatmap_format": options.heatmap_format if options.heatmap else None,
-        "dicom": options.dicom,
-        "keep_identity": options.keep_identity,
-        "any_modality": options.any_modality or None,
-    }
-
-
-def _trainings(models: Sequence[Model]) -> dict[str, int | None]:
-    """Fold and seed of the models' trainings, None where they differ or aren't known."""
-    return {name: shared_fact([model.network for model in models], name) for name in ("fold", "seed")}
-
-
-def _columns(mammograms: Sequence[ListedImage], trainings: Mapping[str, int | None], several: bool) -> list[str]:
-    """Columns of the table, optional ones only where something is known of an image, or of the models.
-
-    Args:
-        mammograms: the images.
-        trainings: fold and seed of the models.
-        several: whether several predictions are averaged, which have a spread.
-    """
-    known = {
-        name
-        for name in OPTIONAL_COLUMNS
-        if any(getattr(mammogram, name, None) not in (None, "") for mammogram in mammograms)
-    }
-    known |= {name for name, value in trainings.items() if value is not None}
-    known |= set(SPREAD_COLUMNS) if several else set()
-    facts = [name for name in GROUP_COLUMNS if any(name in mammogram.facts for mammogram in mammograms)]
-    return [*(name for name in PREDICTION_COLUMNS if name not in OPTIONAL_COLUMNS or name in known), *facts]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); name the table of the images") from error

@@ -6,13 +6,13 @@ and ``NAME.json``, its card. What a card's fields mean is told in ``docs/models.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.work.files import digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def find_model(model: str | Path) -> Path:
             raise UserError(f"'{text}' is neither a file nor a shipped model; {did_you_mean(text, names)}")
         return Path(model)
     try:
-        digest = hashlib.sha256(shipped.path.read_bytes()).hexdigest()
+        digest = digest_of(shipped.path)
     except OSError as error:
         raise UserError(f"{shipped.path} can't be read ({error.strerror}): install monai-e2e again") from error
     if digest != shipped.sha256:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+_BLOCK = 1 << 20
 
 
 @contextmanager
@@ -37,6 +40,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any, indent: int = 4, **options: Any) -> None:
     """Write plain values whole; ``options`` are those of :func:`json.dumps`."""
     write_text(path, json.dumps(content, indent=indent, **options) + "\n")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits; an ``OSError`` passes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:
