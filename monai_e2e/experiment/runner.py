@@ -26,6 +26,7 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.provenance import now
 from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
+from monai_e2e.work.forked import import_once
 from monai_e2e.work.locking import HeldError, is_held, locked
 from monai_e2e.work.steps import Commands, Progress, Step, run_steps
 
@@ -97,6 +98,7 @@ def run_experiment(name: str, settings: Settings, changes: Mapping[str, Any] | N
         raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")
     record = _Records(commands, plan.datasets)
     failed = {}
+    import_once()
     if missing and not settings.dry_run:
         failed = run_steps(_phantoms(plan, commands, missing), jobs, record.run)
         if failed:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from monai_e2e.errors import UserError
 from monai_e2e.shipped.bundles import BUNDLES
-from monai_e2e.work.interrupt import at_end
+from monai_e2e.work.forked import run_forked
 from monai_e2e.work.locking import HeldError
 from monai_e2e.work.threads import thread_variables
 
@@ -37,7 +32,7 @@ class Step:
 
     Args:
         name: in the log, unlike that of any other step.
-        argv: what Python is called with.
+        argv: what Python is called with, ``-m`` and a module first.
         log: file of its output.
         after: steps that must have succeeded.
         makes: file that it leaves behind.
@@ -69,13 +64,7 @@ class Step:
         start = time.monotonic()
         logger.info("        …  %s", self.name)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ) | ({} if self.threads is None else thread_variables(self.threads))
-        with self.log.open("w", encoding="utf-8") as log:
-            command = [sys.executable, *self.argv]
-            with subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment) as process:
-                # Ctrl-C reaches it by itself, but not a signal to this process alone.
-                at_end(partial(process.send_signal, signal.SIGINT))
-                status = process.wait()
+        status = run_forked(self.argv, self.log, {} if self.threads is None else thread_variables(self.threads))
         self.seconds = time.monotonic() - start
         if status:
             tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
