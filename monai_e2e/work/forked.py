@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import ModuleType
 
 #: What trainings, evaluations and predictions import. None of it starts a thread or looks for a GPU, which would not
 #: survive the fork.
@@ -44,7 +45,7 @@ def run_forked(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> 
         Its exit status, 0 if it succeeded.
     """
     process = _context.Process(target=_run, args=(list(argv), log, dict(variables)))
-    with _lock, _environment(variables):
+    with _lock, _environment(variables), _no_main_module():
         process.start()
     wait([process.sentinel])
     with _lock:
@@ -59,6 +60,16 @@ def _run(argv: list[str], log: Path, variables: dict[str, str]) -> None:
     os.environ.update(variables)
     _, module, *sys.argv[1:] = argv
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """The process that is started imports the main module, which a script without a guard would run once more."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

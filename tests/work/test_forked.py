@@ -18,6 +18,13 @@ for name in sys.argv[1:]:
 print(threading.active_count())
 """
 
+SCRIPT = """
+import sys
+from pathlib import Path
+from monai_e2e.work.forked import run_forked
+print(run_forked(["-m", "monai_e2e", "--version"], Path(sys.argv[1]), {}))
+"""
+
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
@@ -61,3 +68,11 @@ def test_a_command_that_fails_has_the_status_and_the_end_of_its_log(module, text
 def test_what_is_imported_before_the_fork_starts_no_thread_and_looks_for_no_gpu():
     done = subprocess.run([sys.executable, "-c", IMPORTING, *_IMPORTS], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+def test_a_script_without_a_guard_is_run_once(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert (tmp_path / "log").read_text().startswith("monai-e2e ")
