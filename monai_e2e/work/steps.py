@@ -20,8 +20,6 @@ from monai_e2e.work.threads import thread_variables
 
 logger = logging.getLogger(__name__)
 
-#: Height of the phantoms: the recipe ``phantom`` makes 288 rows of it, and 768 would take twice the time to draw.
-_ROWS = 512
 #: Seconds until a step that another process is at is looked at again, and between two looks at the progress.
 _PAUSE = 5.0
 #: Seconds between two lines on the progress, where there is some and where there is none.
@@ -186,14 +184,15 @@ class Commands:
         return self.data.get(dataset) or self.out / "data" / dataset / "prepared"
 
     def draw(self, dataset: str, patients: int | None = None) -> Step:
+        from monai_e2e.data.phantom import rows_for
+
         bundle = "inbreast_transfer" if dataset == "inbreast" else "ddsm_whole"
         patients = patients or train_config(self.bundles / bundle)["phantom"]["patients"]
-        return self.cli(
-            f"draw {dataset}", "phantom", dataset, self._download(dataset), "--patients", patients, "--rows", _ROWS
-        )
+        options = ("--patients", patients, "--rows", rows_for(self._image_size()))
+        return self.cli(f"draw {dataset}", "phantom", dataset, self._download(dataset), *options)
 
     def prepare(self, dataset: str, *options: str) -> Step:
-        size = "x".join(str(length) for length in recipe_of(self.bundles / "ddsm_whole", self.recipe)["image_size"])
+        size = "x".join(map(str, self._image_size()))
         folders = (self._download(dataset), self.prepared(dataset))
         return self.cli(f"prepare {dataset}", "prepare", dataset, *folders, "--image-size", size, *options)
 
@@ -233,6 +232,9 @@ class Commands:
     def _step(self, name: str, argv: Sequence[str]) -> Step:
         log = self.out / "logs" / f"{name.replace(' ', '-').replace('/', '-')}.log"
         return Step(name, argv, log, threads=self.threads)
+
+    def _image_size(self) -> list[int]:
+        return recipe_of(self.bundles / "ddsm_whole", self.recipe)["image_size"]
 
     def _download(self, dataset: str) -> Path:
         return self.out / "data" / dataset / "download"
