@@ -18,7 +18,15 @@ from types import ModuleType
 
 #: What trainings, evaluations and predictions import. None of it starts a thread or looks for a GPU, which would not
 #: survive the fork.
-_IMPORTS = ("monai.bundle", "torch.utils.tensorboard", "monai_e2e.bundle", "monai_e2e.handlers", "monai_e2e.forest.run")
+_IMPORTS = (
+    "fire",
+    "monai.bundle",
+    "torch._dynamo",  # on the first step of an optimizer
+    "torch.utils.tensorboard",
+    "monai_e2e.bundle",
+    "monai_e2e.handlers",
+    "monai_e2e.forest.run",
+)
 
 _context = (
     multiprocessing.get_context("forkserver") if sys.platform == "linux" else multiprocessing.get_context("spawn")
