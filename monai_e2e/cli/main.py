@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("out", type=Path, metavar="OUT", help="folder to write, new or empty")
     phantom.add_argument("--patients", type=int, default=40, help="number of patients (default: 40)")
     phantom.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
+    phantom.add_argument("--rows", type=int, default=768, help="about the images' height in pixels (default: 768)")
     phantom.add_argument(
         "--layout",
         choices=["descriptive", "classic", "jpeg"],
@@ -183,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
 def _phantom(arguments: argparse.Namespace) -> int:
     from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
 
-    common = {"seed": arguments.seed, "workers": arguments.workers, "defects": arguments.defects}
+    common = {name: getattr(arguments, name) for name in ("seed", "rows", "workers", "defects")}
     if arguments.dataset == "cbis-ddsm":
         planted = write_cbis_ddsm(arguments.out, arguments.patients, layout=arguments.layout, **common)
     else:

@@ -25,10 +25,11 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.provenance import now
 from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
-from monai_e2e.work.cluster import cluster, count_threads, run_on
+from monai_e2e.work.cluster import cluster, count_threads, run_on, run_process
 from monai_e2e.work.files import read_json, write_json
+from monai_e2e.work.forked import import_once
 from monai_e2e.work.locking import HeldError, is_held, locked
-from monai_e2e.work.steps import Commands, Progress, Runner, Step, run_process, run_steps
+from monai_e2e.work.steps import Commands, Progress, Runner, Step, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,8 @@ def _run(
         raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")
     record = _Records(commands, plan.datasets)
     failed = {}
+    if runner is None:
+        import_once()
     if missing and not settings.dry_run:
         failed = run_steps(_phantoms(plan, commands, missing), jobs, record.run)
         if failed:

@@ -7,12 +7,16 @@ the scheduler too. A task whose worker is lost goes to another one; a task that 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from monai_e2e.errors import UserError
@@ -111,6 +115,16 @@ def run_on(client: Client, function: Callable[..., Result], *arguments: Any) -> 
         return client.submit(function, *arguments, pure=False).result()
     except KilledWorker as error:
         raise UserError("each worker that it ran on was lost, most likely for lack of memory") from error
+
+
+def run_process(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> int:
+    """Run Python in a process of its own, its output in a log; returns the exit status.
+
+    Not forked as elsewhere, since Dask's workers may not have children of :mod:`multiprocessing`.
+    """
+    with log.open("w", encoding="utf-8") as output:
+        environment = {**os.environ, **variables}
+        return subprocess.run([sys.executable, *argv], stdout=output, stderr=output, env=environment).returncode
 
 
 def _work(function: Callable[[Task], Result], task: Task) -> Result:

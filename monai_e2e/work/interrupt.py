@@ -57,7 +57,10 @@ def end_on_interrupt(advice: str | None) -> None:
                 raise KeyboardInterrupt
         for child in multiprocessing.active_children():
             with suppress(psutil.Error):
-                psutil.Process(child.pid).kill()
+                process = psutil.Process(child.pid)
+                for started in [process, *process.children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess):
+                        started.kill()
         for call in _endings:
             call()
         os._exit(STATUS)

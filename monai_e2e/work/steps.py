@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from monai_e2e.errors import UserError
 from monai_e2e.shipped.bundles import BUNDLES
-from monai_e2e.work.interrupt import at_end
+from monai_e2e.work.forked import run_forked
 from monai_e2e.work.locking import HeldError
 from monai_e2e.work.threads import thread_variables
 
@@ -35,26 +30,13 @@ _EVERY, _SELDOM = 60.0, 600.0
 Runner = Callable[[Sequence[str], Path, Mapping[str, str]], int]
 
 
-def run_process(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> int:
-    """A :data:`Runner`: Python in a process of its own."""
-    with (
-        log.open("w", encoding="utf-8") as output,
-        subprocess.Popen(
-            [sys.executable, *argv], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **variables}
-        ) as process,
-    ):
-        # Ctrl-C reaches it by itself, but not a signal to this process alone.
-        at_end(partial(process.send_signal, signal.SIGINT))
-        return process.wait()
-
-
 @dataclass(eq=False)
 class Step:
     """One command.
 
     Args:
         name: in the log, unlike that of any other step.
-        argv: what Python is called with.
+        argv: what Python is called with, ``-m`` and a module first.
         log: file of its output.
         after: steps that must have succeeded.
         makes: file that it leaves behind.
@@ -71,7 +53,7 @@ class Step:
     makes: Path | None = None
     threads: int | None = 1
     seconds: float = 0.0
-    runner: Runner = run_process
+    runner: Runner = run_forked
 
     @property
     def command(self) -> str:
@@ -198,7 +180,7 @@ class Commands:
     recipe: str = "phantom"
     data: Mapping[str, Path] = field(default_factory=dict)
     threads: int | None = 1
-    runner: Runner = run_process
+    runner: Runner = run_forked
 
     def __post_init__(self) -> None:
         for bundle in BUNDLES:
@@ -210,12 +192,15 @@ class Commands:
         return self.data.get(dataset) or self.out / "data" / dataset / "prepared"
 
     def draw(self, dataset: str, patients: int | None = None) -> Step:
+        from monai_e2e.data.phantom import rows_for
+
         bundle = "inbreast_transfer" if dataset == "inbreast" else "ddsm_whole"
         patients = patients or train_config(self.bundles / bundle)["phantom"]["patients"]
-        return self.cli(f"draw {dataset}", "phantom", dataset, self._download(dataset), "--patients", patients)
+        options = ("--patients", patients, "--rows", rows_for(self._image_size()))
+        return self.cli(f"draw {dataset}", "phantom", dataset, self._download(dataset), *options)
 
     def prepare(self, dataset: str, *options: str) -> Step:
-        size = "x".join(str(length) for length in recipe_of(self.bundles / "ddsm_whole", self.recipe)["image_size"])
+        size = "x".join(map(str, self._image_size()))
         folders = (self._download(dataset), self.prepared(dataset))
         return self.cli(f"prepare {dataset}", "prepare", dataset, *folders, "--image-size", size, *options)
 
@@ -255,6 +240,9 @@ class Commands:
     def _step(self, name: str, argv: Sequence[str]) -> Step:
         log = self.out / "logs" / f"{name.replace(' ', '-').replace('/', '-')}.log"
         return Step(name, argv, log, threads=self.threads, runner=self.runner)
+
+    def _image_size(self) -> list[int]:
+        return recipe_of(self.bundles / "ddsm_whole", self.recipe)["image_size"]
 
     def _download(self, dataset: str) -> Path:
         return self.out / "data" / dataset / "download"

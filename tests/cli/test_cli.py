@@ -125,9 +125,10 @@ def test_phantom_passes_its_arguments_on_and_tells_the_next_command(tmp_path, mo
             f"monai_e2e.data.phantom.{name}", lambda *args, _name=name, **kwargs: calls.append((_name, args, kwargs))
         )
     for dataset in ("cbis-ddsm", "inbreast"):
-        assert cli.main(["phantom", dataset, str(tmp_path), "--patients", "5", "--seed", "3", "--workers", "2"]) == 0
+        arguments = ["--patients", "5", "--seed", "3", "--workers", "2", "--rows", "512"]
+        assert cli.main(["phantom", dataset, str(tmp_path), *arguments]) == 0
         assert f"monai-e2e prepare {dataset} {tmp_path}" in capsys.readouterr().out
-    passed = {"seed": 3, "workers": 2, "defects": False}
+    passed = {"seed": 3, "rows": 512, "workers": 2, "defects": False}
     assert calls == [
         ("write_cbis_ddsm", (tmp_path, 5), {"layout": "descriptive", **passed}),
         ("write_inbreast", (tmp_path, 5), passed),

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
+from monai_e2e.data.phantom import rows_for, write_cbis_ddsm, write_inbreast
 from monai_e2e.data.phantom.cbis_defects import DEFECTS
 from monai_e2e.data.phantom.inbreast import BI_RADS_SHARES, bi_rads_of
 from monai_e2e.data.phantom.lesions import draw_lesion, random_finding
@@ -410,3 +410,7 @@ def test_neither_frame_nor_brightness_of_the_image_tells_the_label(cbis):
     assert all(
         mammogram.LargestImagePixelValue > 0.9 * 65535 for mammogram in mammograms
     )  # every image has a white border
+
+
+def test_images_are_drawn_no_higher_than_what_they_are_prepared_for_needs():
+    assert [rows_for(size) for size in ((64, 48), (288, 224), (1152, 896))] == [256, 512, 768]

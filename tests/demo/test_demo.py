@@ -73,9 +73,9 @@ def test_the_time_left_follows_from_what_has_ended(demo):
 
 
 def test_a_failing_step_ends_the_demo(demo):
-    failing = Step("draw fails", ["-c", "raise SystemExit('no')"], demo.out / "log")
-    demo.steps = [failing, Step("draw never", ["-c", "1 / 0"], demo.out / "other", after=[failing])]
-    with pytest.raises(UserError, match="step 'draw fails' failed: no"):
+    failing = Step("draw fails", ["-m", "monai_e2e", "draw"], demo.out / "log")
+    demo.steps = [failing, Step("draw never", ["-m", "monai_e2e"], demo.out / "other", after=[failing])]
+    with pytest.raises(UserError, match=r"step 'draw fails' failed: .*invalid choice: 'draw'"):
         demo.run()
     assert not (demo.out / "other").exists()
 

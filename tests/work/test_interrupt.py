@@ -61,13 +61,15 @@ from monai_e2e.work.interrupt import end_on_interrupt
 from monai_e2e.work.steps import Step, run_steps
 end_on_interrupt("do this")
 made = Path(sys.argv[1])
-code = f"import pathlib, time; pathlib.Path({str(made)!r}).touch(); time.sleep(120)"
+sys.path.insert(0, str(made.parent))
+module = f"import pathlib, subprocess, sys; pathlib.Path({str(made)!r}).touch(); subprocess.run(['sleep', '120'])"
+made.with_name("sleeping.py").write_text(module)
 def tell():
     while not made.exists():
         pass
     print("ready", flush=True)
 Thread(target=tell, daemon=True).start()
-run_steps([Step("sleep", ["-c", code], Path(sys.argv[1] + ".log"))], 1)
+run_steps([Step("sleep", ["-m", "sleeping"], Path(sys.argv[1] + ".log"))], 1)
 """
 
 

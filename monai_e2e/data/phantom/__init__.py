@@ -7,5 +7,6 @@ network reaches on them says nothing of what it reaches on patients.
 
 from monai_e2e.data.phantom.cbis_ddsm import write_cbis_ddsm
 from monai_e2e.data.phantom.inbreast import write_inbreast
+from monai_e2e.data.phantom.storage import rows_for
 
-__all__ = ["write_cbis_ddsm", "write_inbreast"]
+__all__ = ["rows_for", "write_cbis_ddsm", "write_inbreast"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,15 @@ from monai_e2e.errors import UserError
 
 #: Written into every file, so that no phantom is ever taken for a patient.
 PHANTOM_NOTE = "monai-e2e phantom, not a patient"
+_FEWEST_ROWS = 256
+
+
+def rows_for(image_size: Sequence[int]) -> int:
+    """How high to draw images that will be prepared in a size: no more than it needs, for the time goes with the area.
+
+    Preparation then averages over about three pixels, which leaves little of the grain.
+    """
+    return min(768, max(_FEWEST_ROWS, image_size[0] * 16 // 9))
 
 
 def prepare_out(out: Path, patients: int, rows: int) -> None:
@@ -23,8 +33,8 @@ def prepare_out(out: Path, patients: int, rows: int) -> None:
     """
     if not 1 <= patients <= 99999:
         raise UserError(f"patients must be between 1 and 99999, not {patients}: ask for at least one patient")
-    if not 256 <= rows <= 4096:
-        raise UserError(f"rows must be between 256 and 4096, not {rows}: 768 is the default")
+    if not _FEWEST_ROWS <= rows <= 4096:
+        raise UserError(f"rows must be between {_FEWEST_ROWS} and 4096, not {rows}: 768 is the default")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: name a new or empty folder for the phantoms")
     if out.is_dir() and any(out.iterdir()):

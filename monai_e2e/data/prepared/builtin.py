@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from monai_e2e import __version__
-from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
+from monai_e2e.data.phantom import rows_for, write_cbis_ddsm, write_inbreast
 from monai_e2e.data.prepared.prepare import prepare_dataset
 from monai_e2e.errors import UserError
 
@@ -61,8 +61,8 @@ def phantom_dataset(
         try:
             logger.info("Drawing phantoms of %d patients in the form of %s, once …", patients, name)
             write, usual = _DATASETS[name]
-            write(draft / "download", patients, seed=seed, workers=workers)
             size = (rows, columns)
+            write(draft / "download", patients, seed=seed, rows=rows_for(size), workers=workers)
             settings = {**usual, "image_size": size, "seed": seed, "workers": workers}
             prepare_dataset(name, draft / "download", draft / "prepared", **settings)
             draft.chmod(0o755)  # mkdtemp's folders are private, a data set is not

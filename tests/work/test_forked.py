@@ -1,0 +1,78 @@
+"""Commands in forked processes: they are as if Python had been called for each."""
+
+import subprocess
+import sys
+
+import pytest
+
+from monai_e2e.work.forked import _IMPORTS, run_forked
+
+#: Fails where an import looks for a GPU, which a fork then couldn't use, or starts a thread, which it wouldn't have.
+IMPORTING = """
+import importlib, os, sys, threading, torch
+def refuse(*_):
+    raise RuntimeError("looked for a GPU")
+torch.cuda.is_available = torch.cuda.device_count = torch.cuda._lazy_init = refuse
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(threading.active_count())
+"""
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from monai_e2e.work.forked import run_forked
+print(run_forked(["-m", "monai_e2e", "--version"], Path(sys.argv[1]), {}))
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text):
+        (tmp_path / "made_module.py").write_text(text)
+        log = tmp_path / "log"
+        return run_forked(["-m", "made_module", "a b", "--c"], log, {"MADE": "here"}), log.read_text()
+
+    return write
+
+
+def test_a_command_has_its_arguments_variables_and_log(module):
+    text = """
+        import os, sys
+        print(__name__, sys.argv[1:], os.environ["MADE"], flush=True)
+        os.system("echo from a process of its own >&2")
+    """
+    assert module(text.replace("\n        ", "\n")) == (
+        0,
+        "__main__ ['a b', '--c'] here\nfrom a process of its own\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "last"),
+    [
+        ("raise SystemExit(3)", 3, ""),
+        ("raise SystemExit('no')", 1, "no"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+        ("import os; print('begun', flush=True); os.kill(os.getpid(), 9)", -9, "begun"),
+    ],
+    ids=["status", "message", "error", "killed"],
+)
+def test_a_command_that_fails_has_the_status_and_the_end_of_its_log(module, text, status, last):
+    got, log = module(text)
+    assert (got, log.strip().rpartition("\n")[2]) == (status, last)
+
+
+def test_what_is_imported_before_the_fork_starts_no_thread_and_looks_for_no_gpu():
+    done = subprocess.run([sys.executable, "-c", IMPORTING, *_IMPORTS], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+
+
+def test_a_script_without_a_guard_is_run_once(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert (tmp_path / "log").read_text().startswith("monai-e2e ")
