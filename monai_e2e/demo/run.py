@@ -144,7 +144,7 @@ def _scratch_plan(recipe: dict) -> str:
     # as the staged plan does, would only handicap the rival.
     epochs = sum(stage["epochs"] for stage in recipe["stages"])
     fastest = max(stage["lr"] for stage in recipe["stages"])
-    return str([{"name": "all layers", "trainable": ["*"], "lr": fastest, "epochs": epochs}])
+    return str([{**recipe["stages"][-1], "name": "all layers", "trainable": ["*"], "lr": fastest, "epochs": epochs}])
 
 
 def _with_interval(score: dict) -> str:
