@@ -311,7 +311,7 @@ class TestDownload:
             torchvision_file(name, Path(target))
 
         monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
-        monkeypatch.setattr("monai_e2e.networks.imagenet._sha256", lambda path: digest)
+        monkeypatch.setattr("monai_e2e.networks.imagenet.digest_of", lambda path: digest)
         for _ in range(2):  # the second time from the cache
             load_imagenet(make_backbone(name, width=0.0625), "imagenet")
         url = BACKBONES[name].imagenet_url
