@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import binary_dilation
 
 from monai_e2e import NOTICE
 from monai_e2e.data.records import PATCH_CLASSES
@@ -30,6 +30,7 @@ _MARGIN, _HEADER, _FOOTER, _LABEL = 24, 116, 52, 30
 #: Width of the scale of colours with its words.
 _SCALE = 320
 _LINE = 2
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 def draw_mammogram(image: np.ndarray, heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()) -> np.ndarray:
@@ -47,7 +48,8 @@ def draw_mammogram(image: np.ndarray, heatmap: Heatmap | None = None, masks: Seq
     if heatmap is not None:
         picture = _tint(image, heatmap.enlarge(heatmap.malignant, image.shape))
     for mask in masks:
-        picture[binary_dilation(mask, iterations=_LINE) & ~mask] = _OUTLINE
+        widened = cv2.dilate(mask.astype(np.uint8), _CROSS, iterations=_LINE).astype(bool)
+        picture[widened & ~mask] = _OUTLINE
     return picture
 
 
