@@ -27,6 +27,7 @@ from monai_e2e.networks import (
     make_classifier,
     read_architecture,
 )
+from monai_e2e.networks.empty import without_numbers
 
 IMAGE_SIZE = (1152, 896)
 
@@ -108,7 +109,7 @@ def from_config(
     if "network_def" not in parser:
         raise UserError(f"{name} has no 'network_def': give a bundle's train.json or inference.json")
     try:
-        with torch.device("meta"):
+        with without_numbers():
             network = parser.get_parsed_content("network_def")
         if not isinstance(network, (PatchClassifier, WholeImageClassifier)):
             raise UserError(f"'network_def' makes a {type(network).__name__}, none of this package's classifiers")
@@ -208,7 +209,7 @@ def _count(module: nn.Module) -> int:
 
 
 def _build(arguments: Mapping[str, Any]) -> PatchClassifier | WholeImageClassifier:
-    with torch.device("meta"):
+    with without_numbers():
         return make_classifier(**arguments)
 
 

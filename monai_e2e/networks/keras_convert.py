@@ -18,6 +18,7 @@ from monai_e2e.checkpoints.files import save_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import architecture
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
+from monai_e2e.networks.empty import without_numbers
 from monai_e2e.networks.keras_file import KerasLayer, read_keras
 from monai_e2e.networks.keras_graph import GraphReader
 
@@ -47,7 +48,7 @@ def convert_keras(path: str | Path, pixel_mean: float | None = None) -> nn.Modul
         dataset = "INbreast" if "inbreast" in Path(path).name.lower() else "CBIS-DDSM"
         pixel_mean = PUBLISHED_MEANS[dataset]
         logger.info("Pixel mean %.2f, as published for models of %s (chosen by the file's name).", pixel_mean, dataset)
-    with torch.device("meta"):
+    with without_numbers():
         try:
             network = make_classifier(**arguments)
         except ValueError as error:

@@ -18,6 +18,7 @@ from monai_e2e.networks.architecture import (
     decode_architecture,
 )
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
+from monai_e2e.networks.empty import without_numbers
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -46,7 +47,7 @@ def load_classifier(path: str | Path) -> PatchClassifier | WholeImageClassifier:
     found = read_architecture(path)
     try:
         # Without numbers first, so that no memory is taken for layers that the file doesn't have.
-        with torch.device("meta"):
+        with without_numbers():
             empty = make_classifier(**found)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(
