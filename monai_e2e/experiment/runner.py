@@ -25,8 +25,9 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
 from monai_e2e.work.cluster import cluster, count_threads, run_on, run_process
-from monai_e2e.work.forked import import_once
+from monai_e2e.work.forked import TRAINING, import_once
 from monai_e2e.work.steps import Commands, Progress, Runner, Step, run_steps
+from monai_e2e.work.threads import thread_variables
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +116,8 @@ def _run(
         raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")
     record = Records(commands, plan.datasets)
     failed = {}
-    if runner is None:
-        import_once()
+    if runner is None and not settings.dry_run and settings.emit is None:
+        import_once(TRAINING, thread_variables(commands.threads))
     if missing and not settings.dry_run:
         failed = run_steps(_phantoms(plan, commands, missing), jobs, record.run)
         if failed:

@@ -1,4 +1,4 @@
-"""Commands in processes of their own that are forked from one which has imported MONAI: its import takes ten seconds.
+"""Processes that are forked from one which has done nothing but import MONAI: its import takes up to ten seconds.
 
 Where forking isn't safe, on anything but Linux, each process starts and imports by itself.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +17,11 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
 
+from monai_e2e.work.interrupt import interrupts_later
+
 #: What trainings, evaluations and predictions import. None of it starts a thread or looks for a GPU, which would not
 #: survive the fork.
-_IMPORTS = (
+TRAINING = (
     "fire",
     "monai.bundle",
     "torch._dynamo",  # on the first step of an optimizer
@@ -27,17 +30,30 @@ _IMPORTS = (
     "monai_e2e.handlers",
     "monai_e2e.forest.run",
 )
+#: What the processes import that read images for a prediction.
+READING = ("monai_e2e.predict.reading",)
 
-_context = (
-    multiprocessing.get_context("forkserver") if sys.platform == "linux" else multiprocessing.get_context("spawn")
-)
+#: How processes are forked; None where that isn't safe.
+FORKING = multiprocessing.get_context("forkserver") if sys.platform == "linux" else None
 #: ``multiprocessing`` isn't made for threads: as it starts a process, it looks which others have ended.
 _lock = threading.Lock()
 
 
-def import_once() -> None:
-    """From the next process on fork all from one that has imported MONAI; without this, from one that has nothing."""
-    _context.set_forkserver_preload(list(_IMPORTS))
+def import_once(modules: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Fork all processes from now on from one that imports ``modules``, which it begins now, beside this one.
+
+    Only the first call has an effect.
+
+    Args:
+        modules: such as :data:`TRAINING`.
+        variables: of the environment. Libraries look at some as they are imported, so these hold for all.
+    """
+    if FORKING is not None:
+        from multiprocessing.forkserver import ensure_running
+
+        FORKING.set_forkserver_preload(list(modules))
+        with starting(variables):
+            ensure_running()
 
 
 def run_forked(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> int:
@@ -46,14 +62,14 @@ def run_forked(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> 
     Args:
         argv: ``-m``, the module and its arguments, as ``python`` is called with them.
         log: file of its output.
-        variables: of its environment. Libraries look at some as they are imported, for which those of the first
-            command hold: they should be the same for all.
+        variables: of its environment.
 
     Returns:
         Its exit status, 0 if it succeeded.
     """
-    process = _context.Process(target=_run, args=(list(argv), log, dict(variables)))
-    with _lock, _environment(variables), _no_main_module():
+    context = FORKING or multiprocessing.get_context("spawn")
+    process = context.Process(target=_run, args=(list(argv), log, dict(variables)))
+    with starting(variables):
         process.start()
     wait([process.sentinel])
     with _lock:
@@ -66,26 +82,28 @@ def _run(argv: list[str], log: Path, variables: dict[str, str]) -> None:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     os.environ.update(variables)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _, module, *sys.argv[1:] = argv
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 @contextmanager
-def _no_main_module() -> Iterator[None]:
-    """The process that is started imports the main module, which a script without a guard would run once more."""
-    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+def starting(variables: Mapping[str, str]) -> Iterator[None]:
+    """For the start of processes, which have ``variables`` in their environment and get no Ctrl-C at first.
 
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    They don't import the main module, which a script without a guard would run once more.
+    """
+    main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in variables}
+    with _lock, interrupts_later():
+        sys.modules["__main__"] = ModuleType("__main__")
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.resource_tracker import ensure_running
 from types import FrameType
 
 import psutil
@@ -32,6 +33,20 @@ def closing_in_order() -> Iterator[None]:
         yield
     finally:
         _open -= 1
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Keep Ctrl-C back for a moment; processes that are started in it never get one, not even before they are ready."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    ensure_running()  # processes need it, and its start lets Ctrl-C through again before Python 3.12
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_on_interrupt(advice: str | None) -> None:

@@ -70,7 +70,7 @@ class Step:
         start = time.monotonic()
         logger.info("        …  %s", self.name)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        status = self.runner(self.argv, self.log, {} if self.threads is None else thread_variables(self.threads))
+        status = self.runner(self.argv, self.log, thread_variables(self.threads))
         self.seconds = time.monotonic() - start
         if status:
             tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]

@@ -11,15 +11,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import suppress
 from itertools import islice
-from multiprocessing.resource_tracker import ensure_running
 from typing import TypeVar
 
+import psutil
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from monai_e2e.work.cluster import stream_cluster
-from monai_e2e.work.interrupt import closing_in_order
+from monai_e2e.work.forked import FORKING, import_once, starting
+from monai_e2e.work.interrupt import closing_in_order, interrupts_later
 from monai_e2e.work.threads import thread_variables
 
 Task = TypeVar("Task")
@@ -63,11 +64,13 @@ def _stream(
 ) -> Iterator[tuple[Task, Result | None]]:
     remaining = iter(tasks)
     pending: deque[tuple[Task, Future[Result]]] = deque()
+    if (module := function.__module__) != "__main__":
+        import_once([module], thread_variables(1))
     pool = _start(workers)
     try:
         while True:
             for task in islice(remaining, _AHEAD * workers - len(pending)):
-                with _interrupts_later():  # so that each task whose work has begun is among those pending
+                with interrupts_later():  # so that each task whose work has begun is among those pending
                     pending.append((task, _submit(pool, function, task)))
             if not pending:
                 return
@@ -89,7 +92,7 @@ def _stream(
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
     try:
-        with _interrupts_later():  # the first task starts the processes
+        with starting(thread_variables(1)):  # the first task starts the processes
             return pool.submit(function, task)
     except BrokenProcessPool as error:  # found before any result was asked for
         future: Future[Result] = Future()
@@ -103,20 +106,6 @@ def _wait_until_taken(futures: Iterable[Future[Result]]) -> None:
     for future in futures:
         while not (future.running() or future.done()) and time.monotonic() < end:
             time.sleep(0.001)
-
-
-@contextmanager
-def _interrupts_later() -> Iterator[None]:
-    """Keep Ctrl-C back for a moment; processes that are started in it never get one, not even before they are ready."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    ensure_running()  # loky's workers need it, and its start lets Ctrl-C through again before Python 3.12
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _one_by_one(
@@ -139,9 +128,12 @@ def _one_by_one(
 
 
 def _start(workers: int) -> ProcessPoolExecutor:
-    # Loky's workers start afresh rather than as forks, which a caller with torch's threads or CUDA would not survive,
-    # and don't import the caller's main module, so this works in notebooks and in scripts without a main guard.
-    return ProcessPoolExecutor(workers, initializer=_prepare_worker, initargs=(os.getpid(),), env=thread_variables(1))
+    # Workers are no forks of this process, which its threads or CUDA would not survive, but of one that has only
+    # imported, or start afresh. Neither imports the main module, so this works in notebooks and in scripts without a
+    # main guard.
+    return ProcessPoolExecutor(
+        workers, context=FORKING, initializer=_prepare_worker, initargs=(os.getpid(),), env=thread_variables(1)
+    )
 
 
 def _prepare_worker(parent: int) -> None:
@@ -151,7 +143,9 @@ def _prepare_worker(parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, after which it has another one, except on Windows."""
-    while os.getppid() == parent:
-        time.sleep(_SECONDS)
+    """End this process when the one whose work it does has ended."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(parent)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(_SECONDS)
     os._exit(1)

@@ -29,6 +29,6 @@ def begin_worker(worker: int) -> None:
     worker_init_fn(worker)
 
 
-def thread_variables(count: int) -> dict[str, str]:
-    """Environment of a process to be started that shall compute with so many threads."""
-    return {"OMP_NUM_THREADS": str(count), "OPENCV_FOR_THREADS_NUM": str(count)}
+def thread_variables(count: int | None) -> dict[str, str]:
+    """Environment of a process to be started that shall compute with so many threads; None: with any number."""
+    return {} if count is None else {"OMP_NUM_THREADS": str(count), "OPENCV_FOR_THREADS_NUM": str(count)}

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from monai_e2e.work.forked import _IMPORTS, run_forked
+from monai_e2e.work.forked import READING, TRAINING, run_forked
 
 #: Fails where an import looks for a GPU, which a fork then couldn't use, or starts a thread, which it wouldn't have.
 IMPORTING = """
@@ -66,7 +66,8 @@ def test_a_command_that_fails_has_the_status_and_the_end_of_its_log(module, text
 
 
 def test_what_is_imported_before_the_fork_starts_no_thread_and_looks_for_no_gpu():
-    done = subprocess.run([sys.executable, "-c", IMPORTING, *_IMPORTS], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", IMPORTING, *TRAINING, *READING]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
 
 
