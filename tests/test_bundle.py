@@ -3,9 +3,7 @@
 import errno
 import json
 import logging
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from monai_e2e import overrides
 from monai_e2e.bundle import begin, begin_training, bundle_root, choose, user_error
 from monai_e2e.errors import UserError
 from monai_e2e.transforms import LoadMammogramd
+from monai_e2e.work.forked import run_forked
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")
@@ -340,23 +339,14 @@ class TestErrors:
         assert "ZeroDivisionError: division" in capsys.readouterr().err
 
     def test_command_line_shows_a_wrong_folder_as_one_line(self, tmp_path):
-        config = "bundles/ddsm_whole/configs/train.json"
-        command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", config]
-        result = subprocess.run(
-            [*command, "--dataset_dir", "/nonexistent", "--output_dir", str(tmp_path), "--model_dir", str(tmp_path)],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        )
-        last = result.stderr.strip().splitlines()[-1]
-        assert result.returncode != 0
+        config, out, log = REPOSITORY / "bundles/ddsm_whole/configs/train.json", tmp_path / "out", tmp_path / "log"
+        words = ["-m", "monai.bundle", "run", "training", "--config_file", str(config), "--dataset_dir", "/nonexistent"]
+        assert run_forked([*words, "--output_dir", str(out), "--model_dir", str(out)], log, {}) != 0
+        last = log.read_text().strip().splitlines()[-1]
         assert last.startswith("error: /nonexistent")
         assert "monai-e2e prepare" in last
-        assert "Traceback" not in result.stdout + result.stderr
-        assert list(tmp_path.iterdir()) == []
+        assert "Traceback" not in log.read_text()
+        assert not out.exists()
 
 
 def test_an_image_that_a_loaders_process_cannot_read_is_the_users_mistake_too(tmp_path):

@@ -85,7 +85,11 @@ def _run(argv: list[str], log: Path, variables: dict[str, str]) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _, module, *sys.argv[1:] = argv
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except Exception as error:  # noqa: BLE001 # as Python ends; multiprocessing has a way of its own, without excepthook
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.exit(1)
 
 
 @contextmanager

@@ -250,7 +250,9 @@ def test_two_processes_with_batch_1_have_the_losses_of_one_with_batch_2(tmp_path
     images = torch.randn(5, 2, 3, 64, 64)
     labels = torch.tensor([[0, 1], [1, 1], [1, 0], [0, 0], [0, 1]])
     torch.save((images, labels), tmp_path / "data.pt")
-    processes = torch.multiprocessing.spawn(_process, args=(str(tmp_path),), nprocs=2, join=False)
+    processes = torch.multiprocessing.start_processes(
+        _process, args=(str(tmp_path),), nprocs=2, join=False, start_method="forkserver"
+    )
     deadline = time.monotonic() + 120
     while not processes.join(timeout=5):
         if time.monotonic() > deadline:

@@ -56,9 +56,10 @@ def test_a_command_has_its_arguments_variables_and_log(module):
         ("raise SystemExit(3)", 3, ""),
         ("raise SystemExit('no')", 1, "no"),
         ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+        ("import sys; sys.excepthook = lambda *error: print('one line', file=sys.stderr); 1 / 0", 1, "one line"),
         ("import os; print('begun', flush=True); os.kill(os.getpid(), 9)", -9, "begun"),
     ],
-    ids=["status", "message", "error", "killed"],
+    ids=["status", "message", "error", "error in one line", "killed"],
 )
 def test_a_command_that_fails_has_the_status_and_the_end_of_its_log(module, text, status, last):
     got, log = module(text)
