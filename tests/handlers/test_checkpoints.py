@@ -513,6 +513,20 @@ def test_a_full_disk_keeps_the_file_before(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of a process")
+def test_a_disk_that_is_full_in_the_middle_is_told_as_the_system_says_it(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"a\.pt can't be written \(File too large\)"):
+            save_atomically({"a": torch.zeros(50_000), "b": torch.zeros(50_000)}, tmp_path / "a.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/a\.pt can't be written"):
