@@ -40,17 +40,21 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"choose one of: {', '.join(words)}"
 
 
-def of_the_system(error: BaseException) -> UserError | None:
+def of_the_system(error: BaseException, out: object = None) -> UserError | None:
     """What the system refuses, such as a full disk, as a user's mistake; None for any other exception.
 
     Libraries raise an exception of their own from it, so those that an exception was raised from are looked at too.
+
+    Args:
+        error: any exception.
+        out: what was being written, which the system doesn't say of a disk that gets full.
     """
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, UserError):
             return found
         if isinstance(found, OSError) and found.errno in _ADVICE:
-            where = f"{found.filename}: " if found.filename else ""
-            return UserError(f"{where}{found.strerror}: {_ADVICE[found.errno]}")
+            where = found.filename or (out if _ADVICE[found.errno] is _SPACE else None)
+            return UserError(f"{f'{where}: ' if where else ''}{found.strerror}: {_ADVICE[found.errno]}")
         found = found.__cause__
     return None

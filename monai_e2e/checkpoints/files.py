@@ -51,7 +51,8 @@ def save_atomically(content: Any, path: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch's writer makes a RuntimeError of some failures
         with suppress(OSError):
             partial.unlink()
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(cause, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"{path} can't be written ({reason}): free some space, or name another folder") from error
 
 

@@ -293,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python writes the rest when it ends
         return 1
     except (UserError, OSError) as error:
-        mistake = error if isinstance(error, UserError) else of_the_system(error)
+        mistake = error if isinstance(error, UserError) else of_the_system(error, vars(arguments).get("out"))
         if mistake is None:
             raise
         print(f"error: {mistake}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from monai_e2e.handlers.auc import AucInterval
 from monai_e2e.handlers.averaging import average_weights
 from monai_e2e.handlers.checkpoints import TrainingCheckpoint
-from monai_e2e.handlers.checks import Progress, StopOnBadLoss
+from monai_e2e.handlers.checks import EndOnMistake, Progress, StopOnBadLoss
 from monai_e2e.handlers.epochs import print_epoch, write_epoch
 from monai_e2e.handlers.pictures import TrainingPictures
 from monai_e2e.handlers.predictions import PredictionWriter, binary_scores, class_scores, logit_of_positive
@@ -16,6 +16,7 @@ from monai_e2e.handlers.stages import StagedTraining
 __all__ = [
     "AucInterval",
     "BestModel",
+    "EndOnMistake",
     "FinalModel",
     "PredictionWriter",
     "Progress",

@@ -130,7 +130,7 @@ class TrainingCheckpoint:
             "fingerprint": self.fingerprint | {_ITERATIONS: state.epoch_length},
             "epoch": state.epoch,
             "iteration": state.iteration,
-            "ended": bool(engine.should_terminate) or state.epoch >= state.max_epochs,
+            "ended": bool(engine.should_terminate),  # early; by its number of epochs the resumed run judges itself
             "objects": {name: thing.state_dict() for name, thing in self.objects.items()},
             "scaler": _scaler_state(engine),
             "best": {name: best_of(whose) for name, whose in self._engines(engine).items()},
@@ -188,7 +188,7 @@ class TrainingCheckpoint:
             for key, value in content["best"].get(name, {}).items():
                 setattr(whose.state, key, value)
         engine.state.epoch, engine.state.iteration = content["epoch"], content["iteration"]
-        if content["ended"]:
+        if content["ended"] or content["epoch"] >= engine.state.max_epochs:
             logger.info("The training in %s ended with epoch %d: nothing left to do.", path, content["epoch"])
             engine.terminate()
         else:

@@ -28,6 +28,27 @@ _NAMED = 16
 _EPOCHS_OF_ETA = 3
 
 
+class EndOnMistake:
+    """End a run by a user's mistake, or by what they can mend, as the exception that it is.
+
+    Name it first in the list, of a validator too: MONAI's ``StatsHandler`` would put a traceback before the message.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer or an evaluator."""
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self)
+        engine.add_event_handler(Events.STARTED, self._end_otherwise)
+
+    def __call__(self, _engine: Engine, error: BaseException) -> None:
+        if mistake := user_error(error):
+            raise mistake
+
+    def _end_otherwise(self, engine: Engine) -> None:
+        # Ignite takes an exception for dealt with once it has a handler for it; this one comes after all others.
+        if not engine.has_event_handler(_raise, Events.EXCEPTION_RAISED):
+            engine.add_event_handler(Events.EXCEPTION_RAISED, _raise)
+
+
 class StopOnBadLoss:
     """End the run with one line when the loss is NaN or infinite, naming the images of that batch.
 
@@ -36,8 +57,7 @@ class StopOnBadLoss:
     that a gradient scaler skips a step now and then is normal and stops nothing.
 
     Expects ``engine.state.output["loss"]`` (and ``"pred"``, to tell which images are to blame), and lists of names in
-    ``engine.state.batch``. Name this handler first in the list: MONAI's ``StatsHandler`` would otherwise put a
-    traceback before the message.
+    ``engine.state.batch``. It is an :class:`EndOnMistake` too, so name it first in the list.
 
     Args:
         id_keys: keys of the batch, the first that it has names the images; a path gives its last two parts.
@@ -54,8 +74,7 @@ class StopOnBadLoss:
         """Attach to the trainer."""
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._end_at_once)
-        engine.add_event_handler(Events.STARTED, self._end_otherwise)
+        EndOnMistake().attach(engine)
 
     def __call__(self, engine: Engine) -> None:
         if self._looked_at == engine.state.iteration:
@@ -89,15 +108,6 @@ class StopOnBadLoss:
             if any(finite) and not all(finite):
                 return [not row for row in finite]
         return [True] * count
-
-    def _end_at_once(self, _engine: Engine, error: BaseException) -> None:
-        if mistake := user_error(error):
-            raise mistake
-
-    def _end_otherwise(self, engine: Engine) -> None:
-        # Ignite takes an exception for dealt with once it has a handler for it; this one comes after all others.
-        if not engine.has_event_handler(_raise, Events.EXCEPTION_RAISED):
-            engine.add_event_handler(Events.EXCEPTION_RAISED, _raise)
 
 
 class Progress:

@@ -206,3 +206,16 @@ def test_a_condition_of_the_disk_is_one_line(code, wrapped, tmp_path, monkeypatc
     monkeypatch.setattr("monai_e2e.data.prepared.prepare.prepare_dataset", fail)
     line = fails(["prepare", "inbreast", str(tmp_path), str(tmp_path / "out")], capsys)
     assert line.startswith(f"error: some/file.png: {os.strerror(code)}: ")
+
+
+@pytest.mark.parametrize(("code", "named"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
+def test_a_disk_that_gets_full_while_a_file_is_open_is_named_by_the_folder_that_is_written(
+    code, named, tmp_path, monkeypatch, capsys
+):
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))  # the system names no file then
+
+    monkeypatch.setattr("monai_e2e.data.prepared.prepare.prepare_dataset", fail)
+    line = fails(["prepare", "inbreast", str(tmp_path), str(tmp_path / "out")], capsys)
+    where = f"{tmp_path / 'out'}: " if named else ""
+    assert line.startswith(f"error: {where}{os.strerror(code)}: ")

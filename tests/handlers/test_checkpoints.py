@@ -232,6 +232,15 @@ def test_early_stopping_counts_on_from_before_the_stop(tmp_path):
     assert_same(resumed.result(), whole.result())
 
 
+def test_one_that_was_asked_for_fewer_epochs_goes_on_when_asked_for_more(whole, tmp_path):
+    first = Run(tmp_path)
+    first.trainer.state.max_epochs = 2  # as --train#trainer#max_epochs sets it
+    first.run()
+    again = Run(tmp_path, resume=True).run()
+    assert again.trained == [3, 4, 5]
+    assert_same(again.result(), whole[0])
+
+
 def test_ended_also_by_monais_early_stopping(tmp_path):
     for trained in ([1, 2], []):
         run = Run(tmp_path, resume=True)
@@ -259,7 +268,7 @@ def test_a_checkpoint_holds_plain_values_alone(tmp_path):
     look(content)
     assert kinds <= {torch.Tensor, int, float, str, bool, list, tuple, dict, type(None)}
     assert content["fingerprint"] == {"seed": 3, "rate": 0.5, "sizes": (1, 2), "iterations of an epoch": ITERATIONS}
-    assert (content["format"], content["epoch"], content["iteration"], content["ended"]) == (1, 5, 20, True)
+    assert (content["format"], content["epoch"], content["iteration"], content["ended"]) == (1, 5, 20, False)
     model = torch.load(tmp_path / "model.pt", weights_only=True)
     assert type(model) is dict
     assert {type(value) for value in model.values()} == {torch.Tensor}
@@ -502,6 +511,20 @@ def test_a_full_disk_keeps_the_file_before(tmp_path):
         save_atomically({"a": torch.zeros(100_000)}, path)
     assert torch.load(path, weights_only=True) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of a process")
+def test_a_disk_that_is_full_in_the_middle_is_told_as_the_system_says_it(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"a\.pt can't be written \(File too large\)"):
+            save_atomically({"a": torch.zeros(50_000), "b": torch.zeros(50_000)}, tmp_path / "a.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -1,8 +1,10 @@
 """A loss that is no number ends the run and says where; a bar on terminals, and in logs the time that is left."""
 
 import io
+import json
 import logging
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import ignite.distributed
@@ -15,7 +17,7 @@ from torch import nn
 
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import checks
-from monai_e2e.handlers.checks import Progress, StopOnBadLoss
+from monai_e2e.handlers.checks import EndOnMistake, Progress, StopOnBadLoss
 
 
 def batches(count: int = 3, size: int = 2, **names) -> list[dict]:
@@ -125,6 +127,37 @@ class TestStopOnBadLoss:
 
         with pytest.raises(KeyError, match="a defect"):
             trainer(batches(), [StopOnBadLoss(), *others], loss_function=loss).run()
+
+
+class TestEndOnMistake:
+    def validate(self, error: Exception, caplog) -> None:
+        def fail(_engine: Engine) -> None:
+            raise error
+
+        evaluator = SupervisedEvaluator(
+            device="cpu",
+            val_data_loader=batches(1),
+            network=nn.Linear(4, 2),
+            val_handlers=[EndOnMistake(), StatsHandler(name="validate", iteration_log=False)],
+        )
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, fail)
+        with caplog.at_level(logging.INFO), pytest.raises(type(error), match="full"):
+            evaluator.run()
+
+    def test_a_validator_too_writes_no_traceback_of_a_users_mistake(self, caplog, capsys):
+        self.validate(UserError("model.pt can't be written: the disk is full"), caplog)
+        assert "Traceback" not in "".join([caplog.text, *capsys.readouterr()])
+
+    def test_other_errors_still_end_the_run(self, caplog):
+        self.validate(KeyError("a defect, in full"), caplog)
+
+    @pytest.mark.parametrize("bundle", ["ddsm_patch", "ddsm_whole", "inbreast_transfer"])
+    def test_every_bundle_names_one_before_monais_stats_handler(self, bundle):
+        config = json.loads((Path(__file__).parents[2] / f"bundles/{bundle}/configs/train.json").read_text())
+        for part in ("train", "validate"):
+            targets = [handler["_target_"].rpartition(".")[2] for handler in config[part]["handlers"]]
+            ending = "StopOnBadLoss" if part == "train" else "EndOnMistake"
+            assert targets.index(ending) < targets.index("StatsHandler")
 
 
 class TestProgress:

@@ -108,12 +108,14 @@ def test_damaged_images_are_read_or_have_a_reason_and_none_is_lost(tmp_path, cap
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         images = list_images(tmp_path / "images")
-        results = dict(stream_parallel(reader, images, workers=1))
-    assert len(results) == 700
-    reasons = [read for read in results.values() if isinstance(read, str)]
-    assert sum(isinstance(read, ReadImage) for read in results.values()) > 100
+        results = list(stream_parallel(reader, images, workers=1))
+    assert [image for image, _ in results] == images
+    assert len(images) == 700
+    reads = [read for _, read in results]
+    reasons = [read for read in reads if isinstance(read, str)]
+    assert sum(isinstance(read, ReadImage) for read in reads) > 100
     assert len(reasons) > 100
     said = "\n".join([*reasons, *(flag for image in images for flag in image.flags), *capfd.readouterr()])
     assert "Traceback" not in said
     assert SECRET not in said
-    assert all(isinstance(read, (ReadImage, str)) for read in results.values())  # no decoder ended the process
+    assert all(isinstance(read, (ReadImage, str)) for read in reads)  # no decoder ended the process
