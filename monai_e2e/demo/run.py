@@ -19,8 +19,7 @@ from monai_e2e.demo.page import write_page
 from monai_e2e.errors import UserError
 from monai_e2e.shipped.bundles import bundles_folder
 from monai_e2e.work.forked import TRAINING, import_once
-from monai_e2e.work.steps import Commands, Progress, Step, recipe_of, run_steps
-from monai_e2e.work.threads import thread_variables
+from monai_e2e.work.steps import Commands, Progress, Step, command_variables, recipe_of, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ class Demo(Commands):
 
     def run(self) -> None:
         """Run the steps; raises the ``UserError`` of the first that fails, after which no other is begun."""
-        import_once(TRAINING, thread_variables(self.threads))
+        import_once(TRAINING, command_variables(self.threads))
         start = time.monotonic()
         watch = Progress(self.steps, lambda step: step.seconds > 0, lambda: self.seconds_left(time.monotonic() - start))
         failed = run_steps(self.steps, max(1, min(4, os.cpu_count() or 1)), watch=watch, keep_going=False)

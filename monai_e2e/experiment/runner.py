@@ -26,8 +26,7 @@ from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
 from monai_e2e.work.cluster import cluster, count_threads, run_on, run_process
 from monai_e2e.work.forked import TRAINING, import_once
-from monai_e2e.work.steps import Commands, Progress, Runner, Step, run_steps
-from monai_e2e.work.threads import thread_variables
+from monai_e2e.work.steps import Commands, Progress, Runner, Step, command_variables, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +116,7 @@ def _run(
     record = Records(commands, plan.datasets)
     failed = {}
     if runner is None and not settings.dry_run and settings.emit is None:
-        import_once(TRAINING, thread_variables(commands.threads))
+        import_once(TRAINING, command_variables(commands.threads))
     if missing and not settings.dry_run:
         failed = run_steps(_phantoms(plan, commands, missing), jobs, record.run)
         if failed:

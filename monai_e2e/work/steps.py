@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 _PAUSE = 5.0
 #: Seconds between two lines on the progress, where there is some and where there is none.
 _EVERY, _SELDOM = 60.0, 600.0
+#: By itself glibc gives large blocks back as they are freed, and the system clears them anew for the next step: a sixth
+#: of a training step of phantoms.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 
 
 #: What runs a command: of its words, the file of its output and variables of its environment it makes the exit status.
@@ -70,12 +73,17 @@ class Step:
         start = time.monotonic()
         logger.info("        …  %s", self.name)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        status = self.runner(self.argv, self.log, thread_variables(self.threads))
+        status = self.runner(self.argv, self.log, command_variables(self.threads))
         self.seconds = time.monotonic() - start
         if status:
             tail = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             raise UserError(f"step '{self.name}' failed: {' '.join(tail)} (whole log: {self.log})")
         logger.info("%7.0f s  %s", self.seconds, self.name)
+
+
+def command_variables(threads: int | None) -> dict[str, str]:
+    """Environment of a command that computes with so many threads; None: with any number."""
+    return {**_KEEP_MEMORY, **thread_variables(threads)}
 
 
 def run_steps(
