@@ -34,10 +34,9 @@ def run(prepared, out, **keys):
         backbone="resnet50",
         width=0.0625,
         batch_size=8,
-        stages=STAGES,
         output_dir=str(out),
         model_dir=str(out),
-        **keys,
+        **{"stages": STAGES, **keys},
     )
     workflow.initialize()
     workflow.run()
@@ -87,7 +86,9 @@ def test_mixed_precision_of_a_gpu_trains_and_leaves_weights_of_full_precision(dt
     for module in (monai.engines.trainer, monai.engines.evaluator):
         monkeypatch.setattr(module.torch, "autocast", on_processor)
     engines = {"train#trainer#amp": True, "validate#evaluator#amp": True, "train#inferer#enabled": False}
-    weights = train(prepared, tmp_path, amp=True, amp_dtype=dtype, **engines)
+    # A frozen backbone of random weights doesn't normalise: its activations come close to float16's largest number.
+    stages = [{**STAGES[1], "epochs": 2}]
+    weights = train(prepared, tmp_path, amp=True, amp_dtype=dtype, stages=stages, **engines)
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
 

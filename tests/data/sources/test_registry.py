@@ -32,9 +32,9 @@ def test_docs_say_what_the_label_rests_on_and_whether_a_download_was_met(name):
         return
     (row,) = [line for line in DOCS.splitlines() if f"| `prepare {name}` |" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[3] == f"{source.label_source}, {source.label_unit}"
-    assert (cells[5] == "no") == (source.met == "")
-    assert ("no models passed on" in cells[4]) != source.models_may_be_passed_on
+    assert cells[4] == f"{source.label_source}, {source.label_unit}"
+    assert (cells[6] == "no") == (source.met == "")
+    assert ("no models passed on" in cells[5]) != source.models_may_be_passed_on
 
 
 def test_unknown_data_set_and_foreign_options_are_named(tmp_path):
