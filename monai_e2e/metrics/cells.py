@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite
 from typing import Any
 
@@ -78,7 +79,9 @@ def parse_number(column: str, where: str, text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        raise UserError(f"{where}: {column} {text!r} is no number; correct the table") from None
+        point = text.replace(",", ".", 1)
+        advice = f"write decimals with a point, {point}" if re.fullmatch(r"-?\d+\.\d+", point) else "correct the table"
+        raise UserError(f"{where}: {column} {text!r} is no number; {advice}") from None
     if not isfinite(value):
         raise UserError(f"{where}: {column} is {text}; predict the image again, or remove the row")
     return value

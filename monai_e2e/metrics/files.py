@@ -128,7 +128,10 @@ def score_table(
         rows = recalibrate_rows(rows, changed)
     by_fold = fold_thresholds(rows) if threshold is None and threshold_from is None else None
     limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how, changed)
-    levels = level_samples(rows, how)
+    try:
+        levels = level_samples(rows, how)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     scored: dict[str, Any] = {"about": describe_predictions(paths[0], rows, labels, name, about)}
     present = None if changed is None or prevalence is None else changed.positive / changed.n
     scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence, present)
@@ -194,8 +197,10 @@ def score_files(
 
 
 def _group_name(members: Sequence[Path], tables: Mapping[Path, Sequence[Mapping[str, Any]]]) -> str:
-    seeds = {row["seed"] for row in tables[members[0]]}
-    known = f"seed {seeds.pop()}" if len(seeds) == 1 and None not in seeds else str(members[0].parent.name)
+    seeds, first = {row["seed"] for row in tables[members[0]]}, members[0]
+    shared = any(path.parent == first.parent for path in tables if path not in members)
+    named = first.stem if shared else first.resolve().parent.name
+    known = f"seed {seeds.pop()}" if len(seeds) == 1 and None not in seeds else named
     return known if len(members) == 1 else f"{known}, {len(members)} folds"
 
 

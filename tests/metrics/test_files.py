@@ -56,6 +56,12 @@ def test_results_lie_beside_the_predictions_or_where_they_are_wanted(tmp_path):
     assert sorted(p.name for p in (tmp_path / "elsewhere").iterdir()) == FILES
 
 
+def test_a_table_that_has_no_score_is_named(tmp_path):
+    path = table(tmp_path / "p.csv", [{**row, "label": 1} for row in make_rows()])
+    with pytest.raises(UserError, match=rf"^{path}: all \d+ images have label 1"):
+        score(path)
+
+
 def test_score_is_that_of_the_rows_in_the_table(tmp_path):
     path = table(tmp_path / "p.csv", make_rows())
     assert score(path)["image"] == score_rows(read_predictions(path), resamples=RESAMPLES)["image"]

@@ -1,6 +1,7 @@
 """Folds pooled with their own thresholds, and seeds side by side."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,14 @@ def test_seeds_stand_side_by_side_with_mean_and_deviation(tables, tmp_path):
 
 def test_models_on_the_same_images_stand_side_by_side(tmp_path):
     paths = [tmp_path / name / "predictions.csv" for name in ("ours", "theirs")]
+    for path, noise in zip(paths, (0.5, 1.0), strict=True):
+        write_predictions(path, make_rows(noise=noise))
+    assert list(score(paths, tmp_path / "out")["groups"]) == ["ours", "theirs"]
+
+
+def test_models_whose_tables_lie_in_one_folder_are_called_as_these(tmp_path, monkeypatch):
+    paths = [Path("ours.csv"), Path("theirs.csv")]
+    monkeypatch.chdir(tmp_path)
     for path, noise in zip(paths, (0.5, 1.0), strict=True):
         write_predictions(path, make_rows(noise=noise))
     assert list(score(paths, tmp_path / "out")["groups"]) == ["ours", "theirs"]

@@ -106,8 +106,11 @@ def _prepare(
     split = Split({})
     if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
         divide = _DIVISIONS.get(catalogue.name, split_public)
-        split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
-        _check_classes({name: [image.label for image in images] for name, images in split.partitions.items()})
+        try:
+            split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
+        except UserError as error:
+            raise UserError(f"{src}: {error}") from error
+        _check_classes(src, {name: [image.label for image in images] for name, images in split.partitions.items()})
     if split.given:
         datalist["protocol"] = _GIVEN
     plan = _Plan(catalogue, split, src, out, datalist, settings, began)
@@ -151,7 +154,7 @@ def _write(plan: _Plan) -> dict[str, Any]:
     samples = {name: [image.sample for image in group if image.sample] for name, group in prepared.items()}
     windows = Counter(sample.get("window") for group in samples.values() for sample in group)
     catalogue.notes |= {f"images_by_{word}": count for word, count in windows.most_common() if word}
-    _check_classes({name: [sample["label"] for sample in group] for name, group in samples.items()})
+    _check_classes(plan.src, {name: [sample["label"] for sample in group] for name, group in samples.items()})
     if samples["training"]:
         datalist["pixel_mean"] = round(float(np.mean([sample["mean"] for sample in samples["training"]])), 4)
     if split.folds is not None:
@@ -173,11 +176,15 @@ def _write(plan: _Plan) -> dict[str, Any]:
             counts["positive"],
             datalist["classes"][1],
         )
+    flags = Counter(flag for group in samples.values() for one in group for flag in one["flags"].split(";") if flag)
+    if flags:
+        counts = ", ".join(f"{count} × {flag}" for flag, count in flags.most_common())
+        logger.warning("flagged images: %s; see %s", counts, out / "report.md")
     logger.info("%s; exclusions: %d, see %s", mean_words(report["pixel_mean"]), len(excluded), out / "excluded.csv")
     return report
 
 
-def _check_classes(labels: Mapping[str, Sequence[int]]) -> None:
+def _check_classes(src: Path, labels: Mapping[str, Sequence[int]]) -> None:
     """Raise :class:`UserError` unless each partition has both classes, or all images are for testing alone."""
     if labels.get("test") and not labels.get("training") and not labels.get("validation"):
         return  # another group's model is to be tested on them, perhaps on one class
@@ -185,8 +192,8 @@ def _check_classes(labels: Mapping[str, Sequence[int]]) -> None:
         own = labels.get(name, ())
         if len(set(own)) < 2:
             raise UserError(
-                f"partition {name} has {len(own)} image(s) and not both classes; add data, or name all images of your "
-                "own 'test' in a column partition, to test on them alone"
+                f"{src}: partition {name} has {len(own)} image(s) and not both classes; add data, or name all images "
+                "of your own 'test' in a column partition, to test on them alone"
             )
 
 

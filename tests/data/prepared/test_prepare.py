@@ -2,6 +2,8 @@
 
 import csv
 import json
+import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -148,11 +150,33 @@ def test_dry_run_refuses_partitions_that_the_real_run_refuses(tmp_path):
     text = labels.read_text().replace("0.png,0", "0.png,1").replace("K2,training", "K2,test")
     labels.write_text(text)
     for dry_run in (True, False):
-        with pytest.raises(UserError, match=r"partition validation has 0 image\(s\) and not both classes"):
+        named = re.escape(f"{tmp_path / 'src'}: partition validation has 0 image(s) and not both classes")
+        with pytest.raises(UserError, match=named):
             prepare_dataset(
                 "folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1, dry_run=dry_run
             )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_that_cannot_be_divided_is_named(tmp_path):
+    labels = own_for_testing(tmp_path)
+    labels.write_text(
+        re.sub(",(training|test)$", "", labels.read_text(), flags=re.MULTILINE)
+        .replace(",partition", "")
+        .replace("0.png,0", "0.png,1")
+    )
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'src'}: 2 patient(s) without a positive mammogram")):
+        prepare_dataset("folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1)
+
+
+def test_images_that_are_flagged_are_counted_in_the_log(tmp_path, caplog):
+    labels = own_for_testing(tmp_path)
+    (tmp_path / "src" / "1.png").write_bytes((tmp_path / "src" / "0.png").read_bytes())
+    with caplog.at_level(logging.INFO):
+        prepare_dataset("folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1)
+    (line,) = (record.getMessage() for record in caplog.records if "flagged" in record.getMessage())
+    assert "2 × same pixels as another, 2 × same pixels, other patient" in line
+    assert str(tmp_path / "out" / "report.md") in line
 
 
 def test_mask_is_told_from_crop_by_pixels_in_either_order(prepared):
@@ -269,7 +293,7 @@ def test_failure_leaves_the_old_folder(tmp_path):
     before = (out / "datalist.json").read_bytes()
     for path in src.glob("*_P_*[02468]_LEFT_CC/*/*/*.dcm"):
         path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"partition \w+ has \d+ image\(s\) and not both classes"):
+    with pytest.raises(UserError, match=rf"^{src}: partition \w+ has \d+ image\(s\) and not both"):
         prepare(src, out)
     assert (out / "datalist.json").read_bytes() == before
     assert len(samples(out)) == 9
