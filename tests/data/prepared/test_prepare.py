@@ -174,8 +174,9 @@ def test_images_that_are_flagged_are_counted_in_the_log(tmp_path, caplog):
     (tmp_path / "src" / "1.png").write_bytes((tmp_path / "src" / "0.png").read_bytes())
     with caplog.at_level(logging.INFO):
         prepare_dataset("folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1)
-    (line,) = (record.getMessage() for record in caplog.records if "×" in record.getMessage())
-    assert "2 × same pixels as another, 2 × same pixels, other patient" in line
+    (line,) = (record.getMessage() for record in caplog.records if "flagged images" in record.getMessage())
+    assert "2 × same pixels as another" in line
+    assert "2 × same pixels, other patient" in line
     assert str(tmp_path / "out" / "report.md") in line
 
 
