@@ -70,6 +70,8 @@ def end_on_interrupt(advice: str | None) -> None:
                 os.write(_ERRORS, f"\ninterrupted: {advice}\n".encode())
             if _open > 0:
                 raise KeyboardInterrupt
+        if hasattr(signal, "SIGCHLD"):  # PyTorch's handler raises an error here as soon as a loader's process has gone
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for child in multiprocessing.active_children():
             with suppress(psutil.Error):
                 process = psutil.Process(child.pid)
