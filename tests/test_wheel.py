@@ -83,7 +83,7 @@ def test_the_commands_work_in_an_empty_folder(installed, tmp_path):
 
 def test_the_demo_begins_and_a_copied_bundle_trains(installed, tmp_path):
     python = str(installed / "python")
-    first_step = "from monai_e2e.demo.run import *; print(Demo(Path('out'), bundles_folder(), 0).draw('inbreast').argv)"
+    first_step = "from monai_e2e.demo.run import *; print(Demo(Path('out'), bundles_folder()).draw('inbreast').argv)"
     assert "inbreast" in run([python, "-c", first_step], tmp_path)
     run([str(installed / "monai-e2e"), "bundle", "ddsm_whole", "mine"], tmp_path)
     keys = {"phantom#patients": 16, "image_size": "[128,96]", "weights": "scratch", "train#trainer#max_epochs": 1}
