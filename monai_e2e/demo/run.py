@@ -28,7 +28,7 @@ _MARKER = ".monai-e2e-demo"
 
 
 #: About what a step takes beside the others, in seconds, by the first word of its name.
-_COSTS = {"draw": 40, "prepare": 20, "train": 100, "evaluate": 15, "predict": 40, "forest": 40, "score": 5}
+_COSTS = {"draw": 40, "prepare": 16, "train": 100, "evaluate": 6, "predict": 35, "forest": 24, "score": 2}
 
 
 class Demo(Commands):

@@ -118,7 +118,7 @@ def test_the_demo_keeps_its_promises(tmp_path):
     assert summary["whole"]["auc"] >= 0.90
     assert summary["transfer"]["auc"] >= 0.90
     assert summary["whole"]["auc_mean"] - summary["whole"]["auc_from_scratch"] >= 0.05
-    assert summary["seconds"] <= 12 * 60
+    assert summary["seconds"] <= 10 * 60
     assert all(Path(path).exists() for path in summary["paths"].values())
     assert json.loads((tmp_path / "demo" / "summary.json").read_text()) == summary
     page = (tmp_path / "demo" / "index.html").read_text()
