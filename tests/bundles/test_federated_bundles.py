@@ -12,6 +12,7 @@ import torch
 from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems, ModelType
 from monai.fl.utils.exchange_object import ExchangeObject
+from without_pictures import WITHOUT_PICTURES
 
 from monai_e2e.bundle import user_error
 from monai_e2e.data import phantom_dataset
@@ -81,7 +82,7 @@ def folders(tmp_path_factory):
 def settings_of(bundle, folder, **keys):
     patches = {"patch_size": 32, "per_roi": 2} if bundle == "ddsm_patch" else {}
     tiny = {"recipe": "phantom", "image_size": list(SIZE), "width": 0.0625, "stages": PLAN, "batch_size": 4}
-    return {"dataset_dir": folder, **tiny, **patches, **keys}
+    return {"dataset_dir": folder, **tiny, **patches, **WITHOUT_PICTURES, **keys}
 
 
 def provision(bundle, root):

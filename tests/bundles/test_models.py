@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from without_pictures import WITHOUT_PICTURES
 
 from monai_e2e.bundle import user_error
 from monai_e2e.data import load_datalist, phantom_dataset
@@ -57,7 +58,14 @@ def run(bundle: str, action: str, configs: list[str], **keys: Any) -> ConfigWork
 
 
 def train(bundle: str, out: Path, configs: tuple[str, ...] = ("train",), **keys: Any) -> ConfigWorkflow:
-    keys = {"model_dir": str(out), "output_dir": str(out), "stages": ONE_EPOCH, "batch_size": 4, **keys}
+    keys = {
+        "model_dir": str(out),
+        "output_dir": str(out),
+        "stages": ONE_EPOCH,
+        "batch_size": 4,
+        **WITHOUT_PICTURES,
+        **keys,
+    }
     return run(bundle, "training", list(configs), **keys)
 
 

@@ -7,6 +7,7 @@ import monai.engines.trainer
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from without_pictures import WITHOUT_PICTURES
 
 from monai_e2e.networks import read_state
 
@@ -36,7 +37,7 @@ def run(prepared, out, **keys):
         batch_size=8,
         output_dir=str(out),
         model_dir=str(out),
-        **{"stages": STAGES, **keys},
+        **{"stages": STAGES, **WITHOUT_PICTURES, **keys},
     )
     workflow.initialize()
     workflow.run()
