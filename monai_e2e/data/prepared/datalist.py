@@ -169,6 +169,12 @@ def preparation(prepared_dir: str | Path) -> dict[str, Any]:
     return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False), **framing}
 
 
+def digest_samples(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Samples in a few words, ``"16 images, 5f0c…"``, by which a training knows its data again, wherever they lie."""
+    facts = [[Path(one["image"]).name, one["label"], one.get("patient_id"), one.get("mean")] for one in samples]
+    return f"{len(samples)} images, {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
+
 def load_datalist(
     prepared_dir: str | Path,
     partition: str,
