@@ -224,7 +224,10 @@ def load_datalist(
             datalist.get("name"),
         )
     datalist = _arranged(datalist, fold, prepared_dir)
-    check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})
+    try:
+        check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})
+    except UserError as error:
+        raise UserError(f"{Path(prepared_dir) / 'datalist.json'}: {error}") from error
     root = Path(prepared_dir).resolve()
     wanted = training_patients if partition == "training" else None
     samples = [_absolute(sample, root) for sample in _drawn(datalist[partition], wanted, seed, prepared_dir)]
