@@ -222,8 +222,10 @@ def _of_torch(error: BaseException) -> UserError | None:
 
 
 def _no_traceback_of_a_mistake(record: logging.LogRecord) -> bool:
-    """MONAI's handlers log an exception with its traceback before it ends as one line."""
-    return not record.exc_info or user_error(record.exc_info[1]) is None
+    """MONAI's handlers log an exception with its traceback before it ends as one line, Ignite a loader's as text."""
+    if record.exc_info and user_error(record.exc_info[1]) is not None:
+        return False
+    return _IN_A_TRACEBACK.search(record.getMessage()) is None
 
 
 def _one_line_excepthook(

@@ -324,6 +324,14 @@ class TestErrors:
             logging.getLogger("any").error("Exception", exc_info=error)
         assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
+    def test_no_traceback_of_a_mistake_in_a_loaders_process_is_logged(self, caplog, monkeypatch):
+        monkeypatch.setattr(logging.getLogger(), "handlers", [caplog.handler])
+        begin()
+        for end in ("monai_e2e.errors.UserError: a.png: not readable", "ZeroDivisionError: a defect"):
+            told = f"Caught RuntimeError in DataLoader worker process 0.\nTraceback (most recent call last):\n{end}"
+            logging.getLogger("ignite").error("Current run is terminating due to exception: %s", told)
+        assert [message[-8:] for message in caplog.messages] == ["a defect"]
+
     def test_after_begin_a_users_mistake_is_one_line_and_a_defect_a_traceback(self, capsys):
         begin()
         try:

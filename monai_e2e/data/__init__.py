@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from monai_e2e.data.images.dicom_files import is_dicom
     from monai_e2e.data.images.pixels import resize_mammogram
     from monai_e2e.data.prepared.builtin import data_directory, phantom_dataset
-    from monai_e2e.data.prepared.datalist import load_datalist, pixel_mean, preparation, read_datalist
+    from monai_e2e.data.prepared.datalist import digest_samples, load_datalist, pixel_mean, preparation, read_datalist
     from monai_e2e.data.prepared.folder import list_mammograms
     from monai_e2e.data.prepared.prepare import prepare_dataset
     from monai_e2e.data.prepared.splits import assert_disjoint, split_patients
@@ -36,7 +36,7 @@ _WINGS = ("images", "phantom", "prepared", "sources", "training")
 _HOMES = {
     "prepared.builtin": ("data_directory", "phantom_dataset"),
     "sources.cbis_ddsm.reader": ("read_cbis_ddsm",),
-    "prepared.datalist": ("load_datalist", "pixel_mean", "preparation", "read_datalist"),
+    "prepared.datalist": ("digest_samples", "load_datalist", "pixel_mean", "preparation", "read_datalist"),
     "images.dicom": ("read_mammogram", "read_mask"),
     "images.dicom_files": ("is_dicom",),
     "images.pixels": ("resize_mammogram",),
@@ -71,6 +71,7 @@ __all__ = [
     "assert_disjoint",
     "cut_patches",
     "data_directory",
+    "digest_samples",
     "is_dicom",
     "list_mammograms",
     "load_datalist",

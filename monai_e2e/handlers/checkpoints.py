@@ -158,8 +158,8 @@ class TrainingCheckpoint:
         here = self.fingerprint | {_ITERATIONS: engine.state.epoch_length}
         if difference := next(_differences(content["fingerprint"], here), None):
             raise UserError(
-                f"{path} is of another training: {difference}; resume with the settings of that run, "
-                "or start anew (resume false, or another output_dir)"
+                f"{path} is of another training: {difference}; resume with the settings of that run, and its version "
+                "of monai-e2e, or start anew (resume false, or another output_dir)"
             )
         if odd := set(content["objects"]) ^ set(self.objects):
             raise UserError(

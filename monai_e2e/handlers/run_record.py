@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import platform
 import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,10 @@ from monai_e2e.errors import UserError
 from monai_e2e.provenance import device_name, git_state, now, peak_memory, versions
 from monai_e2e.work.files import read_json, write_json, write_text
 
+logger = logging.getLogger(__name__)
+
+#: Key of the epoch in which the data were replaced.
+_ANEW = "prepared_anew_in_epoch"
 #: Characters of a setting; what is longer, such as the patients, is data.
 _LONGEST = 4000
 #: Parts of a record that are left out of earlier starts' where they are the same.
@@ -101,10 +107,27 @@ class RunRecord:
         if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             for name, value in self.validator.state.metrics.items():
                 line[f"val_{name}" if name in line else name] = value
+        self._look_at_data(engine.state.epoch)
         line["seconds"] = round(time.monotonic() - self._start, 3)
         line["peak_memory_mib"] = peak_memory(getattr(engine.state, "device", None))
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(line)) + "\n")
+
+    def _look_at_data(self, epoch: int) -> None:
+        """Tell when the data are no longer those that the run began with: images that are read later are others."""
+        record = self._record
+        if self.prepared_dir is None or record is None or _ANEW in record:
+            return
+        with suppress(UserError):  # a folder that is gone does no harm to images in memory
+            if fingerprint(self.prepared_dir)["sha256"] != record["dataset"]["sha256"]:
+                record[_ANEW] = epoch
+                self._write_record()
+                logger.warning(
+                    "%s was prepared anew in epoch %d of this training, whose images may now be of both: train again, "
+                    "and prepare into another folder while a training runs",
+                    self.prepared_dir,
+                    epoch,
+                )
 
     def _finish(self, engine: Engine) -> None:
         if self._record is None:  # a resumed run that had ended already

@@ -135,7 +135,9 @@ def list_images(
                 f"{folder} is the JPEG release of CBIS-DDSM, where images aren't told from crops and masks: prepare it "
                 f"with `monai-e2e prepare cbis-ddsm`, or name the images in a --table"
             )
-        listed = _number_images(_without_lesion_images(folder, mammograms, headers), headers, earlier or {})
+        whole = _without_lesion_images(folder, mammograms, headers)
+        _tell_of_one_patient(folder, [headers[mammogram.image] for mammogram in whole])
+        listed = _number_images(whole, headers, earlier or {})
     else:
         listed = _join(mammograms, headers, Path(folder), Path(table))
     instances = Counter(headers[mammogram.image].instance for mammogram in listed)
@@ -186,6 +188,18 @@ def _without_lesion_images(
     if len(whole) < len(mammograms):
         logger.warning("%s: %d crops and masks of lesions are left out", folder, len(mammograms) - len(whole))
     return whole
+
+
+def _tell_of_one_patient(folder: str | Path, headers: Sequence[Header]) -> None:
+    """Some data sets, INbreast's among them, have one word in place of every Patient ID."""
+    patients, studies = {header.patient for header in headers}, {header.study for header in headers}
+    if len(patients) == 1 and patients != {""} and len(studies) > 1:
+        logger.warning(
+            "%s: all images, of %d studies, have the same Patient ID and count as one patient; if they are of several "
+            "people, name these in a table `image,patient_id` (`predict --table`)",
+            folder,
+            len(studies),
+        )
 
 
 def _number(prefix: str, groups: Sequence[str], earlier: Sequence[str]) -> list[str]:

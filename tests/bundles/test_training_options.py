@@ -1,5 +1,8 @@
 """The keys for speed and memory through a bundle, in two stages, on tiny phantoms."""
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import monai.engines.evaluator
@@ -9,6 +12,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from without_pictures import WITHOUT_PICTURES
 
+from monai_e2e.bundle import user_error
 from monai_e2e.networks import read_state
 
 TRAIN = Path(__file__).parents[2] / "bundles/ddsm_whole/configs/train.json"
@@ -24,21 +28,20 @@ def prepared(phantoms):
 
 
 def run(prepared, out, **keys):
-    workflow = ConfigWorkflow(
-        str(TRAIN),
-        run_id="training",
-        logging_file=False,
-        recipe="phantom",
-        weights="scratch",
-        dataset_dir=prepared,
-        image_size=[128, 96],
-        backbone="resnet50",
-        width=0.0625,
-        batch_size=8,
-        output_dir=str(out),
-        model_dir=str(out),
-        **{"stages": STAGES, **WITHOUT_PICTURES, **keys},
-    )
+    usual = {
+        "recipe": "phantom",
+        "weights": "scratch",
+        "dataset_dir": prepared,
+        "image_size": [128, 96],
+        "backbone": "resnet50",
+        "width": 0.0625,
+        "batch_size": 8,
+        "stages": STAGES,
+        "output_dir": str(out),
+        "model_dir": str(out),
+        **WITHOUT_PICTURES,
+    }
+    workflow = ConfigWorkflow(str(TRAIN), run_id="training", logging_file=False, **(usual | keys))
     workflow.initialize()
     workflow.run()
     return workflow.parser
@@ -51,6 +54,35 @@ def train(prepared, out, **keys):
     assert parser.get_parsed_content("train#trainer").state.epoch == 2
     assert read_state(out / "model.pt").keys() == parser.get_parsed_content("network").state_dict().keys()
     return torch.load(out / "checkpoints" / "epoch_0002.pt", weights_only=True)["objects"]["network"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"batch_size": 7}, "batch_size is 8 in the file and 7 in this training"),
+        ({"balanced_sampling": True}, "balanced_sampling is False in the file and True in this training"),
+        ({"training_patients": 4}, r"training is '\d+ images, \w+' in the file and '\d+ images, \w+' in this training"),
+        ({"dataset_dir": "inverted"}, r"training is '(\d+) images, \w+' in the file and '\1 images, \w+'"),
+        ({"dataset_dir": "moved"}, None),
+    ],
+    ids=str,
+)
+def test_a_training_is_resumed_on_its_own_data_alone_wherever_they_lie(keys, message, prepared, tmp_path):
+    run(prepared, tmp_path / "out", **{"train#trainer#max_epochs": 1})
+    folder = Path(shutil.copytree(prepared, tmp_path / "copy"))
+    if keys.get("dataset_dir") == "inverted":
+        datalist = json.loads((folder / "datalist.json").read_text())
+        for sample in datalist["training"]:
+            sample["label"] = 1 - sample["label"]
+        (folder / "datalist.json").write_text(json.dumps(datalist))
+    if "dataset_dir" in keys:
+        keys = {"dataset_dir": str(folder)}
+    if message is None:
+        assert run(prepared, tmp_path / "out", resume=True, **keys)["train#trainer"]
+        return
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI's parser wraps it
+        run(prepared, tmp_path / "out", resume=True, **keys)
+    assert re.search(message, str(user_error(caught.value)))
 
 
 @pytest.fixture(scope="module")

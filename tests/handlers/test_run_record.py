@@ -170,6 +170,24 @@ class TestRecord:
         assert dataset["sha256"] == hashlib.sha256((tmp_path / "datalist.json").read_bytes()).hexdigest()
         assert (dataset["name"], dataset["protocol"], dataset["seed"]) == ("inbreast", "paper", 4)
 
+    @pytest.mark.parametrize("gone", [False, True])
+    def test_data_that_are_prepared_anew_meanwhile_are_told_once_and_noted(self, gone, tmp_path, caplog):
+        path = tmp_path / "datalist.json"
+        path.write_text(json.dumps({"name": "inbreast", "training": []}))
+        engine = trainer(RunRecord(tmp_path / "run", prepared_dir=tmp_path))
+
+        @engine.on(Events.EPOCH_STARTED(once=2))
+        def _prepare_again() -> None:
+            path.unlink() if gone else path.write_text(json.dumps({"name": "inbreast", "training": [1]}))
+
+        engine.run(BATCHES, max_epochs=4)
+        told = [message for message in caplog.messages if str(tmp_path) in message]
+        assert len(told) == (0 if gone else 1)  # images in memory are trained on whatever becomes of the folder
+        assert all(
+            "prepared anew in epoch 2" in message and "prepare into another folder" in message for message in told
+        )
+        assert record(tmp_path / "run").get("prepared_anew_in_epoch") == (None if gone else 2)
+
     def test_has_the_merged_config_with_overrides_and_expressions_as_text(self, tmp_path):
         config = {
             "output_dir": "nowhere",

@@ -59,6 +59,21 @@ def test_images_without_a_patient_id_are_one_patient_by_study_or_alone_and_flagg
     assert all(image.flags == ("patient unknown",) for image in found)
 
 
+@pytest.mark.parametrize(
+    ("patients", "studies", "told"),
+    [("AAAA", "1234", True), ("AAAA", "1111", False), ("AABB", "1123", False), ("AAAB", "1234", False)],
+)
+def test_one_patient_id_for_all_studies_is_told_for_it_may_stand_for_several_people(
+    patients, studies, told, images, caplog
+):
+    for name, patient, study in zip("abcd", patients, studies, strict=True):
+        change(images / f"{name}.dcm", PatientID=patient, StudyInstanceUID=f"1.{study}")
+    list_images(images)
+    lines = [record.getMessage() for record in caplog.records if "Patient ID" in record.getMessage()]
+    assert len(lines) == told
+    assert all(line.startswith(f"{images}: all images, of 4 studies,") and "--table" in line for line in lines)
+
+
 def test_numbers_of_before_are_kept_and_none_is_given_twice(images):
     for name, patient in zip("abcd", ("P1", "P2", "P3", "P2"), strict=True):
         change(images / f"{name}.dcm", PatientID=patient)

@@ -177,6 +177,12 @@ def preparation(prepared_dir: str | Path) -> dict[str, Any]:
     return {"image_size": datalist["image_size"], "voi_lut": datalist.get("voi_lut", False), **framing}
 
 
+def digest_samples(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Samples in a few words, ``"16 images, 5f0c…"``, by which a training knows its data again, wherever they lie."""
+    facts = [[Path(one["image"]).name, one["label"], one.get("patient_id"), one.get("mean")] for one in samples]
+    return f"{len(samples)} images, {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
+
+
 def load_datalist(
     prepared_dir: str | Path,
     partition: str,
@@ -226,7 +232,10 @@ def load_datalist(
             datalist.get("name"),
         )
     datalist = _arranged(datalist, fold, prepared_dir)
-    check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})
+    try:
+        check_patients({name: [sample["patient_id"] for sample in datalist[name]] for name in PARTITIONS})
+    except UserError as error:
+        raise UserError(f"{Path(prepared_dir) / 'datalist.json'}: {error}") from error
     root = Path(prepared_dir).resolve()
     wanted = training_patients if partition == "training" else None
     samples = [_absolute(sample, root) for sample in _drawn(datalist[partition], wanted, seed, prepared_dir)]

@@ -21,7 +21,8 @@ from monai_e2e.errors import UserError
 
 #: First bytes of zip files (xlsx) and of OLE2 files (xls).
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-_DELIMITERS = (";", ",", "\t")
+#: What separates the cells of a text.
+DELIMITERS = (";", ",", "\t")
 #: Bytes in which a text has its header.
 _START = 1 << 16
 
@@ -60,7 +61,7 @@ def beginnings(path: Path) -> Iterator[Grid] | None:
         return None
     utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = start.decode("utf-16" if utf16 else "utf-8-sig", "replace")
-    return (_separated(text, delimiter) for delimiter in _DELIMITERS)
+    return (_separated(text, delimiter) for delimiter in DELIMITERS)
 
 
 def can_read_spreadsheets() -> bool:
@@ -75,7 +76,7 @@ def can_read_spreadsheets() -> bool:
 def _texts(path: Path, content: bytes, advice: str) -> Iterator[Grid]:
     """The text's cells by each delimiter that it may have been written with, the likeliest first."""
     text = decode_table(path, content, advice)
-    for delimiter in sorted(_DELIMITERS, key=text.partition("\n")[0].count, reverse=True):
+    for delimiter in sorted(DELIMITERS, key=text.partition("\n")[0].count, reverse=True):
         yield _separated(text, delimiter)
 
 

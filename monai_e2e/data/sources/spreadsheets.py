@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from monai_e2e.data.sources.grids import Grid, beginnings, grids
+from monai_e2e.data.sources.grids import DELIMITERS, Grid, beginnings, grids
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier
 from monai_e2e.errors import UserError
 
@@ -61,7 +61,7 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
     Raises:
         UserError: when the file is missing, can't be read, lacks a needed column or has a wanted one twice, is a
             spreadsheet and the library for it isn't installed, has a quote that swallows rows, a row of more cells
-            than the header or a cut-off end, or writes one patient in two ways.
+            than the header, of another delimiter or a cut-off end, or writes one patient in two ways.
     """
     path = Path(path)
     found: list[tuple[int, int, Grid]] = []
@@ -183,7 +183,7 @@ def _table(path: Path, grid: Grid, needed: Sequence[str], optional: Sequence[str
 
 
 def _check_shape(path: Path, grid: Grid, index: int) -> None:
-    """Refuse a text whose rows were joined, by a stray quote or a lost line end, or whose end is missing."""
+    """Refuse a text with rows joined by a stray quote or a lost line end, with several delimiters, or without an end."""
     width = len(grid.rows[index])
     body = grid.rows[index + 1 :]
     if not grid.delimiter or not any(map(any, body)):
@@ -194,6 +194,13 @@ def _check_shape(path: Path, grid: Grid, index: int) -> None:
                 f"{path}, row {number}: more cells than the header ({len(row)}, not {width}): a line end is lost, or "
                 f"a cell with {grid.delimiter!r} in it has no quotes; correct the row"
             )
+        if row and not any(row[1:]):
+            for other in set(DELIMITERS) - {grid.delimiter}:
+                if row[0].count(other) >= max(1, width - 1):
+                    raise UserError(
+                        f"{path}, row {number}: cells are separated by {other!r}, but in the header by "
+                        f"{grid.delimiter!r}; separate all by the same"
+                    )
         if len("".join(row).splitlines()) < 2:
             continue
         for cell in row:

@@ -88,7 +88,7 @@ def test_other_size_names_both_ways_out(write, datalist):
 
 def test_shared_patient_is_refused(write, datalist):
     datalist["test"][0]["patient_id"] = "a"
-    with pytest.raises(UserError, match="patient a is in both training and test"):
+    with pytest.raises(UserError, match=r"datalist\.json: patient a is in both training and test"):
         load_datalist(write(datalist), "validation")
 
 

@@ -127,6 +127,9 @@ def rows_of(*rows: str, header: str = "image,patient_id,label", end: str = "\n")
         (rows_of("a,1,10", "b,2,11", "c,3,12", "d,4,1", end=""), "row 5: the file ends here, in mid-row"),
         (rows_of("a,1,0", "b,2,0", "c,3,0", "d,4,", end=""), "row 5: the file ends here"),
         ('image,"patient_id,label\na,1,0\n', 'found: image,"patient_id,label'),
+        (rows_of("a,1,0", "b;2;1", "c,3,1"), r"t\.csv, row 3: cells are separated by ';', but in the header by ','"),
+        (rows_of("a\t1\t0", "b\t2\t1"), r"row 2: cells are separated by '\\t', but in the header by ','"),
+        (rows_of("a;1;0", "b,2,1", header="image;patient_id;label"), "row 3: .* by ',', but in the header by ';'"),
     ],
 )
 def test_rows_that_were_swallowed_joined_or_cut_are_refused(tmp_path, content, message):
@@ -143,6 +146,7 @@ def test_rows_that_were_swallowed_joined_or_cut_are_refused(tmp_path, content, m
         (rows_of("a,1,0,,", "b,2,1,,"), 2),
         (rows_of("a,1,0", "b,2,1", "c,3,1", "d,4,1", end=""), 4),
         (rows_of("a,1,10", "b,2,9", "c,3,8", "d,4,7", end=""), 4),
+        (rows_of("a;b;c,1,0", "", "d;e;f,2,1", ""), 2),
     ],
 )
 def test_tables_that_only_look_odd_are_read(tmp_path, content, count):
