@@ -183,7 +183,7 @@ def _table(path: Path, grid: Grid, needed: Sequence[str], optional: Sequence[str
 
 
 def _check_shape(path: Path, grid: Grid, index: int) -> None:
-    """Refuse a text with rows joined by a stray quote or a lost line end, with several delimiters, or without an end."""
+    """Refuse a text with rows joined by a stray quote or a lost line end, with two delimiters, or without an end."""
     width = len(grid.rows[index])
     body = grid.rows[index + 1 :]
     if not grid.delimiter or not any(map(any, body)):
