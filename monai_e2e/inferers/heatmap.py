@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.inferers import Inferer
+from scipy.ndimage import affine_transform
 
 from monai_e2e.errors import UserError
 from monai_e2e.networks import PatchClassifier
@@ -77,13 +78,5 @@ def upsample_heatmap(heatmap: np.ndarray, image_size: Sequence[int], window: int
     Returns:
         float ``[*image_size]``, linear between the centres; beyond the outermost ones their value goes on.
     """
-    rows, columns = (
-        _shares((np.arange(size) + 0.5 - window / 2) / stride, count)
-        for size, count in zip(image_size, heatmap.shape, strict=True)
-    )
-    return rows @ heatmap @ columns.T
-
-
-def _shares(places: np.ndarray, count: int) -> np.ndarray:
-    """The part that each of ``count`` neighbours has in the value at a place between two of them."""
-    return np.maximum(0, 1 - np.abs(np.clip(places, 0, count - 1)[:, None] - np.arange(count)))
+    first = (0.5 - window / 2) / stride
+    return affine_transform(heatmap, [1 / stride] * 2, first, tuple(image_size), order=1, mode="nearest")
