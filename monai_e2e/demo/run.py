@@ -78,17 +78,20 @@ class Demo(Commands):
     def run(self) -> None:
         """Run the steps; raises the ``UserError`` of the first that fails, after which no other is begun."""
         import_once(TRAINING, command_variables(self.threads))
-        start = time.monotonic()
-        watch = Progress(self.steps, lambda step: step.seconds > 0, lambda: self.seconds_left(time.monotonic() - start))
-        failed = run_steps(self.steps, max(1, min(4, os.cpu_count() or 1)), watch=watch, keep_going=False)
+        lanes = max(1, min(4, os.cpu_count() or 1))
+        watch = Progress(self.steps, lambda step: step.seconds > 0, lambda: self.seconds_left(lanes))
+        failed = run_steps(self.steps, lanes, watch=watch, keep_going=False)
         if failed:
             raise next(iter(failed.values()))
 
-    def seconds_left(self, seconds: float) -> float | None:
-        """What the other steps will take where those that have ended took so many seconds, None before the first."""
+    def seconds_left(self, lanes: int) -> float | None:
+        """What the other steps take, ``lanes`` at a time, by what those took that have ended, None before the first."""
         costs = {step: _COSTS[step.name.split()[0]] for step in self.steps}
-        ended = sum(cost for step, cost in costs.items() if step.seconds)
-        return seconds * (sum(costs.values()) - ended) / ended if ended else None
+        ended = [step for step in self.steps if step.seconds]
+        if not ended:
+            return None
+        spent = sum(costs[step] for step in ended)
+        return sum(step.seconds for step in ended) / spent * (sum(costs.values()) - spent) / lanes
 
 
 def run_demo(out: str | Path, bundles: str | Path | None = None, seed: int = 0) -> dict:

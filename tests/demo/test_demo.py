@@ -66,10 +66,10 @@ def test_no_training_waits_for_what_it_does_not_read(demo):
 
 
 def test_the_time_left_follows_from_what_has_ended(demo):
-    assert demo.seconds_left(5) is None
+    assert demo.seconds_left(2) is None
     demo.steps = [Step(f"train {name}", [], demo.out) for name in "abc"] + [Step("draw d", [], demo.out)]
     demo.steps[0].seconds = 60.0
-    assert demo.seconds_left(60) == pytest.approx(60 * (100 + 100 + 40) / 100)
+    assert demo.seconds_left(2) == pytest.approx(0.6 * (100 + 100 + 40) / 2)
 
 
 def test_a_failing_step_ends_the_demo(demo):
