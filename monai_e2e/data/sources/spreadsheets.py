@@ -194,9 +194,9 @@ def _check_shape(path: Path, grid: Grid, index: int) -> None:
                 f"{path}, row {number}: more cells than the header ({len(row)}, not {width}): a line end is lost, or "
                 f"a cell with {grid.delimiter!r} in it has no quotes; correct the row"
             )
-        if row and not any(row[1:]):
+        if width > 1 and row and not any(row[1:]):
             for other in set(DELIMITERS) - {grid.delimiter}:
-                if row[0].count(other) >= max(1, width - 1):
+                if row[0].count(other) >= width - 1:
                     raise UserError(
                         f"{path}, row {number}: cells are separated by {other!r}, but in the header by "
                         f"{grid.delimiter!r}; separate all by the same"

@@ -154,6 +154,11 @@ def test_tables_that_only_look_odd_are_read(tmp_path, content, count):
     assert [values["patient_id"] for _, values in table.rows] == [str(number + 1) for number in range(count)]
 
 
+def test_a_table_of_one_column_may_have_tabs_and_commas_in_its_cells(tmp_path):
+    table = read_table(write(tmp_path / "t.csv", "image\na\t1.png\nb,2.png\n"), ["image"])
+    assert [values["image"] for _, values in table.rows] == ["a\t1.png", "b,2.png"]
+
+
 def test_identifiers_are_cleaned_and_checked(tmp_path):
     path = write(tmp_path / "t.csv", "image,Patient ID,exam_id\na  b.png,101.0,E\u00a01\nc.png,101,\n")
     assert read_table(path, ["image", "patient_id"], ["exam_id"]).rows == (
