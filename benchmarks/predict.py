@@ -1,7 +1,6 @@
 """Time and memory of ``monai-e2e predict``: per image, by reading processes, and as the number of images grows.
 
-Run: ``python benchmarks/predict.py``. Untrained networks; noise in the shape of images, written as PNG. Each
-    measurement
+Run: ``python benchmarks/predict.py``. Untrained networks; noise in the shape of images, written as PNG. Each measurement
 is a process of its own, whose largest resident memory the system reports; reading processes are counted apart.
 """
 
@@ -24,8 +23,8 @@ from monai_e2e.predict import Options, predict
 
 #: Name, rows and columns of the images, their numbers, the network's image, and how wide the network is.
 CASES = (
-    ("small images", (288, 224), (20, 400), (288, 224), 0.0625),
-    ("large images", (4084, 3328), (8, 40), (1152, 896), 0.0625),
+    ("small images", (288, 224), (20, 200), (288, 224), 0.0625),
+    ("large images", (4084, 3328), (4, 16), (1152, 896), 0.0625),
 )
 
 

@@ -20,15 +20,15 @@ from monai_e2e.provenance import device_name, git_state, now, versions
 HERE = Path(__file__).parent
 #: Name → arguments, number of threads (0: all cores), and the most seconds that it may take.
 BENCHMARKS: dict[str, tuple[list[str], int, int]] = {
-    "engines": (["--repeats", "3"], 0, 210),
+    "engines": (["--repeats", "3"], 0, 270),
     "cache": (["--repeats", "7"], 1, 60),
     "step": ([], 1, 120),
     "memory_format": ([], 1, 90),
     "find_unused_parameters": ([], 1, 60),
-    "loader": (["--step", "0.25", "--steps", "16", "--patients", "20", "--workers", "0", "1", "2"], 1, 240),
-    "predict": ([], 0, 300),
-    "prepare": (["--images", "4", "--repeats", "3"], 1, 120),
-    "memory": ([], 1, 90),
+    "loader": (["--step", "0.25", "--steps", "12", "--patients", "20", "--workers", "0", "1", "2"], 1, 240),
+    "predict": ([], 0, 210),
+    "prepare": (["--images", "12", "--repeats", "3"], 1, 150),
+    "memory": ([], 1, 240),
 }
 
 
