@@ -1,7 +1,7 @@
 """Time and memory of ``monai-e2e predict``: per image, by reading processes, and as the number of images grows.
 
-Run: ``python benchmarks/predict.py``. Untrained networks; noise in the shape of images, written as PNG. Each measurement
-is a process of its own, whose largest resident memory the system reports; reading processes are counted apart.
+Run: ``python benchmarks/predict.py``. Untrained networks; noise in the shape of images, written as PNG. Each is
+measured in a process of its own, whose largest resident memory the system reports; reading processes are counted apart.
 """
 
 import json
