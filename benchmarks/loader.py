@@ -70,6 +70,8 @@ def waiting(
     width = {} if step is None else {"width": 0.0625}
     parser = workflow(prepared, folder, steps, cache=cache, num_workers=workers, **width, **keys).parser
     trainer, network = (parser.get_parsed_content(key) for key in ("train#trainer", "network"))
+    if steps > (most := len(parser.get_parsed_content("train#dataloader"))):
+        raise SystemExit(f"{steps} steps: these patients have images for {most}; use fewer --steps or more --patients")
     if step is not None:
 
         def pause(images: torch.Tensor) -> torch.Tensor:
