@@ -203,8 +203,12 @@ def draw_outline(
         image_size: rows and columns wanted.
 
     Returns:
-        bool ``[*image_size]``, or None when the outline lies outside the image.
+        bool ``[*image_size]``, or None when the outline lies outside the image, or reaches farther out of it than it is
+        long: a damaged point would make the lesion reach to the edge.
     """
+    rows, columns = original_size
+    if not all(-rows <= row <= 2 * rows and -columns <= column <= 2 * columns for row, column in outline):
+        return None
     scale = image_size[0] / original_size[0], image_size[1] / original_size[1]
     points = [(int((column + 0.5) * scale[1] // 1), int((row + 0.5) * scale[0] // 1)) for row, column in outline]
     canvas = Image.new("1", (image_size[1], image_size[0]))

@@ -319,6 +319,9 @@ def test_outline_is_drawn_at_the_target_size():
     assert mask[15, 25]
     assert np.argwhere(draw_outline([(90, 10)], (100, 100), (10, 10))).tolist() == [[9, 1]]
     assert draw_outline([(500, 500)], (100, 100), (50, 50)) is None
+    assert draw_outline([*square, (-30, 50)], (100, 100), (50, 50))[0].any()  # beyond the edge, as people draw
+    for far in (1e300, -1e9, 201):
+        assert draw_outline([*square, (50, far)], (100, 100), (50, 50)) is None
 
 
 def test_aspect_tolerance_is_one_percent():
