@@ -53,7 +53,7 @@ def is_federated() -> bool:
 
 
 def begin() -> None:
-    """First step of every bundle: read values as they were typed, refuse what is misspelt or has no effect.
+    """First step of every bundle: read values as they were typed, refuse what is misspelt, no value or has no effect.
 
     MONAI accepts any ``--key value``; a misspelt one would change nothing and say nothing. A plain value at the top
     level that no other part of the config refers to is such a key, and so is an argument that a component hasn't got.
@@ -62,8 +62,8 @@ def begin() -> None:
     here on a user's mistake is shown as one line.
 
     Raises:
-        UserError: when such a key exists, the device can't be used, or what is to be run does nothing; the message
-            proposes the nearest known word.
+        UserError: when such a key exists, a value is of another kind than its key, the device can't be used, or what is
+            to be run does nothing; the message proposes the nearest known word.
     """
     sys.excepthook = _one_line_excepthook
     for handler in logging.getLogger().handlers:
@@ -80,6 +80,7 @@ def begin() -> None:
     overrides.read_as_typed(workflow, typed)
     _refuse_dangling_references(workflow.parser.get())
     _refuse_unknown_keys(workflow.parser.get())
+    overrides.check_kinds(workflow.parser.get())
     overrides.refuse_unknown_arguments(workflow.parser)
     overrides.check_run_id(workflow)
     overrides.refuse_without_effect(workflow, typed)

@@ -32,6 +32,31 @@ _OF_A_STAGE = {
     **{word: word for word in ("lr", "epochs", "weight_decay", "dropout", "schedule", "warmup")},
     **{"learning_rate": "lr", "max_epochs": "epochs", "num_epochs": "epochs"},
 }
+#: Keys that are on or off. Python takes any text for on, ``no`` too.
+SWITCHES = (
+    "allow_seen",
+    "amp",
+    "balanced_sampling",
+    "channels_last",
+    "checkpoint_activations",
+    "compile",
+    "federated",
+    "is_other_rank",
+    "resume",
+    "sync_batchnorm",
+)
+#: Keys that are whole numbers, with the smallest that they can be; those that may be null besides.
+_SMALLEST = {
+    "accumulation_steps": 1,
+    "batch_size": 1,
+    "fold": 0,
+    "num_threads": 1,
+    "num_workers": 0,
+    "seed": 0,
+    "training_patients": 1,
+}
+_MAY_BE_NULL = ("fold", "num_threads", "training_patients")
+_AMP_DTYPES = ("float16", "bfloat16")
 _UNRESOLVED = (RuntimeError, ValueError, LookupError, SyntaxError)
 
 
@@ -83,6 +108,27 @@ def replace(workflow: ConfigWorkflow, key: str, value: Any) -> None:
     """
     workflow.parser.get()[key] = value
     workflow.parser.ref_resolver.resolved_content[key] = value
+
+
+def check_kinds(config: Mapping[str, Any]) -> None:
+    """Refuse plain values of the top level that are of another kind than their keys.
+
+    Raises:
+        UserError: when there is one; the message says what is allowed.
+    """
+    for key, value in config.items():
+        if isinstance(value, str) and value.startswith(_SPECIAL):
+            continue
+        if key in SWITCHES and value not in (True, False):
+            raise UserError(f"{key} {value!r}: give true or false")
+        smallest = _SMALLEST.get(key)
+        if smallest is None or (value is None and key in _MAY_BE_NULL):
+            continue
+        if type(value) is not int or value < smallest:
+            null = ", or null" if key in _MAY_BE_NULL else ""
+            raise UserError(f"{key} {value!r}: give a whole number from {smallest} on{null}")
+    if (dtype := config.get("amp_dtype", _AMP_DTYPES[0])) not in _AMP_DTYPES:
+        raise UserError(f"amp_dtype {dtype!r}: {did_you_mean(dtype, _AMP_DTYPES)}")
 
 
 def check_run_id(workflow: ConfigWorkflow) -> None:

@@ -1,7 +1,8 @@
 """Which patients a model has been trained on, so that it isn't judged by them.
 
 A checkpoint carries hashes of the patients of its training and validation partitions, its predecessors' among them, and
-its fold. Ids themselves are not in it; but who has a list of ids can find out which of them are.
+its fold. Ids themselves are not in it; but who has a list of ids can find out which of them are. An id is known again
+where another table writes it with other blanks, leading zeros or case.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import nn
 
 from monai_e2e.data.prepared.datalist import load_datalist, read_datalist
 from monai_e2e.data.prepared.folder import is_prepared
+from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
+from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import recorded_patients
 from monai_e2e.networks.weights import read_patients
@@ -26,14 +29,29 @@ _HEX_DIGITS = 16
 
 
 def hash_patient(patient_id: str) -> str:
-    """A patient's id as 16 hexadecimal digits."""
-    return hashlib.sha256(patient_id.strip().encode()).hexdigest()[:_HEX_DIGITS]
+    """A patient's id, however it is written, as 16 hexadecimal digits."""
+    return _hash(identifier_key(patient_id))
+
+
+def is_known(patient_id: str, hashes: Collection[str]) -> bool:
+    """Whether a patient, by the id of a data list or of any table, is among those that a checkpoint has hashes of.
+
+    Data lists have ids as they may be part of file names, and earlier versions hashed them as they are.
+    """
+    named = safe_id(clean_identifier(patient_id))
+    return any(one in hashes for one in (hash_patient(patient_id), hash_patient(named), _hash(patient_id.strip())))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HEX_DIGITS]
 
 
 def describe_patients(
     prepared_dir: str | Path, fold: int | None = None, training_patients: int | None = None, seed: int | None = None
 ) -> dict[str, Any]:
     """What a network that is trained on a prepared folder is to remember: ``fold``, ``seed`` and hashes.
+
+    ``validation_as_written`` has those that earlier versions would have, to be compared with their checkpoints.
 
     Args:
         prepared_dir: prepared folder.
@@ -44,13 +62,20 @@ def describe_patients(
     Raises:
         UserError: as :func:`~monai_e2e.data.load_datalist` does.
     """
-    partitions = {
-        name: sorted({hash_patient(sample["patient_id"]) for sample in samples})
+    patients = {
+        name: {
+            sample["patient_id"]
+            for sample in load_datalist(prepared_dir, name, None, fold, training_patients, seed or 0)
+        }
         for name in ("training", "validation")
-        for samples in [load_datalist(prepared_dir, name, None, fold, training_patients, seed or 0)]
     }
     divided = read_datalist(prepared_dir).get("folds") is not None
-    return {"fold": (fold or 0) if divided else None, "seed": seed, **partitions}
+    return {
+        "fold": (fold or 0) if divided else None,
+        "seed": seed,
+        **{name: sorted(set(map(hash_patient, own))) for name, own in patients.items()},
+        "validation_as_written": sorted(_hash(patient.strip()) for patient in patients["validation"]),
+    }
 
 
 def shared_fact(networks: Iterable[nn.Module], name: str) -> int | None:
@@ -73,8 +98,7 @@ def seen_flags(networks: Iterable[nn.Module]) -> Callable[[str], tuple[str, ...]
     known = {name: {one for record in records for one in record.get(name, ())} for name in ("training", "validation")}
 
     def flags(patient_id: str) -> tuple[str, ...]:
-        found = hash_patient(patient_id)
-        return next(((f"seen in {name}",) for name, hashes in known.items() if found in hashes), ())
+        return next(((f"seen in {name}",) for name, hashes in known.items() if is_known(patient_id, hashes)), ())
 
     return flags
 
@@ -103,11 +127,11 @@ def refuse_seen(
     patients: Collection[str], record: Mapping[str, Any], model: str, partition: str, allow_seen: bool = False
 ) -> None:
     """As :func:`check_unseen`, of patients' ids and what a network remembers."""
-    hashes = {hash_patient(patient) for patient in patients}
-    counts = {name: len(hashes & set(record.get(name, ()))) for name in ("training", "validation")}
+    known = {name: set(record.get(name, ())) for name in ("training", "validation")}
+    counts = {name: sum(is_known(patient, hashes) for patient in patients) for name, hashes in known.items()}
     if counts["training"]:
         fold = record.get("fold")
-        text = f"{counts['training']} of {len(hashes)} {partition} patients were in the training of {model}"
+        text = f"{counts['training']} of {len(patients)} {partition} patients were in the training of {model}"
         if not allow_seen:
             own = "" if fold is None else f"name its own fold, {fold}, or "
             raise UserError(
@@ -118,5 +142,5 @@ def refuse_seen(
     elif counts["validation"] and partition != "validation":
         logger.warning(
             "%d of %d %s patients were in the validation of %s, which chose it.",
-            counts["validation"], len(hashes), partition, model,
+            counts["validation"], len(patients), partition, model,
         )  # fmt: skip

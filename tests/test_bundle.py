@@ -141,12 +141,46 @@ class TestBegin:
         assert "--stages" in message
         assert own in message
 
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ({"amp": "no"}, "amp 'no': give true or false"),
+            ({"resume": "off"}, "resume 'off': give true or false"),
+            ({"balanced_sampling": None}, "balanced_sampling None: give true or false"),
+            ({"batch_size": 0}, "batch_size 0: give a whole number from 1 on"),
+            ({"batch_size": 2.5}, "batch_size 2.5: give a whole number from 1 on"),
+            ({"num_workers": -1}, "num_workers -1: give a whole number from 0 on"),
+            ({"training_patients": 10.5}, "training_patients 10.5: give a whole number from 1 on, or null"),
+            ({"seed": "one"}, "seed 'one': give a whole number from 0 on"),
+            ({"amp_dtype": "bfloat"}, "amp_dtype 'bfloat': did you mean 'bfloat16'?"),
+        ],
+        ids=str,
+    )
+    def test_refuses_a_value_of_another_kind(self, override, message):
+        with pytest.raises(RuntimeError) as caught:
+            workflow(REPOSITORY / "bundles/ddsm_whole/configs/train.json", **override).initialize()
+        assert str(user_error(caught.value)) == message
+
+    @pytest.mark.parametrize("bundle", BUNDLES)
+    @pytest.mark.parametrize(("steps", "batch"), [(1, 8), (3, [8, 3])])
+    def test_a_training_of_other_batches_is_another_training(self, bundle, steps, batch):
+        keys = {"batch_size": 8, "accumulation_steps": steps}
+        parser = workflow(REPOSITORY / "bundles" / bundle / "configs" / "train.json", **keys).parser
+        handlers = parser["train#handlers"]
+        place = next(n for n, one in enumerate(handlers) if one["_target_"].endswith("TrainingCheckpoint"))
+        assert parser.get_parsed_content(f"train#handlers#{place}#fingerprint#batch_size") == batch
+
+    def test_knows_every_switch_of_the_bundles(self):
+        for path in (REPOSITORY / "bundles").glob("*/configs/*.json"):
+            own = {key for key, value in json.loads(path.read_text()).items() if isinstance(value, bool)}
+            assert {key.removeprefix("+") for key in own if "#" not in key} <= set(overrides.SWITCHES), path
+
     def test_jsons_words_on_the_command_line_are_not_texts(self, config):
-        bundle = workflow(config, batch_size="false", dataset_dir="null")
-        bundle.parser["train#size"] = "$'big' if @batch_size else @dataset_dir"
+        bundle = workflow(config, batch_size=2, dataset_dir="false")
+        bundle.parser["train#size"] = "$'big' if @dataset_dir else None if @batch_size else 0"
         bundle.initialize()
         assert bundle.parser.get_parsed_content("train#size") is None
-        assert bundle.parser.get("batch_size") is False
+        assert bundle.parser.get("dataset_dir") is False
 
     @pytest.mark.parametrize("bundle", BUNDLES)
     @pytest.mark.parametrize("names", CONFIGS, ids="+".join)

@@ -1,6 +1,7 @@
 """A model is not judged by the patients that it was trained on, and its checkpoint names none of them."""
 
 import csv
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -12,13 +13,14 @@ import torch
 from monai_e2e.data import load_datalist
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.data.prepared.images import save_grey16
+from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.errors import UserError
 from monai_e2e.forest.run import run_forest
 from monai_e2e.handlers.checkpoints import TrainingCheckpoint
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, initialize, load_classifier, read_patients
-from monai_e2e.networks.architecture import recorded_patients
+from monai_e2e.networks.architecture import record_patients, recorded_patients
 from monai_e2e.predict import Options, predict
-from monai_e2e.seen import check_unseen, describe_patients, own_fold
+from monai_e2e.seen import check_unseen, describe_patients, hash_patient, is_known, own_fold
 
 FOLDS, SIZE = 3, (128, 96)
 
@@ -130,6 +132,16 @@ def test_a_network_remembers_whom_the_one_before_it_was_trained_on(models, prepa
     assert bool(leaked) == ("validation patients were in the training of" in caplog.text)
 
 
+def test_a_leak_from_an_earlier_versions_checkpoint_is_told(prepared, tmp_path, caplog):
+    ids = {sample["patient_id"] for sample in load_datalist(prepared, "validation", fold=0)}
+    earlier = {"fold": 1, "training": sorted(hashlib.sha256(one.encode()).hexdigest()[:16] for one in ids)}
+    first = network()
+    record_patients(first, earlier, {})
+    torch.save(first.state_dict(), tmp_path / "first.pt")
+    initialize(network(), "checkpoint", tmp_path / "first.pt", None, "", describe_patients(prepared, 0))
+    assert "4 of 4 validation patients were in the training of" in caplog.text
+
+
 def test_prediction_takes_the_models_own_fold_and_refuses_another(models, prepared, tmp_path):
     predict([models[1]], prepared, tmp_path / "own", Options(workers=0))
     rows = list(csv.DictReader((tmp_path / "own/predictions.csv").open()))
@@ -158,6 +170,32 @@ def test_a_table_of_a_raw_folder_is_compared_too(models, prepared, tmp_path):
     predict([models[1]], prepared / "images", tmp_path / "out", Options(workers=0, table=tmp_path / "table.csv"))
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     assert all("seen in training" in row["flags"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("trained", "judged"),
+    [("P-1a", "p-1A"), ("007", "7"), ("7", "7.0"), ("Müller/1", "Müller/1"), ("K 1", "K\u00a01"), ("P_1", " P_1 ")],
+)
+def test_an_id_is_known_however_a_table_writes_it(trained, judged):
+    """Data lists have ids as they are in file names."""
+    assert is_known(judged, {hash_patient(safe_id(trained))})
+    assert not is_known(f"{judged}x", {hash_patient(safe_id(trained))})
+
+
+def test_ids_that_an_earlier_version_hashed_as_they_are_are_known():
+    assert is_known("P_00001", {hashlib.sha256(b"P_00001").hexdigest()[:16]})
+
+
+def test_patients_of_a_table_of_pseudonyms_are_compared_by_their_headers_too(models, prepared, tmp_path):
+    write_inbreast(tmp_path / "raw", patients=1, rows=256, workers=1)
+    path, *_ = (tmp_path / "raw" / "AllDICOMs").iterdir()
+    dataset = pydicom.dcmread(path)
+    dataset.PatientID = load_datalist(prepared, "training", fold=1)[0]["patient_id"]
+    dataset.save_as(path)
+    (tmp_path / "table.csv").write_text(f"image,patient_id\n{path.name},K-0001\n")
+    predict([models[1]], path.parent, tmp_path / "out", Options(workers=0, table=tmp_path / "table.csv"))
+    (row,) = csv.DictReader((tmp_path / "out/predictions.csv").open())
+    assert (row["patient_id"], "seen in training" in row["flags"].split(";")) == ("K-0001", True)
 
 
 def test_patients_of_a_raw_folder_are_compared_by_their_headers(models, prepared, tmp_path):

@@ -25,6 +25,7 @@ from monai_e2e.metrics import write_table
 from monai_e2e.predict.reading import ImageReader, ReadImage
 from monai_e2e.predict.worklist import ListedImage, list_images
 from monai_e2e.work.cluster import Workers
+from monai_e2e.work.locking import locked
 from monai_e2e.work.streaming import stream_parallel
 
 COLUMNS = ("image", "patient_id", "exam_id", "laterality", "view", "rows", "columns", "verdict", "flags", "reason")
@@ -85,23 +86,24 @@ def check_folder(src: str | Path, out: str | Path, workers: Workers = None) -> l
             :mod:`monai_e2e.work.cluster`.
 
     Raises:
-        UserError: when the folder is absent or holds no image.
+        UserError: when the folder is absent or holds no image, or another process writes to ``out``.
     """
     from monai_e2e.check.page import write_page
 
     listed = list_images(Path(src).absolute(), without=[Path(out)])
-    number = min(cpu_count(), 4) if workers is None else workers
-    read = stream_parallel(_Check(), listed, number)
-    images = [
-        result or CheckedImage(one, None, (), "a decoder ended while it was read: damaged")
-        for one, result in tqdm(read, total=len(listed), desc="check", unit="image", disable=None)
-    ]
-    images = _with_flags_of_the_set(images)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_table(out / "check.csv", [image.row for image in images], COLUMNS)
-    write_page(out / "index.html", images, Path(src).name)
-    return images
+    with locked(out):
+        number = min(cpu_count(), 4) if workers is None else workers
+        read = stream_parallel(_Check(), listed, number)
+        images = [
+            result or CheckedImage(one, None, (), "a decoder ended while it was read: damaged")
+            for one, result in tqdm(read, total=len(listed), desc="check", unit="image", disable=None)
+        ]
+        images = _with_flags_of_the_set(images)
+        out.mkdir(parents=True, exist_ok=True)
+        write_table(out / "check.csv", [image.row for image in images], COLUMNS)
+        write_page(out / "index.html", images, Path(src).name)
+        return images
 
 
 class _Check:

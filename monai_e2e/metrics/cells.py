@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 from monai_e2e.data.records import View
+from monai_e2e.data.sources.cells import DENSITIES
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
 from monai_e2e.errors import UserError
@@ -37,10 +38,10 @@ def parse_place(where: str, side: str, view: str) -> tuple[str, str, str]:
 
 def parse_density(where: str, text: str) -> int | None:
     """Breast density 1–4 or None; raises :class:`UserError` that names ``where``."""
-    word = whole_number(text)
-    if word and word not in ("1", "2", "3", "4"):
-        raise UserError(f"{where}: density {text!r}; allowed are 1 to 4, or empty: correct the table")
-    return int(word) if word else None
+    word = whole_number(text).upper()
+    if word and word not in DENSITIES:
+        raise UserError(f"{where}: density {text!r}; allowed are 1 to 4, A to D, or empty: correct the table")
+    return DENSITIES[word] if word else None
 
 
 def parse_group(column: str, where: str, text: str) -> Any:

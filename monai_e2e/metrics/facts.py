@@ -67,6 +67,19 @@ def describe_predictions(
     return facts | {key: value for key, value in (known or {}).items() if value is not None}
 
 
+def notes_of_run(path: str | Path) -> list[str]:
+    """What ``predict``'s ``run.json`` beside its table says of images that have no row."""
+    path = Path(path)
+    record = read_json(path.parent / "run.json")
+    if path.name != "predictions.csv" or record.get("kind") != "monai-e2e predict":
+        return []
+    if "ended" not in record:
+        images = record.get("images")
+        return [f"`predict` has not ended with {path.name}, so some of its {images} images may have no row."]
+    failed = record.get("failed")
+    return [f"{failed} images have no prediction, see failures.csv."] if failed else []
+
+
 def prepared_folder(path: str | Path, labels: str | Path | None = None) -> Path | None:
     """The prepared folder that predictions are of, as the labels or ``predict``'s ``run.json`` beside them name it."""
     if labels is not None and Path(labels).is_dir():

@@ -13,7 +13,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics.cohort import cohort_notes, describe_cohort
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
 from monai_e2e.metrics.decision import decision_curve
-from monai_e2e.metrics.facts import describe_in_words, describe_predictions, prepared_folder
+from monai_e2e.metrics.facts import describe_in_words, describe_predictions, notes_of_run, prepared_folder
 from monai_e2e.metrics.html_page import format_p
 from monai_e2e.metrics.html_report import write_html
 from monai_e2e.metrics.labels import join_labels, read_labels, require_labels
@@ -118,6 +118,7 @@ def score_table(
         path = out / "pooled.csv"
         write_predictions(path, pool_rows([read_predictions(one) for one in paths]))
     everything, notes = _labelled(path, labels)
+    notes = [*(note for one in paths for note in notes_of_run(one)), *notes]
     rows: Sequence[Row]
     rows, dropped = require_labels(everything, path, drop_unlabelled)
     changed = None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
+from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.auc import roc_auc
 from monai_e2e.metrics.labels import some
@@ -166,11 +167,11 @@ def _auc(samples: Samples) -> dict[str, Any]:
 
 
 def _refuse_leaks(rows: Sequence[Row]) -> None:
-    folds: dict[str, set[Any]] = {}
+    folds: dict[str, tuple[str, set[Any]]] = {}
     for row in rows:
         if owner := row.get("patient_id") or row.get("exam_id"):
-            folds.setdefault(owner, set()).add(row.get("fold"))
-    if twice := sorted(patient for patient, own in folds.items() if len(own) > 1):
+            folds.setdefault(identifier_key(owner), (owner, set()))[1].add(row.get("fold"))
+    if twice := sorted(owner for owner, own in folds.values() if len(own) > 1):
         raise UserError(
             f"{len(twice)} patients are in more than one fold ({some(twice)}), so a model was judged by patients that "
             "it was trained on: divide by patient, as `monai-e2e prepare --protocol kfold` does"

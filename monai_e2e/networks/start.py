@@ -149,7 +149,8 @@ def initialize(
         load_imagenet(network.get_submodule("backbone"), weights)
     if patients is not None:
         before = read_patients(str(checkpoint)) if weights == "checkpoint" and present else {}
-        if leaked := set(before.get("training", ())) & set(patients["validation"]):
+        validation = {*patients["validation"], *patients.get("validation_as_written", ())}
+        if leaked := set(before.get("training", ())) & validation:
             logger.warning(
                 "%d of %d validation patients were in the training of %s, so the validation will look too good: train "
                 "both with the same fold.",

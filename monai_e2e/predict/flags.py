@@ -23,14 +23,14 @@ def flag_seen(mammograms: Sequence[ListedImage], models: Sequence[Model], named:
     Args:
         mammograms: of all patients.
         models: that score them.
-        named: whether the patients' ids are their own; else they are running numbers, and the headers' are compared.
+        named: whether the patients' ids are their own and not running numbers; the headers' are compared in any case.
     """
     flags = seen_flags([model.network for model in models])
-    ids = [mammogram.patient_id if named else mammogram.header_patient for mammogram in mammograms]
-    flagged = [
-        replace(mammogram, flags=(*mammogram.flags, *flags(patient))) if patient else mammogram
-        for mammogram, patient in zip(mammograms, ids, strict=True)
-    ]
+    flagged = []
+    for mammogram in mammograms:
+        ids = filter(None, (mammogram.patient_id if named else "", mammogram.header_patient))
+        found = sorted({flag for patient in ids for flag in flags(patient)})[:1]  # of training before of validation
+        flagged.append(replace(mammogram, flags=(*mammogram.flags, *found)))
     if count := sum("seen in training" in mammogram.flags for mammogram in flagged):
         logger.warning(
             "%d of %d images are of patients that a model was trained on, see the flags.", count, len(mammograms)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import shown
 from monai_e2e.data.records import GROUP_COLUMNS
 from monai_e2e.errors import UserError
@@ -20,11 +21,15 @@ from monai_e2e.work.files import digest_of
 def settings_of(
     models: Sequence[Model], patch_model: Model | None, src: str | Path, options: Options, prepared: bool
 ) -> dict[str, Any]:
-    """What must be the same for a run to be taken up; places are as the user wrote them."""
+    """What must be the same for a run to be taken up; places are as the user wrote them.
+
+    So a prepared folder is known by its data list: one that was prepared anew has other images and labels.
+    """
     return {
         "models": {model.name: model.digest for model in models},
         "patch_model": None if patch_model is None else {patch_model.name: patch_model.digest},
         "src": shown(src),
+        "datalist": fingerprint(src)["sha256"][:12] if prepared else None,
         "partition": options.partition if prepared else None,
         "fold": options.fold,
         "table": None if options.table is None else _digest_of_table(Path(options.table)),

@@ -33,6 +33,7 @@ from monai_e2e.data.images.appearance import far_from
 from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
 from monai_e2e.errors import UserError
+from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.recalibration import Recalibration
 from monai_e2e.metrics.tables import PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
@@ -111,6 +112,11 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
             mammograms = list_prepared(place, options.partition, options.fold)
         else:
             mammograms = list_images(place, options.table, [Path(out)], results.finished)
+        if gone := results.finished.keys() - {mammogram.image for mammogram in mammograms}:
+            raise UserError(
+                f"{out} has results of {len(gone)} images that aren't in {src} ({some(sorted(gone))}): name a new "
+                "folder, or put them back"
+            )
         mammograms = flag_seen(
             mammograms, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None
         )

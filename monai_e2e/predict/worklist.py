@@ -263,6 +263,7 @@ def _described(mammogram: ListedImage, header: Header, values: Mapping[str, str]
         view=view,
         label=parse_label(place, values["label"]),
         density=parse_density(place, values["density"]),
+        header_patient=header.patient,
         flags=(*unknown_flags(laterality, view, flags), *flags),
     )
 

@@ -29,9 +29,10 @@ from monai_e2e.metrics.recalibration import (
 from monai_e2e.networks.weights import read_patients
 from monai_e2e.predict import Options, predict
 from monai_e2e.predict.models import checkpoint_of
-from monai_e2e.seen import hash_patient
+from monai_e2e.seen import is_known
 from monai_e2e.shipped.models import find_model
 from monai_e2e.work.files import read_json, write_json
+from monai_e2e.work.locking import locked
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ def validate(
         Rows by :data:`COLUMNS`, those of a model together.
 
     Raises:
-        UserError: when there is no such model or prepared folder, or settings don't go together.
+        UserError: when there is no such model or prepared folder, settings don't go together, or another process writes
+            to the folder.
     """
     settings = settings or Settings()
     if settings.recalibrate == settings.partition:
@@ -98,23 +100,24 @@ def validate(
     if settings.source is not None and settings.source not in folders:
         raise UserError(f"--source {settings.source}: choose one of {', '.join(folders)}")
     out = Path(out)
-    rows: list[dict[str, Any]] = []
-    for (name, checkpoint), model in zip(checkpoints.items(), models, strict=True):
-        own = [
-            row
-            for dataset, folder in folders.items()
-            for row in _pair(name, model, dataset, Path(folder), out / name / dataset, settings)
-        ]
-        _add_changes(own, settings.source or _source(checkpoint, folders))
-        rows += own
-    out.mkdir(parents=True, exist_ok=True)
-    write_table(out / "validation.csv", rows, COLUMNS)
-    record = {"version": f"monai-e2e {__version__}", "notice": NOTICE, "rows": rows}
-    write_json(out / "validation.json", record, indent=1)
-    from monai_e2e.validation.page import write_page
+    with locked(out):
+        rows: list[dict[str, Any]] = []
+        for (name, checkpoint), model in zip(checkpoints.items(), models, strict=True):
+            own = [
+                row
+                for dataset, folder in folders.items()
+                for row in _pair(name, model, dataset, Path(folder), out / name / dataset, settings)
+            ]
+            _add_changes(own, settings.source or _source(checkpoint, folders))
+            rows += own
+        out.mkdir(parents=True, exist_ok=True)
+        write_table(out / "validation.csv", rows, COLUMNS)
+        record = {"version": f"monai-e2e {__version__}", "notice": NOTICE, "rows": rows}
+        write_json(out / "validation.json", record, indent=1)
+        from monai_e2e.validation.page import write_page
 
-    write_page(out, rows, settings)
-    return rows
+        write_page(out, rows, settings)
+        return rows
 
 
 def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -161,7 +164,7 @@ def _source(checkpoint: Path, folders: Mapping[str, str | Path]) -> str | None:
     shares = {}
     for name, folder in folders.items():
         patients = {sample["patient_id"] for sample in read_datalist(folder)["training"]}
-        shares[name] = len(known & set(map(hash_patient, patients)))
+        shares[name] = sum(is_known(patient, known) for patient in patients)
     best = max(shares, key=lambda name: shares[name])
     return best if shares[best] else None
 

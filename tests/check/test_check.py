@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 import numpy as np
 import pydicom
 import pytest
+from filelock import FileLock
 
 from monai_e2e.cli.main import main
 from monai_e2e.data.phantom import write_inbreast
@@ -88,3 +89,9 @@ def test_the_page_shows_the_odd_ones_first_and_no_name(checked):
     written = page + checked["text"] + (checked["folder"] / "out" / "check.csv").read_text()
     assert "Doe" not in written
     assert "not usable" in checked["text"]
+
+
+def test_two_into_one_folder_are_refused(checked, capsys):
+    with FileLock(checked["folder"] / ".out.lock"):
+        assert main(["check", str(checked["folder"] / "src"), str(checked["folder"] / "out")]) == 2
+    assert "is writing to it" in capsys.readouterr().err

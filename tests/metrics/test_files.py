@@ -56,6 +56,21 @@ def test_results_lie_beside_the_predictions_or_where_they_are_wanted(tmp_path):
     assert sorted(p.name for p in (tmp_path / "elsewhere").iterdir()) == FILES
 
 
+@pytest.mark.parametrize(
+    ("record", "note"),
+    [
+        ({}, "`predict` has not ended with predictions.csv, so some of its 500 images may have no row."),
+        ({"ended": "2026-01-01", "failed": 3}, "3 images have no prediction, see failures.csv."),
+        ({"ended": "2026-01-01", "failed": 0}, None),
+        ({"kind": "something else"}, None),
+    ],
+)
+def test_images_that_predict_has_no_row_of_are_noted(tmp_path, record, note):
+    path = table(tmp_path / "run" / "predictions.csv", make_rows())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"kind": "monai-e2e predict", "images": 500, **record}))
+    assert [text for text in score(path)["notes"] if "row" in text or "prediction" in text] == ([note] if note else [])
+
+
 def test_a_table_that_has_no_score_is_named(tmp_path):
     path = table(tmp_path / "p.csv", [{**row, "label": 1} for row in make_rows()])
     with pytest.raises(UserError, match=rf"^{path}: all \d+ images have label 1"):

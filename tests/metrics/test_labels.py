@@ -35,7 +35,7 @@ def prepared(tmp_path):
 def test_labels_and_facts_of_a_table_are_joined_by_image_whatever_its_ending(tmp_path):
     path = table(
         tmp_path,
-        "image,label,patient_id,laterality,view,density,lesion_type\na\\1.dcm,malignant,K1,L,ML,3,mass\nb/2.PNG,0,,,,,\n",
+        "image,label,patient_id,laterality,view,density,lesion_type\na\\1.dcm,malignant,K1,L,ML,c,mass\nb/2.PNG,0,,,,,\n",
     )
     rows, notes = join_labels(predictions("b/2", "a/1"), read_labels(path), path)
     assert [row["label"] for row in rows] == [0, 1]

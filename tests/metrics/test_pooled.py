@@ -110,9 +110,10 @@ def test_models_whose_tables_lie_in_one_folder_are_called_as_these(tmp_path, mon
     assert list(score(paths, tmp_path / "out")["groups"]) == ["ours", "theirs"]
 
 
-def test_a_patient_in_two_folds_is_refused(tmp_path):
+@pytest.mark.parametrize("written", [str, str.lower])
+def test_a_patient_in_two_folds_is_refused(tmp_path, written):
     first, second = fold_rows(0), fold_rows(1)
-    second[0]["patient_id"] = first[0]["patient_id"]
+    second[0]["patient_id"] = written(first[0]["patient_id"])
     paths = [tmp_path / name / "predictions.csv" for name in "ab"]
     for path, rows in zip(paths, (first, second), strict=True):
         write_predictions(path, rows)

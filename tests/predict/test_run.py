@@ -338,6 +338,24 @@ class TestResuming:
         patients = {row["image"].split("/")[0]: row["patient_id"] for row in rows_of(tmp_path / "out")}
         assert patients == {"case0": "patient-0001", "case1": "patient-0001", "a_new_one": "patient-0002"}
 
+    def test_another_folder_of_the_same_name_is_refused(self, root, raw, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        predict([whole(root)], "raw", tmp_path / "out", HERE)
+        (tmp_path / "elsewhere").mkdir()
+        shutil.copytree(raw / "case1", tmp_path / "elsewhere" / "raw" / "case1")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        with pytest.raises(UserError, match=r"results of \d images that aren't in raw \(case0/.*new folder"):
+            predict([whole(root)], "raw", tmp_path / "out", HERE)
+
+    def test_a_folder_that_was_prepared_anew_is_refused(self, root, tmp_path):
+        shutil.copytree(root / "prepared", tmp_path / "prepared")
+        predict([whole(root)], tmp_path / "prepared", tmp_path / "out", HERE)
+        datalist = json.loads((tmp_path / "prepared" / "datalist.json").read_text())
+        datalist["test"][0]["label"] = 1 - datalist["test"][0]["label"]
+        (tmp_path / "prepared" / "datalist.json").write_text(json.dumps(datalist))
+        with pytest.raises(UserError, match=r"datalist was .*new folder"):
+            predict([whole(root)], tmp_path / "prepared", tmp_path / "out", HERE)
+
     @pytest.mark.parametrize("change", ["model", "tta", "src"])
     def test_other_settings_are_refused(self, root, raw, tmp_path, change):
         predict([whole(root)], raw, tmp_path / "out", HERE)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from filelock import FileLock
 
 from monai_e2e.cli.main import main
 from monai_e2e.data import phantom_dataset
@@ -137,3 +138,8 @@ def test_the_command_tells_models_from_data_sets(root, tmp_path, capsys):
     assert main(["validate", str(root / "home.pt"), str(tmp_path / "out")]) == 2
     assert main([*words, "--recalibrate", "test"]) == 2
     assert "choose validation" in capsys.readouterr().err
+
+
+def test_two_into_one_folder_are_refused(root, tmp_path):
+    with FileLock(tmp_path / ".out.lock"), pytest.raises(UserError, match="is writing to it"):
+        validate([root / "home.pt"], [root / "inbreast"], tmp_path / "out", Settings(options=HERE))

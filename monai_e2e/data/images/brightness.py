@@ -53,8 +53,9 @@ def brightness(dataset: pydicom.Dataset, stored: np.ndarray, voi_lut: VoiLut) ->
     if padding is not None:
         padded = counts[padding[0] - lowest : padding[1] - lowest + 1]
         number, padded[:] = int(padded.sum()), 0
-        if _is_black(dataset, padding[1], counts, inverted):
-            padded[-1] = number
+        black = _black_padding(dataset, padding, counts, inverted)
+        if black is not None:
+            counts[black - lowest] = number
     used = np.flatnonzero(counts)
     if len(used) < 2:
         return None
@@ -257,16 +258,32 @@ def _padding(dataset: pydicom.Dataset, dtype: np.dtype) -> tuple[int, int] | Non
     return low, high
 
 
-def _is_black(dataset: pydicom.Dataset, padding: int, counts: np.ndarray, inverted: bool) -> bool:
-    """Whether padding is an unsigned image's darkest grey, as in images that don't declare it.
+def _black_padding(
+    dataset: pydicom.Dataset, padding: tuple[int, int], counts: np.ndarray, inverted: bool
+) -> int | None:
+    """The padding's value that is an unsigned image's darkest grey, as in images that don't declare it; else None.
 
-    Left out of the image's range, it would make the darkest tissue as dark as air.
+    Left out of the image's range, it would make the darkest tissue as dark as air. Below the image's values there is
+    room down to 0 alone; above them padding is a grey only where it is no farther away than the image's range.
+
+    Args:
+        dataset: the image's header.
+        padding: of :func:`_padding`.
+        counts: of the image's values, without padding.
+        inverted: whether low values are bright.
     """
     used = np.flatnonzero(counts)
-    if dataset.get("PixelRepresentation") != 0 or len(used) < 2 or padding >= used[0]:
-        return False
-    below, tissue = _modality_values(dataset, np.array([padding, int(used[0])]))
-    return bool((below > tissue) == inverted)
+    if dataset.get("PixelRepresentation") != 0 or len(used) < 2:
+        return None
+    first, last = int(used[0]), int(used[-1])
+    if padding[1] < first:
+        value, tissue = padding[1], first
+    elif last < padding[0] <= 2 * last - first:
+        value, tissue = padding[0], last
+    else:
+        return None
+    of_padding, of_tissue = _modality_values(dataset, np.array([value, tissue]))
+    return value if (of_padding > of_tissue) == inverted else None
 
 
 def _variation(stored: np.ndarray) -> int:

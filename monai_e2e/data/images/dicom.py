@@ -19,7 +19,7 @@ from pydicom.pixels import get_decoder
 from monai_e2e.data.images.brightness import MIN_MAX, VoiLut, brightness, fits, look_up, used_bits
 from monai_e2e.data.images.dicom_files import MAX_PIXELS, is_dicom, one_file, open_dicom
 from monai_e2e.data.images.headers import examine, sop_class_name
-from monai_e2e.data.images.pixels import exact_mask, is_two_valued, jpeg_mask, read_picture, used_depth
+from monai_e2e.data.images.pixels import exact_mask, is_two_valued, jpeg_mask, read_picture
 from monai_e2e.data.images.streams import declared_size
 from monai_e2e.errors import UserError
 
@@ -147,15 +147,14 @@ def read_pixels(path: str | Path) -> np.ndarray:
 
 def _decode_picture(path: Path) -> DecodedImage:
     picture = read_picture(path)
-    maximum = used_depth(picture)
-    pixels = np.minimum(np.divide(picture.pixels, maximum, dtype=np.float32), 1)
+    pixels = np.minimum(np.divide(picture.pixels, picture.depth, dtype=np.float32), 1)
     if not picture.prepared:
         if pixels.max() - pixels.min() < _LEAST_CONTRAST:
             raise UserError(f"{path}: the image shows nothing, its pixels are alike; check it or leave it out")
         if picture.jpeg and jpeg_mask(picture.pixels) is not None:
             raise UserError(f"{path}: {_MASK}")
         _refuse_mask(path, pixels)
-    flags = () if maximum == picture.maximum else ("fewer bits",)
+    flags = () if picture.depth == picture.maximum else ("fewer bits",)
     return DecodedImage(pixels, None, flags, prepared=picture.prepared)
 
 

@@ -20,7 +20,7 @@ from monai_e2e.data.images.dicom_files import MAX_PIXELS, one_file
 from monai_e2e.errors import UserError
 
 _FORMATS = ("PNG", "TIFF", "JPEG", "PPM")
-#: Pillow's grey modes → the largest value of the type ("I" is how some releases open 16-bit PNG).
+#: Pillow's grey modes → the largest value of the type ("I" is how it opens 16-bit PGM and some releases 16-bit PNG).
 _GREY_MODES = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
 #: Modes in which grey pictures are stored too; the opacity says nothing.
 _COLOUR_MODES = ("RGB", "RGBA")
@@ -51,12 +51,14 @@ class Picture:
         maximum: the largest value of the file's type: 1, 255 or 65535.
         jpeg: whether the values are only nearly those that were saved.
         prepared: whether the preparation wrote the file.
+        depth: the largest value that its pixels can have: ``maximum``, or that of the fewer bits that are used.
     """
 
     pixels: np.ndarray
     maximum: int
     jpeg: bool
-    prepared: bool = False
+    prepared: bool
+    depth: int
 
 
 def read_picture(path: Path) -> Picture:
@@ -89,23 +91,25 @@ def read_picture(path: Path) -> Picture:
             raise UserError(f"{path}: in colour; only single grey images of 8 or 16 bits are read")
         mode, pixels = "L", pixels[..., 0].copy()
     if mode == "I":
-        if kind != "PNG" or pixels.min() < 0:
+        if kind not in ("PNG", "PPM") or pixels.min() < 0:
             raise UserError(f"{path}: 32 bits per pixel; save the image with 8 or 16 bits")
         pixels = pixels.astype(np.uint16)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return Picture(_GREY_MODES[mode] - pixels if white_is_zero else pixels, _GREY_MODES[mode], kind == "JPEG", prepared)
+    maximum = _GREY_MODES[mode]
+    depth = maximum if maximum != 65535 or prepared else _used_depth(pixels)
+    if white_is_zero:
+        pixels = depth - np.minimum(pixels, depth)
+    return Picture(pixels, maximum, kind == "JPEG", prepared, depth)
 
 
-def used_depth(picture: Picture) -> int:
-    """Largest value that a picture's pixels can have: the type's, or that of the fewer bits that are used.
+def _used_depth(pixels: np.ndarray) -> int:
+    """Largest value of the bits that uint16 pixels use.
 
     Values of 12 bits in a file of 16 would be a sixteenth as bright as they are. Images of the prepared folder are
     taken as they are, since they are scaled to their type, however dark they may be.
     """
-    if picture.maximum != 65535 or picture.prepared:
-        return picture.maximum
-    _, high = without_outliers(count_values(picture.pixels))
-    return next((2**bits - 1 for bits in _DEPTHS if high < 2**bits), picture.maximum)
+    _, high = without_outliers(count_values(pixels))
+    return next((2**bits - 1 for bits in _DEPTHS if high < 2**bits), 65535)
 
 
 def save_grey16(image: np.ndarray, path: Path) -> None:
@@ -199,8 +203,12 @@ def draw_outline(
         image_size: rows and columns wanted.
 
     Returns:
-        bool ``[*image_size]``, or None when the outline lies outside the image.
+        bool ``[*image_size]``, or None when the outline lies outside the image, or reaches farther out of it than it is
+        long: a damaged point would make the lesion reach to the edge.
     """
+    rows, columns = original_size
+    if not all(-rows <= row <= 2 * rows and -columns <= column <= 2 * columns for row, column in outline):
+        return None
     scale = image_size[0] / original_size[0], image_size[1] / original_size[1]
     points = [(int((column + 0.5) * scale[1] // 1), int((row + 0.5) * scale[0] // 1)) for row, column in outline]
     canvas = Image.new("1", (image_size[1], image_size[0]))

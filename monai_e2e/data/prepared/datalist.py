@@ -38,13 +38,15 @@ _SAMPLE = {
         "view": {"type": "string"},
         "lesions": {"type": "array", "items": _LESION},
         "lesions_excluded": {"type": "integer"},
-        "density": {"type": ["integer", "null"]},
+        "flags": {"type": "string"},
+        "density": {"enum": [1, 2, 3, 4, None]},
         "age": {"type": ["integer", "null"]},
         **dict.fromkeys(("exam_id", "vendor", "machine", "site", "implant", "subtype"), _WORD),
         "lesion_size": {"type": "number", "exclusiveMinimum": 0},
         "mean": {"type": "number", "minimum": 0, "maximum": 255},
         "fold": {"type": "integer", "minimum": 0},
         "original_size": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
+        "pixel_spacing": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
     },
 }
 #: What a data list must have, as a JSON schema; other keys are allowed.
@@ -62,6 +64,7 @@ _SCHEMA = {
         "folds": {"type": "integer", "minimum": 3},
         "voi_lut": {"enum": [False, True, "auto"]},
         "models_may_be_passed_on": {"type": "boolean"},
+        "classes": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
         "crop": {"enum": [None, "breast"]},
         "orient": {"enum": [None, "left"]},
         **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
@@ -88,7 +91,7 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
         raise UserError(f"{folder}: not a prepared folder (no datalist.json); {_PREPARE}")
     try:
         content = path.read_bytes()
-        datalist = json.loads(content)
+        datalist = json.loads(content, parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}); {_PREPARE} again") from error
     except RecursionError:
@@ -126,6 +129,11 @@ def labels_in_words(dataset: Mapping[str, Any]) -> str:
     source, unit = dataset.get("label_source"), dataset.get("label_unit")
     rest = f": by {source}, one for each {unit}" if source and unit else ""
     return f"{dataset.get('name')}, as prepared{rest}"
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and infinity are no JSON, and no limit of a schema holds NaN back."""
+    raise ValueError(f"{name} is no number")
 
 
 def _check(datalist: Any, path: Path) -> None:

@@ -34,7 +34,7 @@ from monai_e2e.work.files import write_text, written_whole
 #: Folder of the records, in the prepared folder.
 FINISHED = ".finished"
 #: To be raised when what is written for the same sources changes.
-_FORMAT = 5
+_FORMAT = 6
 
 
 @dataclass(frozen=True)

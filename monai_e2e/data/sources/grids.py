@@ -23,6 +23,8 @@ from monai_e2e.errors import UserError
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: What separates the cells of a text.
 DELIMITERS = (";", ",", "\t")
+#: Spreadsheet programs keep 15 digits of a number, and nothing of what follows them.
+_EXACT = 10**15
 #: Bytes in which a text has its header.
 _START = 1 << 16
 
@@ -36,12 +38,14 @@ class Grid:
         delimiter: what separates them, ``""`` in a sheet.
         problem: what is wrong with the row after the last one, or ``""``.
         open_end: whether the last row has no line end.
+        sheet: the sheet's name, ``""`` of a text.
     """
 
     rows: list[list[str]]
     delimiter: str = ""
     problem: str = ""
     open_end: bool = False
+    sheet: str = ""
 
 
 def grids(path: Path, advice: str) -> Iterator[Grid]:
@@ -104,10 +108,11 @@ def _sheets(path: Path, content: bytes, advice: str) -> list[Grid]:
         ) from error
     try:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
-        sheets = [workbook.get_sheet_by_name(name) for name in workbook.sheet_names]
+        sheets = {name: workbook.get_sheet_by_name(name) for name in workbook.sheet_names}
         # The empty area above and beside the cells is kept, so that row numbers are the file's.
         return [
-            Grid([[_text(cell) for cell in row] for row in sheet.to_python(skip_empty_area=False)]) for sheet in sheets
+            Grid([[_text(cell) for cell in row] for row in sheet.to_python(skip_empty_area=False)], sheet=name)
+            for name, sheet in sheets.items()
         ]
     except BaseException as error:
         # Cut-off XLS files make the library panic, which is no Exception, and its class can't be imported.
@@ -122,6 +127,8 @@ def _text(cell: Any) -> str:
     """A spreadsheet's cell as a person reads it."""
     if isinstance(cell, bool):
         return str(cell).upper()
+    if isinstance(cell, (int, float)) and abs(cell) >= _EXACT:
+        return f"{cell:.14E}"  # as a number that was rounded
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     if isinstance(cell, datetime) and cell.time() == time():

@@ -16,21 +16,32 @@ from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_MINUS = "\u2212"
 _ROUNDED = re.compile(r"\d([.,]\d+)?E\+?\d+", re.IGNORECASE)
 
 
 def clean_identifier(text: str) -> str:
-    """An identifier without what programs add to it: odd blanks, invisible characters, the ``.0`` of whole numbers.
+    """An identifier without what programs add to it: odd blanks and dashes, invisible characters, the ``.0`` of whole
+    numbers.
 
     Example::
 
         clean_identifier("101.0")            # "101"
         clean_identifier("P\\u00a0 001\\u200b") # "P 001"
+        clean_identifier("P\\u2013001")       # "P-001", as it was typed
     """
     visible = text
     if not text.isascii():
-        visible = "".join(sign for sign in unicodedata.normalize("NFKC", text) if unicodedata.category(sign) != "Cf")
+        visible = "".join(map(_plain, unicodedata.normalize("NFKC", text)))
     return whole_number(" ".join(visible.split()))
+
+
+def _plain(sign: str) -> str:
+    """A sign as people type it: nothing for one that can't be seen, a hyphen for any dash."""
+    kind = unicodedata.category(sign)
+    if kind == "Cf":
+        return ""
+    return "-" if kind == "Pd" or sign == _MINUS else sign
 
 
 def whole_number(text: str) -> str:

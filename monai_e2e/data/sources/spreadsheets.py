@@ -65,13 +65,17 @@ def read_table(path: str | Path, needed: Sequence[str], optional: Sequence[str] 
     """
     path = Path(path)
     found: list[tuple[int, int, Grid]] = []
+    complete: list[Grid] = []
     for grid in grids(path, advice):
         index, count = _header(grid, needed)
         found.append((count, len(grid.rows[index]) if grid.rows else 0, grid))
         if count == len(needed):
-            break
+            complete.append(grid)
+            if not grid.sheet:
+                break
+    _tell_of_sheets(path, complete)
     # Without all columns: the way of reading that found most of them, for the message.
-    best = max(found, key=lambda item: item[:2], default=(0, 0, Grid([])))[2]
+    best = complete[0] if complete else max(found, key=lambda item: item[:2], default=(0, 0, Grid([])))[2]
     return _table(path, best, needed, optional, advice)
 
 
@@ -91,11 +95,15 @@ def read_whole_table(path: str | Path, is_known: Callable[[str], bool], advice: 
     """
     path = Path(path)
     best: tuple[int, int, Grid] = (0, 0, Grid([]))
+    alike: list[Grid] = []
     for grid in grids(path, advice):
-        for index, row in enumerate(grid.rows[:_HEADER_ROWS]):
-            count = sum(map(is_known, row))
-            if count > best[0]:
-                best = (count, index, grid)
+        known = [sum(map(is_known, row)) for row in grid.rows[:_HEADER_ROWS]]
+        count = max(known, default=0)
+        if count > best[0]:
+            best, alike = (count, known.index(count), grid), [grid]
+        elif count and count == best[0]:
+            alike.append(grid)
+    _tell_of_sheets(path, alike)
     count, index, grid = best
     if not count:
         raise UserError(f"{path}: no row of column names that are known; {advice or 'correct the header'}")
@@ -130,6 +138,18 @@ def has_columns(path: str | Path, needed: Sequence[str]) -> bool:
         logger.debug("not the table that is wanted: %s", error)
         return False
     return True
+
+
+def _tell_of_sheets(path: Path, alike: Sequence[Grid]) -> None:
+    """Say that of several sheets with the same columns the first alone is read."""
+    first, *others = [grid.sheet for grid in alike] or [""]
+    if first and others:
+        logger.warning(
+            "%s: sheet %r alone is read, and no row of %s, which has such columns too: put all rows into one sheet",
+            path,
+            first,
+            " and ".join(map(repr, others)),
+        )
 
 
 def _key(column: str) -> str:

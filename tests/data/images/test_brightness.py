@@ -109,6 +109,18 @@ def test_padding_below_the_image_leaves_air_darker_than_tissue(tmp_path):
     assert declared.pixels[:, :150].min() > 0.3
 
 
+def test_padding_above_an_inverted_image_leaves_air_darker_than_tissue(tmp_path):
+    cut = image(brightest=2000) + 1000
+    cut[:, 150:] = 0
+    inverted = {"PhotometricInterpretation": "MONOCHROME1"}
+    stored = (4095 - cut).astype(np.uint16)
+    declared = read(tmp_path, stored, **inverted, PixelPaddingValue=4095)
+    np.testing.assert_array_equal(declared.pixels, read(tmp_path, stored, **inverted).pixels)
+    assert declared.pixels[:, :150].min() > 0.3
+    far = np.where(stored == 4095, 60000, stored).astype(np.uint16)  # no grey of the image: its range is its own
+    assert read(tmp_path, far, **inverted, PixelPaddingValue=60000).pixels[:, :150].min() == 0
+
+
 def test_an_image_without_a_window_is_flagged_where_windows_are_applied(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", image())
     assert decode_image(path, voi_lut=True).flags == ("no window",)

@@ -188,6 +188,22 @@ def test_white_is_zero_of_a_tiff_is_inverted(tmp_path, bits, order):
     assert decode_image(tmp_path / "b.tif").pixels[0, 0] == 0
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_white_is_zero_of_fewer_bits_than_the_file_has_is_inverted_within_them(tmp_path, bits):
+    pixels = np.linspace(0, 2 ** (bits - 1), 2400).reshape(60, 40).astype("<u2")  # it need not use them all
+    write_tiff(tmp_path / "a.tif", 2**bits - 1 - pixels, photometric=0)
+    image = decode_image(tmp_path / "a.tif")
+    assert image.flags == ("fewer bits",)
+    np.testing.assert_allclose(image.pixels, pixels / (2**bits - 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("largest", [4095, 65535])
+def test_pgm_of_16_bits_is_read(tmp_path, largest):
+    pixels = np.linspace(0, largest, 2400).reshape(60, 40).astype(">u2")
+    (tmp_path / "a.pgm").write_bytes(f"P5 40 60 {largest}\n".encode() + pixels.tobytes())
+    np.testing.assert_allclose(decode_image(tmp_path / "a.pgm").pixels, pixels / largest, atol=1e-4)
+
+
 def write_tiff(path: Path, pixels: np.ndarray, photometric: int) -> None:
     order = ">" if pixels.dtype.byteorder == ">" else "<"
     rows, columns = pixels.shape
@@ -303,6 +319,9 @@ def test_outline_is_drawn_at_the_target_size():
     assert mask[15, 25]
     assert np.argwhere(draw_outline([(90, 10)], (100, 100), (10, 10))).tolist() == [[9, 1]]
     assert draw_outline([(500, 500)], (100, 100), (50, 50)) is None
+    assert draw_outline([*square, (-30, 50)], (100, 100), (50, 50))[0].any()  # beyond the edge, as people draw
+    for far in (1e300, -1e9, 201):
+        assert draw_outline([*square, (50, far)], (100, 100), (50, 50)) is None
 
 
 def test_aspect_tolerance_is_one_percent():

@@ -281,7 +281,16 @@ def test_deeply_nested_outlines_cost_no_more_than_themselves(tmp_path, key, dept
     assert "not readable" in catalogue.excluded[0].reason
 
 
-@pytest.mark.parametrize("content", [b"<plist", b"<plist><dict/></plist>", b'<!DOCTYPE a [<!ENTITY b "c">]><plist/>'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<plist",
+        b"<plist><dict/></plist>",
+        b'<!DOCTYPE a [<!ENTITY b "c">]><plist/>',
+        b"<plist><key>Images</key></plist>",  # of no dict
+        b'<?xml version="1.0" encoding="x-none"?><plist><dict/></plist>',
+    ],
+)
 def test_broken_outlines_are_excluded_and_the_image_kept(tmp_path, content):
     src = write_inbreast(tmp_path, [(1, "aa", "L", "CC", "1")])
     (src / "AllXML" / "1.xml").write_bytes(content)

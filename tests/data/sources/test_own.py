@@ -103,6 +103,20 @@ def test_one_patient_written_as_spreadsheets_do_is_one_patient(tmp_path):
     assert {image.patient_id for image in read(src).mammograms} == {"101"}
 
 
+@pytest.mark.parametrize(("others", "noted"), [("OTHER", True), ("SAME", False)])
+def test_one_patient_of_the_headers_under_two_identifiers_is_noted(tmp_path, caplog, others, noted):
+    rows = ("a.dcm,0,K1,L,CC", "b.dcm,1,K2,L,CC", "c.dcm,1,K3,L,CC")
+    src = write_own(tmp_path, *rows, header="image,label,patient_id,laterality,view", files=())
+    src.mkdir()
+    for name, patient in (("a", "SAME"), ("b", "SAME"), ("c", others)):
+        write_dicom(src / f"{name}.dcm", ramp(), PatientID=patient)
+    catalogue = read(src)
+    assert ("1 Patient IDs of the headers are several patients in the table" in caplog.text) == noted
+    assert list(catalogue.notes.values()) == [1] * noted
+    assert {image.patient_id for image in catalogue.mammograms} == {"K1", "K2", "K3"}
+    assert "SAME" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -229,12 +229,25 @@ def _fill(
 ) -> None:
     """Make the rows of labels.csv."""
     of_headers = {identifier_key(image.header.patient) for image in images if image.header.patient}
-    patients, exams = Pseudonyms("patient", link), Pseudonyms("exam", link)
+    pseudonyms: dict[str, list[str]] = {}  # of each Patient ID of the headers
+    for image in images:
+        named = image.facts.get("patient_id", "")
+        if named and image.header.patient and identifier_key(named) not in of_headers:
+            own = pseudonyms.setdefault(identifier_key(image.header.patient), [])
+            own += [named] if named not in own else []
+    taken = {image.facts.get("patient_id", "") for image in images}
+    patients, exams = Pseudonyms("patient", link, taken), Pseudonyms("exam", link)
     contradictory = mirrored = 0
     for image in images:
         named = image.facts.get("patient_id", "")
         is_pseudonym = named and identifier_key(named) not in of_headers
-        patient = named if is_pseudonym else patients.of(image.header.patient or named or image.header.study)
+        known = pseudonyms.get(identifier_key(image.header.patient), ())
+        if is_pseudonym:
+            patient = named
+        elif len(known) == 1:  # of another exam, which a table does name
+            patient = known[0]
+        else:
+            patient = patients.of(image.header.patient or named or image.header.study)
         statements = said.get(image.name, [])
         if not statements or not patient:
             result.without["no row with a label" if not statements else "no patient known"] += 1
@@ -257,6 +270,11 @@ def _fill(
                 "label_source": "+".join(sorted({source for _, source, _ in statements})),
                 "label_unit": max((unit for _, _, unit in statements), key=UNITS.index),
             }
+        )
+    if several := sum(len(own) > 1 for own in pseudonyms.values()):
+        result.notes.append(
+            f"{several} Patient IDs of the headers have several pseudonyms in the tables: if these are of one person, "
+            "who may then be in two partitions, correct the tables"
         )
     if contradictory:
         result.notes.append(f"{contradictory} images have rows of both labels: malignant counts")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from monai_e2e.data.sources.formulas import guarded_cell
@@ -14,10 +14,10 @@ _COLUMNS = ("pseudonym", "kind", "identifier")
 
 
 class Pseudonyms:
-    """Running numbers in place of identifiers; those of an earlier link file stay."""
+    """Running numbers in place of identifiers, none that is taken; those of an earlier link file stay."""
 
-    def __init__(self, kind: str, link: Path | None) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, link: Path | None, taken: Collection[str] = ()) -> None:
+        self.kind, self._taken = kind, set(taken)
         self._ids: dict[str, str] = {}
         if link is not None and link.is_file():
             for _, row in read_table(link, _COLUMNS, advice="name a file that --keep-link wrote").rows:
@@ -27,7 +27,7 @@ class Pseudonyms:
     def of(self, identifier: str) -> str:
         """The pseudonym of an identifier, empty for an empty one."""
         if identifier and identifier not in self._ids:
-            taken, number = set(self._ids.values()), len(self._ids) + 1
+            taken, number = {*self._ids.values(), *self._taken}, len(self._ids) + 1
             while f"{self.kind}-{number:04d}" in taken:
                 number += 1
             self._ids[identifier] = f"{self.kind}-{number:04d}"

@@ -8,10 +8,11 @@ import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from xml.parsers.expat import ExpatError
 
+from monai_e2e.data.images.dicom_files import one_file
 from monai_e2e.data.images.pixels import has_area
 from monai_e2e.data.records import Catalogue, DrawnAs, Excluded, Lesion, LesionType
+from monai_e2e.errors import UserError
 
 #: Words in an outline's name → lesion type. Anything else is only counted.
 ROI_WORDS = {
@@ -21,17 +22,6 @@ ROI_WORDS = {
     "cluster": LesionType.CALCIFICATION,
 }
 _POINT = re.compile(r"\(\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*,\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*\)", re.IGNORECASE)
-#: What plistlib and a list of another shape raise.
-_OUTLINE_ERRORS = (
-    OSError,
-    ExpatError,
-    plistlib.InvalidFileException,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)
 #: Characters of an outline's name that are told.
 _NAME = 40
 
@@ -41,19 +31,20 @@ def read_outlines(path: Path | None, catalogue: Catalogue, notes: Counter[str]) 
     if path is None:
         return ()
     try:
-        with path.open("rb") as file:
+        with one_file(path), path.open("rb") as file:
             rois = [roi for image in plistlib.load(file)["Images"] for roi in image["ROIs"]]
-    except _OUTLINE_ERRORS as error:
-        reason = f"outlines not readable: image kept without lesions ({type(error).__name__})"
+    except UserError as error:
+        reason = f"outlines not readable: image kept without lesions ({type(error.__cause__).__name__})"
         catalogue.excluded.append(Excluded(str(path), reason))
         return ()
     lesions: list[Lesion] = []
     for place, roi in enumerate(rois, start=1):
         try:
-            name = " ".join(str(roi.get("Name", "")).lower().split())[:_NAME]
-            points = _points(roi["Point_px"])
-        except _OUTLINE_ERRORS as error:
-            reason = f"outline not readable: image kept without this lesion ({type(error).__name__})"
+            with one_file(path):
+                name = " ".join(str(roi.get("Name", "")).lower().split())[:_NAME]
+                points = _points(roi["Point_px"])
+        except UserError as error:
+            reason = f"outline not readable: image kept without this lesion ({type(error.__cause__).__name__})"
             catalogue.excluded.append(Excluded(f"{path}, outline {place}", reason))
             continue
         kind = next((kind for word, kind in ROI_WORDS.items() if word in name), None)

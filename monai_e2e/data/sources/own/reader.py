@@ -22,7 +22,8 @@ label_*    no     ``label_source`` and ``label_unit``, as `monai-e2e labels` wri
 ========== ====== ====================================================================================================
 
 Lesions may stand in a table of their own, or in this one with a row per lesion.
-Of DICOM headers the side and the view alone are read, where the table has none.
+Of DICOM headers the side and the view are read, where the table has none, and the Patient ID, which only tells whether
+one person is under two identifiers.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from pathlib import Path
 from monai_e2e.data.images.headers import read_header
 from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, Pathology, View
 from monai_e2e.data.sources.cells import SIDES, Refused, choose, parse_density
+from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.sources.naming import safe_id, with_suffixes
 from monai_e2e.data.sources.own.files import OwnFiles, real_path
@@ -73,7 +75,10 @@ _EXAMPLE = "write one row per image, for example `image,label,patient_id` and `2
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the table, its words understood; ``line`` is its number there."""
+    """One row of the table, its words understood; ``line`` is its number there.
+
+    ``header_patient`` is the header's Patient ID. Never to be written.
+    """
 
     line: int
     path: Path
@@ -85,6 +90,7 @@ class _Row:
     partition: str | None
     density: int | None
     lesions: tuple[LesionRow, ...]
+    header_patient: str
 
 
 def read_own(
@@ -142,6 +148,7 @@ def read_own(
     for left in (row for same in lesion_rows.values() for row in same):
         unused = f"lesion of an image that isn't used: it has no usable row in {labels.name}"
         catalogue.excluded.append(Excluded(left.place, unused, left.rows))
+    _compare_patients(labels, [row for same in rows.values() for row in same], notes)
     _check_labels(labels, chosen, catalogue.excluded)
     catalogue.mammograms = with_suffixes([Path(str(image.path)).relative_to(files.root) for image in chosen], chosen)
     _report_unnamed(files, catalogue, notes)
@@ -162,12 +169,11 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
     if not values["image"]:
         raise Refused("no image named")
     path = files.take(values["image"])
-    if not (values["laterality"] and values["view"]):
-        header = read_header(path)
-        values = values | {
-            "laterality": values["laterality"] or header.laterality,
-            "view": values["view"] or header.view,
-        }
+    header = read_header(path)
+    values = values | {
+        "laterality": values["laterality"] or header.laterality,
+        "view": values["view"] or header.view,
+    }
     view = values["view"].upper()
     if view not in _VIEWS:
         raise Refused(f"view neither CC nor MLO: {view!r}")
@@ -182,6 +188,7 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
         partition=PARTITION_NAMES.get(values["partition"].lower()),
         density=parse_density(values["density"]),
         lesions=lesions_of_image_row(f"{table}, row {line}: {values['image']}", values),
+        header_patient=header.patient,
     )
     if not row.patient_id:
         raise Refused("no patient_id: images can't be divided by patient without it")
@@ -205,6 +212,23 @@ def _check_partitions(labels: Path, cells: list[tuple[int, str]]) -> None:
         raise UserError(
             f"{labels}: {len(empty)} of {len(cells)} rows have no partition, the first is row {empty[0]}; fill in "
             f"{allowed} everywhere, or empty the column and let the patients be divided"
+        )
+
+
+def _compare_patients(labels: Path, rows: list[_Row], notes: Counter[str]) -> None:
+    """Note Patient IDs of the headers that are several patients in the table; one that all images have says nothing."""
+    patients: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.header_patient:
+            patients[identifier_key(row.header_patient)].add(row.patient_id)
+    several = sum(len(own) > 1 for own in patients.values()) if len(patients) > 1 else 0
+    if several:
+        notes["patient_ids_of_headers_that_are_several_patients_in_the_table"] = several
+        logger.warning(
+            "%s: %d Patient IDs of the headers are several patients in the table: if these are one person, write that "
+            "person in one way, or parts of two partitions are of the same",
+            labels,
+            several,
         )
 
 

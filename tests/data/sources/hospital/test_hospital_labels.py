@@ -93,6 +93,26 @@ def test_one_table_s_pseudonyms_join_the_next(src, tmp_path):
     assert labelled(labels) == {f"ST0/IM{n}": "1" for n in range(4)} | {f"ST1/IM{n}": "0" for n in range(4)}
 
 
+def test_a_woman_with_a_pseudonym_for_one_of_her_exams_is_one_patient(src, tmp_path):
+    keys = table(tmp_path, "accession,pseudonym\nA-1,patient-0001\nA-2,K-8\n", "keys.csv")
+    labels = collect_labels(src, [keys, table(tmp_path, "accession,label\nA-1,1\nA-2,0\nA-3,0\n")])
+    found = {row["image"].split("/")[0]: row["patient_id"] for row in labels.rows}
+    assert found == {"ST0": "patient-0001", "ST1": "K-8", "ST2": "K-8"}
+    assert labels.notes == []
+
+
+def test_running_numbers_are_none_that_a_table_has(src, tmp_path):
+    keys = table(tmp_path, "accession,pseudonym\nA-1,patient-0001\n", "keys.csv")
+    labels = collect_labels(src, [keys, table(tmp_path, "accession,label\nA-1,1\nA-2,0\n")])
+    assert {row["patient_id"] for row in labels.rows} == {"patient-0001", "patient-0002"}
+
+
+def test_several_pseudonyms_of_one_patient_id_are_noted(src, tmp_path):
+    labels = collect_labels(src, [table(tmp_path, "accession,patient_id,label\nA-1,K-7,1\nA-2,K-8,0\nA-3,K-9,0\n")])
+    assert {row["patient_id"] for row in labels.rows} == {"K-7", "K-8", "K-9"}
+    assert "1 Patient IDs of the headers have several pseudonyms" in labels.notes[0]
+
+
 def test_excel_s_dates_and_lost_zeros_are_undone(src, tmp_path):
     pytest.importorskip("python_calamine")
     rows = [("Patienten-ID", "Untersuchungsdatum", "BI-RADS"), (7, 43861, "4a"), (8, 43862, 2.0), (8, 44257, "5")]
