@@ -95,7 +95,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if content["format"] != FORMAT:
         raise UserError(
             f"{path} has format {content['format']}, this version reads {FORMAT}: "
-            "resume with the version of monai-e2e that wrote it, or start anew (resume false)"
+            "resume with the version of monai-e2e that wrote it, or start over (resume false)"
         )
     return content
 

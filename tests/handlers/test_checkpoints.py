@@ -310,7 +310,7 @@ def test_where_there_is_none_it_begins_anew_and_says_so(whole, tmp_path, caplog)
     with caplog.at_level(logging.INFO):
         run = Run(tmp_path, resume=True).run()
     assert_same(run.result(), whole[0])
-    assert lines(caplog) == [f"No checkpoint in {tmp_path / 'checkpoints'} to resume from: starting anew."]
+    assert lines(caplog) == [f"No checkpoint in {tmp_path / 'checkpoints'} to resume from: starting with epoch 1."]
 
 
 def test_without_resume_it_begins_anew_and_replaces_an_earlier_runs_after_an_epoch(tmp_path, caplog):
@@ -318,7 +318,7 @@ def test_without_resume_it_begins_anew_and_replaces_an_earlier_runs_after_an_epo
     with caplog.at_level(logging.INFO):
         Run(tmp_path).stop(Events.ITERATION_COMPLETED(once=2))
     (line,) = lines(caplog, logging.WARNING)
-    assert "up to epoch 5. Starting anew, since resume is false" in line
+    assert "up to epoch 5. Starting over, since resume is false" in line
     run = Run(tmp_path)
     assert run.files() == ["epoch_0004.pt", "epoch_0005.pt"]
     run.stop(Events.ITERATION_COMPLETED(once=ITERATIONS + 1))
