@@ -307,7 +307,7 @@ class TestDamage:
             ({"width": 4000.0}, "does not fit"),
             ({"preparation": {"image_size": [2_000_000, 2_000_000]}}, "more than 134217728 pixels"),
             ({"preparation": {"patch_size": 10**6}}, "patch_size 1000000"),
-            ({"preparation": [1]}, "none"),
+            ({"preparation": [1]}, "invalid"),
             ({"image_size": [2_000_000, 2_000_000], "top_blocks": ["FC8"]}, "more than 134217728 pixels"),
         ],
         ids=str,
