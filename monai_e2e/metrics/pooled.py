@@ -172,6 +172,6 @@ def _refuse_leaks(rows: Sequence[Row]) -> None:
             folds.setdefault(owner, set()).add(row.get("fold"))
     if twice := sorted(patient for patient, own in folds.items() if len(own) > 1):
         raise UserError(
-            f"{len(twice)} patients are in more than one fold ({some(twice)}), so a model was judged by patients that "
-            "it was trained on: divide by patient, as `monai-e2e prepare --protocol kfold` does"
+            f"{len(twice)} patients are in more than one fold ({some(twice)}), so a model was evaluated on patients "
+            "that it was trained on: split by patient, as `monai-e2e prepare --protocol kfold` does"
         )

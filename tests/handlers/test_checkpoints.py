@@ -350,7 +350,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_not_run(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"weight": torch.zeros(1)}, r"epoch_0003\.pt is no checkpoint of a training"),
+        ({"weight": torch.zeros(1)}, r"epoch_0003\.pt is not a checkpoint of a training"),
         ({"format": 2}, r"epoch_0003\.pt has format 2, this version reads 1"),
     ],
 )
