@@ -1,7 +1,7 @@
-"""What MkDocs is told beyond ``mkdocs.yml``: pages and files of the repository that lie outside ``docs`` come along.
+"""MkDocs hooks: the site includes pages and files of the repository that are outside ``docs``.
 
-A page under ``docs`` may link to any file of the repository by its relative path, as on a forge. Those files get the
-same path within the site, and links to them are turned towards it. The notebook becomes a page.
+A page in ``docs`` may link to any file of the repository by its relative path, as on GitHub. These files get the same
+path in the site, and links to them are rewritten. The notebook becomes a page.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAGES = (
     "CONTRIBUTING.md",
     *(f"bundles/{name}/docs/README.md" for name in ("ddsm_patch", "ddsm_whole", "inbreast_transfer")),
 )
-#: Pages of the site that stand for a file.
+#: Files → the pages of the site that links to them lead to.
 INSTEAD = {ROOT / "docs/tutorial.ipynb": "tutorial.md", ROOT / "README.md": "index.md"}
 ROLE = re.compile(r":(?:class|func|data|mod|attr|meth):<code>(~?)([\w.]+)</code>")
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
@@ -40,18 +40,18 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn links towards the place that their file has in the site."""
+    """Rewrite links to the place of their file in the site."""
     folder = os.path.dirname(page.file.src_uri) or "."
 
-    def turned(found: re.Match[str]) -> str:
+    def rewritten(found: re.Match[str]) -> str:
         path = target(page.file.src_uri, found[2])
         return found[0] if path is None else f"{found[1]}{os.path.relpath(path, folder)}{found[3]}"
 
-    return LINK.sub(turned, markdown)
+    return LINK.sub(rewritten, markdown)
 
 
 def target(page: str, link: str) -> str | None:
-    """Where in the site the file is that ``page`` links to; None for addresses of the web, and what isn't there."""
+    """Path in the site of the file that ``page`` links to; None for web addresses and missing files."""
     if "://" in link or link.startswith("mailto:"):
         return None
     home = ROOT if page in PAGES else ROOT / "docs"
@@ -64,12 +64,12 @@ def target(page: str, link: str) -> str | None:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Names in docstrings, which Sphinx would link, as plain code."""
+    """Show names in docstrings, which Sphinx would link, as plain code."""
     return ROLE.sub(lambda found: f"<code>{found[2].rpartition('.')[2] if found[1] else found[2]}</code>", html)
 
 
 def notebook_page(notebook: Path) -> str:
-    """A notebook's cells as Markdown, with the text and the pictures that they gave, where they are kept."""
+    """A notebook's cells as Markdown, with their saved output, text and pictures."""
     parts = []
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         text = "".join(cell["source"])

@@ -15,15 +15,15 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 NOTEBOOK = Path(__file__).with_suffix(".ipynb")
 SECONDS = 1800  # the most that one cell may take, on a machine that does much else
 
-#: The cells by turns: text, code.
+#: The cells, alternately text and code.
 CELLS = (
     """
     # Tutorial: from a drawn mammogram to a scored model
 
-    Everything here is done with *phantoms*, mammograms that a program draws, so no data is needed. It takes one to
+    Everything here uses *phantoms*, mammograms that are drawn by a program, so you need no data. It takes one to
     three minutes. With real mammograms the steps are the same, with other folders. **For research, not for diagnosis.**
 
-    Needed: `pip install -c constraints.txt .` in the folder of the repository, and Jupyter.
+    You need `pip install -c constraints.txt .` in the folder of the repository, and Jupyter.
     """,
     """
     import csv
@@ -46,8 +46,8 @@ CELLS = (
     ## 1. Data
 
     `phantom` draws a data set with CBIS-DDSM's folders, tables and DICOM files. `prepare` turns such a download into
-    the folder that training reads: images of one size, lesion masks, the division by patient, and a report. In a
-    terminal `python -m monai_e2e` is `monai-e2e`.
+    the folder that training reads: images of one size, lesion masks, the split by patient, and a report. In a
+    terminal you can write `monai-e2e` in place of `python -m monai_e2e`.
     """,
     """
     !python -m monai_e2e phantom cbis-ddsm download --patients 40 --seed 7 2> log.txt
@@ -55,7 +55,7 @@ CELLS = (
     !head -n 14 prepared/report.md
     """,
     """
-    The data list says of each image what is known of it: label (1: malignant), patient, side, view and lesions.
+    The data list has for each image what is known about it: label (1: malignant), patient, side, view and lesions.
     """,
     """
     from monai_e2e.data import load_datalist
@@ -80,7 +80,7 @@ CELLS = (
 
     The first network sees small patches: background, and benign and malignant calcifications and masses. Training it
     takes some minutes, with the bundle `ddsm_patch`. Here we take `phantom-patch`, a model that comes with the package
-    and was trained in just this way.
+    and was trained with that bundle.
     """,
     """
     from monai_e2e.data import PATCH_CLASSES, cut_patches
@@ -111,8 +111,8 @@ CELLS = (
     """
     ## 3. From patch to whole image
 
-    A convolution doesn't mind how large its input is. The backbone of the patch classifier gives a small map for a
-    patch, and a larger map for a whole image, with the same weights. `WholeImageClassifier` puts more layers on it.
+    A convolution works on inputs of any size. The backbone of the patch classifier gives a small map for a patch, and a
+    larger map for a whole image, with the same weights. `WholeImageClassifier` adds more layers on top.
     """,
     """
     from monai_e2e.networks import WholeImageClassifier
@@ -128,8 +128,8 @@ CELLS = (
     """
     ## 4. Train the whole-image classifier
 
-    That is the bundle `ddsm_whole`. It starts from the patch classifier and needs image labels alone. Two epochs on a
-    few phantoms show how it goes, not what it can learn. Any key of the config can be set in this way.
+    This is the bundle `ddsm_whole`. It starts from the patch classifier and needs only image labels. Two epochs on a
+    few phantoms show how a training runs, not what it can reach. Any key of the config can be set on the command line.
     """,
     """
     !python -m monai_e2e bundle ddsm_whole ddsm_whole
@@ -140,8 +140,8 @@ CELLS = (
     """
     ## 5. Heatmap
 
-    With its own last layer kept, the patch classifier slides over the whole image in one pass: the probability of each
-    class in each window. A position of the map is the centre of its window.
+    With its last layer, the patch classifier is applied at every position of the whole image in one pass. The result is
+    the probability of each class in each window. The centre of a window is the place of its value in the image.
     """,
     """
     from monai_e2e.inferers import HeatmapInferer, upsample_heatmap
@@ -170,15 +170,15 @@ CELLS = (
     ## 6. Predict and score
 
     `predict` classifies a folder, here the test patients of the prepared one, with `phantom-whole`, which was trained
-    longer than ours. A model remembers the patients that it was trained on, and refuses to be judged by them. Phantoms
-    of different seeds have the same ids but are different patients, which `--allow-seen` says.
+    longer than ours. A model has a record of the patients that it was trained on, and `predict` refuses to evaluate it
+    on them. Phantoms of different seeds have the same ids but are different patients, so we pass `--allow-seen`.
     """,
     """
     !python -m monai_e2e predict phantom-whole prepared results --heatmap --allow-seen 2> log.txt
     !python -m monai_e2e score results/predictions.csv
     """,
     """
-    There are few test patients, and the intervals say so. `results/report.html` has all figures on one page. Here are
+    There are few test patients, so the intervals are wide. `results/report.html` has all figures on one page. Here are
     the overlay of the image with the highest score, and the ROC curves:
     """,
     """
@@ -201,7 +201,7 @@ CELLS = (
 
 
 def notebook() -> nbformat.NotebookNode:
-    """The notebook, not run: text and code by turns."""
+    """The notebook before it is run."""
     cells = []
     for number, text in enumerate(CELLS):
         make = new_code_cell if number % 2 else new_markdown_cell

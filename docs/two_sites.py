@@ -1,6 +1,6 @@
-"""A federation of two sites on one machine: MONAI's own client at each, and a server that averages, in a few lines.
+"""A federation of two sites on one machine: MONAI's client at each site, and a server that averages, in a few lines.
 
-Without ``--site`` the sites have phantoms. What a federation is to know is told in ``docs/federated.md``.
+Without ``--site`` the sites have phantoms. ``docs/federated.md`` explains federations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Weights = Mapping[str, torch.Tensor]
 
 
 def join(bundle: str | Path, name: str, folder: Path, settings: Mapping[str, Any], local_epochs: int = 1) -> MonaiAlgo:
-    """A site: the bundle, run by MONAI's client with the site's own keys of the config and its own folder."""
+    """Make a site: a bundle that MONAI's client runs, with the site's own config keys and its own folder."""
     keys = {"output_dir": str(folder), "model_dir": str(folder), **settings}
     client = MonaiAlgo(
         str(bundle),
@@ -42,7 +42,7 @@ def join(bundle: str | Path, name: str, folder: Path, settings: Mapping[str, Any
 
 
 def average(sites: Sequence[tuple[int, Weights]]) -> Weights:
-    """Mean of the sites' weights, each counted by its number of images (FedAvg, McMahan et al. 2017)."""
+    """Mean of the sites' weights, weighted by their numbers of images (FedAvg, McMahan et al. 2017)."""
     total = sum(images for images, _ in sites)
     first = sites[0][1]
     return {
@@ -52,9 +52,11 @@ def average(sites: Sequence[tuple[int, Weights]]) -> Weights:
 
 
 def federate(clients: Sequence[MonaiAlgo], rounds: int) -> tuple[Weights, list[list[dict[str, float]]]]:
-    """Train together from the first site's weights; returns the server's last ones, and each round's metrics by site.
+    """Train together, starting from the first site's weights.
 
-    The metrics are those of the averaged weights on each site's own validation images.
+    Returns:
+        The server's final weights; and for each round, for each site, the metrics of the averaged weights on the site's
+        own validation images.
     """
     server = copy.deepcopy(clients[0].get_weights().weights)  # what the client gives are the network's own tensors
     history = []

@@ -9,7 +9,7 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-#: Stands on every result that people or machines may take for more than it is.
+#: Shown on every result that could be mistaken for a diagnosis.
 NOTICE = "For research, not for diagnosis."
 
 _MODULES = (
@@ -30,8 +30,8 @@ _MODULES = (
 
 
 def __getattr__(name: str) -> ModuleType:
-    # Loaded when first named: a config's one "$import monai_e2e" reaches every part, and the worker processes that
-    # prepare images never wait for torch.
+    # Modules load on first use: so "$import monai_e2e" in a config gives access to all of them, and the processes that
+    # prepare images don't import torch.
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

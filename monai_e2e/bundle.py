@@ -1,4 +1,4 @@
-"""What the bundles' JSON configs need around MONAI's bundle runner."""
+"""Functions that the bundles' JSON configs call: folders, checks of overrides, one-line errors, start and end."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (
 def bundle_root() -> str:
     """Folder of the bundle whose config is being run, so that the same command works from any folder.
 
-    MONAI's configs know their own place only by convention (``"."``, the current folder). The workflow that reads
-    them knows it for certain. Outside a workflow it is the current folder, as in the Model Zoo.
+    MONAI's configs assume the current folder (``"."``). The workflow that reads the config knows its real place.
+    Outside a workflow this is the current folder, as in the Model Zoo.
     """
-    workflow = _running_workflow()
+    workflow = running_workflow()
     if workflow is None:
         return str(Path.cwd())
     config_dir = Path(workflow.config_root_path).resolve()
@@ -48,27 +48,26 @@ def bundle_root() -> str:
 
 def is_federated() -> bool:
     """Whether the config is being run by a federation's client, such as MONAI's ``MonaiAlgo``."""
-    clients = sys.modules.get("monai.fl.client")  # who runs one has imported it; for others it would take seconds
+    clients = sys.modules.get("monai.fl.client")  # imported already if one is running; importing it takes seconds
     return clients is not None and _running(clients.ClientAlgo) is not None
 
 
 def begin() -> None:
-    """First step of every bundle: read values as they were typed, refuse what is misspelt, no value or has no effect.
+    """First step of every bundle: read overrides as typed, and refuse what is misspelt, wrongly typed or without effect.
 
-    MONAI accepts any ``--key value``; a misspelt one would change nothing and say nothing. A plain value at the top
-    level that no other part of the config refers to is such a key, and so is an argument that a component hasn't got.
-    And of ``--amp false`` MONAI makes a text, which as a condition is true: the texts ``true``, ``false`` and ``null``
-    of top-level keys become what they are in JSON. Paths stay as they were typed, see :mod:`monai_e2e.overrides`. From
-    here on a user's mistake is shown as one line.
+    MONAI silently accepts any ``--key value``. Refused are a plain value at the top level that no other part of the
+    config refers to, and an argument that a component doesn't have. MONAI also makes a string of ``--amp false``, which
+    is true as a condition: the strings ``true``, ``false`` and ``null`` of top-level keys become their JSON values.
+    Paths stay as typed, see :mod:`monai_e2e.overrides`. From here on a user's mistake is shown as one line.
 
     Raises:
-        UserError: when such a key exists, a value is of another kind than its key, the device can't be used, or what is
-            to be run does nothing; the message proposes the nearest known word.
+        UserError: when there is such a key, a value is of another kind than its key, the device can't be used, or the
+            part to be run does nothing; the message proposes the nearest known word.
     """
     sys.excepthook = _one_line_excepthook
     for handler in logging.getLogger().handlers:
         handler.addFilter(_no_traceback_of_a_mistake)
-    workflow = _running_workflow()
+    workflow = running_workflow()
     if workflow is None:
         return
     if overrides.command_line():
@@ -93,7 +92,7 @@ def _refuse_dangling_references(config: Mapping[str, object]) -> None:
     if missing := sorted(used - set(config) - {""}):
         raise UserError(
             f"the config refers to '{missing[0]}'{f' and {len(missing) - 1} more keys' if missing[1:] else ''} that it "
-            "doesn't have: name the file that has them first, such as --config_file \"['configs/train.json',"
+            "doesn't have: name the file that defines them first, such as --config_file \"['configs/train.json',"
             "'configs/evaluate.json']\""
         )
 
@@ -104,7 +103,7 @@ def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
         str(specification[BundlePropertyConfig.ID]).split("::")[0]
         for properties in (TrainProperties, InferProperties, MetaProperties)
         for specification in properties.values()
-    } | {"run_name"}  # MONAI's federated client gives it
+    } | {"run_name"}  # set by MONAI's federated client
     for key, value in config.items():
         if key in used or key in known or not _is_plain(value):
             continue
@@ -115,7 +114,7 @@ def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
 
 
 def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
-    """The recipe called ``name``; all recipes must have the same keys, so that none is forgotten in one of them.
+    """The recipe called ``name``. All recipes must have the same keys, so that no key is forgotten in one of them.
 
     Raises:
         UserError: when there is no such recipe or the recipes' keys differ.
@@ -131,10 +130,10 @@ def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
 
 
 def choose_device(name: str | None, amp: bool = False) -> torch.device:
-    """The device of that name, or without one a GPU if there is one.
+    """The device of that name; None takes a GPU if there is one, otherwise the CPU.
 
     Raises:
-        UserError: when it can't be used, or with ``amp`` is no GPU.
+        UserError: when the device can't be used, or ``amp`` is asked for on a CPU.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -147,7 +146,7 @@ def choose_device(name: str | None, amp: bool = False) -> torch.device:
 
 
 def begin_training(output_dir: str, model_dir: str, epochs: int, val_interval: int) -> None:
-    """First step of a training: keep others out of its folders, and refuse a plan that would leave no model.
+    """First step of a training: lock its folders, and refuse a plan without a validation, which would leave no model.
 
     Args:
         output_dir: folder of the run, locked until the process ends.
@@ -156,20 +155,20 @@ def begin_training(output_dir: str, model_dir: str, epochs: int, val_interval: i
         val_interval: epochs from one validation to the next.
 
     Raises:
-        UserError: when no validation comes before the end, or another process writes to one of the folders.
+        UserError: when there would be no validation, or another process writes to one of the folders.
     """
     if type(val_interval) is not int or not 1 <= val_interval <= epochs:
         raise UserError(
             f"val_interval {val_interval}: give a whole number from 1 to {epochs}, the epochs of this training, since "
             "only a validation chooses a model"
         )
-    if os.environ.get("RANK", "0") == "0":  # of several processes the first writes
+    if os.environ.get("RANK", "0") == "0":  # only rank 0 writes
         for folder in (output_dir, model_dir):
             hold(folder)
 
 
 def report_best(evaluator: Evaluator, model_dir: str, output_dir: str, start: str) -> None:
-    """Last step of a training: one line on its result, how the network started, and where it is."""
+    """Last step of a training: log the best value, what the network started from, and where the model is."""
     state = evaluator.state
     if state.best_metric_epoch < 1:
         logger.warning(
@@ -193,9 +192,9 @@ def report_best(evaluator: Evaluator, model_dir: str, output_dir: str, start: st
 
 
 def user_error(error: BaseException | None) -> UserError | None:
-    """The user's mistake in a chain of exceptions, or a condition that they can mend; None where there is none.
+    """The user's mistake, or a problem that they can solve, in a chain of exceptions; None if there is none.
 
-    PyTorch brings an exception out of a loader's process as one whose text has the whole traceback, and no chain.
+    An exception in a loader's process reaches the main process without its chain; its text has the whole traceback.
     """
     while error is not None:
         if told := _IN_A_TRACEBACK.search(str(error)):
@@ -209,7 +208,7 @@ def user_error(error: BaseException | None) -> UserError | None:
 
 
 def _of_torch(error: BaseException) -> UserError | None:
-    """Memory that doesn't suffice, as PyTorch says it."""
+    """A lack of memory that PyTorch reports, as a UserError."""
     if isinstance(error, torch.OutOfMemoryError):
         return UserError(
             "out of the GPU's memory: pass a smaller --batch_size, --checkpoint_activations true or --amp true"
@@ -217,13 +216,13 @@ def _of_torch(error: BaseException) -> UserError | None:
     if ended := _LOADER_ENDED.search(str(error)):
         return UserError(
             f"{ended[0]}, most likely for lack of memory: pass a smaller --num_workers or --cache disk, in a container "
-            "give it more shared memory (--shm-size), and go on with --resume true"
+            "more shared memory (--shm-size), and continue with --resume true"
         )
     return None
 
 
 def _no_traceback_of_a_mistake(record: logging.LogRecord) -> bool:
-    """MONAI's handlers log an exception with its traceback before it ends as one line, Ignite a loader's as text."""
+    """Log filter: drops a user error that MONAI or Ignite logs with its traceback, before its one line is shown."""
     if record.exc_info and user_error(record.exc_info[1]) is not None:
         return False
     return _IN_A_TRACEBACK.search(record.getMessage()) is None
@@ -233,7 +232,7 @@ def _one_line_excepthook(
     kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None
 ) -> None:
     if kind is KeyboardInterrupt and overrides.command_line():
-        os._exit(STATUS)  # it has been told
+        os._exit(STATUS)  # the message is written already
     mistake = user_error(error)
     if mistake is None:
         sys.__excepthook__(kind, error, traceback)
@@ -241,12 +240,16 @@ def _one_line_excepthook(
         sys.stderr.write(f"error: {mistake}\n")
 
 
-def _running_workflow() -> ConfigWorkflow | None:
+def running_workflow() -> ConfigWorkflow | None:
+    """MONAI's workflow whose config is being run, None outside one."""
     return _running(ConfigWorkflow)
 
 
 def _running(kind: type[Runner]) -> Runner | None:
-    """The object of that class whose method is being run."""
+    """The object of that class with a method on the call stack, None if there is none.
+
+    MONAI gives a config no access to the workflow that runs it.
+    """
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         candidate = frame.f_locals.get("self")
@@ -274,7 +277,7 @@ def _references(text: str) -> Iterator[str]:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value holds no expression, reference or component, and so can act only through others."""
+    """Whether a value has no expression, reference or component, so that it acts only if another key refers to it."""
     if isinstance(value, Mapping) and "_target_" in value:
         return False
     if isinstance(value, Mapping):

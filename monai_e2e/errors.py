@@ -1,4 +1,4 @@
-"""The one error class that a user's mistake ends in."""
+"""The error class for users' mistakes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import errno
 from collections.abc import Iterable
 
 _SPACE = "free some space, or name a folder on another disk, and run the same command again"
-_PERMISSION = "name another folder, or have its owner permit it"
+_PERMISSION = "name another folder, or ask its owner for permission"
 _PLACE = "name another folder, and run the same command again"
-#: Conditions of the system that a user can mend, and how.
+#: System errors that a user can solve → how.
 _ADVICE = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
@@ -34,20 +34,20 @@ class UserError(ValueError):
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """End of a message on a word that isn't known: the nearest one that is, else all of them."""
+    """End of a message about an unknown word: the nearest known word, or else all of them."""
     words = list(known)
     near = difflib.get_close_matches(str(word), words, n=1)
     return f"did you mean '{near[0]}'?" if near else f"choose one of: {', '.join(words)}"
 
 
 def of_the_system(error: BaseException, out: object = None) -> UserError | None:
-    """What the system refuses, such as a full disk, as a user's mistake; None for any other exception.
+    """A system error that the user can solve, such as a full disk, as a UserError; None for any other exception.
 
-    Libraries raise an exception of their own from it, so those that an exception was raised from are looked at too.
+    The exceptions that ``error`` was raised from are checked too, since libraries raise their own.
 
     Args:
         error: any exception.
-        out: what was being written, which the system doesn't say of a disk that gets full.
+        out: what was being written, since the error of a full disk doesn't name it.
     """
     found: BaseException | None = error
     while found is not None:

@@ -1,8 +1,8 @@
-"""What the sites of a federation share of their networks: what was learned, not what describes data or architecture.
+"""What the sites of a federation share of their networks: weights and statistics, no descriptions of data or network.
 
-The buffers ``architecture``, ``patients``, ``pixel_mean`` and ``threshold`` travel with a network's weights in its
-state dict, so that a checkpoint says by itself how it is to be used. In a federation the state dict is what a server
-averages: there they stay out of it, and each site keeps its own.
+A network's state dict has the buffers ``architecture``, ``patients``, ``pixel_mean`` and ``threshold``, so that a
+checkpoint is complete. In a federation a server averages state dicts, so these buffers are left out there, and each
+site keeps its own.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ UNSHARED = (*DESCRIPTIONS, "pixel_mean", "threshold")
 
 
 def share_what_is_learned(network: Network, federated: bool = True) -> Network:
-    """Let a network's state dict have the weights and batch normalisation's statistics alone.
+    """Leave the buffers of :data:`UNSHARED` out of a network's state dict.
 
-    A state dict that is loaded then needs no more either; what it says of :data:`UNSHARED` is taken.
+    A state dict that is loaded may lack them too; if it has them, they are loaded.
 
     Args:
         network: a classifier, changed in place and returned.
-        federated: whether to; else it is returned as it is.
+        federated: False returns the network unchanged, for a key in a config.
     """
     if federated:
         network.register_state_dict_post_hook(_drop_unshared)
@@ -37,10 +37,10 @@ def share_what_is_learned(network: Network, federated: bool = True) -> Network:
 
 
 def model_file(network: nn.Module) -> dict[str, Any]:
-    """What is saved of a network: its state dict, with :data:`UNSHARED` in it.
+    """The content of a network's file: its state dict with the buffers of :data:`UNSHARED`.
 
-    Of a network of a federation the state dict is the value of ``"model"``, which MONAI's client sends if it is asked
-    for a site's best or final model; ``patients`` stand beside it and stay.
+    For a network in a federation the state dict is under ``"model"``, which MONAI's client sends when it is asked for a
+    site's best or final model. ``patients`` is beside it, so it stays at the site.
     """
     shared = network.state_dict()
     own = {name: buffer for name, buffer in network.named_buffers(recurse=False) if name in UNSHARED}

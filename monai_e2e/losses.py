@@ -1,4 +1,4 @@
-"""Class balance inside the batch (paper §2.3: "adjust the sample weights within a batch")."""
+"""Class balance within a batch (paper §2.3: "adjust the sample weights within a batch")."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import nn
 
 
 class BatchBalancedCrossEntropyLoss(nn.Module):
-    """Cross-entropy in which every class of the batch weighs the same.
+    """Cross-entropy in which every class of a batch has the same weight.
 
-    A sample's weight is the batch size over the number of its class in the batch, and the loss is the mean over
-    the samples: the sum, over the classes present, of each class's mean cross-entropy. These are the weights of
-    the author's code; a batch of two classes therefore weighs twice as much as a batch of one.
+    The loss is the sum, over the classes in the batch, of each class's mean cross-entropy. In other words, it is the
+    mean over samples weighted by the batch size divided by the number of samples of their class, as in the author's
+    code. So a batch with two classes has twice the weight of a batch with one.
 
-    With several processes the batch is that of all of them together: each gives its share of the loss times their
-    number, so that the mean of their gradients, which DistributedDataParallel takes, is that of one process with the
-    whole batch.
+    In distributed training the classes are counted over the batches of all processes. Each process returns its share of
+    the loss times the number of processes, so that the mean of the gradients, which DistributedDataParallel computes,
+    equals the gradient of one process with all these samples.
 
     Shape: ``logits`` ``[B, C]`` float, ``target`` ``[B]`` integer class indices; output a scalar.
     """

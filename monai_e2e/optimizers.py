@@ -1,4 +1,4 @@
-"""The optimizer of a recipe, by name."""
+"""The optimizer of a recipe, made by its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from monai_e2e.errors import UserError
 
-#: Those that take a learning rate and a weight decay for each group of parameters, as a training plan sets them.
+#: Optimizers with a learning rate and a weight decay for each parameter group, which the training stages set.
 OPTIMIZERS = ("Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD")
 
 
@@ -18,14 +18,14 @@ def make_optimizer(name: str, params: Iterable[Any], **options: Any) -> Optimize
     """One of ``torch.optim``'s optimizers.
 
     Args:
-        name: one of :data:`OPTIMIZERS`; the paper's is Adam, whose weight decay adds to the gradient, as the author's
-            did; AdamW's shrinks the weights by itself (Loshchilov & Hutter 2019).
-        params: parameters or groups of them.
-        options: further arguments of the optimizer, such as ``momentum``; learning rate and weight decay are set by
-            the stages of a training.
+        name: one of :data:`OPTIMIZERS`. The paper uses Adam; its weight decay is added to the gradient, as in the
+            author's networks. That of AdamW is decoupled (Loshchilov & Hutter 2019).
+        params: parameters or parameter groups.
+        options: further arguments of the optimizer, such as ``momentum``; the training stages set learning rate and
+            weight decay.
 
     Raises:
-        UserError: when the name is unknown or the optimizer lacks an option.
+        UserError: when the name is unknown or the optimizer has no such option.
     """
     if name not in OPTIMIZERS:
         raise UserError(f"unknown optimizer '{name}', choose one of: {', '.join(OPTIMIZERS)}")

@@ -1,8 +1,8 @@
-"""What a user sets on the command line of MONAI's bundle runner: read as it was typed, refused where it has no effect.
+"""Overrides on the command line of MONAI's bundle runner: read as typed, and refused if they have no effect.
 
-The runner takes every value for Python: of ``2024_01`` it makes 202401, of ``a,b`` two values, and of ``run#2`` the
-text ``run``. And it accepts any key, also one whose value something else replaces later, and of a misspelt argument it
-makes a traceback, minutes later.
+The runner parses every value as Python: ``2024_01`` becomes 202401, ``a,b`` becomes two values, and ``run#2`` becomes
+the string ``run``. It accepts any key, even one whose value is replaced later, and a misspelt argument ends in a
+traceback minutes later.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from monai_e2e.errors import UserError, did_you_mean
 
 #: Keys whose value is a file or a folder.
 _PATH = re.compile(r"(_dir|checkpoint)$|^weights$")
-#: What MONAI's parser takes for an expression, a reference and a copy.
+#: First characters of MONAI's expressions, references and macros.
 _SPECIAL = ("$", "@", "%")
 #: Keys whose value is the checkpoint that a training starts from.
 _STARTS = ("patch_checkpoint", "whole_checkpoint")
 _JSON_WORDS = {"true": True, "false": False, "null": None}
-#: What people type for what each stage of the training has of its own.
+#: Words that users type → the key of a training stage that they mean.
 _OF_A_STAGE = {
     **{word: word for word in ("lr", "epochs", "weight_decay", "dropout", "schedule", "warmup")},
     **{"learning_rate": "lr", "max_epochs": "epochs", "num_epochs": "epochs"},
@@ -61,7 +61,7 @@ _UNRESOLVED = (RuntimeError, ValueError, LookupError, SyntaxError)
 
 
 def typed_overrides(words: Sequence[str]) -> dict[str, str]:
-    """Keys and values, as text, of the ``--key value`` and ``--key=value`` among the words of a command line."""
+    """Keys and values, as text, of all ``--key value`` and ``--key=value`` in the words of a command line."""
     found = {}
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if word.startswith("--"):
@@ -71,20 +71,20 @@ def typed_overrides(words: Sequence[str]) -> dict[str, str]:
 
 
 def command_line() -> list[str]:
-    """Words of the command line where MONAI's bundle runner is the program, else none."""
+    """Words of the command line if MONAI's bundle runner is the program, otherwise none."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     return sys.argv[1:] if spec is not None and spec.name == "monai.bundle.__main__" else []
 
 
 def read_as_typed(workflow: ConfigWorkflow, typed: Mapping[str, str]) -> None:
-    """Give paths the text that was typed, and make of JSON's words what they are in JSON.
+    """Set paths to the text that was typed, and the strings ``true``, ``false`` and ``null`` to their JSON values.
 
     Args:
-        workflow: parsed, nothing of it resolved.
-        typed: as :func:`typed_overrides` gives it.
+        workflow: its config is parsed, and nothing of it is resolved.
+        typed: as :func:`typed_overrides` returns it.
 
     Raises:
-        UserError: when a path begins as MONAI's expressions do and is none.
+        UserError: when a path begins like one of MONAI's expressions and is not one.
     """
     config: MutableMapping[str, Any] = workflow.parser.get()
     for key, value in list(config.items()):
@@ -101,10 +101,10 @@ def read_as_typed(workflow: ConfigWorkflow, typed: Mapping[str, str]) -> None:
 
 
 def replace(workflow: ConfigWorkflow, key: str, value: Any) -> None:
-    """Give a key of the top level a value, to the letter.
+    """Set a top-level key to a value, without any parsing.
 
-    What the parser resolves are its own items: to parse the config again would drop what has been resolved. And in
-    texts that it resolves itself it writes ``::`` for ``#``.
+    It is set in the config and among the resolved values: parsing the config again would drop what is resolved
+    already, and the parser replaces ``#`` in strings by ``::``.
     """
     workflow.parser.get()[key] = value
     workflow.parser.ref_resolver.resolved_content[key] = value
@@ -132,10 +132,10 @@ def check_kinds(config: Mapping[str, Any]) -> None:
 
 
 def check_run_id(workflow: ConfigWorkflow) -> None:
-    """Refuse to run a part of the config that does nothing, such as ``train``, for ``training``.
+    """Refuse to run a part of the config that does nothing, such as ``train`` in place of ``training``.
 
     Raises:
-        UserError: when it is none of the config's expressions.
+        UserError: when the part to be run has no expression.
     """
     config, name = workflow.parser.get(), workflow.run_id.split("#")[0].split("::")[0]
     if not _acts(config.get(name)):
@@ -145,10 +145,10 @@ def check_run_id(workflow: ConfigWorkflow) -> None:
 
 
 def refuse_of_a_stage(key: str, value: object) -> None:
-    """Refuse a key that isn't one because each stage of a training has its own.
+    """Refuse a top-level key that belongs to the training stages, such as ``lr``.
 
     Raises:
-        UserError: when it is such a word; the message says how to set it.
+        UserError: when it is such a key; the message says how to set it.
     """
     if (name := _OF_A_STAGE.get(key)) is None:
         return
@@ -156,16 +156,16 @@ def refuse_of_a_stage(key: str, value: object) -> None:
     stage = {"name": "…", "trainable": ["*"], "lr": "…", "epochs": "…"} | {name: value}
     text = ", ".join(f'"{word}": {json.dumps(entry, ensure_ascii=False)}' for word, entry in stage.items())
     raise UserError(
-        f"unknown key '{key}' (value {value!r}): each stage of the training has its own, give it in the stages, with "
+        f"unknown key '{key}' (value {value!r}): each training stage has its own; set it in the stages, with "
         f"--stages '[{{{text}}}]'{shorter}"
     )
 
 
 def refuse_unknown_arguments(parser: ConfigParser) -> None:
-    """Refuse arguments that a component's class or function doesn't have, before any is built.
+    """Refuse arguments that a component's class or function doesn't have, before any component is built.
 
     Raises:
-        UserError: when there is one; the message proposes the nearest that it has.
+        UserError: when there is one; the message proposes the nearest known argument.
     """
     for where, component in _components(parser.get()):
         known = _arguments(parser, where, component)
@@ -185,12 +185,12 @@ def _components(config: object, where: str = "") -> Iterator[tuple[str, Mapping[
 
 
 def _arguments(parser: ConfigParser, where: str, component: Mapping[str, Any]) -> list[str] | None:
-    """Names of the arguments of a component's target; None where it isn't known, or takes any."""
+    """Names of the arguments of a component's target; None if the target is not known or takes any argument."""
     target = ConfigComponent(component, where, parser.locator).resolve_module_name()
     try:
         found = pydoc.locate(target) if isinstance(target, str) else target
         parameters = inspect.signature(found).parameters.values() if callable(found) else ()
-    except (ValueError, pydoc.ErrorDuringImport):  # one without a signature, no such module
+    except (ValueError, pydoc.ErrorDuringImport):  # no signature, no such module
         return None
     if not callable(found) or any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
         return None
@@ -198,7 +198,7 @@ def _arguments(parser: ConfigParser, where: str, component: Mapping[str, Any]) -
 
 
 def refuse_without_effect(workflow: ConfigWorkflow, typed: Mapping[str, str]) -> None:
-    """Refuse values that something else replaces later.
+    """Refuse values that are replaced later and so have no effect.
 
     Raises:
         UserError: when there is one; the message says what to set instead.
@@ -208,13 +208,13 @@ def refuse_without_effect(workflow: ConfigWorkflow, typed: Mapping[str, str]) ->
     for name in ("lr", "weight_decay"):
         if "stages" in config and isinstance(optimizer, Mapping) and name in optimizer:
             raise UserError(
-                f"optimizer#{name} {optimizer[name]} has no effect, since each training stage sets its own: give it "
+                f"optimizer#{name} {optimizer[name]} has no effect, since each training stage sets its own: set it "
                 f'in the stages, with --stages \'[{{"name": …, "{name}": {optimizer[name]}, …}}]\''
             )
     federated = "federated" in config and workflow.parser.get_parsed_content("federated")
     if federated and config.get("resume"):
         raise UserError(
-            "resume has no effect in a federation, where each round goes on from the server's weights: leave it out"
+            "resume has no effect in a federation, where each round starts from the server's weights: leave it out"
         )
     given = {key: config[key] for key in _STARTS if federated and config.get(key) is not None}
     for key, value in {**given, **typed}.items():
@@ -231,7 +231,7 @@ def refuse_without_effect(workflow: ConfigWorkflow, typed: Mapping[str, str]) ->
 
 
 def _as_text(typed: str) -> str:
-    """What was typed, less quotes that the shell left."""
+    """What was typed, without the quotes that the shell left."""
     try:
         value = ast.literal_eval(typed)
     except (ValueError, SyntaxError):
@@ -250,7 +250,7 @@ def _check_expression(workflow: ConfigWorkflow, key: str, text: str) -> None:
 
 
 def _acts(value: object) -> bool:
-    """Whether a part of a config is an expression, or a list of expressions and components."""
+    """Whether a part of a config can be run: an expression, or a list of expressions and components."""
     if isinstance(value, list):
         return bool(value) and all(_acts(item) or (isinstance(item, Mapping) and "_target_" in item) for item in value)
     return isinstance(value, str) and value.startswith(_SPECIAL)

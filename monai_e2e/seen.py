@@ -1,8 +1,8 @@
-"""Which patients a model has been trained on, so that it isn't judged by them.
+"""Which patients a model was trained on, so that it is not evaluated on them.
 
-A checkpoint carries hashes of the patients of its training and validation partitions, its predecessors' among them, and
-its fold. Ids themselves are not in it; but who has a list of ids can find out which of them are. An id is known again
-where another table writes it with other blanks, leading zeros or case.
+A checkpoint has its fold, and hashes of the patients in its training and validation partitions and in those of the
+checkpoints that it started from. It does not have the ids themselves, but anyone with a list of ids can find out which
+of them were used. Blanks, leading zeros and case of an id make no difference.
 """
 
 from __future__ import annotations
@@ -29,14 +29,19 @@ _HEX_DIGITS = 16
 
 
 def hash_patient(patient_id: str) -> str:
-    """A patient's id, however it is written, as 16 hexadecimal digits."""
+    """Hash of a patient's id, however it is written: the first 16 hexadecimal digits of its SHA-256."""
     return _hash(identifier_key(patient_id))
 
 
 def is_known(patient_id: str, hashes: Collection[str]) -> bool:
-    """Whether a patient, by the id of a data list or of any table, is among those that a checkpoint has hashes of.
+    """Whether a patient is among those that a checkpoint has hashes of.
 
-    Data lists have ids as they may be part of file names, and earlier versions hashed them as they are.
+    Ids in data lists are cleaned so that they can be part of file names, and earlier versions hashed them as they are:
+    all of these forms are compared.
+
+    Args:
+        patient_id: id of a data list or of any table.
+        hashes: of a checkpoint.
     """
     named = safe_id(clean_identifier(patient_id))
     return any(one in hashes for one in (hash_patient(patient_id), hash_patient(named), _hash(patient_id.strip())))
@@ -49,15 +54,18 @@ def _hash(text: str) -> str:
 def describe_patients(
     prepared_dir: str | Path, fold: int | None = None, training_patients: int | None = None, seed: int | None = None
 ) -> dict[str, Any]:
-    """What a network that is trained on a prepared folder is to remember: ``fold``, ``seed`` and hashes.
+    """What a network that is trained on a prepared folder records about it.
 
     ``validation_as_written`` has those that earlier versions would have, to be compared with their checkpoints.
 
     Args:
         prepared_dir: prepared folder.
-        fold: the fold that is tested, of one prepared for cross-validation.
+        fold: the fold for testing, if the folder is prepared for cross-validation.
         training_patients: how many of the training patients are used, as in :func:`~monai_e2e.data.load_datalist`.
-        seed: of the training, and of the draw of these patients; None: not known.
+        seed: seed of the training and of the selection of these patients; None if not known.
+
+    Returns:
+        ``fold``, ``seed``, and under ``training`` and ``validation`` the sorted hashes of the patients.
 
     Raises:
         UserError: as :func:`~monai_e2e.data.load_datalist` does.
@@ -79,13 +87,13 @@ def describe_patients(
 
 
 def shared_fact(networks: Iterable[nn.Module], name: str) -> int | None:
-    """``"fold"`` or ``"seed"`` of the networks' trainings, None where one doesn't know it or they differ."""
+    """The networks' ``"fold"`` or ``"seed"``; None if one has none or they differ."""
     values = {recorded_patients(network).get(name) for network in networks}
     return values.pop() if len(values) == 1 else None
 
 
 def own_fold(checkpoint: str | Path | None, prepared_dir: str | Path) -> int | None:
-    """The fold that a checkpoint was trained to be tested on, in a prepared folder that is divided into so many."""
+    """The test fold of a checkpoint's training; None if it has none, or the prepared folder has no such fold."""
     if checkpoint is None or not is_prepared(prepared_dir):
         return None
     fold, folds = read_patients(checkpoint).get("fold"), read_datalist(prepared_dir).get("folds")
@@ -93,7 +101,7 @@ def own_fold(checkpoint: str | Path | None, prepared_dir: str | Path) -> int | N
 
 
 def seen_flags(networks: Iterable[nn.Module]) -> Callable[[str], tuple[str, ...]]:
-    """A function from a patient's id to the flags of their images: ``seen in training``, ``seen in validation``."""
+    """A function that returns a patient's flags, ``seen in training`` or ``seen in validation``, for their id."""
     records = [recorded_patients(network) for network in networks]
     known = {name: {one for record in records for one in record.get(name, ())} for name in ("training", "validation")}
 
@@ -106,13 +114,13 @@ def seen_flags(networks: Iterable[nn.Module]) -> Callable[[str], tuple[str, ...]
 def check_unseen(
     samples: Sequence[Mapping[str, Any]], checkpoint: str | Path | None, partition: str, allow_seen: bool = False
 ) -> Sequence[Mapping[str, Any]]:
-    """Refuse to judge a model by patients that it was trained on; returns the samples as they are.
+    """Check that a model was not trained on the patients that it is evaluated on; returns the samples unchanged.
 
     Args:
-        samples: of a prepared folder, with ``patient_id``; those of any other folder have none.
-        checkpoint: the model's; None, of weights that a server sends, says nothing.
-        partition: theirs; of ``training`` nothing is said.
-        allow_seen: warn instead.
+        samples: samples with ``patient_id``, as a prepared folder has them; others are not checked.
+        checkpoint: the model's; None, for weights from a server, checks nothing.
+        partition: the samples' partition; ``training`` is not checked.
+        allow_seen: log a warning in place of the error.
 
     Raises:
         UserError: when patients of the samples were in the model's training.
@@ -126,7 +134,18 @@ def check_unseen(
 def refuse_seen(
     patients: Collection[str], record: Mapping[str, Any], model: str, partition: str, allow_seen: bool = False
 ) -> None:
-    """As :func:`check_unseen`, of patients' ids and what a network remembers."""
+    """Like :func:`check_unseen`, for patients' ids and a network's record of patients.
+
+    Args:
+        patients: ids.
+        record: as :func:`describe_patients` returns it.
+        model: the model's name, for messages.
+        partition: the patients' partition, for messages.
+        allow_seen: log a warning in place of the error.
+
+    Raises:
+        UserError: when some of the patients were in the model's training.
+    """
     known = {name: set(record.get(name, ())) for name in ("training", "validation")}
     counts = {name: sum(is_known(patient, hashes) for patient in patients) for name, hashes in known.items()}
     if counts["training"]:
@@ -135,12 +154,15 @@ def refuse_seen(
         if not allow_seen:
             own = "" if fold is None else f"name its own fold, {fold}, or "
             raise UserError(
-                f"{text}, so that its scores of them say nothing: {own}take a model that has not seen them; if these "
-                "are other people with the same ids, pass --allow-seen (of a bundle: --allow_seen true)"
+                f"{text}, so its scores for them mean nothing: {own}take a model that has not seen them; if these "
+                "are other people with the same ids, pass --allow-seen (to a bundle: --allow_seen true)"
             )
         logger.warning("%s.", text)
     elif counts["validation"] and partition != "validation":
         logger.warning(
-            "%d of %d %s patients were in the validation of %s, which chose it.",
-            counts["validation"], len(patients), partition, model,
-        )  # fmt: skip
+            "%d of %d %s patients were in the validation of %s, by which its epoch was chosen.",
+            counts["validation"],
+            len(patients),
+            partition,
+            model,
+        )

@@ -137,7 +137,7 @@ class TestBegin:
         with pytest.raises(RuntimeError) as caught:
             workflow(REPOSITORY / "bundles/ddsm_whole/configs/train.json", **{key: 0.5}).initialize()
         message = str(user_error(caught.value))
-        assert message.startswith(f"unknown key '{key}' (value 0.5): each stage of the training has its own")
+        assert message.startswith(f"unknown key '{key}' (value 0.5): each training stage has its own")
         assert "--stages" in message
         assert own in message
 

@@ -56,7 +56,7 @@ def write_card(model: str | Path, out: str | Path | None = None, name: str | Non
 
     Raises:
         UserError: when there is no such model, it is a shipped one and no folder is named, or the folder has a
-            README.md without ``card.json``, which another hand wrote.
+            README.md without ``card.json``, which this command didn't write.
     """
     shipped, path = shipped_model(model), find_model(model)
     if shipped is not None and out is None:
@@ -65,7 +65,7 @@ def write_card(model: str | Path, out: str | Path | None = None, name: str | Non
     folder = checkpoint.parent if out is None else Path(out)
     page, card = folder / "README.md", folder / "card.json"
     if page.exists() and not card.exists():
-        raise UserError(f"{page} was written by another hand: name another folder for the card")
+        raise UserError(f"{page} was not written by `monai-e2e card`: name another folder for the card")
     network = load_classifier(checkpoint)
     metadata = read_json(checkpoint.parent.parent / "configs" / "metadata.json")
     records = records_of_model(model)

@@ -91,11 +91,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if pickled:
         raise UserError(refusal)
     if not isinstance(content, dict) or "format" not in content:
-        raise UserError(f"{path} is no checkpoint of a training: move it elsewhere, and resume again")
+        raise UserError(f"{path} is not a checkpoint of a training: move it elsewhere, and resume again")
     if content["format"] != FORMAT:
         raise UserError(
             f"{path} has format {content['format']}, this version reads {FORMAT}: "
-            "resume with the version of monai-e2e that wrote it, or start anew (resume false)"
+            "resume with the version of monai-e2e that wrote it, or start over (resume false)"
         )
     return content
 

@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
         help="Dask scheduler whose workers run the commands, as many at a time as they have threads (default: this "
         "machine)",
     )
-    parser.add_argument("--task", metavar="RUN", help="make this run alone, and what it needs; writes no table")
+    parser.add_argument("--task", metavar="RUN", help="make only this run and those that it needs; writes no table")
     parser.add_argument(
         "--emit", choices=["slurm", "shell"], help="run nothing; write a script of all runs, for slurm as array jobs"
     )

@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--exclude-contralateral",
         action="store_true",
         default=None,
-        help="CMMD: leave out the breasts of which the table says nothing (default: negative, flagged)",
+        help="CMMD: leave out breasts without a row in the table (default: negative, flagged)",
     )
     window = prepare.add_mutually_exclusive_group()
     window.add_argument(
@@ -114,17 +114,17 @@ def _parser() -> argparse.ArgumentParser:
         choices=["auto"],
         dest="voi_lut",
         default=False,
-        help="auto: the VOI LUT or window of DICOM images FOR PRESENTATION, the own range of all others (default: the "
-        "own range of all)",
+        help="auto: apply the VOI LUT or window of DICOM images FOR PRESENTATION; others keep their own range "
+        "(default: all keep their own range)",
     )
     window.add_argument("--voi-lut", action="store_true", help="apply the window of every DICOM image that has one")
     prepare.add_argument("--crop", choices=["breast"], help="crop to the breast, whose proportions are kept by padding")
-    prepare.add_argument("--orient", choices=["left"], help="mirror images whose breast lies on the right")
+    prepare.add_argument("--orient", choices=["left"], help="mirror images whose breast is on the right")
     prepare.add_argument(
-        "--any-modality", action="store_true", help="take DICOM files too whose header isn't a mammogram's; flagged"
+        "--any-modality", action="store_true", help="also take DICOM files whose header isn't a mammogram's, flagged"
     )
-    prepare.add_argument("--dry-run", action="store_true", help="write the report alone; works without images too")
-    prepare.add_argument("--seed", type=int, default=0, help="seed of the division (default: 0)")
+    prepare.add_argument("--dry-run", action="store_true", help="write only the report; works without images")
+    prepare.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
     add_workers(prepare, "one per core, up to 8")
 
     prepare.set_defaults(run=_prepare)

@@ -81,7 +81,9 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="a shipped model's name (see `monai-e2e models`), a trained bundle's folder, or a checkpoint (model.pt)",
     )
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG, or prepared folder")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results: new, empty or to be taken up")
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="folder of the results: new, empty, or of a run to continue"
+    )
     parser.add_argument(
         "--partition",
         choices=["training", "validation", "test"],
@@ -97,20 +99,20 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights-only",
         action="store_true",
-        help="take the checkpoints alone of bundles, and run none of their configs",
+        help="read only the checkpoints of bundles, and run none of their configs",
     )
     parser.add_argument("--tta", choices=["flips"], help="average over the four flips of each image, as in the paper")
     parser.add_argument(
         "--heatmap",
         action="store_true",
-        help="write heatmaps of the patch classes and overlays; by a patch classifier among the models, else by the "
-        "shipped one's own or the bundle ddsm_patch beside the first",
+        help="write heatmaps of the patch classes and overlays, with a patch classifier among the models, or else that "
+        "of the shipped model, or the bundle ddsm_patch beside the first model",
     )
     parser.add_argument("--heatmap-format", choices=["npy", "nifti"], default="npy", help="default: npy")
     parser.add_argument(
         "--any-modality",
         action="store_true",
-        help="score DICOM files too whose header doesn't say that they are mammograms; they are flagged",
+        help="also score DICOM files whose header doesn't say that they are mammograms; they are flagged",
     )
     parser.add_argument(
         "--dicom", action="store_true", help="write a Secondary Capture and a Structured Report for each DICOM image"
@@ -119,20 +121,20 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--keep-identity", action="store_true", help="with --dicom: copy patient and study from the image, for a PACS"
     )
     parser.add_argument(
-        "--aggregate", choices=["mean", "max"], default="mean", help="of a breast's views (default: mean)"
+        "--aggregate", choices=["mean", "max"], default="mean", help="a breast's score from its views (default: mean)"
     )
     parser.add_argument(
         "--recalibration",
         type=Path,
         metavar="JSON",
-        help="of `monai-e2e validate --recalibrate`: probabilities and threshold for the site that it was fitted to",
+        help="recalibration.json of `monai-e2e validate --recalibrate`: adjusts probabilities and threshold to a site",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
     parser.add_argument(
         "--engine",
         choices=["auto", "torch", "openvino", "onnxruntime"],
         default="auto",
-        help="what computes the networks on a processor (default: auto, the fastest that is installed)",
+        help="library that computes the networks on a CPU (default: auto, the fastest that is installed)",
     )
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the networks (default: fp32)")
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
@@ -150,7 +152,7 @@ def _add_fold(parser: argparse.ArgumentParser) -> None:
         help="fold that is tested, of a folder prepared with --protocol kfold (default: the model's own)",
     )
     parser.add_argument(
-        "--allow-seen", action="store_true", help="go on where test patients have ids of the model's training patients"
+        "--allow-seen", action="store_true", help="continue if test patients have ids of the model's training patients"
     )
 
 

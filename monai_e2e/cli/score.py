@@ -54,7 +54,7 @@ def add_score(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="folder of the results (default: that of the one table)"
     )
     parser.add_argument(
-        "--aggregate", choices=["mean", "max"], default="mean", help="views of a breast to its score (default: mean)"
+        "--aggregate", choices=["mean", "max"], default="mean", help="a breast's score from its views (default: mean)"
     )
     add_threshold(parser)
     parser.add_argument(
@@ -80,13 +80,13 @@ def add_score(parser: argparse.ArgumentParser) -> None:
         "--localisation",
         type=Path,
         metavar="PREPARED",
-        help="does the heatmap point at the lesion: of results of `predict PREPARED … --heatmap` the pointing game and "
-        "FROC",
+        help="for results of `predict PREPARED … --heatmap`: pointing game and FROC, which say whether the heatmaps "
+        "point at the lesions",
     )
     parser.add_argument(
         "--checklist",
         choices=["claim2024", "tripod-ai"],
-        help="write a checklist of reporting too, filled in as far as the records of model, data and predictions go",
+        help="also write a reporting checklist, filled in from the records of model, data and predictions",
     )
     parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
@@ -94,10 +94,8 @@ def add_score(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
-    """Where the threshold comes from, of every command that judges scores."""
-    parser.add_argument(
-        "--threshold", type=float, metavar="P", help="probability from which on an image counts as positive"
-    )
+    """The options that set the threshold, for every command that evaluates scores."""
+    parser.add_argument("--threshold", type=float, metavar="P", help="lowest probability that counts as positive")
     parser.add_argument(
         "--threshold-from",
         type=Path,
@@ -117,7 +115,7 @@ def _score(arguments: argparse.Namespace) -> int:
     of_one = ("compare", "threshold_from", "recalibrate", "checklist", "localisation")
     for option in ("checklist", "localisation"):
         if len(tables) > 1 and getattr(arguments, option):
-            raise UserError(f"--{option} is of one table: score that one by itself")
+            raise UserError(f"--{option} takes a single table: score that table by itself")
     for option in of_one:
         if named and getattr(arguments, option):
             name = option.replace("_", "-")
@@ -178,7 +176,7 @@ def add_card(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="a shipped model's name, a trained bundle, or a checkpoint")
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT", help="folder (default: that of the checkpoint)")
-    parser.add_argument("--name", help="what the model is to be called (default: as its card or folder says)")
+    parser.add_argument("--name", help="name of the model (default: from its card or folder)")
     parser.set_defaults(run=_card)
 
 

@@ -37,10 +37,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--source",
         metavar="DATASET",
-        help="the data set that the models were trained on (default: the one whose patients a model remembers)",
+        help="the data set that the models were trained on (default: the one whose patients are recorded in a model)",
     )
-    parser.add_argument("--allow-seen", action="store_true", help="score patients too with ids of a model's training")
-    parser.add_argument("--aggregate", choices=["mean", "max"], default="mean", help="of a breast's views")
+    parser.add_argument(
+        "--allow-seen", action="store_true", help="also score patients with ids of a model's training patients"
+    )
+    parser.add_argument(
+        "--aggregate", choices=["mean", "max"], default="mean", help="a breast's score from its views (default: mean)"
+    )
     parser.add_argument("--weights-only", action="store_true", help="run none of the bundles' configs")
     parser.add_argument("--device", help="cpu, cuda … (default: cuda if there is one)")
     parser.add_argument("--batch-size", type=int, default=1, help="images that are scored together (default: 1)")
@@ -59,11 +63,11 @@ def _validate(arguments: argparse.Namespace) -> int:
     models = [word for word in named if word not in datasets]
     if not datasets or not models:
         raise UserError(
-            "name models, prepared folders (which have a datalist.json) and at last the folder of the results; found "
+            "name models, prepared folders (which have a datalist.json) and last the folder of the results; found "
             f"{len(models)} models and {len(datasets)} prepared folders"
         )
     if is_prepared(out):
-        raise UserError(f"{out}: a prepared folder; name the folder of the results at last")
+        raise UserError(f"{out}: a prepared folder; name the folder of the results last")
     names = ("allow_seen", "aggregate", "weights_only", "device", "batch_size", "workers")
     settings = Settings(
         partition=arguments.partition,

@@ -10,36 +10,39 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import evenly_divisible_all_gather
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.handlers.reproducible import rank
 from monai_e2e.metrics import choose_threshold, roc_auc
+from monai_e2e.networks.distributed import unwrapped
 
 logger = logging.getLogger(__name__)
 
 
 class AucInterval:
-    """Give an evaluator's metrics the AUC with DeLong's 95 % interval, and the network the threshold that suits it.
+    """Compute an evaluator's AUC with DeLong's 95 % interval, and set the network's threshold.
 
-    After each epoch ``engine.state.metrics`` has ``val_auc``, ``val_auc_low`` and ``val_auc_high``, and the network's
-    buffer ``threshold`` the log-odds with the largest Youden index, so that a best model that is saved then carries an
-    operating point chosen on validation data. With one class or scores that are no numbers there is a warning and a
-    NaN instead, and the threshold stays.
+    After each epoch ``engine.state.metrics`` has ``val_auc``, ``val_auc_low`` and ``val_auc_high``. The buffer
+    ``threshold`` has the log-odds with the largest Youden index, so a model that is saved then carries an operating
+    point chosen on validation data. With labels of one class, or scores that are not finite, a warning is logged, the
+    AUC is NaN and the threshold is unchanged.
 
-    It is a handler, to be listed before those that log metrics or save the network; or one of the evaluator's metrics,
-    whose key then goes before ``_low`` and ``_high``, which MONAI always computes before it runs handlers.
+    Use it as a handler, listed before those that log metrics or save the network; or as one of the evaluator's metrics,
+    which MONAI computes before it runs handlers. The metric's key then replaces ``val_auc`` in the names.
 
     Expects outputs with ``pred`` (logits ``[B, 2]``) and ``label`` (``[B]``, 0 or 1), not decollated. In a distributed
-    run name it on all ranks: the images of all of them are scored together.
+    run list it on all ranks: the images of all ranks are scored together.
 
     Args:
-        network: network whose buffer ``threshold`` is to be set; None: of none.
+        network: network whose buffer ``threshold`` is set; None sets none.
+
+    Raises:
+        UserError: when the network has no buffer ``threshold``.
     """
 
     def __init__(self, network: nn.Module | None = None) -> None:
-        self.network = network.module if isinstance(network, DistributedDataParallel) else network
+        self.network: nn.Module | None = unwrapped(network)
         if self.network is not None and not isinstance(getattr(self.network, "threshold", None), torch.Tensor):
             raise UserError(
                 f"{type(self.network).__name__} has no buffer 'threshold' to set: leave out network, or give it one"
@@ -55,7 +58,7 @@ class AucInterval:
     def _start(self, engine: Engine) -> None:
         self._logits: list[torch.Tensor] = []
         self._labels: list[torch.Tensor] = []
-        # An epoch without AUC, or a handler listed too early, would else log the last one's.
+        # Otherwise an epoch without AUC, or a handler listed too early, would log the interval of the epoch before.
         for end in ("low", "high"):
             engine.state.metrics.pop(f"{self.name}_{end}", None)
 
@@ -71,7 +74,7 @@ class AucInterval:
         try:
             auc, low, high = roc_auc(labels, logits)
             threshold = choose_threshold(labels, logits)
-        except UserError as error:  # a validation that says nothing is no reason to end a training
+        except UserError as error:  # a validation without AUC is no reason to end a training
             if rank() == 0:
                 logger.warning("No AUC of epoch %d: %s", engine.state.epoch, error)
             metrics[self.name] = math.nan

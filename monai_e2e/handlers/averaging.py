@@ -1,4 +1,4 @@
-"""Averages of a network's weights over its training."""
+"""Exponential moving average of a network's weights."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from monai_e2e.errors import UserError
 
 
 def average_weights(network: nn.Module, momentum: float | None, federated: bool = False) -> EMAHandler | None:
-    """Ignite's handler that keeps an exponential average of a network's weights, for a trainer's ``train_handlers``.
+    """Ignite's handler for an exponential moving average of a network's weights, for a trainer's ``train_handlers``.
 
-    The average is validated and saved in place of the network as it happens to be after its last batch, whose scores
-    jump from epoch to epoch where images are few. Buffers, the statistics of batch normalisation among them, are
-    the network's own. With momentum m it looks back over about 1/m batches.
+    The average is validated and saved in place of the network: with few images, the scores of the weights after a
+    single batch jump from epoch to epoch. Buffers, such as the statistics of batch normalisation, are copied and not
+    averaged. With momentum m the average covers about the last 1/m batches.
 
     Args:
         network: the network that is trained.
-        momentum: share of the newest weights in the average, such as 0.005; None: no average.
-        federated: whether the training is a round of a federation, which averages by itself.
+        momentum: share of the newest weights in the average, such as 0.005; None for no average.
+        federated: whether the training is a round of a federation, whose server averages.
 
     Returns:
         The handler, whose ``ema_model`` is the average; None without a momentum.
@@ -34,5 +34,5 @@ def average_weights(network: nn.Module, momentum: float | None, federated: bool 
             f"null for none, got {momentum!r}"
         )
     if federated:
-        raise UserError("ema_momentum is for trainings at one place: a federation averages by itself, so leave it null")
+        raise UserError("ema_momentum can't be used in a federation, whose server averages the weights: leave it null")
     return EMAHandler(network, momentum)

@@ -12,12 +12,12 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from monai_e2e.checkpoints.files import FORMAT, UNFIT, DamagedError, as_plain, read_checkpoint, save_atomically
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.reproducible import rank
-from monai_e2e.networks.architecture import DESCRIPTIONS, decode_architecture
+from monai_e2e.networks.architecture import DESCRIPTIONS, decode_description
+from monai_e2e.networks.distributed import unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -26,31 +26,31 @@ _ITERATIONS = "iterations of an epoch"
 
 
 class TrainingCheckpoint:
-    """Ignite handler that writes ``epoch_0001.pt`` and so on, and goes on from the newest of them.
+    """Ignite handler that writes ``epoch_0001.pt`` and so on, and resumes a training from the newest of them.
 
-    It writes at the end of each epoch after all other handlers, so after the validation and what that saved; wherever
-    it stands in the list. A file is complete or absent, also when the process is killed while writing it, and holds
-    plain tensors, numbers, strings, lists and dicts alone, so that reading it cannot run code. A run that is killed
-    and resumed ends with the same weights as one that was not, given :class:`SeedEpochs`, which makes epochs
-    independent of what was drawn before them.
+    It writes at the end of each epoch, after all other handlers and so after the validation, wherever it stands in the
+    list. A file is complete or absent, even if the process is killed while writing, and holds only plain tensors,
+    numbers, strings, lists and dicts, so that reading it cannot run code. With :class:`SeedEpochs`, which makes the
+    random draws of an epoch independent of earlier epochs, a run that is killed and resumed ends with the same weights
+    as one that was not.
 
-    In a distributed run name it on all ranks; the first one writes, and all read.
+    In a distributed run list it on all ranks; rank 0 writes, all ranks read.
 
     Args:
-        save_dir: folder of the checkpoints, one for each run.
-        objects: what is to be restored, by name: network, optimizer, stage handler, scheduler; anything with a
-            ``state_dict`` of plain values and a ``load_state_dict``. The trainer's own state and its gradient scaler
-            need not be named.
-        validator: the evaluator whose best metric is to be kept.
+        save_dir: folder of the checkpoints, a different one for each run.
+        objects: what is restored, by name: network, optimizer, stage handler, scheduler, or anything else with a
+            ``state_dict`` of plain values and a ``load_state_dict``. The trainer's state and its gradient scaler are
+            always included.
+        validator: evaluator whose best metric is saved too.
         fingerprint: plain values that must be the same in a resumed run, such as ``{"seed": …, "stages": …}``; the
-            number of iterations of an epoch is added to them.
-        keep: number of checkpoints that stay; with two, there is one to fall back on if the newest is damaged.
-        resume: go on from the newest checkpoint in ``save_dir`` that is whole, or begin anew where there is none.
-            Without it the first epoch's end replaces what an earlier run left there.
+            number of iterations of an epoch is added.
+        keep: number of checkpoints that are kept; with two, there is one to fall back on if the newest is damaged.
+        resume: start from the newest undamaged checkpoint in ``save_dir``, or from epoch 1 if the folder has none.
+            Without it the end of the first epoch removes the checkpoints of earlier runs.
 
     Raises:
-        UserError: when a checkpoint cannot be written; and before training when none of the files is whole, or the
-            newest whole one carries code, is of another network or version, or its fingerprint differs.
+        UserError: when a checkpoint can't be written; before training, when all files are damaged, or the newest
+            undamaged one contains code, is of another network or version, or has another fingerprint.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TrainingCheckpoint:
         engine.add_event_handler(Events.STARTED, self._start)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the checkpoint of the epoch that has just ended, and then remove the old ones."""
+        """Write the checkpoint of the epoch that has just ended, then remove old ones."""
         if rank() > 0:
             return
         path = self.save_dir / f"epoch_{engine.state.epoch:04d}.pt"
@@ -96,8 +96,8 @@ class TrainingCheckpoint:
                 old.unlink(missing_ok=True)
 
     def _start(self, engine: Engine) -> None:
-        # Here, not before the run: the trainer makes its gradient scaler, and takes an ended run for a new one, then.
-        # It is also after every other handler was attached, so that what they do at an epoch's end comes before this.
+        # Not earlier: when a run starts, the trainer makes its gradient scaler, and resets the state of an ended run.
+        # And all other handlers are attached by now, so their work at the end of an epoch comes before this one's.
         if not engine.has_event_handler(self, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self)
         epochs = idist.all_gather(0 if self._found is None else self._found[1]["epoch"])
@@ -110,11 +110,11 @@ class TrainingCheckpoint:
             self._restore(*self._found, engine)
             self._found = None
         elif self.resume:
-            logger.info("No checkpoint in %s to resume from: starting anew.", self.save_dir)
+            logger.info("No checkpoint in %s to resume from: starting with epoch 1.", self.save_dir)
         elif left := self._files():
             logger.warning(
-                "%s holds checkpoints of an earlier training, up to epoch %d. Starting anew, since resume is false; "
-                "they are removed when the first epoch is over.",
+                "%s holds checkpoints of an earlier training, up to epoch %d. Starting over, since resume is false; "
+                "they are removed at the end of the first epoch.",
                 self.save_dir,
                 _epoch_of(left[0]),
             )
@@ -130,7 +130,7 @@ class TrainingCheckpoint:
             "fingerprint": self.fingerprint | {_ITERATIONS: state.epoch_length},
             "epoch": state.epoch,
             "iteration": state.iteration,
-            "ended": bool(engine.should_terminate),  # early; by its number of epochs the resumed run judges itself
+            "ended": bool(engine.should_terminate),  # early; the resumed run itself checks its number of epochs
             "objects": {name: thing.state_dict() for name, thing in self.objects.items()},
             "scaler": _scaler_state(engine),
             "best": {name: best_of(whose) for name, whose in self._engines(engine).items()},
@@ -150,7 +150,7 @@ class TrainingCheckpoint:
         if files:
             raise UserError(
                 f"none of the {len(files)} checkpoints in {self.save_dir} can be read: "
-                "restore them from a copy, or delete them to start anew"
+                "restore them from a copy, or delete them to start over"
             )
         return None
 
@@ -159,7 +159,7 @@ class TrainingCheckpoint:
         if difference := next(_differences(content["fingerprint"], here), None):
             raise UserError(
                 f"{path} is of another training: {difference}; resume with the settings of that run, and its version "
-                "of monai-e2e, or start anew (resume false, or another output_dir)"
+                "of monai-e2e, or start over (resume false, or another output_dir)"
             )
         if odd := set(content["objects"]) ^ set(self.objects):
             raise UserError(
@@ -179,7 +179,7 @@ class TrainingCheckpoint:
             except UNFIT as error:
                 raise UserError(
                     f"{path} does not fit: '{name}' can't be restored from it ({error}); "
-                    "resume with the settings of that run, or start anew (resume false)"
+                    "resume with the settings of that run, or start over (resume false)"
                 ) from error
         scaler = getattr(engine, "scaler", None)
         if scaler is not None and content["scaler"]:
@@ -211,16 +211,16 @@ def _check_network(network: nn.Module, state: Mapping[str, torch.Tensor], start:
 
 
 def _hint(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
-    """In what the architectures differ that file and network say they have."""
+    """How the architectures recorded in file and network differ, in brackets; empty if they don't."""
     if "architecture" not in state or "architecture" not in own:
         return ""
-    there, here = decode_architecture(state["architecture"]), decode_architecture(own["architecture"])
+    there, here = decode_description(state["architecture"]), decode_description(own["architecture"])
     found = "; ".join(_differences(there, here))
     return f" ({found})" if found else ""
 
 
 def _differences(there: Any, here: Any, where: str = "") -> Iterator[str]:
-    """Where two plain values differ, each as a sentence."""
+    """The differences between two plain values, each as a clause."""
     if isinstance(there, Mapping) and isinstance(here, Mapping):
         for key in [*there, *(key for key in here if key not in there)]:
             path = f"{where}.{key}" if where else str(key)
@@ -236,16 +236,11 @@ def _differences(there: Any, here: Any, where: str = "") -> Iterator[str]:
 
 
 def _as_bool(value: bool | str, name: str) -> bool:
-    """A switch of a config; MONAI's command line gives ``--resume true`` as a text, which would be true if "false"."""
+    """A switch of a config. MONAI's command line passes ``--resume false`` as a string, which by itself is truthy."""
     known = {"true": True, "false": False}
     if str(value).lower() not in known:
         raise UserError(f"{name} must be true or false, got {value!r}")
     return known[str(value).lower()]
-
-
-def unwrapped(thing: Any) -> Any:
-    """A network without :class:`~torch.nn.parallel.DistributedDataParallel` around it."""
-    return thing.module if isinstance(thing, DistributedDataParallel) else thing
 
 
 def _scaler_state(engine: Engine) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Watching over a training while it runs: how long it will take, and whether its loss is still a number."""
+"""Checks of a running training: whether the loss is finite, how long it will take, and how its errors are shown."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-#: Images that the message names at most.
+#: Most images that the message names.
 _NAMED = 16
-#: Epochs whose mean time foretells the rest: stages differ in speed, and the first epoch fills the caches.
+#: Number of recent epochs that the time left is estimated from: stages differ in speed, and the first fills the caches.
 _EPOCHS_OF_ETA = 3
 
 
 class EndOnMistake:
-    """End a run by a user's mistake, or by what they can mend, as the exception that it is.
+    """End a run with a plain :class:`~monai_e2e.errors.UserError` when the user made a mistake or can mend the cause.
 
-    Name it first in the list, of a validator too: MONAI's ``StatsHandler`` would put a traceback before the message.
+    List it first, in a validator's handlers too: MONAI's ``StatsHandler`` would log a traceback before the message.
     """
 
     def attach(self, engine: Engine) -> None:
@@ -44,26 +44,27 @@ class EndOnMistake:
             raise mistake
 
     def _end_otherwise(self, engine: Engine) -> None:
-        # Ignite takes an exception for dealt with once it has a handler for it; this one comes after all others.
+        # Ignite swallows an exception once there is a handler for it, so this one, after all others, raises it again.
         if not engine.has_event_handler(_raise, Events.EXCEPTION_RAISED):
             engine.add_event_handler(Events.EXCEPTION_RAISED, _raise)
 
 
 class StopOnBadLoss:
-    """End the run with one line when the loss is NaN or infinite, naming the images of that batch.
+    """End the run when the loss is NaN or infinite, with one line that names the images of that batch.
 
-    It looks between forward and backward pass, so that weights and optimizer stay as they were; where a trainer's own
-    iteration doesn't fire MONAI's ``LOSS_COMPLETED``, after the iteration. Of mixed precision it sees the loss itself:
-    that a gradient scaler skips a step now and then is normal and stops nothing.
+    It checks between forward and backward pass, so weights and optimizer are still good. If the trainer's iteration
+    doesn't fire MONAI's ``LOSS_COMPLETED``, it checks after the iteration. With mixed precision it checks the unscaled
+    loss: a gradient scaler that skips a step now and then is normal and doesn't end the run.
 
-    Expects ``engine.state.output["loss"]`` (and ``"pred"``, to tell which images are to blame), and lists of names in
-    ``engine.state.batch``. It is an :class:`EndOnMistake` too, so name it first in the list.
+    Expects ``engine.state.output["loss"]`` (and ``"pred"``, to tell which images caused it), and lists of names in
+    ``engine.state.batch``. It includes :class:`EndOnMistake`, so list it first.
 
     Args:
-        id_keys: keys of the batch, the first that it has names the images; a path gives its last two parts.
+        id_keys: keys of the batch that may name the images; the first one present is used. Of a path the last two
+            parts are shown.
 
     Raises:
-        UserError: while training, at such a loss.
+        UserError: during training, when the loss is not finite.
     """
 
     def __init__(self, id_keys: Sequence[str] = ("image_id", "image_path", "patient_id")) -> None:
@@ -102,7 +103,7 @@ class StopOnBadLoss:
 
     @staticmethod
     def _to_blame(logits: torch.Tensor | None, count: int) -> list[bool]:
-        """The images whose logits are not finite, where some are and some are not; else all."""
+        """Whether each image's logits are not finite; all true if that doesn't tell the images apart."""
         if isinstance(logits, torch.Tensor) and logits.ndim > 1 and len(logits) == count:
             finite = torch.isfinite(logits.detach()).flatten(1).all(dim=1).tolist()
             if any(finite) and not all(finite):
@@ -111,13 +112,13 @@ class StopOnBadLoss:
 
 
 class Progress:
-    """A bar on a terminal, and after each epoch of a training one line with the time that is left.
+    """Show a progress bar on a terminal, and log one line with the remaining time after each epoch of a training.
 
-    Without a terminal, in a log file, there is the line alone. Name it first in the list, so that the bar is gone
-    before others write, and in the validator's handlers too for a bar there.
+    Without a terminal, as in a log file, there is only the line. List it first, so that the bar is gone before others
+    write; list it in a validator's handlers too for a bar there.
 
     Args:
-        name: what stands before the bar; by default "Epoch".
+        name: text before the bar.
     """
 
     def __init__(self, name: str = "Epoch") -> None:
@@ -136,7 +137,7 @@ class Progress:
 
     def _start(self, engine: Engine) -> None:
         self._seconds.clear()
-        # Only now, so that it comes after all others' work at the end of an epoch, such as the validation.
+        # Attached only now, so that it comes after all other work at the end of an epoch, such as the validation.
         if not engine.has_event_handler(self._end_epoch, Events.EPOCH_COMPLETED):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
 

@@ -1,4 +1,4 @@
-"""What is told of an epoch: one line in the log, and its scalars for TensorBoard in groups."""
+"""Reports of an epoch: one line in the log, and grouped scalars for TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 
 
 def short_name(metric: str) -> str:
-    """The name of a metric without what says whether it is of training or of validation, as its group does."""
+    """The name of a metric without its prefix ``train_`` or ``val_``, which the group of a scalar says already."""
     return re.sub(r"^(train|val)_", "", metric)
 
 
 def print_epoch(phase: str, best: bool = False) -> Callable[[Engine], None]:
-    """For MONAI's ``StatsHandler``, as its ``epoch_print_logger``: an epoch's metrics in one line.
+    """An ``epoch_print_logger`` for MONAI's ``StatsHandler``: an epoch's metrics in one line.
 
-    An interval whose ends are the metrics ``<name>_low`` and ``<name>_high`` stands behind its metric.
+    If there are metrics ``<name>_low`` and ``<name>_high``, they follow their metric as its interval.
 
     Args:
         phase: what the engine does, such as ``"training"``.
-        best: whether to tell the best value so far of the key metric where it is an earlier one.
+        best: whether to add the best value of the key metric, if it comes from an earlier epoch.
     """
 
     def write(engine: Engine) -> None:
@@ -46,11 +46,11 @@ def print_epoch(phase: str, best: bool = False) -> Callable[[Engine], None]:
 
 
 def write_epoch(group: str, state_attributes: Sequence[str] = ()) -> Callable[[Engine, SummaryWriter], None]:
-    """For MONAI's ``TensorBoardStatsHandler``, as its ``epoch_event_writer``: an epoch's metrics as ``<group>/<name>``.
+    """An ``epoch_event_writer`` for MONAI's ``TensorBoardStatsHandler``: an epoch's metrics as ``<group>/<name>``.
 
     Args:
         group: such as ``"train"``.
-        state_attributes: what is written of the engine's state besides.
+        state_attributes: attributes of the engine's state to write as well.
     """
 
     def write(engine: Engine, writer: SummaryWriter) -> None:

@@ -18,15 +18,15 @@ from torch.nn import functional as F
 
 from monai_e2e.metrics import plot_roc
 
-#: Whether a lesion or an image is malignant (positive) → its colour.
+#: Colour of malignant (True) and benign (False) lesions and images.
 COLOURS = {True: "red", False: "limegreen"}
 _MAX_BYTES = 200_000
 _DPI = 130
-#: Width of an image, so small that titles are legible in TensorBoard's cards, which are a quarter of a screen wide.
+#: Width of an image: small, so that titles stay legible in TensorBoard's cards, a quarter of a screen wide.
 _INCHES = 1.45
-#: Axes that are off lay out their ticks all the same, which is half the time of a picture.
+#: Axes lay out their ticks even when they are off, which takes half the time of a picture.
 _NO_TICKS: dict[str, Any] = {"xticks": [], "yticks": []}
-#: Images are drawn from at most this many rows, which is what the picture shows of them.
+#: Images are reduced to at most this many rows, as the picture shows no more.
 _ROWS = 400
 
 
@@ -66,15 +66,15 @@ def draw_confusion(score: Mapping[str, Any]) -> Figure:
 
 @dataclass(frozen=True)
 class MappedImage:
-    """A mammogram with what a network makes of it and what is true.
+    """A mammogram with the network's map and score, and its true class and lesions.
 
     Args:
-        image: ``[H, W]`` of 0–255.
-        heat: map ``[h, w]``.
-        lesions: mask ``[H, W]`` of each annotated lesion, and whether it is malignant.
-        title: what the network says.
-        truth: the name of its class.
-        malignant: whether that is the positive class.
+        image: ``[H, W]``, 0–255.
+        heat: map ``[h, w]``, 0 or more.
+        lesions: for each annotated lesion its mask ``[H, W]``, and whether it is malignant.
+        title: text above the image, such as the network's score.
+        truth: name of the true class.
+        malignant: whether the true class is the positive one.
     """
 
     image: np.ndarray
@@ -86,8 +86,8 @@ class MappedImage:
 
 
 def draw_maps(images: Sequence[MappedImage]) -> Figure:
-    """Mammograms with their truth and their lesions outlined, and below them with their maps, bright where most speaks
-    for the positive class; red is malignant, green benign.
+    """Two rows: mammograms with outlined lesions, and the same with their maps, bright where most speaks for the
+    positive class. Red is malignant, green benign.
     """
     aspect = images[0].image.shape[0] / images[0].image.shape[1]
     figure = Figure(figsize=(_INCHES * len(images), 2 * _INCHES * aspect + 0.7), layout="constrained")
@@ -109,6 +109,7 @@ def draw_maps(images: Sequence[MappedImage]) -> Figure:
 
 
 def draw_roc(labels: Sequence[int], scores: Sequence[float]) -> np.ndarray:
+    """The ROC curve as pixels ``[H, W, 3]``; raises a UserError where there is none, as with labels of one class."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "roc.png"
         plot_roc({"validation": (labels, scores)}, path)
@@ -117,7 +118,7 @@ def draw_roc(labels: Sequence[int], scores: Sequence[float]) -> np.ndarray:
 
 
 def as_pixels(figure: Figure) -> np.ndarray:
-    """The figure as ``[H, W, 3]``, coarser where its PNG would be too large; the figure is emptied."""
+    """The figure as pixels ``[H, W, 3]``, at a lower resolution if its PNG would be too large; clears the figure."""
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(_DPI)
     while True:
@@ -132,5 +133,6 @@ def as_pixels(figure: Figure) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
+    """An image ``[H, W]`` reduced to at most :data:`_ROWS` rows by averaging, float32."""
     step = -(-image.shape[0] // _ROWS)
     return F.avg_pool2d(torch.as_tensor(image, dtype=torch.float32)[None], step)[0].numpy()

@@ -1,4 +1,4 @@
-"""Pictures of a training for TensorBoard: what the network is fed, how it separates the classes, where it looks."""
+"""Pictures of a training for TensorBoard: the network's input, how it separates the classes, where it looks."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from monai_e2e.handlers.figures import MappedImage, as_pixels, draw_confusion, d
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.metrics import score_classes
 from monai_e2e.networks import WholeImageClassifier
+from monai_e2e.networks.distributed import unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -32,33 +33,33 @@ logger = logging.getLogger(__name__)
 class TrainingPictures:
     """Write pictures and the hyper-parameters of a training to TensorBoard.
 
-    - ``train/images``: the first augmented images, once, with their classes;
-    - ``validation/roc`` of two classes or ``validation/confusion`` of more, after each validation;
-    - ``validation/where_it_looks``: the :func:`grad_cam` over some images of both classes, the same ones each time,
-      with their class and their lesions' outlines, red malignant and green benign, if the network is a
+    - ``train/images``: the first augmented images with their classes, written once;
+    - ``validation/roc`` for two classes or ``validation/confusion`` for more, after each validation;
+    - ``validation/where_it_looks``: the :func:`grad_cam` of some images of both classes, the same ones each time,
+      with their class and the outlines of their lesions (red malignant, green benign). Only if the network is a
       :class:`~monai_e2e.networks.WholeImageClassifier`;
-    - ``hyper-parameters`` as a text, and in the table HPARAMS beside ``validation/best_<key metric>``, the best so far;
-    - under *Custom scalars* loss and key metric of training and validation in one chart each, of the scalars that
-      :func:`~monai_e2e.handlers.write_epoch` writes.
+    - ``hyper-parameters`` as text, and in the HPARAMS table beside ``validation/best_<key metric>``, the best so far;
+    - under *Custom scalars* one chart each for the loss and the key metric, with training and validation together,
+      from the scalars that :func:`~monai_e2e.handlers.write_epoch` writes.
 
-    Expects batches with ``image`` (0–255 less ``pixel_mean``), ``label`` and ``image_path``, and an output with
-    ``pred`` and ``label``, not decollated. In a distributed run name it on all ranks; the first one writes.
+    Expects batches with ``image`` (0–255 minus ``pixel_mean``), ``label`` and ``image_path``, and an output with
+    ``pred`` and ``label``, not decollated. In a distributed run list it on all ranks; rank 0 writes.
 
     Args:
-        network: the network that is trained, for the maps; None for none.
+        network: the trained network, for the maps; None for no maps.
         validator: the evaluator whose outputs are drawn.
-        summary_writer: where to write. Share one with all handlers of a run.
-        log_dir: folder for a new writer, without ``summary_writer``.
-        pixel_mean: what was subtracted from the images.
+        summary_writer: where to write; share one between all handlers of a run.
+        log_dir: folder for a new writer if there is no ``summary_writer``.
+        pixel_mean: mean that was subtracted from the images.
         classes: names of the classes.
-        samples: the validation samples, whose ``lesions`` have the masks to outline.
-        hyper_parameters: values to write, of any kind that JSON has.
-        interval: epochs from map to map.
+        samples: the validation samples; masks under their ``lesions`` are outlined.
+        hyper_parameters: JSON values to write.
+        interval: epochs between maps.
         images: number of training images.
-        images: number of images with a map, each of another patient and as many of each class as there are.
+        mammograms: number of validation images with a map, each of another patient, half of them positive if possible.
 
     Raises:
-        UserError: without ``summary_writer`` and ``log_dir``, on the rank that writes.
+        UserError: when rank 0 has neither ``summary_writer`` nor ``log_dir``.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class TrainingPictures:
             if summary_writer is None and log_dir is None:
                 raise UserError("TrainingPictures needs a place to write: give summary_writer or log_dir")
             self._writer = summary_writer or SummaryWriter(str(log_dir))
-        self.network = network
+        self.network = unwrapped(network)
         self.validator = validator
         self.pixel_mean = float(pixel_mean)
         self.classes = None if classes is None else tuple(classes)
@@ -140,7 +141,7 @@ class TrainingPictures:
         batch, output = engine.state.batch, engine.state.output
         self._logits.append(output["pred"].detach().float())
         self._labels.append(torch.as_tensor(output["label"], device=output["pred"].device))
-        if self.rank > 0 or not isinstance(_unwrapped(self.network), WholeImageClassifier):
+        if self.rank > 0 or not isinstance(self.network, WholeImageClassifier):
             return
         for index, (path, label) in enumerate(zip(batch["image_path"], batch["label"], strict=True)):
             patient = batch["patient_id"][index] if "patient_id" in batch else path
@@ -159,7 +160,7 @@ class TrainingPictures:
         if len(names) == 2:
             try:
                 self._add("validation/roc", draw_roc(labels, logit_of_positive(logits).tolist()), epoch)
-            except UserError as error:  # a picture less is no reason to end a training
+            except UserError as error:  # a missing picture is no reason to end a training
                 logger.warning("No ROC curve of epoch %d: %s", epoch, error)
         else:
             score = score_classes(labels, logits.argmax(dim=1).tolist(), names)
@@ -171,13 +172,12 @@ class TrainingPictures:
             self._writer.flush()
 
     def _draw_maps(self, epoch: int) -> None:
-        network = _unwrapped(self.network)
-        device = next(network.parameters()).device
+        device = next(self.network.parameters()).device
         shown = []
         for mammogram in sorted(self._mammograms.values(), key=lambda mammogram: not mammogram["positive"]):
-            heat, log_odds = grad_cam(network, mammogram["image"][None].to(device))
+            heat, log_odds = grad_cam(self.network, mammogram["image"][None].to(device))
             if not np.isfinite(heat).all():
-                logger.warning("No maps of epoch %d: the network's features are no finite numbers.", epoch)
+                logger.warning("No maps of epoch %d: the network's features are not finite.", epoch)
                 return
             positive, names = mammogram["positive"], self._class_names(2)
             lesions = [
@@ -195,7 +195,7 @@ class TrainingPictures:
         return ("negative", "positive") if count == 2 else tuple(f"class {index}" for index in range(count))
 
     def _grey(self, image: torch.Tensor) -> np.ndarray:
-        """A network's input ``[C, H, W]`` as the image that it was, ``[H, W]`` of 0–255."""
+        """The image ``[H, W]``, 0–255, that a network's input ``[C, H, W]`` was made from."""
         return (torch.as_tensor(image)[0].detach().float().cpu() + self.pixel_mean).clamp(0, 255).numpy()
 
     def _add(self, tag: str, pixels: np.ndarray, step: int) -> None:
@@ -206,35 +206,24 @@ class TrainingPictures:
 def grad_cam(network: WholeImageClassifier, image: torch.Tensor) -> tuple[np.ndarray, float]:
     """Where in an image the backbone's features speak for the positive class (Grad-CAM, Selvaraju et al., ICCV 2017).
 
-    The map is that of the backbone's output, one value per stride: the top blocks' own is four times coarser, and
-    their strides skip every other position. MONAI's ``GradCAM`` gives the same values, but its hooks stay on the
-    network and keep every later step's activations, and it needs the memory of a whole backward pass.
+    The map has the size of the backbone's output, one value per stride. The top blocks' output is four times coarser,
+    and their strides skip every other position. MONAI's ``GradCAM`` gives the same values, but its hooks stay on the
+    network and keep the activations of every later step, and it needs the memory of a whole backward pass.
 
     Args:
-        network: in any mode, which it keeps; its parameters' gradients are left alone.
+        network: its training or evaluation mode and its parameters' gradients are left as they are.
         image: one image ``[1, C, H, W]``, prepared as for training, on the network's device.
 
     Returns:
-        Map ``[h, w]``, 0 where nothing speaks for the class, and the image's log-odds.
+        Map ``[h, w]``, 0 where nothing speaks for the class, and the image's log-odds of the positive class.
     """
     with eval_mode(network):  # and without autograd: only the layers after the backbone need it
         features = network.backbone(image).float().requires_grad_()
         with torch.enable_grad():
-            pooled = network.pool(network.top(network.heatmap(features))).flatten(1)
-            logits = network.head(network.fully_connected(network.dropout(pooled)))
-            if network.shortcut is not None:
-                logits = logits + network.shortcut(pooled)
-            log_odds = logit_of_positive(logits).sum()
+            log_odds = logit_of_positive(network.classify_features(features)).sum()
             (gradient,) = torch.autograd.grad(log_odds, features)
         heat = (features * gradient.mean(dim=(2, 3), keepdim=True)).sum(dim=1)[0].relu()
         return heat.cpu().numpy(), float(log_odds.detach())
-
-
-def _unwrapped(network: Any) -> Any:
-    """The network in PyTorch's wrappers: run on one rank alone, a distributed one would wait for the others."""
-    for name in ("module", "_orig_mod"):
-        network = getattr(network, name, network)
-    return network
 
 
 def _key_metric(validator: Engine) -> str:
@@ -250,12 +239,12 @@ def _text(value: Any) -> str:
 
 
 def _scalar(value: Any) -> int | float | str:
-    """A value as the table HPARAMS takes it, which would show False as 0.000."""
+    """A value for the HPARAMS table, which would show False as 0.000."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
 
 
 def _table_rows(key: str, value: Any) -> list[str]:
-    """Lines of a Markdown table; of a list of dicts, as the stages are, one for each."""
+    """Lines of a Markdown table; a list of dicts, such as the stages, has one line for each."""
     texts = [_text(value)]
     if isinstance(value, Sequence) and value and all(isinstance(item, Mapping) for item in value):
         texts = [", ".join(f"{name} {_text(entry)}" for name, entry in item.items()) for item in value]

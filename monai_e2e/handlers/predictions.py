@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 def logit_of_positive(logits: torch.Tensor) -> torch.Tensor:
     """Log-odds of the positive class, ``logits[..., 1] - logits[..., 0]`` in float32.
 
-    Unlike the softmax it does not saturate, so it keeps the order of the samples that the AUC needs.
+    Unlike the softmax it does not saturate, so it keeps the ranking of the samples, which the AUC needs.
     """
     return logits[..., 1].float() - logits[..., 0].float()
 
 
 def class_scores(output: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """An engine's output, decollated or not, as the pair (logits ``[B, C]``, labels ``[B]``) that metrics take."""
+    """An engine's output, decollated or not, as the pair (logits ``[B, C]``, labels ``[B]``), for Ignite's metrics."""
     if isinstance(output, Mapping):
         return output["pred"], output["label"]
     pred = torch.stack([item["pred"] for item in output])
@@ -53,25 +53,27 @@ def binary_scores(output: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tu
 
 
 class PredictionWriter:
-    """Collect an evaluator's logits and write ``predictions.csv``, and with labels what the command ``score`` writes.
+    """Collect an evaluator's logits, write ``predictions.csv`` and, if there are labels, score them.
 
-    With two logits, negative and positive, the rows have the columns of
-    :data:`~monai_e2e.metrics.PREDICTION_COLUMNS`, and the results are those of
-    :func:`~monai_e2e.metrics.score_file`: ``score.json``, curves and ``report.html``. With more they are the classes
-    named by ``classes``, and ``score.json`` holds the accuracy and the confusion matrix.
+    For two logits, negative and positive, the columns are :data:`~monai_e2e.metrics.PREDICTION_COLUMNS`, and the
+    results are those of :func:`~monai_e2e.metrics.score_file`: ``score.json``, curves and ``report.html``. For more
+    logits there is a probability for each of ``classes``, and ``score.json`` has the accuracy and the confusion matrix.
 
-    Expects ``engine.state.output`` with ``pred`` (logits ``[B, C]``) and ``engine.state.batch`` with lists under
-    ``image_path``, ``image_id`` (else the path's stem names the row), ``label`` (where known) and the id keys, when the
-    network has run: before they are decollated and before the evaluator's postprocessing.
+    It reads ``pred`` (logits ``[B, C]``) from ``engine.state.output``, and lists from ``engine.state.batch``:
+    ``image_path``, ``image_id`` (without it the path's stem names the row), ``label`` (where known) and the id keys. It
+    reads them right after the forward pass, before they are decollated and postprocessed.
 
     Args:
         output_dir: folder for the files.
-        classes: names of the logits where there are more than two.
-        id_keys: further keys of a sample that become columns.
-        samples: the samples of the data list, looked up by the path under ``image`` for ``density``, ``lesions``,
-            ``exam_id`` and :data:`~monai_e2e.data.records.GROUP_COLUMNS`.
-        network: network whose buffer ``threshold`` (log-odds, 0 where no validation chose one) is the operating point.
-        model: name of the model, for the column of that name.
+        classes: names of the logits.
+        id_keys: further keys of a batch that become columns.
+        samples: samples of the data list, found by the path under ``image``, for ``density``, ``lesions``, ``exam_id``
+            and :data:`~monai_e2e.data.records.GROUP_COLUMNS`.
+        network: network whose buffer ``threshold`` (log-odds; 0 if no validation chose one) is the operating point.
+        model: name of the model, for the column ``model``.
+
+    Raises:
+        UserError: at the end of the epoch, when a file can't be written or the labels can't be scored.
     """
 
     def __init__(
@@ -148,8 +150,8 @@ class PredictionWriter:
         )
 
     def _about(self) -> tuple[dict[str, Any], str | None]:
-        """What the bundle that is run says of model and data, for the report, and its prepared folder."""
-        workflow = bundle._running_workflow()
+        """What the running bundle knows of model and data, for the report, and its prepared folder."""
+        workflow = bundle.running_workflow()
         if workflow is None:
             return {"model": self.model or None}, None
         known: dict[str, Any] = dict(workflow.parser.ref_resolver.resolved_content)

@@ -1,4 +1,4 @@
-"""Epochs whose randomness depends on nothing but the seed and the epoch's number."""
+"""Seeding of each epoch, so that its random draws depend only on seed, epoch and rank."""
 
 from __future__ import annotations
 
@@ -15,26 +15,31 @@ from monai_e2e.errors import UserError
 
 
 class SeedEpochs:
-    """Ignite handler that makes everything random in an epoch a function of seed, epoch and rank alone.
+    """Ignite handler that makes all random draws of an epoch a function of seed, epoch and rank.
 
-    At the start of each epoch it seeds Python's, NumPy's and torch's generators (CUDA's with them, so dropout too),
-    the random transforms of the training data, the generators of the loader and its samplers, tells the epoch to
-    samplers and data sets that have a ``set_epoch``, and starts the loader anew. So an epoch draws the same whether
-    the run began with it or had trained before, and no state of a generator needs to be saved in order to resume.
+    At the start of each epoch it
 
-    The loader is started here since Ignite otherwise does so at another moment in the first epoch of a run than in
-    later ones, and would go on with a started one where ``epoch_length`` is less than the loader's length. Put it
-    last of the trainer's handlers, so that whatever they set at the start of an epoch is set before samples are drawn.
+    - seeds the generators of Python, NumPy and torch (CUDA included, so dropout too), the random transforms of the
+      training data, and the generators of the loader and its samplers;
+    - calls ``set_epoch`` of samplers and data sets that have it;
+    - restarts the loader.
 
-    Where the data set is a :class:`~monai_e2e.data.training.seeded.SeededDataset`, an epoch draws the same with any
-    number of workers. Of others each worker has its own generators, so that another number draws otherwise.
+    So an epoch draws the same in a run that begins with it as in one that trained before, and no generator's state
+    needs to be saved to resume.
+
+    The loader is restarted here because Ignite starts it at another moment in the first epoch of a run than in later
+    ones, and does not restart it where ``epoch_length`` is less than the loader's length. List this handler last, so
+    that other handlers' settings for the epoch are made before samples are drawn.
+
+    With a :class:`~monai_e2e.data.training.seeded.SeededDataset`, an epoch draws the same for any number of workers.
+    With other data sets each worker has its own generators, so the draws depend on the number of workers.
 
     Args:
         seed: whole number, 0 or more.
 
     Raises:
-        UserError: when the seed is none, or the loader keeps its workers (``persistent_workers``), whose generators
-            cannot be seeded again.
+        UserError: when the seed is not such a number, or the loader has ``persistent_workers``, whose generators
+            can't be seeded again.
     """
 
     def __init__(self, seed: int) -> None:
@@ -67,7 +72,10 @@ class SeedEpochs:
 
 
 def rank() -> int:
-    """Number of this process among those that train together, 0 where it is alone."""
+    """This process's rank, 0 without distributed training.
+
+    ``ignite.distributed.get_rank`` isn't used, since its first call is collective: a rank that skips it blocks others.
+    """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_rank() if distributed else 0
 
@@ -83,5 +91,5 @@ def _refuse_persistent_workers(loader: Iterable | None) -> None:
     if getattr(loader, "persistent_workers", False):
         raise UserError(
             "persistent_workers of the training data loader must be false: workers that outlive an epoch keep the "
-            "state of their random transforms, so that a resumed run would draw otherwise"
+            "state of their random transforms, so a resumed run would draw other samples"
         )

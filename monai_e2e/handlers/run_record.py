@@ -1,4 +1,4 @@
-"""What a run's folder holds beside its model: ``run.json``, what was run on what; ``metrics.jsonl``, how it went."""
+"""Records of a run: ``run.json`` with config, data and versions, and ``metrics.jsonl`` with a line for each epoch."""
 
 from __future__ import annotations
 
@@ -30,33 +30,36 @@ logger = logging.getLogger(__name__)
 
 #: Key of the epoch in which the data were replaced.
 _ANEW = "prepared_anew_in_epoch"
-#: Characters of a setting; what is longer, such as the patients, is data.
+#: Most characters of a setting; longer values, such as the list of patients, are data.
 _LONGEST = 4000
-#: Parts of a record that are left out of earlier starts' where they are the same.
+#: Parts that an earlier start's record leaves out where they are the same as now.
 _CONFIG = ("config", "resolved")
 
 
 class RunRecord:
-    """Write what was run to ``run.json``, and one line for each epoch to ``metrics.jsonl``.
+    """Write the run's settings to ``run.json``, and one line for each epoch to ``metrics.jsonl``.
 
-    ``run.json`` has the bundle's merged config with the command line's overrides (expressions stay text), what its keys
-    came to, as far as that is plain values, under ``resolved``, the command, versions, device, git revision, seed and
-    the data set's fingerprint. A resumed run's record has those of the starts
-    before it under ``earlier``. A line of ``metrics.jsonl`` has ``epoch``, ``iteration``, the state attributes, the
-    metrics of trainer and validator, ``seconds``, and ``peak_memory_mib`` of the process so far (on a GPU: what PyTorch
-    allocated there); what JSON has no number for, such as NaN, is null. Epochs that
-    are done again lose their earlier lines.
+    ``run.json`` has:
 
-    Name it after MONAI's ``ValidationHandler``, whose result it writes, and before what saves a checkpoint to resume
-    from: a run that is killed between the two then does an epoch again, rather than lack its line. In a distributed
-    run name it on all ranks; the first one writes.
+    - ``config``: the bundle's merged config with the overrides of the command line; expressions stay text;
+    - ``resolved``: the values of the config's keys, where these are plain values;
+    - the command, versions, device, git revision, seed and the fingerprint of the data set;
+    - ``earlier``: in a resumed run, the records of the starts before it.
+
+    A line of ``metrics.jsonl`` has ``epoch``, ``iteration``, the state attributes, the metrics of trainer and
+    validator, ``seconds``, and ``peak_memory_mib`` of the process so far (on a GPU: what PyTorch allocated there).
+    NaN and infinity are null. When an epoch is repeated, its earlier line is removed.
+
+    List it after MONAI's ``ValidationHandler``, whose result it writes, and before the handler that saves checkpoints:
+    a run that is killed between the two then repeats the epoch, and no line is lost. In a distributed run list it on
+    all ranks; rank 0 writes.
 
     Args:
         output_dir: folder of the run.
         prepared_dir: prepared folder of the data, to be fingerprinted.
-        validator: the evaluator whose metrics are written too.
+        validator: evaluator whose metrics are written too.
         seed: the run's seed.
-        state_attributes: what is written of the trainer's state.
+        state_attributes: attributes of the trainer's state to write.
 
     Raises:
         UserError: at the start, when the folder can't be written.
@@ -76,7 +79,7 @@ class RunRecord:
         self.seed = seed
         self.state_attributes = tuple(state_attributes)
         self._record: dict[str, Any] | None = None
-        self._workflow = bundle._running_workflow()  # a federated client later runs the trainer without it
+        self._workflow = bundle.running_workflow()  # a federated client later runs the trainer without it
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
@@ -114,23 +117,23 @@ class RunRecord:
             file.write(json.dumps(_plain(line)) + "\n")
 
     def _look_at_data(self, epoch: int) -> None:
-        """Tell when the data are no longer those that the run began with: images that are read later are others."""
+        """Warn when the data are no longer those that the run began with."""
         record = self._record
         if self.prepared_dir is None or record is None or _ANEW in record:
             return
-        with suppress(UserError):  # a folder that is gone does no harm to images in memory
+        with suppress(UserError):  # images in memory don't need the folder any more
             if fingerprint(self.prepared_dir)["sha256"] != record["dataset"]["sha256"]:
                 record[_ANEW] = epoch
                 self._write_record()
                 logger.warning(
-                    "%s was prepared anew in epoch %d of this training, whose images may now be of both: train again, "
-                    "and prepare into another folder while a training runs",
+                    "%s was prepared again in epoch %d of this training, which may have used images of both: train "
+                    "again, and prepare into another folder while a training runs",
                     self.prepared_dir,
                     epoch,
                 )
 
     def _finish(self, engine: Engine) -> None:
-        if self._record is None:  # a resumed run that had ended already
+        if self._record is None:  # a resumed run that was complete already
             return
         state = engine.state if self.validator is None else self.validator.state
         self._record["ended"] = now()
@@ -184,7 +187,7 @@ class RunRecord:
 
 
 def _resolved(parser: ConfigParser, keys: Iterable[str]) -> dict[str, Any]:
-    """What the keys of a config's top level have come to, those whose value is plain and no data."""
+    """Values of a config's top-level keys, where these are plain and short enough to be settings."""
     found = parser.ref_resolver.resolved_content
     plain = {key: found[key] for key in keys if key in found and _is_plain(found[key])}
     return {key: value for key, value in plain.items() if len(json.dumps(value)) <= _LONGEST}
@@ -199,7 +202,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Any value as JSON has it: what is no finite number becomes null, what is no value of JSON its text."""
+    """Any value as JSON can hold it: NaN and infinity become null, other objects become text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):

@@ -1,4 +1,4 @@
-"""The files of a trained network: as it was at its best, and at the end."""
+"""Saving a trained network: the best epoch's, and the last one's."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from torch import nn
 
 from monai_e2e.checkpoints.files import as_plain, save_atomically
 from monai_e2e.federated import model_file
-from monai_e2e.handlers.checkpoints import best_of, unwrapped
+from monai_e2e.handlers.checkpoints import best_of
 from monai_e2e.handlers.reproducible import rank
+from monai_e2e.networks.distributed import unwrapped
 
 logger = logging.getLogger(__name__)
 
 
 class _SavedModel:
-    """A network's file: complete or absent, and of plain tensors. In a distributed run name it on all ranks, of which
-    the first one writes.
+    """A network's file of plain tensors, complete or absent. In a distributed run list it on all ranks; rank 0 writes.
 
     Args:
         save_dir: folder of the file.
         network: the network to save.
-        filename: the file's name; None: ``model.pt`` of the best, ``model_final.pt`` of the final one.
+        filename: name of the file; None for ``model.pt`` (best) or ``model_final.pt`` (final).
 
     Raises:
-        UserError: when the file cannot be written.
+        UserError: when the file can't be written.
     """
 
     _filename: str
@@ -42,10 +42,10 @@ class _SavedModel:
 
 
 class BestModel(_SavedModel):
-    """Ignite handler of an evaluator that writes the network's state dict whenever its key metric is a new best.
+    """Ignite handler of an evaluator that saves the network whenever the key metric has a new best value.
 
-    What is best is the evaluator's own judgement (MONAI's ``metric_cmp_fn``, by default: strictly higher), so that it
-    goes on from the best of a resumed run; but NaN and infinity, which would stay best for good, never are.
+    The evaluator decides what is best (MONAI's ``metric_cmp_fn``, by default: strictly higher), so a resumed run
+    continues from its earlier best. NaN and infinity, which would stay the best forever, are never taken.
     """
 
     _filename = "model.pt"
@@ -70,7 +70,7 @@ class BestModel(_SavedModel):
 
 
 class FinalModel(_SavedModel):
-    """Ignite handler of a trainer that writes the network at the end of a training, or of a federated round."""
+    """Ignite handler of a trainer that saves the network at the end of a training, or of a federated round."""
 
     _filename = "model_final.pt"
 

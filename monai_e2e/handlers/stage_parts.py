@@ -1,4 +1,4 @@
-"""Which parts of a network a stage of training trains."""
+"""Which parts of a network a training stage trains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 #: Names of a network's parts → names of their modules.
 Groups = Mapping[str, Sequence[str]]
-#: Name, among those of the network's parts, of all its batch normalisations, wherever they are.
+#: Part name that means all batch-normalisation layers of the network.
 BATCHNORM = "batchnorm"
 
 
@@ -39,17 +39,17 @@ def trained_modules(stage: Mapping[str, Any], groups: Groups) -> list[str]:
 
 
 def train_alone(network: nn.Module, modules: Sequence[nn.Module]) -> list[nn.Module]:
-    """Let the modules' parameters be trained and no others; returns the batch normalisations outside of them."""
+    """Make only the modules' parameters trainable; returns the batch-normalisation layers outside the modules."""
     chosen = {id(parameter) for module in modules for parameter in module.parameters()}
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in chosen)
-        parameter.grad = None  # Adam would go on moving a frozen layer by its last gradient
+        parameter.grad = None  # else Adam would keep moving a frozen layer by its last gradient
     trained = {id(part) for module in modules for part in module.modules()}
     return [module for module in network.modules() if isinstance(module, _BatchNorm) and id(module) not in trained]
 
 
 def warn_of_never_trained(stages: Sequence[Mapping[str, Any]], groups: Groups, network: nn.Module) -> None:
-    """Log which parts, or parameters outside of all parts, no stage trains."""
+    """Log the parts, and the parameters outside all parts, that no stage trains."""
     names = [name for stage in stages for name in trained_modules(stage, groups)]
     trained = {id(p) for name in names for p in network.get_submodule(name).parameters()}
     never = [name for name, p in network.named_parameters() if id(p) not in trained]

@@ -1,4 +1,4 @@
-"""A plan of training stages: their keys, checked, their learning rates over time, and where a run stands in it."""
+"""A plan of training stages: checks of its keys, learning rates over time, and a run's position in it."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ _SCHEDULES = ("constant", "cosine")
 
 
 @dataclass
-class Progress:
-    """Where a run stands in its plan: plain numbers, so that a checkpoint without pickled objects can hold them."""
+class PlanPosition:
+    """A run's position in its plan, in plain numbers that a checkpoint can hold without pickled objects."""
 
-    best: float  # score over all
-    stage_best: float  # score of the stage
+    best: float  # best score of all stages
+    stage_best: float  # best score of this stage
     stage: int = -1  # index in the plan, -1 before the first epoch
     first_epoch: int = 1  # of the stage
-    lr: float = 0.0  # with which the stage began
-    epoch: int = 0  # last one completed
+    lr: float = 0.0  # the plan's, when the stage began
+    epoch: int = 0  # last completed epoch
     validated: int = 0  # last epoch with a score
     best_epoch: int = 0
     stage_best_epoch: int = 0
 
     @classmethod
-    def before(cls, epoch: int, worst: float) -> Progress:
-        """Before a plan's first epoch, of that number; ``worst`` is the score that any other improves on."""
+    def before(cls, epoch: int, worst: float) -> PlanPosition:
+        """The position before a plan whose first epoch has that number; any score improves on ``worst``."""
         last = epoch - 1
         return cls(worst, worst, -1, epoch, epoch=last, validated=last, best_epoch=last, stage_best_epoch=last)
 
 
 def rate_factor(stage: Mapping, begin: float, end: float) -> float:
-    """What the stage's learning rate is multiplied by in the iteration between two moments, in epochs of the stage."""
+    """Factor on the stage's learning rate for one iteration, from ``begin`` to ``end`` in epochs of the stage."""
     warmup, epochs = stage["warmup"], stage["epochs"]
     if begin < warmup:
         return min(end / warmup, 1.0)
@@ -63,14 +63,14 @@ def rate_factor(stage: Mapping, begin: float, end: float) -> float:
 
 
 def fit_plan(stages: Sequence[Mapping[str, Any]], epochs: int) -> list[dict[str, Any]]:
-    """The same plan in so many epochs.
+    """The same plan in another number of epochs.
 
-    Each stage keeps its share of them, to whole epochs, and of its epochs its warm-up keeps its own. A stage that gets
-    none is left out; the last always has one.
+    Each stage keeps its share of the epochs, rounded to whole ones, and its warm-up keeps its share of the stage. A
+    stage without an epoch is left out; the last stage always has at least one.
 
     Args:
-        stages: as :func:`check_stage` gives them.
-        epochs: 1 or more.
+        stages: as :func:`check_stage` returns them.
+        epochs: total number of epochs, 1 or more.
     """
     share = epochs / sum(stage["epochs"] for stage in stages)
     ends = [min(round(end * share), epochs - 1) for end in accumulate(stage["epochs"] for stage in stages)]
@@ -83,14 +83,14 @@ def fit_plan(stages: Sequence[Mapping[str, Any]], epochs: int) -> list[dict[str,
 
 
 def train_only(stages: Sequence[Mapping[str, Any]], trainable: str | None) -> list[dict[str, Any]]:
-    """The same plan of other parts: of all of its stages those that ``trainable`` names; None leaves it as it is.
+    """The same plan, with all stages training the parts that ``trainable`` names.
 
     Args:
         stages: see :class:`~monai_e2e.handlers.StagedTraining`.
-        trainable: patterns joined by ``+``, such as ``"batchnorm+head"``.
+        trainable: patterns joined by ``+``, such as ``"batchnorm+head"``; None keeps each stage's own.
 
     Raises:
-        UserError: when it names nothing.
+        UserError: when a pattern is empty.
     """
     if trainable is None:
         return [dict(stage) for stage in stages]
@@ -101,14 +101,14 @@ def train_only(stages: Sequence[Mapping[str, Any]], trainable: str | None) -> li
 
 
 def check_stage(stage: Mapping, index: int) -> dict[str, Any]:
-    """A stage with the defaults of what it leaves out.
+    """Check a stage and fill in the defaults of the keys that it leaves out.
 
     Args:
         stage: see :class:`~monai_e2e.handlers.StagedTraining`.
         index: its number in the plan, for messages.
 
     Raises:
-        UserError: when a key is unknown, missing, ill-typed or out of range.
+        UserError: when a key is unknown, missing, of the wrong type or out of range.
     """
     if not isinstance(stage, Mapping):
         raise UserError(f"training stage {index} must be a dict with {', '.join(_STAGE_KEYS)}, got {stage!r}")

@@ -11,59 +11,67 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.stage_parts import BATCHNORM, train_alone, trained_modules, warn_of_never_trained
-from monai_e2e.handlers.stage_plan import Progress, check_stage, fit_plan, rate_factor
+from monai_e2e.handlers.stage_plan import PlanPosition, check_stage, fit_plan, rate_factor
+from monai_e2e.networks.distributed import unwrapped
 
 logger = logging.getLogger(__name__)
 
 
 class StagedTraining:
-    """Ignite handler that sets, at the start of each epoch, what is trained in it and how fast.
+    """Ignite handler that sets which layers are trained, and their learning rate, at the start of each epoch.
 
-    One trainer runs all stages. A stage has its number of epochs, or fewer: with a ``patience`` it ends early when the
-    watched metric has not improved for so many epochs, and the next one begins with the next epoch. When the last
-    stage ends, training does. ``engine.state.stage`` (from 1) and ``engine.state.learning_rate`` tell other handlers.
+    One trainer runs all stages. A stage lasts for its number of epochs. With a ``patience`` it ends earlier, when the
+    watched metric has not improved for that many epochs, and the next stage begins with the next epoch. Training ends
+    with the last stage. Other handlers find the current values in ``engine.state.stage`` (from 1) and
+    ``engine.state.learning_rate``.
 
-    ``requires_grad`` is set before the first forward pass of an epoch, so frozen layers in front run without autograd
-    and keep no activations. For :class:`~torch.nn.parallel.DistributedDataParallel` wrap the network while all of it
-    is trainable, with ``find_unused_parameters=True``, and let this handler freeze it.
+    ``requires_grad`` is set before the first forward pass of an epoch, so the frozen bottom layers run without autograd
+    and keep no activations. With :class:`~torch.nn.parallel.DistributedDataParallel`, wrap the network while all its
+    parameters are trainable, use ``find_unused_parameters=True``, and leave the freezing to this handler.
 
-    To resume, restore the network, the optimizer, the trainer and this handler's :meth:`state_dict` from the same
-    checkpoint, one that was written after the epoch's validation. A stage under way then goes on with the restored
-    optimizer, learning rate included unless the plan's has been changed since.
+    To resume, restore the network, the optimizer, the trainer and this handler's :meth:`state_dict` from one
+    checkpoint, written after an epoch's validation. An unfinished stage then continues with the restored optimizer and
+    its learning rate, unless the learning rate in the plan was changed.
 
     Args:
-        network: network with an attribute ``stages``, a mapping of names to module names, in which order it is
-            only for messages. Without it the names of its direct children are used.
-        optimizer: optimizer over all parameters of the network. A group named ``"decay"`` (or all groups, where none
-            has that name) receives a stage's ``weight_decay``.
-        stages: list of dicts ``{"name", "trainable", "lr", "epochs"}``; ``trainable`` holds shell-style patterns of
-            the network's stage names, such as ``["top.*", "head"]`` or ``["*"]``; ``batchnorm`` stands for the batch
-            normalisations of all of them. Optional keys: ``weight_decay``
-            (default 0); ``dropout``, the probability of all dropout layers (default: as it is); ``reset_optimizer``,
-            whether the moments are dropped at the start of the stage, as in the author's code, which compiled anew
-            (default true); ``patience``, epochs without improvement after which the stage ends (default: never);
-            ``schedule``, ``"constant"`` (default) or ``"cosine"``, which lets the learning rate fall along half a
-            cosine to 0 at the stage's end (Loshchilov & Hutter 2017); ``warmup``, epochs, fractions too, over which
-            it first rises from 0 in equal steps (default 0). Both change it with every iteration.
-        frozen_batchnorm: ``"eval"`` (default): a frozen batch normalisation uses and keeps its running statistics,
-            since those of a whole-image batch, two images, would distort features learned on patches and overwrite
-            their averages; ``"batch"``: it goes on using and averaging the batch's, as in the author's Keras.
-        validator: evaluator whose metrics are watched each time it completes; needed for any ``patience``.
+        network: network with an attribute ``stages``, a mapping of stage names to module names; its order matters
+            only in messages. Without that attribute the names of its direct children are used.
+        optimizer: optimizer over all parameters of the network. A stage's ``weight_decay`` applies to the parameter
+            group named ``"decay"``, or to all groups if none has that name.
+        stages: list of dicts with these keys:
+
+            - ``name``: for messages;
+            - ``trainable``: shell-style patterns of the network's stage names, such as ``["top.*", "head"]`` or
+              ``["*"]``; ``batchnorm`` means all batch-normalisation layers of the network;
+            - ``lr``: learning rate;
+            - ``epochs``: number of epochs;
+            - ``weight_decay`` (optional, default 0);
+            - ``dropout`` (optional): probability of all dropout layers from this stage on; by default unchanged;
+            - ``reset_optimizer`` (optional, default true): whether the optimizer's moments are cleared at the start of
+              the stage, as in the author's code, which compiles the model again for each stage;
+            - ``patience`` (optional): epochs without improvement after which the stage ends; by default never;
+            - ``schedule`` (optional): ``"constant"`` (default), or ``"cosine"``: the learning rate falls along half a
+              cosine to 0 at the end of the stage (Loshchilov & Hutter 2017), updated at each iteration;
+            - ``warmup`` (optional, default 0): epochs, or a fraction of one, over which the learning rate first rises
+              linearly from 0, updated at each iteration.
+        frozen_batchnorm: ``"eval"`` (default): frozen batch normalisation uses its running statistics and keeps them.
+            The statistics of a whole-image batch, two images, would distort features that were learned on patches.
+            ``"batch"``: it uses each batch's statistics and updates the running ones, as in the author's Keras.
+        validator: evaluator whose metrics are watched each time it completes; required with any ``patience``.
         monitor: name of the watched metric.
         mode: ``"min"`` or ``"max"``, whether lower or higher is better. NaN is no improvement.
-        patience: epochs without improvement over all stages after which training ends; None for never.
-        rounds: whether each run of the trainer is a round of a federation: it has the whole plan, in as many epochs as
-            the run has, see :func:`~monai_e2e.handlers.stage_plan.fit_plan`, and begins with a new optimizer. So a
-            round depends on no other, and a site may miss some.
+        patience: epochs without improvement, counted over all stages, after which training ends; None for never.
+        rounds: whether each run of the trainer is one round of a federation. A round runs the whole plan, fitted to
+            its number of epochs by :func:`~monai_e2e.handlers.stage_plan.fit_plan`, with a new optimizer. So it depends
+            on no earlier round, and a site may miss some.
 
     Raises:
-        UserError: when a stage has unknown, missing or ill-typed keys, a pattern matches nothing, a patience has no
-            validator, or, while training, the validator lacks the watched metric.
+        UserError: when a stage has unknown, missing or invalid keys, a pattern matches nothing, a patience is given
+            without a validator, or, during training, the validator lacks the watched metric.
 
     Example::
 
@@ -91,7 +99,7 @@ class StagedTraining:
             raise UserError(f"mode must be 'min' or 'max', got '{mode}'")
         if patience is not None and (type(patience) is not int or patience < 1):
             raise UserError(f"patience must be a whole number of epochs from 1 on, or null for none, got {patience!r}")
-        self.network = network.module if isinstance(network, DistributedDataParallel) else network
+        self.network: nn.Module = unwrapped(network)
         self.optimizer = optimizer
         self.stages = [check_stage(stage, index) for index, stage in enumerate(stages, start=1)]
         if not self.stages:
@@ -103,7 +111,7 @@ class StagedTraining:
             raise UserError("patience needs a validator whose metrics can be watched: give one, or leave patience out")
         self._trainer: Engine | None = None
         self._worst = math.inf if mode == "min" else -math.inf
-        self._progress = Progress.before(1, self._worst)
+        self._progress = PlanPosition.before(1, self._worst)
         self._applied = False
         self._frozen_norms: list[nn.Module] = []
         self._groups: dict[str, Sequence[str]] = dict(
@@ -122,7 +130,7 @@ class StagedTraining:
 
     @property
     def over(self) -> bool:
-        """Whether nothing of the plan is left to train."""
+        """Whether the plan has no epochs left, or training has stalled."""
         now, last = self._progress, len(self.stages) - 1
         at_end = now.stage == last and now.epoch >= now.first_epoch + self.stages[last]["epochs"] - 1
         return at_end or self._stalled(self.patience, now.best_epoch) or (now.stage == last and self._stage_stalled())
@@ -141,27 +149,27 @@ class StagedTraining:
         self.network.register_forward_pre_hook(self._keep_frozen_norms_in_eval)
 
     def state_dict(self) -> dict[str, int | float]:
-        """Where the run stands, in plain numbers."""
+        """The run's position in the plan, as plain numbers."""
         return asdict(self._progress)
 
     def load_state_dict(self, state: Mapping[str, int | float]) -> None:
-        """Go on where a run stood whose :meth:`state_dict` this is.
+        """Continue from the position that :meth:`state_dict` returned.
 
         Raises:
-            UserError: when the state is not of this handler, or its stage is not in the plan.
+            UserError: when the state is not one of this handler, or its stage is not in the plan.
         """
         fields = asdict(self._progress)
         if not isinstance(state, Mapping) or set(state) != set(fields):
             raise UserError(
                 f"the checkpoint's training stages must hold {sorted(fields)}, got {state!r}: "
-                "resume from a checkpoint of this version, or start anew"
+                "resume from a checkpoint of this version, or start over"
             )
         if not -1 <= state["stage"] < len(self.stages):
             raise UserError(
                 f"the checkpoint is in stage {state['stage'] + 1} of training, but the plan has {len(self.stages)}: "
                 "resume with the plan that the run was started with"
             )
-        self._progress = Progress(**{key: type(fields[key])(value) for key, value in state.items()})
+        self._progress = PlanPosition(**{key: type(fields[key])(value) for key, value in state.items()})
         self._applied = False
 
     def __call__(self, engine: Engine) -> None:
@@ -176,12 +184,12 @@ class StagedTraining:
 
     def _begin_round(self, engine: Engine) -> None:
         self.stages = fit_plan(self._plan, engine.state.max_epochs - engine.state.epoch)
-        self._progress = Progress.before(engine.state.epoch + 1, self._worst)
+        self._progress = PlanPosition.before(engine.state.epoch + 1, self._worst)
         self._applied = False
         self.optimizer.state.clear()
 
     def _set_rate(self, engine: Engine) -> None:
-        """The learning rate of the coming iteration, which follows from its place in the stage alone."""
+        """Set the learning rate of the next iteration, which depends only on its position in the stage."""
         stage, length = self.stages[self._progress.stage], engine.state.epoch_length
         done = engine.state.iteration - 1 - (self._progress.first_epoch - 1) * length
         if stage["schedule"] == "constant" and done > stage["warmup"] * length:
@@ -192,7 +200,7 @@ class StagedTraining:
         engine.state.learning_rate = rate
 
     def _stage_at(self, epoch: int) -> tuple[int, int]:
-        """Index of the stage that the coming epoch belongs to, and that stage's first epoch."""
+        """Index of the stage that this epoch belongs to, and that stage's first epoch."""
         index, first_epoch = max(self._progress.stage, 0), self._progress.first_epoch
         if self._stage_stalled() and index < len(self.stages) - 1:
             return index + 1, epoch
@@ -243,7 +251,7 @@ class StagedTraining:
         self._end_if_over(engine)
 
     def _watch(self, validator: Engine) -> None:
-        """Note the score of the epoch under way; a stage that has stalled ends with it."""
+        """Record the score of the current epoch, and end training where its patience is used up."""
         now, metrics = self._progress, validator.state.metrics
         if now.stage < 0 or self._trainer is None:  # a validation before training is no epoch
             return
@@ -265,7 +273,7 @@ class StagedTraining:
 
     def _end_if_over(self, engine: Engine) -> None:
         if self.over and not engine.should_terminate and engine.state.epoch != engine.state.max_epochs:
-            logger.info("The plan of training stages is over with epoch %d.", self._progress.epoch)
+            logger.info("The training stages ended with epoch %d.", self._progress.epoch)
             engine.terminate()
 
     def _stage_stalled(self) -> bool:
@@ -276,7 +284,7 @@ class StagedTraining:
         return patience is not None and self._progress.validated - best_epoch >= patience
 
     def _inherit_dropout(self) -> None:
-        """Give a stage without a dropout the one before its own, so that a resumed run has it too."""
+        """Copy a stage's dropout to the later stages that set none, so that a resumed run has it too."""
         dropout = None
         for stage in self.stages:
             dropout = stage["dropout"] if stage["dropout"] is not None else dropout

@@ -1,4 +1,4 @@
-"""Mixed precision on processors, where MONAI's engines have none."""
+"""Mixed precision on CPUs, which MONAI's engines lack."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from monai.inferers import Inferer, SimpleInferer
 
 
 class CPUAutocast(Inferer):
-    """Run a network in bfloat16 where that is safe, on a processor; on a GPU MONAI's engines do so themselves.
+    """Run a network with autocast to bfloat16 on a CPU; on a GPU it does nothing, since MONAI's engines do that.
 
-    Their ``amp`` is ``torch.autocast("cuda")``, which does nothing on a processor. bfloat16 has the range of float32,
-    so gradients need no scaling; losses are computed in float32 from the output. It is faster on processors that
-    compute in bfloat16 (AVX-512 BF16, AMX), slower on others. In a bundle::
+    The engines' ``amp`` is ``torch.autocast("cuda")``, which has no effect on a CPU. bfloat16 has the range of float32,
+    so gradients need no scaling; losses are computed in float32 from the output. It is faster on CPUs with bfloat16
+    instructions (AVX-512 BF16, AMX), slower on others. In a bundle::
 
         "inferer": {"_target_": "monai_e2e.inferers.CPUAutocast", "enabled": "@amp"}
 
     Args:
-        enabled: False leaves everything as it is.
-        inferer: what runs the network; None: the network itself (MONAI's ``SimpleInferer``).
+        enabled: False changes nothing.
+        inferer: inferer that runs the network; None for MONAI's ``SimpleInferer``.
 
-    Shape: those of the inferer; float32 out.
+    Shape: input and output of the inferer; the output is float32.
     """
 
     def __init__(self, enabled: bool = True, inferer: Inferer | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Averages of probabilities: over the flips of an image, and over models (paper §3.1.3)."""
+"""Average probabilities, over the flips of an image and over models (paper §3.1.3)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _FLIPS = ((), (3,), (2,), (2, 3))
 
 
 def mean_log_probabilities(logits: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Logarithm of the mean of several predictions' probabilities.
+    """Logarithm of the mean probabilities of several predictions.
 
-    It is computed from logarithms alone: where softmax rounds a probability to 0 or 1, the log-odds of the result
-    still tell one image from the next.
+    It is computed in log space: even where softmax rounds a probability to 0 or 1, the log-odds of the result still
+    rank the images.
 
     Args:
-        logits: one ``[B, C]`` for each prediction, of any scale.
+        logits: one tensor ``[B, C]`` per prediction.
 
     Returns:
-        float32 ``[B, C]``; these are logits, since their softmax is the mean probability.
+        float32 ``[B, C]``. They can be used as logits: their softmax is the mean of the probabilities.
     """
     logarithms = torch.stack([F.log_softmax(prediction.double(), dim=1) for prediction in logits])
     return (logarithms.logsumexp(dim=0) - math.log(len(logits))).float()
@@ -33,19 +33,19 @@ def mean_log_probabilities(logits: Sequence[torch.Tensor]) -> torch.Tensor:
 class FlipAveraging(Inferer):
     """Predict an image and its horizontal, vertical and double flip, and average the four probabilities (§3.1.3).
 
-    In a bundle it takes the place of another inferer::
+    In a bundle::
 
         "inferer": {"_target_": "monai_e2e.inferers.FlipAveraging"}
 
     Args:
-        inferer: what predicts each flip; None: the network itself (MONAI's ``SimpleInferer``).
-        together: whether the four flips go through the network as one batch, else one after the other in the memory
-            of one. On a processor that takes as long; on a GPU it may be faster.
+        inferer: inferer for each flip; None for MONAI's ``SimpleInferer``.
+        together: whether the four flips are one batch. By default they are computed one after the other, in the memory
+            of one. One batch may be faster on a GPU; on a CPU it takes the same time.
 
     Shape: input ``[B, C, H, W]``; output of :func:`mean_log_probabilities`, ``[B, num_classes]``.
 
     Raises:
-        ValueError: when the predictions aren't one vector of logits for each image.
+        ValueError: when a prediction is not ``[B, num_classes]``.
     """
 
     def __init__(self, inferer: Inferer | None = None, together: bool = False) -> None:
@@ -59,7 +59,7 @@ class FlipAveraging(Inferer):
     def of_each_flip(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> list[torch.Tensor]:
-        """The four predictions, ``[B, num_classes]`` each, before they are averaged; raises as the call does."""
+        """The four predictions before averaging, each ``[B, num_classes]``; raises the same errors as a call."""
         if self.together:
             batch = torch.cat([torch.flip(inputs, dims) for dims in _FLIPS])
             predictions = list(self.inferer(batch, network, *args, **kwargs).split(len(inputs)))

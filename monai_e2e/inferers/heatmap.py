@@ -1,10 +1,10 @@
-"""Heatmaps: what the patch classifier says of every window of a whole image (paper §2.1).
+"""Heatmaps: the patch classifier's scores for every window of a whole image (paper §2.1).
 
 Position (i, j) of a heatmap belongs to the window whose first row is ``stride * i`` and whose first column is
-``stride * j``, see :func:`window_boxes`. Its score is exactly what the classifier says of that window within its
-surroundings: of a crop of the image that reaches the network's receptive field beyond the window and starts at a
-multiple of the stride. A window cut out alone, as in training, scores a little differently, since each convolution
-then finds zeros at the window's edge where the image has pixels; ``benchmarks/heatmap.py`` measures by how much.
+``stride * j``, see :func:`window_boxes`. Its score is the classifier's score for that window within its surroundings,
+that is, for a larger crop that starts at a multiple of the stride and extends beyond the window by the receptive field.
+The score of the window cut out alone, as in training, differs: each convolution then pads the window's edge with zeros,
+where the image has pixels. ``benchmarks/heatmap.py`` measures the difference.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from monai_e2e.networks import PatchClassifier
 
 
 class HeatmapInferer(Inferer):
-    """Run a patch classifier fully-convolutionally over whole images.
+    """Run a patch classifier fully convolutionally over whole images.
 
     Args:
         window: side of the patches that the classifier was trained on, in pixels.
 
-    Shape: input ``[B, C, H, W]``, prepared as patches are; output logits ``[B, num_classes, h, w]``. Take the
-    softmax over dimension 1 for the probabilities.
+    Shape: input ``[B, C, H, W]``, prepared like patches; output logits ``[B, num_classes, h, w]``, whose softmax over
+    dimension 1 gives the probabilities.
 
     Raises:
         TypeError: when the network is not a patch classifier.
-        UserError: when the window is not a multiple of the backbone's stride or larger than the image.
+        UserError: when the window is larger than the image, or not a multiple of the backbone's stride.
     """
 
     def __init__(self, window: int) -> None:
@@ -51,32 +51,33 @@ class HeatmapInferer(Inferer):
 
 
 def window_boxes(heatmap_size: Sequence[int], window: int, stride: int) -> np.ndarray:
-    """Which pixels of the image each position of a heatmap stands for.
+    """The image's pixels that each position of a heatmap belongs to.
 
     Args:
         heatmap_size: rows and columns of the heatmap.
         window: side of the windows, in pixels.
-        stride: distance of neighbouring windows, in pixels: the backbone's ``stride``.
+        stride: distance between windows in pixels, the backbone's ``stride``.
 
     Returns:
-        int ``[h, w, 4]``: first row, first column, and one past the last row and column. Where a side of the image is
-        no multiple of the stride, ResNet's last windows reach beyond the image, and VGG's leave its last pixels out.
+        int ``[h, w, 4]``: first row, first column, and one past the last row and column. If a side of the image is not
+        a multiple of the stride, the last windows of ResNet extend beyond the image, and those of VGG end before its
+        edge.
     """
     first = stride * np.moveaxis(np.indices(tuple(heatmap_size)), 0, -1)
     return np.concatenate([first, first + window], axis=-1)
 
 
 def upsample_heatmap(heatmap: np.ndarray, image_size: Sequence[int], window: int, stride: int) -> np.ndarray:
-    """Enlarge one map of window scores to the image, each score at the centre of its window.
+    """Enlarge a map of window scores to the image's size, with each score at the centre of its window.
 
     Args:
         heatmap: ``[h, w]``.
         image_size: rows and columns of the image.
         window: side of the windows, in pixels.
-        stride: distance of neighbouring windows, in pixels.
+        stride: distance between windows, in pixels.
 
     Returns:
-        float ``[*image_size]``, linear between the centres; beyond the outermost ones their value goes on.
+        float ``[*image_size]``, interpolated linearly between the centres and constant beyond the outermost ones.
     """
     first = (0.5 - window / 2) / stride
     return affine_transform(heatmap, [1 / stride] * 2, first, tuple(image_size), order=1, mode="nearest")

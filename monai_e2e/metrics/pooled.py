@@ -173,6 +173,6 @@ def _refuse_leaks(rows: Sequence[Row]) -> None:
             folds.setdefault(identifier_key(owner), (owner, set()))[1].add(row.get("fold"))
     if twice := sorted(owner for owner, own in folds.values() if len(own) > 1):
         raise UserError(
-            f"{len(twice)} patients are in more than one fold ({some(twice)}), so a model was judged by patients that "
-            "it was trained on: divide by patient, as `monai-e2e prepare --protocol kfold` does"
+            f"{len(twice)} patients are in more than one fold ({some(twice)}), so a model was evaluated on patients "
+            "that it was trained on: split by patient, as `monai-e2e prepare --protocol kfold` does"
         )

@@ -105,7 +105,7 @@ def score_rows(
         scored[level] = score
         notes += _bootstrap_notes(score, level, resamples)
     if threshold is not None and not isinstance(threshold, Mapping) and len(samples) > 1:
-        notes.append("The threshold was chosen on images; breasts and exams are judged by the same.")
+        notes.append("The threshold was chosen on images; breasts and exams have the same threshold.")
     subgroups = {
         name: {word: _subgroup(samples["image"], name, chosen, intervals[name, word]) for word, chosen in words.items()}
         for name, words in members.items()

@@ -75,7 +75,7 @@ def level_samples(rows: Sequence[Row], how: str = "mean") -> tuple[dict[str, Sam
     if len(owned) < len(rows):
         notes.append(
             f"{len(rows) - len(owned)} images without patient are in no score per breast and per exam; the bootstrap "
-            "takes each for a patient of its own."
+            "counts each as a separate patient."
         )
     breasts = aggregate_breasts(owned, how)
     sideless = sum(not row.get("laterality") for row in owned)
@@ -161,7 +161,9 @@ def _score_notes(images: Samples) -> list[str]:
     different = int(images.ranks.max()) + 1
     ties = count - different
     if different == 1:
-        notes.append("All scores are equal: the AUC is one half whatever the images show, and no interval tells more.")
+        notes.append(
+            "All scores are equal: the AUC is one half whatever the images show, and its interval means nothing."
+        )
     elif ties > count / 10:
         notes.append(f"{ties} of {count} scores equal another one; ties count one half in the AUC.")
     return notes

@@ -1,9 +1,9 @@
-"""What a classifier is made of, apart from its weights, and how a checkpoint says it.
+"""How a checkpoint records its network's architecture, the preparation of its images, and its training patients.
 
-The arguments that build the network travel in its state dict as a buffer ``architecture``, JSON as bytes. So a
-checkpoint is plain tensors and says by itself which network it belongs to: a bundle that starts from it, or that
-evaluates it, needs no key on backbone and top layers. A trained network has a second such buffer, ``patients``: whom
-it was trained on, see :mod:`monai_e2e.seen`.
+The arguments that build the network are in its state dict as a buffer ``architecture``, JSON as bytes. So a checkpoint
+has plain tensors only and still says which network it belongs to: a bundle that starts from it or evaluates it needs no
+keys for backbone and top layers. A trained network has a second such buffer, ``patients``: the patients that it was
+trained on, see :mod:`monai_e2e.seen`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 
 from monai_e2e.errors import UserError
 
-#: Keys of recipes and of ``configs/models/*.json`` that make a network, and what stands for those that are left out.
+#: Keys of recipes and of ``configs/models/*.json`` that define a network, with their defaults.
 ARCHITECTURE: Mapping[str, Any] = MappingProxyType(
     {
         "backbone": "resnet50",
@@ -37,26 +37,26 @@ ARCHITECTURE: Mapping[str, Any] = MappingProxyType(
 )
 
 
-#: Buffers that say what a network is, not what it computes; files may have them or not, and of any length.
+#: Buffers that describe a network and play no part in its computations; a file may lack them, and their length varies.
 DESCRIPTIONS = ("architecture", "patients")
 
-#: Pixels of the largest image that a checkpoint may ask for, four times those of the largest mammograms.
+#: Most pixels of an image that a checkpoint may ask for, four times those of the largest mammograms.
 MAX_PIXELS = 2**27
-#: Numbers up to this are channels, strides or windows of any network.
+#: Any network may have this many channels, whatever the tensors of its file.
 _MAX_CHANNELS = 4096
 
-#: How mammograms became the images that a network was trained on, as far as nothing else is said: the paper's size, the
-#: image's own range of values, patches of the paper's size, and the whole image as it lies.
+#: How a network's training images were made from mammograms, with the defaults: the paper's image size, the image's own
+#: range of values, the paper's patch size, no crop and no mirroring.
 PREPARATION: Mapping[str, Any] = MappingProxyType(
     {"image_size": [1152, 896], "voi_lut": False, "patch_size": 224, "crop": None, "orient": None},
 )
 
 
 def complete_preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A preparation with what it leaves out.
+    """A preparation, completed by the defaults of :data:`PREPARATION`.
 
     Raises:
-        UserError: when it has a key that is none of :data:`PREPARATION`.
+        UserError: when it has a key that is not in :data:`PREPARATION`.
     """
     given = dict(preparation or {})
     if unknown := set(given) - set(PREPARATION):
@@ -65,23 +65,31 @@ def complete_preparation(preparation: Mapping[str, Any] | None) -> dict[str, Any
 
 
 def known_preparation(preparation: Mapping[str, Any]) -> dict[str, Any]:
-    """A preparation as checkpoints have it, without what isn't done, so that earlier ones say the same."""
+    """A preparation for a checkpoint, without keys that are None, so that older checkpoints compare equal."""
     return {key: value for key, value in preparation.items() if value is not None}
 
 
 def architecture(network: nn.Module) -> dict[str, Any]:
-    """What a classifier is made of: the arguments that :func:`monai_e2e.networks.make_classifier` takes."""
-    return decode_architecture(network.get_buffer("architecture"))
+    """The arguments of :func:`monai_e2e.networks.make_classifier` that build a classifier."""
+    return decode_description(network.get_buffer("architecture"))
 
 
-def encode_architecture(arguments: Mapping[str, Any]) -> torch.Tensor:
-    """Arguments of a network, plain values only, as a tensor ``[bytes]`` of uint8."""
+def encode_description(arguments: Mapping[str, Any]) -> torch.Tensor:
+    """Plain values as JSON in a uint8 tensor ``[bytes]``."""
     content = json.dumps(arguments, sort_keys=True).encode()
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
-def decode_architecture(buffer: torch.Tensor, name: str = "architecture") -> dict[str, Any]:
-    """Reverse of :func:`encode_architecture`. Raises a ValueError when the tensor holds no JSON object."""
+def decode_description(buffer: torch.Tensor, name: str = "architecture") -> dict[str, Any]:
+    """Reverse of :func:`encode_description`.
+
+    Args:
+        buffer: uint8 tensor ``[bytes]``.
+        name: the buffer's name, for messages.
+
+    Raises:
+        ValueError: when the tensor does not hold a JSON object.
+    """
     if buffer.dtype != torch.uint8 or buffer.ndim != 1:
         raise ValueError(f"'{name}' must be bytes, got {buffer.dtype} of shape {list(buffer.shape)}")
     try:
@@ -94,13 +102,16 @@ def decode_architecture(buffer: torch.Tensor, name: str = "architecture") -> dic
 
 
 def check_bounds(arguments: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> None:
-    """Refuse an architecture that its own weights can't be of, before anything of that size is built.
+    """Refuse an architecture that is much larger than the file's tensors, before a network of that size is built.
 
-    A file from elsewhere may say anything. Raises a ValueError that names what is too much.
+    A file from an unknown source may claim anything.
 
     Args:
-        arguments: what the file says.
-        state: its tensors.
+        arguments: the architecture that the file claims.
+        state: the file's tensors.
+
+    Raises:
+        ValueError: when a number is too large; the message names it.
     """
     blocks = arguments.get("top_blocks") or []
     repeats = sum(int(times) for block in blocks for times in re.findall(r"x(\d{1,18})$", str(block)))
@@ -120,7 +131,7 @@ def check_bounds(arguments: Mapping[str, Any], state: Mapping[str, torch.Tensor]
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """All numbers in plain values, those in texts too."""
+    """All numbers in plain values, including those in strings."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, str):
@@ -133,19 +144,19 @@ def _numbers(value: Any) -> Iterator[float]:
 
 
 def recorded_patients(network: nn.Module) -> dict[str, Any]:
-    """Whom a network was trained on, as :func:`monai_e2e.seen.describe_patients` says it; empty if that isn't known."""
+    """The patients that a network was trained on, see :func:`monai_e2e.seen.describe_patients`; empty if not known."""
     buffer = getattr(network, "patients", None)
-    return {} if buffer is None else decode_architecture(buffer, "patients")
+    return {} if buffer is None else decode_description(buffer, "patients")
 
 
 def register_patients(network: nn.Module) -> None:
-    """Give a network the buffer ``patients``: absent until training or a state that is loaded says whom."""
+    """Give a network the buffer ``patients``, which is None until it is trained or loads a state that has one."""
     network.register_buffer("patients", None)
     network.register_load_state_dict_pre_hook(_fit_patients)
 
 
 def _fit_patients(network: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: Any) -> None:
-    """A state may have the buffer, of any length, or lack it, as those of earlier versions do."""
+    """Let a state be loaded whose buffer has another length, or that has none, as in earlier versions."""
     key, own = f"{prefix}patients", network.patients
     if key in state:
         network.register_buffer("patients", torch.empty_like(state[key]))
@@ -154,7 +165,13 @@ def _fit_patients(network: nn.Module, state: dict[str, torch.Tensor], prefix: st
 
 
 def record_patients(network: nn.Module, patients: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Let a network remember whom it is trained on, and whom the network before it was."""
+    """Record the patients that a network is trained on, and those that its starting checkpoint was trained on.
+
+    Args:
+        network: its buffer ``patients`` is replaced.
+        patients: as :func:`monai_e2e.seen.describe_patients` returns them.
+        before: those of the checkpoint, or empty.
+    """
     both = {name: sorted({*patients.get(name, ()), *before.get(name, ())}) for name in ("training", "validation")}
     own = {name: patients.get(name) for name in ("fold", "seed")}
-    network.register_buffer("patients", encode_architecture({**own, **both}))
+    network.register_buffer("patients", encode_description({**own, **both}))

@@ -1,4 +1,4 @@
-"""The two classifiers of the paper: of patches, and of whole images made from it (paper §2.1, §2.2)."""
+"""The paper's two classifiers: one of patches, and one of whole images that is made from it (paper §2.1, §2.2)."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import (
     architecture,
     complete_preparation,
-    encode_architecture,
+    encode_description,
     known_preparation,
     register_patients,
 )
 from monai_e2e.networks.backbones import Backbone, check_options, make_backbone
+from monai_e2e.networks.distributed import unwrapped
 from monai_e2e.networks.top import PatchHeatmap, classify_windows, make_fully_connected, make_top, split_blocks
 
 
 class PatchClassifier(nn.Module):
-    """Five-class classifier of lesion patches: backbone, global average pooling, one linear layer (paper §3.1.2).
+    """Classifier of lesion patches: backbone, global average pooling, one linear layer (paper §3.1.2).
 
     Args:
         backbone: a name of :data:`monai_e2e.networks.BACKBONES`.
         num_classes: number of output logits, in the order of :data:`monai_e2e.data.PATCH_CLASSES`.
-        in_channels: channels of the input; None means what the backbone is made for.
-        width: factor on the backbone's channels, 1.0 is the published network; or its stages' own numbers of channels.
+        in_channels: channels of the input; None for the backbone's default.
+        width: factor on the backbone's channels, 1.0 for the published network; or a number of channels per stage.
         dropout: probability of dropping a feature before the linear layer.
-        pixel_mean: mean intensity (0–255) of the training images, kept as a buffer so that it travels with the weights.
-        backbone_options: what this backbone alone takes, see its class.
-        pool_size: side of a pooling before the global one, as in the author's ResNet-50 (7), where it changes nothing
-            for patches of 224 pixels; None for none.
-        preparation: how mammograms became the images that it is trained on, keys of
-            :data:`monai_e2e.networks.PREPARATION`; it travels in ``architecture``, so that images are prepared the same
-            way later.
+        pixel_mean: mean intensity (0–255) of the training images, a buffer, so it is saved with the weights.
+        backbone_options: further arguments of the backbone's class.
+        pool_size: side of an average pooling before the global one, as in the author's ResNet-50 (7), where it makes
+            no difference for patches of 224 pixels; None for no such pooling.
+        preparation: how the training images were made from mammograms, with the keys of
+            :data:`monai_e2e.networks.PREPARATION`; it is saved in the buffer ``architecture``, so that later images
+            are prepared in the same way.
 
-    Shape: input ``[B, in_channels, H, W]`` float32, 0–255 intensities less ``pixel_mean``; output logits
+    Shape: input ``[B, in_channels, H, W]`` float32, 0–255 intensities minus ``pixel_mean``; output logits
     ``[B, num_classes]``.
 
     Raises:
@@ -79,7 +80,7 @@ class PatchClassifier(nn.Module):
             "patch_classes": num_classes,
             "preparation": known_preparation(self.preparation),
         }
-        self.register_buffer("architecture", encode_architecture(arguments))
+        self.register_buffer("architecture", encode_description(arguments))
         register_patients(self)
         self.stages = {**_backbone_stages(self.backbone), "head": ("head",)}
 
@@ -91,7 +92,7 @@ class PatchClassifier(nn.Module):
         """Logits of every patch-sized window of a whole image in one forward pass, the "heatmap" (paper §2.1).
 
         Args:
-            x: images ``[B, in_channels, H, W]``, prepared as patches are.
+            x: images ``[B, in_channels, H, W]``, prepared like patches.
             window: side of the square patches that the classifier was trained on, in pixels.
 
         Returns:
@@ -109,32 +110,32 @@ class PatchClassifier(nn.Module):
 class WholeImageClassifier(nn.Module):
     """Whole-image classifier made from a patch classifier (paper §2.1–2.2).
 
-    The patch classifier's backbone becomes the bottom layers and is shared, not copied; its pooling and linear
-    layer are dropped; the top blocks, global average pooling and a linear layer follow. With ``heatmap`` the patch
-    classifier's linear layer is kept too and the top blocks see its heatmap (paper §3.1.2, Table 2, last three rows).
+    The patch classifier's backbone becomes the bottom layers; it is shared, not copied. Its pooling and linear layer
+    are dropped. The top blocks, global average pooling and a linear layer follow. With ``heatmap`` the patch
+    classifier's linear layer is kept, and the top blocks get its heatmap (paper §3.1.2, Table 2, last three rows).
 
     Args:
         patch_net: the patch classifier.
         top_blocks: blocks in the paper's notation, such as ``["[512-512-1024]x2", "[512-512-1024]x2"]``; ``[]`` for
-            pooling and the linear layer alone. Fully connected layers, ``["FC64", "FC32"]``, come last; they fix the
+            only pooling and the linear layer. Fully connected layers, ``["FC64", "FC32"]``, come last; they fix the
             size of the images.
         num_classes: number of output logits: negative, positive.
         dropout: probability of dropping a feature before each linear layer.
-        pixel_mean: mean intensity (0–255) of the training images, kept as a buffer so that it travels with the weights.
+        pixel_mean: mean intensity (0–255) of the training images, a buffer, so it is saved with the weights.
         heatmap: arguments of :class:`PatchHeatmap`, ``{}`` for its defaults; None for the all convolutional design.
         shortcut: whether a linear layer leads past the fully connected layers to the logits.
         norm_eps: epsilon of the batch normalisation in the top blocks; the author's is 1e-3.
-        image_size: rows and columns of the images, needed by fully connected layers only.
-        preparation: how mammograms became the images that it is trained on, see :class:`PatchClassifier`.
+        image_size: rows and columns of the images, needed only with fully connected layers.
+        preparation: how the training images were made from mammograms, see :class:`PatchClassifier`.
 
-    Its buffer ``threshold`` is the operating point, as log-odds of malignant, that was chosen on validation images when
-    the network was saved; 0, a probability of one half, until then.
+    The buffer ``threshold`` is the operating point as log-odds of the positive class, chosen on validation images when
+    the network was saved; until then 0, a probability of one half.
 
-    Shape: input ``[B, C, H, W]`` float32, 0–255 intensities less ``pixel_mean``, of any height and width from
-    about ``stride × 2^len(top_blocks)`` on; output logits ``[B, num_classes]``.
+    Shape: input ``[B, C, H, W]`` float32, 0–255 intensities minus ``pixel_mean``, with a height and width of at least
+    about ``stride × 2^len(top_blocks)``; output logits ``[B, num_classes]``.
 
     Raises:
-        UserError: when a block is not in the paper's notation, or the choices don't go together.
+        UserError: when a block is not in the paper's notation, or the arguments don't go together.
     """
 
     if TYPE_CHECKING:  # TorchScript can't read this annotation
@@ -190,24 +191,28 @@ class WholeImageClassifier(nn.Module):
             "image_size": list(image_size) if units and image_size else None,
             "preparation": known_preparation(self.preparation),
         }
-        self.register_buffer("architecture", encode_architecture(arguments))
+        self.register_buffer("architecture", encode_description(arguments))
         register_patients(self)
         self.stages = self._stages()
-        #: Which parts a patch classifier's checkpoint fills, and under which name it has them.
+        #: Submodules that a patch classifier's checkpoint fills → their names in that checkpoint.
         self.patch_parts = {"backbone": "backbone"} | ({} if heatmap is None else {"heatmap.classifier": "head"})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        features = self.pool(self.top(self.heatmap(self.backbone(x)))).flatten(1)
-        logits = self.head(self.fully_connected(self.dropout(features)))
+        return self.classify_features(self.backbone(x))
+
+    def classify_features(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits ``[B, num_classes]`` of the backbone's feature map ``[B, C, h, w]``."""
+        pooled = self.pool(self.top(self.heatmap(features))).flatten(1)
+        logits = self.head(self.fully_connected(self.dropout(pooled)))
         if self.shortcut is not None:
-            logits = logits + self.shortcut(features)
+            logits = logits + self.shortcut(pooled)
         return logits
 
     def parameter_groups(self) -> list[dict]:
-        """Two groups for an optimizer: what weight decay may act on, and what not.
+        """Two parameter groups for an optimizer, named ``decay`` and ``no decay``.
 
-        As in the author's networks it acts on the kernels of the added layers alone, never on biases, batch
-        normalisation or the backbone. A stage's ``weight_decay`` reaches the group named ``decay``.
+        A stage's ``weight_decay`` applies to the group ``decay``. As in the author's networks that group has only the
+        kernels of the added layers, no biases, no batch normalisation and nothing of the backbone.
         """
         backbone = {id(parameter) for parameter in self.backbone.parameters()}
         decay = [p for p in self.parameters() if p.ndim > 1 and id(p) not in backbone]
@@ -216,12 +221,12 @@ class WholeImageClassifier(nn.Module):
         return [{"params": decay, "name": "decay"}, {"params": rest, "name": "no decay", "weight_decay": 0.0}]
 
     def map_size(self, image_size: Sequence[int]) -> torch.Size:
-        """Channels, rows and columns of the last feature map for images of the given rows and columns.
+        """Channels, rows and columns of the last feature map for images ``[rows, columns]``.
 
         Raises:
             UserError: when the images are too small for the layers.
         """
-        # The size depends on every layer's padding: on the meta device the layers tell it without computing.
+        # The size depends on every layer's padding: on the meta device the layers give it without computing anything.
         layers = copy.deepcopy(nn.Sequential(self.backbone, self.heatmap, self.top)).to("meta").eval()
         try:
             return layers(torch.empty(1, self.in_channels, *image_size, device="meta")).shape[1:]
@@ -239,8 +244,8 @@ class WholeImageClassifier(nn.Module):
 
 
 def operating_point(network: nn.Module | None) -> float | None:
-    """Log-odds from which on a network's score counts as positive; None where no validation has chosen them."""
-    threshold = getattr(getattr(network, "module", network), "threshold", None)
+    """A network's threshold as log-odds; None if it has none, or a threshold of 0, which no validation has chosen."""
+    threshold = getattr(unwrapped(network), "threshold", None)
     return float(threshold) or None if isinstance(threshold, torch.Tensor) else None
 
 
@@ -256,7 +261,23 @@ def make_classifier(
     preparation: Mapping[str, Any] | None = None,
     **whole_image: Any,
 ) -> PatchClassifier | WholeImageClassifier:
-    """Build the classifier that a checkpoint's architecture describes: of whole images if it has top blocks."""
+    """Build the classifier that a checkpoint's architecture describes.
+
+    Args:
+        backbone: see :class:`PatchClassifier`.
+        patch_classes: its ``num_classes``.
+        in_channels: see there.
+        width: see there.
+        backbone_options: see there.
+        pool_size: see there.
+        top_blocks: see :class:`WholeImageClassifier`; None makes the patch classifier.
+        preparation: see :class:`PatchClassifier`.
+        whole_image: further arguments of :class:`WholeImageClassifier`.
+
+    Raises:
+        UserError: when a name or option is unknown, or the arguments don't go together.
+        TypeError: when there are unknown arguments.
+    """
     patch_net = PatchClassifier(
         backbone,
         patch_classes,

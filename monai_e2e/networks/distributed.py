@@ -1,21 +1,35 @@
-"""Training by several processes: batch normalisation over the batches of all of them."""
+"""Training with several processes: shared batch normalisation, and networks without PyTorch's wrappers."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from monai_e2e.errors import UserError
 
 
+def unwrapped(network: Any) -> Any:
+    """A network without DistributedDataParallel and ``torch.compile`` around it; anything else as it is.
+
+    Its state dict has the network's own keys, and it can be run on one rank alone, where the wrapped one would wait for
+    the others.
+    """
+    if isinstance(network, DistributedDataParallel):
+        network = network.module
+    return getattr(network, "_orig_mod", network)
+
+
 def synchronize_batchnorm(network: nn.Module, enabled: bool = True) -> nn.Module:
-    """Have batch normalisation take its statistics from the batches of all processes.
+    """Compute the statistics of batch normalisation over the batches of all processes.
 
     Args:
-        network: on its device; changed in place and returned. Names and values of its state stay the same.
-        enabled: False returns the network as it is, for a key in a config.
+        network: network on its device; changed in place and returned. The names and values of its state stay the same.
+        enabled: False returns the network unchanged, for a key in a config.
 
     Raises:
-        UserError: when the network is on a processor, where PyTorch has no such layer.
+        UserError: when the network is on a CPU, for which PyTorch has no such layer.
     """
     if not enabled:
         return network

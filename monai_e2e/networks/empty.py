@@ -1,4 +1,4 @@
-"""Networks as shapes alone, to be looked at before, or filled by, a checkpoint."""
+"""Networks without weights in memory, to check their shapes or to fill them from a file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def without_numbers() -> Iterator[None]:
-    """What is built in the block takes no memory for its weights, and draws none."""
+    """Build networks on the meta device: their weights take no memory and are not initialised."""
     with torch.device("meta"), _NothingDrawn():
         yield
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves out the drawing of weights, for which PyTorch would first import its compiler: a second and a half."""
+    """Skips the random initialisation, for which PyTorch would first import its compiler, which takes 1.5 seconds."""
 
     def __torch_function__(
         self,

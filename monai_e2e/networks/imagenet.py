@@ -1,6 +1,6 @@
-"""ImageNet weights, the start of the patch classifier (paper §2.3).
+"""ImageNet weights, which the patch classifier starts from (paper §2.3).
 
-They are torchvision's files, downloaded once or given, or a file that an installed package holds.
+They are torchvision's files, downloaded once or given by path, or a file in an installed package.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ logger = logging.getLogger(__name__)
 
 
 def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
-    """Load published ImageNet weights into a backbone, leaving their classifier aside.
+    """Load published ImageNet weights into a backbone, without their classifier.
 
-    ImageNet's images were divided by their standard deviation, ours are not. So the first convolution's weights are
-    divided by it, and its features come out at the scale that the layers behind it learned.
+    ImageNet's images were divided by their standard deviation, ours are not. So the weights of the first convolution
+    are divided by it; its features then have the scale that the next layers were trained with.
 
     Args:
-        backbone: a backbone of :data:`monai_e2e.networks.BACKBONES` at width 1.0 with three input channels.
-        source: ``"imagenet"``, an URL whose file name carries its SHA-256 as torchvision's do, or a local file, which
-            may be of the convolutions alone.
+        backbone: a backbone of :data:`monai_e2e.networks.BACKBONES` with width 1.0 and three input channels; changed in
+            place and returned.
+        source: ``"imagenet"``, a URL whose file name has its SHA-256 as torchvision's do, or a local file, which may
+            lack the classifier.
 
     Raises:
-        UserError: when the download fails, the package that holds the weights is absent, the hash differs or the
+        UserError: when the download fails, the package with the weights is not installed, the hash differs, or the
             weights don't fit.
     """
     if source == "imagenet":
@@ -46,7 +47,7 @@ def load_imagenet(backbone: nn.Module, source: str) -> nn.Module:
     wanted = backbone.state_dict()
     for key, value in wanted.items():
         if key.endswith("num_batches_tracked") and key not in state:
-            continue  # older files lack these counters, which nothing here reads
+            continue  # older files lack these counters, which are not used
         if key not in state or state[key].shape != value.shape:
             found = list(state[key].shape) if key in state else "absent"
             raise UserError(f"{path} does not fit: '{key}' is {found}, not {list(value.shape)}")
@@ -99,7 +100,7 @@ def _download(url: str) -> str:
 
 
 def _digest(name: str) -> str | None:
-    """The first digits of a file's SHA-256, as its name gives them."""
+    """The first digits of a file's SHA-256, from its name; None if the name has none."""
     match = torch.hub.HASH_REGEX.search(name)
     return match.group(1) if match else None
 

@@ -1,7 +1,7 @@
-"""The author's published Keras models as our own classifiers, weights included.
+"""Conversion of the author's published Keras models to this package's classifiers, with their weights.
 
-A converted model is a network like any other: its checkpoint says what it is made of, and the bundles start from it
-or evaluate it as they do with their own.
+A converted model is a network like any other: its checkpoint records its architecture, and the bundles can start from
+it or evaluate it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def convert_keras(path: str | Path, pixel_mean: float | None = None) -> nn.Modul
     """Read one of the author's Keras models as a :class:`PatchClassifier` or :class:`WholeImageClassifier`.
 
     Args:
-        path: ``.h5`` file with model and weights, as Keras 2.0's ``model.save`` writes it.
-        pixel_mean: mean intensity (0–255) that was subtracted from the images; None takes the published one,
-            INbreast's where the file's name contains "inbreast" and CBIS-DDSM's otherwise.
+        path: ``.h5`` file with model and weights, written by ``model.save`` of Keras 2.
+        pixel_mean: mean intensity (0–255) that was subtracted from the images. None takes the published one: that of
+            INbreast if the file's name contains "inbreast", otherwise that of CBIS-DDSM.
 
     Returns:
-        The classifier in evaluation mode; the softmax of its logits is what Keras computes.
+        The classifier in evaluation mode; the softmax of its logits is Keras's output.
 
     Raises:
-        UserError: when the file can't be read or its network is none that the author's program makes.
+        UserError: when the file can't be read, or the author's program doesn't make such a network.
     """
     graph = GraphReader(read_keras(path))
     arguments = graph.architecture()
@@ -73,7 +73,7 @@ def convert_keras(path: str | Path, pixel_mean: float | None = None) -> nn.Modul
 
 
 def summarize(network: nn.Module) -> str:
-    """One line on a classifier: its kind, what it is made of, its size, its pixel mean."""
+    """One line about a classifier: kind, architecture, number of parameters, pixel mean."""
     made = architecture(network)
     parts = [made["backbone"]]
     if made.get("heatmap") is not None:
@@ -86,19 +86,21 @@ def summarize(network: nn.Module) -> str:
 
 
 def install_in_bundle(network: nn.Module, bundle: str | Path) -> Path:
-    """Write a converted network where a bundle looks for its model, so that its configs evaluate and run it.
+    """Write a converted network as a bundle's model, so that the bundle evaluates it and runs it.
 
     Returns:
         The checkpoint's path, ``<bundle>/models/model.pt``.
 
     Raises:
-        UserError: when the folder is no bundle, is one of the other classifier, or has a model already.
+        UserError: when the folder is not a bundle, belongs to the other kind of classifier, or already has a model.
     """
     config, target = Path(bundle) / "configs" / "inference.json", Path(bundle) / "models" / "model.pt"
     try:
         wanted = json.loads(config.read_text())["network_def"]["_target_"].rpartition(".")[2]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{bundle} is no bundle of monai-e2e ({config}: {error}): copy one of bundles/") from error
+        raise UserError(
+            f"{bundle} is not a bundle of monai-e2e ({config}: {error}): make one with `monai-e2e bundle NAME DIR`"
+        ) from error
     if wanted != type(network).__name__:
         which = "ddsm_patch" if isinstance(network, PatchClassifier) else "ddsm_whole or inbreast_transfer"
         raise UserError(f"{bundle} is for a {wanted} and this model is a {type(network).__name__}: take {which}")
@@ -127,7 +129,7 @@ def _tensors(key: str, layer: KerasLayer) -> dict[str, torch.Tensor]:
 
 
 def _channels_first(weight: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    """Reorder the inputs of a linear layer after ``Flatten``, which goes by rows, columns, channels in Keras."""
+    """Reorder the inputs of a linear layer after ``Flatten``, whose order is rows, columns, channels in Keras."""
     channels, rows, columns = size
     by_position = weight.reshape(-1, rows, columns, channels)
     return by_position.permute(0, 3, 1, 2).reshape(weight.shape).contiguous()

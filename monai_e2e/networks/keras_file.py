@@ -1,6 +1,6 @@
 """Reading the author's published Keras models without Keras: layers, graph and weights of a legacy ``.h5`` file.
 
-Nothing in the file is executed, and no file but the named one is opened. The layout is that of Keras 2.0.8:
+Nothing in the file is executed, and no other file is opened. The layout is that of Keras 2.0.8:
 ``keras/models.py:102`` (file), ``keras/engine/topology.py:2839`` (weights) and ``:345``, ``:1959`` (their order).
 """
 
@@ -26,7 +26,7 @@ LAYERS = (
 )
 CONTAINERS = ("Model", "Functional")
 
-#: What a configuration of another form leads to when it is taken apart, loops included.
+#: Exceptions that a malformed configuration, loops included, causes while it is parsed.
 _CONFIG_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
@@ -35,24 +35,24 @@ class KerasLayer:
     """One layer of a Keras model.
 
     Shape: ``weights`` are float32 in Keras's axis order: ``kernel`` ``[kh, kw, in, out]`` or ``[in, out]``; ``bias``,
-    ``gamma``, ``beta``, ``moving_mean``, ``moving_variance`` ``[out]``; the layer's options decide which there are.
+    ``gamma``, ``beta``, ``moving_mean``, ``moving_variance`` ``[out]``. The layer's options decide which of them exist.
     """
 
-    name: str  # unique in the flattened graph; a layer of a nested model is "model_1/conv1"
+    name: str  # unique in the flattened graph, such as "model_1/conv1" for a layer of a nested model
     class_name: str  # one of LAYERS
-    config: Mapping[str, Any]  # the layer's own options, as Keras wrote them
-    inputs: tuple[str, ...]  # names of the layers whose outputs it takes, in Keras's order
+    config: Mapping[str, Any]  # the layer's options, as Keras wrote them
+    inputs: tuple[str, ...]  # names of the layers that it takes its inputs from, in Keras's order
     weights: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class KerasModel:
-    """A Keras model with one input and one output, its nested models dissolved into one graph."""
+    """A Keras model with one input and one output, with its nested models flattened into one graph."""
 
     path: Path
-    layers: Mapping[str, KerasLayer]  # by name, each after those that it takes its inputs from
-    output: str  # name of the layer whose output the model gives
-    keras_version: str  # of the Keras that wrote the file
+    layers: Mapping[str, KerasLayer]  # by name, in topological order
+    output: str  # name of the output layer
+    keras_version: str  # that wrote the file
 
     def consumers(self, name: str) -> tuple[KerasLayer, ...]:
         """The layers that take the output of the layer ``name``."""
@@ -73,8 +73,8 @@ def read_keras(path: str | Path) -> KerasModel:
         path: a legacy ``.h5`` file.
 
     Raises:
-        UserError: when the file is absent, damaged, of another kind or version, has layers beyond :data:`LAYERS`, or
-            holds weights that don't fit its layers; the message begins with the path.
+        UserError: when the file is absent, damaged, of another kind or version, has layers that are not in
+            :data:`LAYERS`, or has weights that don't fit its layers; the message begins with the path.
     """
     path = Path(path)
     try:
@@ -92,12 +92,12 @@ def read_keras(path: str | Path) -> KerasModel:
 
 
 def _read_config(file: h5py.File) -> tuple[str, str]:
-    """Version and ``model_config`` of a file whose version and backend are supported."""
+    """Keras version and ``model_config`` of a file; raises a UserError if version or backend is not supported."""
     if "model_config" not in file.attrs:
         if "layer_names" in file.attrs or "layer_names0" in file.attrs:
             raise UserError("holds weights without their model: save with model.save, not save_weights")
         raise UserError("is an HDF5 file without a Keras model ('model_config'): save one with model.save of Keras 2")
-    # Some releases note version and backend only beside the weights.
+    # Some releases record version and backend only with the weights.
     weights = member(file, "model_weights", h5py.Group)
     version, backend = (
         "".join(texts_in(file if key in file.attrs else weights, key)) or "unknown"
@@ -105,13 +105,13 @@ def _read_config(file: h5py.File) -> tuple[str, str]:
     )
     if not version.startswith("2."):
         raise UserError(f"was saved by Keras {version}, supported are 2.0 to 2.x: save it again with one of these")
-    if backend != "tensorflow":  # theano's kernels are flipped
+    if backend != "tensorflow":  # kernels of Theano are flipped
         raise UserError(f"was saved with the backend {backend}, supported is tensorflow: save it again with that")
     return version, "".join(texts_in(file, "model_config"))
 
 
 def _parse_config(text: str) -> tuple[dict[str, KerasLayer], dict[str, list[_Weight]], str]:
-    """Layers in topological order, weights by top-level layer in the order of ``weight_names``, output layer."""
+    """Layers in topological order; weights of each top-level layer in the order of ``weight_names``; output layer."""
     layers: dict[str, KerasLayer] = {}
     aliases: dict[str, str] = {}
 
@@ -128,7 +128,7 @@ def _parse_config(text: str) -> tuple[dict[str, KerasLayer], dict[str, list[_Wei
         order = list(TopologicalSorter({name: layer.inputs for name, layer in layers.items()}).static_order())
         output = resolve(model["config"]["output_layers"][0][0])
     except UserError:
-        raise  # it's a ValueError too
+        raise  # it is a ValueError, which the next clause would catch
     except _CONFIG_ERRORS as error:
         raise UserError(
             f"has a 'model_config' that describes no functional model of Keras 2 ({type(error).__name__}: {error}): "
@@ -141,12 +141,18 @@ def _parse_config(text: str) -> tuple[dict[str, KerasLayer], dict[str, list[_Wei
 def _flatten(
     config: dict[str, Any], prefix: str, feed: str, layers: dict[str, KerasLayer], aliases: dict[str, str]
 ) -> dict[str, tuple[list[_Weight], list[_Weight]]]:
-    """Add a model's layers to ``layers``, the models nested in it included; ``feed`` is what a nested one takes.
+    """Add a model's layers to ``layers``, with those of its nested models.
 
-    The layers' inputs may name ``aliases``: a nested model leads to its output layer, its input layer to what feeds it.
+    Args:
+        config: the model's configuration.
+        prefix: before the names of its layers, such as ``"model_1/"``; empty for the outermost model.
+        feed: name of the layer that a nested model takes its input from.
+        layers: filled by name.
+        aliases: filled with names that layers' inputs may have instead: a nested model's → its output layer, its input
+            layer's → ``feed``.
 
     Returns:
-        By layer, its trainable weights and the others, each in Keras's order.
+        For each layer, its trainable weights and the others, both in Keras's order.
     """
     (start, *more_starts), (end, *more_ends) = config["input_layers"], config["output_layers"]
     if more_starts or more_ends:
@@ -176,7 +182,7 @@ def _flatten(
         else:
             layers[name] = KerasLayer(name, kind, options, inputs, {})
         weights = [_Weight(name, scope, role, shape) for role, shape in _shapes(kind, options).items()]
-        # A frozen layer's weights all count as not trainable; of the others, the moving statistics do.
+        # All weights of a frozen layer count as not trainable, and the moving statistics of every layer.
         still = [w for w in weights if w.role.startswith("moving_") or not options.get("trainable", True)]
         parts[scope] = [w for w in weights if w not in still], still
     return parts
@@ -189,7 +195,9 @@ def _inputs(item: dict[str, Any], name: str, prefix: str) -> tuple[str, ...]:
     inputs = []
     for source, _, tensor, *arguments in calls[0] if calls else []:
         if tensor != 0 or any(arguments):
-            raise UserError(f"calls the layer '{name}' with {[tensor, *arguments]}; supported are calls without any")
+            raise UserError(
+                f"calls the layer '{name}' with {[tensor, *arguments]}; supported are calls without arguments"
+            )
         inputs.append(prefix + source)
     if len(inputs) < 2 if kind == "Add" else len(inputs) != (kind != "InputLayer"):
         raise UserError(f"has the layer '{name}' of class {kind} with {len(inputs)} inputs: fetch it again")
@@ -197,7 +205,7 @@ def _inputs(item: dict[str, Any], name: str, prefix: str) -> tuple[str, ...]:
 
 
 def _shapes(kind: str, config: dict[str, Any]) -> dict[str, tuple[int | None, ...]]:
-    """Roles and shapes of a layer's weights, in Keras's order."""
+    """Roles and shapes of a layer's weights, in Keras's order; None is any size."""
     if kind == "BatchNormalization":
         used = {"gamma": config["scale"], "beta": config["center"], "moving_mean": True, "moving_variance": True}
         return {role: (None,) for role, present in used.items() if present}
@@ -210,7 +218,10 @@ def _shapes(kind: str, config: dict[str, Any]) -> dict[str, tuple[int | None, ..
 
 
 def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) -> dict[str, dict[str, np.ndarray]]:
-    """Arrays by layer and role, paired by their order and checked by their names; ``room`` is the file's size."""
+    """Arrays by layer and role, matched by their order and checked by their names.
+
+    ``room`` is the file's size in bytes, more than which its arrays can't have.
+    """
     root = member(file, "model_weights", h5py.Group)
     if sorted(names_in(root, "layer_names")) != sorted(groups):
         raise UserError("has weights of other layers than its model's: fetch it again")
@@ -222,7 +233,7 @@ def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) 
         if len(names) != len(expected) or len(set(names)) != len(names):
             raise UserError(f"has {len(set(names))} weights for '{key}', not {len(expected)}: fetch it again")
         for name, weight in zip(names, expected, strict=True):
-            # TensorFlow numbers a scope whose name is taken: the gamma of bn_1 may be called bn_1_2/gamma:0.
+            # TensorFlow adds a number to a scope whose name is taken: the gamma of bn_1 may be called bn_1_2/gamma:0.
             scope, _, role = name.removesuffix(":0").rpartition("/")
             fits = role == weight.role and re.fullmatch(re.escape(weight.scope) + "(_[0-9]+)?", scope)
             if not fits or scopes.setdefault(weight.layer, scope) != scope:
@@ -232,7 +243,7 @@ def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) 
                 )
             dataset = member(group, name, h5py.Dataset)
             siblings = arrays.setdefault(weight.layer, {})
-            if siblings and weight.shape == (None,):  # BatchNormalization, whose options don't tell its size
+            if siblings and weight.shape == (None,):  # BatchNormalization, whose options don't include its size
                 weight = weight._replace(shape=next(iter(siblings.values())).shape)
             siblings[role] = _read_array(dataset, weight, room)
             room -= dataset.nbytes
@@ -241,7 +252,7 @@ def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) 
 
 def _read_array(dataset: h5py.Dataset, weight: _Weight, room: int) -> np.ndarray:
     what = f"the {weight.role} of '{weight.layer}'"
-    # Other layouts may take values from other files, which mere asking for the shape would open.
+    # Other layouts may take values from other files, which would be opened by a look at the shape alone.
     layout = dataset.id.get_create_plist().get_layout()
     if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or dataset.external:
         raise UserError(f"stores {what} in pieces or outside itself: save it again by model.save of Keras 2")

@@ -1,8 +1,8 @@
-"""What the author's Keras models are made of, read from their graph.
+"""The architecture of the author's Keras models, read from their graph.
 
-The graph is walked from the input to the output as what it can only be: one of the backbones, then a heatmap or top
-blocks, then a head. Names of layers and of the file play no part. Facts on the networks are those of the author's
-program (github.com/lishen/end2end-all-conv) and of Keras 2.0; no code of either is used.
+The graph is walked from input to output: one of the backbones, then a heatmap or top blocks, then a head. The names of
+the layers and of the file are not used. Facts about the networks are from the author's program
+(github.com/lishen/end2end-all-conv) and from Keras 2.0; no code of either is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LINEAR = {"activation": "linear", "use_bias": True, "dilation_rate": [1, 1]}
 
 
 class GraphReader(GraphWalk):
-    """Walks along a Keras graph and collects what our classes need to be the same network.
+    """Walks along a Keras graph and collects the arguments that make our classes the same network.
 
     Attributes:
         layers: filled by :meth:`architecture`, see :class:`~monai_e2e.networks.keras_walk.GraphWalk`.
@@ -35,7 +35,7 @@ class GraphReader(GraphWalk):
         """Arguments of :func:`monai_e2e.networks.make_classifier`.
 
         Raises:
-            UserError: when the graph is none that the author's program makes; the message names the layer.
+            UserError: when the author's program doesn't make such a graph; the message names the layer.
         """
         try:
             self._backbone()
@@ -109,7 +109,7 @@ class GraphReader(GraphWalk):
     def _bottleneck(
         self, names: Sequence[tuple[str, str]], shortcut: tuple[str, str], stride: int
     ) -> tuple[int, int, int]:
-        """A residual unit up to its sum; stride 0 means that its shortcut is the identity. Returns its channels."""
+        """Walk a residual unit up to its sum; ``stride`` 0 means an identity shortcut. Returns its three channels."""
         start, following = self.at, self._following()
         convolutions = [layer for layer in following if layer.class_name == "Conv2D"]
         sums = [layer for layer in following if layer.class_name == "Add"]
@@ -118,7 +118,7 @@ class GraphReader(GraphWalk):
             raise self.refusal(start, f"is followed by {kinds} where a residual unit is supported")
         ends = [start.name]
         if stride:
-            # The residual branch goes on with ReLU after its first normalisation, the shortcut goes to the sum.
+            # After its first normalisation the residual branch has a ReLU, the shortcut goes to the sum.
             self.at = convolutions[0]
             self._step("BatchNormalization")
             if self._next_is("Activation"):
@@ -265,7 +265,7 @@ class GraphReader(GraphWalk):
 
     def _fully_connected(self) -> list[str]:
         self._step("Flatten")
-        # Where there is a shortcut, it goes to the sum, and the other branch on through normalisation.
+        # If there is a shortcut, it goes to the sum; the other branch goes on with normalisation.
         *shortcut, layer = sorted(self._following(), key=lambda dense: not is_layer(self._following(dense)[0], "Add"))
         for dense in shortcut:
             self._take(dense, "Dense", "shortcut", activation="linear", use_bias=True)

@@ -1,4 +1,4 @@
-"""HDF5 files from elsewhere: what a file is, and groups, names and texts in it, by hard links alone."""
+"""Safe access to HDF5 files from unknown sources: the kind of a file, and its groups, names and texts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from monai_e2e.errors import UserError
 
-#: What h5py and zipfile raise on damaged files, depending on where the damage is.
+#: Exceptions that h5py and zipfile raise on damaged files.
 FILE_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
 
 
 def check_kind(path: Path) -> None:
-    """Refuse what is no HDF5 file, saying what it is instead."""
+    """Raise a UserError that says what the file is, if it is not an HDF5 file."""
     if not path.is_file():
         raise UserError("is a folder: name the .h5 file" if path.is_dir() else "does not exist: name a Keras .h5 file")
     with path.open("rb") as file:
@@ -38,11 +38,11 @@ def check_kind(path: Path) -> None:
         raise UserError("is a PyTorch checkpoint, which needs no conversion: use it as it is")
     if "config.json" in members:
         raise UserError("is a .keras archive of Keras 3; supported is the legacy .h5 of Keras 2: save it as that")
-    raise UserError("is no HDF5 file; supported is the legacy .h5 that model.save of Keras 2 writes: name such a file")
+    raise UserError("is not an HDF5 file; supported is the legacy .h5 of Keras 2's model.save: name such a file")
 
 
 def member(parent: h5py.Group, name: str, kind: type) -> Any:
-    """The group or dataset of that name, by hard links alone: the others may lead into other files."""
+    """The group or dataset of that name, reached by hard links only: other links may lead into other files."""
     found = parent
     for part in name.split("/"):
         key = part.encode()
@@ -57,7 +57,7 @@ def member(parent: h5py.Group, name: str, kind: type) -> Any:
 
 
 def names_in(group: h5py.Group, key: str) -> list[str]:
-    """A list of names; from Keras 2.1.5 on, a long one is spread over ``key0``, ``key1`` …"""
+    """A list of names from an attribute; since Keras 2.1.5 a long one is split into ``key0``, ``key1`` …"""
     if key in group.attrs:
         return texts_in(group, key)
     keys = list(itertools.takewhile(group.attrs.__contains__, (f"{key}{i}" for i in itertools.count())))
@@ -67,11 +67,11 @@ def names_in(group: h5py.Group, key: str) -> list[str]:
 
 
 def texts_in(group: h5py.Group, key: str) -> list[str]:
-    """The strings in an attribute, none when it is absent."""
+    """The strings in an attribute; empty if it is absent."""
     attribute = group.attrs.get_id(key) if key in group.attrs else None
     if attribute is None or not attribute.get_space().get_simple_extent_npoints():
         return []
-    # Keras writes nothing but strings here, and h5py crashes on some types that a damaged file can claim.
+    # Keras writes only strings here, and h5py crashes on some types that a damaged file may declare.
     if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
         raise UserError(f"has no text in '{key}' of '{group.name}': fetch it again")
     values = np.ravel(group.attrs[key])

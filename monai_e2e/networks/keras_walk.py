@@ -1,4 +1,4 @@
-"""Walking along a Keras graph, layer by layer, each of which must be what is expected."""
+"""Walking along a Keras graph layer by layer, with a check that each layer is as expected."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from monai_e2e.networks.keras_file import KerasLayer, KerasModel
 
 
 class GraphWalk:
-    """A place in a Keras graph, from the input on, and the layers met that have weights.
+    """A position in a Keras graph, and the layers with weights that were passed.
 
     Attributes:
-        at: the layer that was reached.
-        layers: names of our modules → Keras layers that hold their weights.
+        at: the current layer; at first the input.
+        layers: names of our modules → Keras layers with their weights.
     """
 
     def __init__(self, model: KerasModel) -> None:
@@ -22,14 +22,14 @@ class GraphWalk:
         self.at = next(layer for layer in model.layers.values() if layer.class_name == "InputLayer")
 
     def _following(self, layer: KerasLayer | None = None) -> list[KerasLayer]:
-        """The layers that take a layer's output; dropout, which does nothing here, is passed over."""
+        """The layers that take a layer's output; dropout layers, which do nothing in inference, are skipped."""
         found = []
         for consumer in self.model.consumers((layer or self.at).name):
             found += self._following(consumer) if consumer.class_name == "Dropout" else [consumer]
         return found
 
     def _step(self, class_name: str, key: str | None = None, **config: Any) -> KerasLayer:
-        """Go to the only layer that follows, which must be as described; ``key`` is our module with its weights."""
+        """Go to the next layer, which must be the only one and as described; ``key`` is our module for its weights."""
         following = self._following()
         if len(following) != 1:
             raise self.refusal(self.at, f"is followed by {len(following)} layers where {class_name} alone is supported")
@@ -51,7 +51,7 @@ class GraphWalk:
         return len(following) == 1 and is_layer(following[0], class_name, **config)
 
     def refusal(self, layer: KerasLayer, reason: str) -> UserError:
-        """What to raise where a layer is none of a supported network's."""
+        """The error to raise where a layer does not belong to a supported network."""
         return UserError(
             f"{self.model.path}: layer '{layer.name}' {reason}; supported are the author's networks (ResNet-50, "
             "VGG-16, VGG-19, YaroslavNet, alone or with his top layers), in the form of his program's last version"
@@ -59,5 +59,5 @@ class GraphWalk:
 
 
 def is_layer(layer: KerasLayer, class_name: str, **config: Any) -> bool:
-    """Whether a layer is of a class and has these settings."""
+    """Whether a layer has this class and these settings."""
     return layer.class_name == class_name and all(layer.config.get(name) == value for name, value in config.items())

@@ -1,4 +1,4 @@
-"""Training in less memory: activations computed again in the backward pass instead of being kept."""
+"""Activation checkpointing: activations are computed again in the backward pass, which saves memory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from monai_e2e.networks.top import BottleneckUnit
 
 
 def checkpoint_activations(network: nn.Module, enabled: bool = True) -> nn.Module:
-    """Make a classifier keep, of each unit's activations, the input alone during training.
+    """Keep only the input of each unit of a classifier in training; compute its other activations again when needed.
 
-    The rest is computed again in the backward pass, a third more work for a fraction of the memory. Results stay the
-    same: batch normalisation's running statistics are updated once, as without it.
+    This is a third more work, for a fraction of the memory. The results are the same: unlike with PyTorch's plain
+    checkpointing, the running statistics of batch normalisation are updated once.
 
     Args:
         network: a classifier, changed in place and returned. Its units are residual units, inverted bottlenecks,
             dense layers and, in VGG and YaroslavNet, the convolutions between two poolings.
-        enabled: False returns the network as it is, for a key in a config.
+        enabled: False returns the network unchanged, for a key in a config.
     """
     if not enabled:
         return network
@@ -39,7 +39,7 @@ def checkpoint_activations(network: nn.Module, enabled: bool = True) -> nn.Modul
 
 
 def _segments(layers: nn.Sequential) -> list[nn.Sequential]:
-    """Pieces of a chain of layers, each up to and including a pooling."""
+    """Split a chain of layers after each pooling."""
     pieces: list[list[nn.Module]] = [[]]
     for layer in layers:
         pieces[-1].append(layer)
@@ -68,7 +68,7 @@ def _recomputed(forward: Callable[[torch.Tensor], torch.Tensor], modules: list[n
 
 @contextmanager
 def _statistics_kept(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Batch normalisation that uses the batch's statistics without averaging them a second time."""
+    """Leave the running statistics of batch normalisation as they are during the second forward pass."""
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm, _, counter in kept:
         norm.momentum = 0.0

@@ -1,4 +1,4 @@
-"""What a network starts from: the step before, ImageNet's weights, or nothing (paper §2.1, §2.3, §3.2)."""
+"""What a network starts from: the step before, ImageNet weights, or random weights (paper §2.1, §2.3, §3.2)."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ _STARTS = ("checkpoint", "scratch", "imagenet", "server")
 def choose_architecture(
     settings: Mapping[str, Any], checkpoint: str | Path | None = None, weights: str = "checkpoint"
 ) -> dict[str, Any]:
-    """What a bundle's network is made of: what the checkpoint that it starts from says, else what the recipe says.
+    """The architecture of a bundle's network: that of the checkpoint that it starts from, otherwise the recipe's.
 
-    So a network of any architecture is handed on from bundle to bundle by its checkpoint alone.
+    So a checkpoint is enough to pass a network of any architecture from bundle to bundle.
 
     Args:
-        settings: the recipe; its keys that are none of :data:`monai_e2e.networks.ARCHITECTURE` are left aside.
-        checkpoint: file that the network will be loaded from, where there is one; it may be absent.
-        weights: as in :func:`initialize`; the checkpoint counts only where it is used.
+        settings: the recipe; keys that are not in :data:`monai_e2e.networks.ARCHITECTURE` are ignored.
+        checkpoint: file that the network will be loaded from, or None; the file may be absent.
+        weights: as in :func:`initialize`; the checkpoint is used only if it is ``"checkpoint"``.
 
     Returns:
-        Every key of :data:`monai_e2e.networks.ARCHITECTURE`.
+        A value for every key of :data:`monai_e2e.networks.ARCHITECTURE`.
 
     Raises:
-        UserError: when the file is there and cannot be read.
+        UserError: when the file exists but can't be read.
     """
     chosen = {key: settings.get(key, default) for key, default in ARCHITECTURE.items()}
     if weights != "checkpoint" or checkpoint is None or not Path(checkpoint).is_file():
         return chosen
     found = read_architecture(checkpoint)
-    # None for in_channels means the backbone's own, which the checkpoint has as a number.
+    # None for in_channels means the backbone's default, which the checkpoint has as a number.
     differing = [key for key, value in chosen.items() if found.get(key, value) != value and key != "in_channels"]
     if differing:
         logger.info(
-            "The network is made as %s says: %s.", checkpoint, ", ".join(f"{key} {found[key]}" for key in differing)
+            "The architecture is that of %s: %s.", checkpoint, ", ".join(f"{key} {found[key]}" for key in differing)
         )
     return {key: found.get(key, value) for key, value in chosen.items()}
 
 
 def choose_preparation(settings: Mapping[str, Any], checkpoint: str | Path | None = None) -> dict[str, Any]:
-    """How mammograms are made into a network's images: what its checkpoint says, else what the recipe says.
+    """How mammograms are prepared for a network: as its checkpoint says, otherwise as the recipe says.
 
     Args:
         settings: the recipe, which may have ``image_size`` and ``patch_size``.
-        checkpoint: file of the network's weights; it may be absent.
+        checkpoint: file of the network's weights, or None; the file may be absent.
 
     Returns:
-        Every key of :data:`monai_e2e.networks.PREPARATION`.
+        A value for every key of :data:`monai_e2e.networks.PREPARATION`.
 
     Raises:
-        UserError: when the file is there and cannot be read.
+        UserError: when the file exists but can't be read.
     """
     if checkpoint is not None and Path(checkpoint).is_file():
         found = read_architecture(checkpoint).get("preparation")
@@ -71,27 +71,27 @@ def choose_preparation(settings: Mapping[str, Any], checkpoint: str | Path | Non
 
 
 def check_preparation(preparation: Mapping[str, Any], checkpoint: str | Path | None) -> dict[str, Any]:
-    """Refuse images that were made otherwise than those that a network was trained on; else return ``preparation``.
+    """Check that images were prepared like those that a network was trained on; returns ``preparation``.
 
     Args:
-        preparation: how the images were made, as :func:`monai_e2e.data.preparation` says it.
-        checkpoint: file of the network's weights; None refuses nothing.
+        preparation: how the images were prepared, as :func:`monai_e2e.data.preparation` returns it.
+        checkpoint: file of the network's weights; None checks nothing.
 
     Raises:
-        UserError: when the file cannot be read, or says that its images were made otherwise.
+        UserError: when the file can't be read, or its images were prepared in another way.
     """
     wanted = preparation if checkpoint is None else choose_preparation(preparation, checkpoint)
     for key, value in preparation.items():
         if value != wanted[key]:
             raise UserError(
                 f"{checkpoint} was trained on images with {key} {wanted[key]}, these have {value}: prepare the images "
-                "with the same settings, or train on these"
+                "with the same settings, or train a model on these"
             )
     return dict(preparation)
 
 
 def describe_start(weights: str, checkpoint: str | Path | None = None) -> str:
-    """What a training starts from, in words; arguments as of :func:`initialize`."""
+    """What a training starts from, in words; for the arguments see :func:`initialize`."""
     if weights == "checkpoint" and checkpoint is not None and Path(checkpoint).is_file():
         return f"checkpoint {checkpoint}"
     names = {"scratch": "scratch", "imagenet": "ImageNet weights", "server": "the server's weights"}
@@ -108,25 +108,25 @@ def initialize(
 ) -> nn.Module:
     """Give a network the weights that its training starts from.
 
-    Its ``pixel_mean`` and ``threshold`` stay, since they belong to the images that it is trained on now, not to those
+    Its ``pixel_mean`` and ``threshold`` are not loaded, since they belong to the images of this training, not to those
     of the checkpoint.
 
     Args:
         network: the network, changed in place and returned.
-        weights: ``"checkpoint"``, ``"scratch"``, ``"imagenet"``, or a file or URL of ImageNet weights for the backbone;
-            ``"server"``: random ones as of ``"scratch"``, which a federation's server replaces.
+        weights: ``"checkpoint"``; ``"scratch"`` for random weights; ``"imagenet"``, a file or a URL for ImageNet
+            weights of the backbone; ``"server"`` for random weights that a federation's server will replace.
         checkpoint: the previous step's checkpoint, None where there is no previous step.
         parts: submodules that the checkpoint fills, as in :func:`~monai_e2e.networks.load_weights`; None for the whole
             network.
         first: the command that makes the checkpoint, for the message when it is absent.
-        patients: whom it is trained on, see :func:`monai_e2e.seen.describe_patients`; it remembers them, and those that
-            the checkpoint's network was trained on.
+        patients: patients of this training, see :func:`monai_e2e.seen.describe_patients`; they are recorded in the
+            network together with those of the checkpoint. None records none.
 
     Raises:
-        UserError: when the checkpoint is required and absent, or does not fit.
+        UserError: when ``weights`` is unknown, the checkpoint is required and absent, or weights don't fit.
     """
     if weights not in _STARTS and not is_url(weights) and not Path(weights).is_file():
-        raise UserError(f"weights '{weights}': no such file; give a file, an URL or one of: {', '.join(_STARTS)}")
+        raise UserError(f"weights '{weights}': no such file; give a file, a URL or one of: {', '.join(_STARTS)}")
     if weights == "checkpoint" and checkpoint is None:
         raise UserError(f"weights '{weights}' needs a checkpoint: this training has none before it")
     present = checkpoint is not None and Path(checkpoint).is_file()
@@ -142,9 +142,9 @@ def initialize(
             network.get_buffer(name).copy_(value)
         logger.info("Starting from %s.", checkpoint)
     elif weights == "scratch":
-        logger.info("Training from scratch, as asked.")
+        logger.info("Starting from random weights.")
     elif weights == "server":
-        logger.info("Random weights, until the server sends its own.")
+        logger.info("Starting from random weights, until the server sends its own.")
     else:
         load_imagenet(network.get_submodule("backbone"), weights)
     if patients is not None:

@@ -1,8 +1,9 @@
 """Top layers of the whole-image network, written as in the paper's Table 2 (paper §2.2).
 
-``[512-512-1024]x2`` is a residual block: two bottleneck units 1×1 (512) → 3×3 (512) → 1×1 (1024).
-``512x1`` is a VGG block: one 3×3 convolution (512), then 2×2 max-pooling. Either halves the feature map.
-``FC64`` is a fully connected layer of 64 units, with which the paper compares its all convolutional design.
+- ``[512-512-1024]x2`` is a residual block: two bottleneck units 1×1 (512) → 3×3 (512) → 1×1 (1024).
+- ``512x1`` is a VGG block: one 3×3 convolution (512), then 2×2 max-pooling. Both blocks halve the feature map.
+- ``FC64`` is a fully connected layer of 64 units; the paper compares its all convolutional design with these.
+
 Strides, biases, order of the layers and initialisation are those of the author's networks.
 """
 
@@ -29,10 +30,10 @@ def classify_windows(
 
     Args:
         features: feature map ``[B, C, H, W]``.
-        weight: the layer's weights ``[classes, C]`` (tensors, since TorchScript takes no layers as arguments).
+        weight: the layer's weights ``[classes, C]`` (a tensor, since TorchScript takes no layers as arguments).
         bias: its biases ``[classes]``.
         pool_size: side of the windows, in positions of the feature map.
-        stride: step from window to window.
+        stride: step between windows, in positions.
 
     Returns:
         ``[B, classes, (H - pool_size) // stride + 1, (W - pool_size) // stride + 1]``.
@@ -42,19 +43,19 @@ def classify_windows(
 
 
 class PatchHeatmap(nn.Module):
-    """Patch classifier at every position of the feature map, as a layer (paper §2.1, §3.1.2, Table 2).
+    """Layer that applies the patch classifier at every position of the feature map (paper §2.1, §3.1.2, Table 2).
 
     Args:
         classifier: the patch classifier's linear layer, shared and not copied.
-        pool_size: side of the windows, in positions of the feature map; 7 is a 224-pixel patch.
-        stride: step from window to window.
+        pool_size: side of the windows, in positions of the feature map; 7 for patches of 224 pixels.
+        stride: step between windows, in positions.
         activation: ``"relu"`` as in the author's networks, or ``"softmax"`` as in his older ones.
-        max_pool: side and stride of the max-pooling that follows; None for none.
+        max_pool: side and stride of the max-pooling that follows; None for no pooling.
 
     Shape: feature map ``[B, C, H, W]`` → ``[B, classes, h, w]``.
 
     Raises:
-        UserError: when ``activation`` is neither of the two.
+        UserError: when ``activation`` is neither of these.
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class BottleneckUnit(nn.Module):
     Args:
         in_channels: channels of the input.
         channels: output channels of the three convolutions.
-        stride: 2 in the first unit of a block, which then has a projection shortcut; 1 in the others.
+        stride: 2 in the first unit of a block, which has a projection shortcut; 1 in the others.
         norm_eps: epsilon of the batch normalisation.
+
+    Shape: ``[B, in_channels, H, W]`` → ``[B, channels[2], ceil(H / stride), ceil(W / stride)]``.
 
     Raises:
         UserError: when a unit of stride 1 would change the number of channels.
@@ -125,12 +128,12 @@ def make_top_block(in_channels: int, block: str, norm_eps: float = 1e-5) -> tupl
     """Build one convolutional block from the paper's notation.
 
     Args:
-        in_channels: channels of the feature map that it is put on.
+        in_channels: channels of the feature map before the block.
         block: ``"[M-N-O]xR"`` or ``"MxR"``.
         norm_eps: epsilon of the batch normalisation.
 
     Returns:
-        The block, which maps ``[B, in_channels, H, W]`` to half the height and width, and its output channels.
+        The block, which halves the height and width of ``[B, in_channels, H, W]``, and its output channels.
 
     Raises:
         UserError: when ``block`` is not in the notation.
@@ -158,7 +161,7 @@ def make_top_block(in_channels: int, block: str, norm_eps: float = 1e-5) -> tupl
 
 
 def make_top(in_channels: int, blocks: Sequence[str], norm_eps: float = 1e-5) -> tuple[nn.Sequential, int]:
-    """Chain convolutional blocks, named ``block1``, ``block2``, … Returns them and their output channels."""
+    """Chain convolutional blocks, named ``block1``, ``block2``, …; returns them and their output channels."""
     top = nn.Sequential()
     channels = in_channels
     for index, block in enumerate(blocks, start=1):
@@ -168,7 +171,7 @@ def make_top(in_channels: int, blocks: Sequence[str], norm_eps: float = 1e-5) ->
 
 
 def split_blocks(blocks: Sequence[str]) -> tuple[list[str], list[int]]:
-    """The convolutional blocks of a list, and the units of the fully connected layers at its end."""
+    """Split a list of blocks into the convolutional ones and the units of the fully connected layers at its end."""
     convolutional = list(blocks)
     units: list[int] = []
     while convolutional and (match := _FC.fullmatch(convolutional[-1])):

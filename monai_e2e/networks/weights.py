@@ -1,4 +1,4 @@
-"""Checkpoints: what they say of their network, and their weights loaded into one."""
+"""Reading checkpoints: what they record about their network, and loading their weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monai_e2e.networks.architecture import (
     DESCRIPTIONS,
     architecture,
     check_bounds,
-    decode_architecture,
+    decode_description,
 )
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
 from monai_e2e.networks.empty import without_numbers
@@ -24,14 +24,18 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def find_checkpoint(bundle_root: str | Path) -> str:
-    """A bundle's trained network: ``models/model.pt``, or ``models/model.ts`` where the exported one is alone."""
+    """Path of a bundle's trained network: ``models/model.pt``, or ``models/model.ts`` if there is only that one."""
     models = Path(bundle_root) / "models"
     name = "model.ts" if (models / "model.ts").is_file() and not (models / "model.pt").is_file() else "model.pt"
     return str(models / name)
 
 
 def read_pixel_mean(path: str | Path) -> float:
-    """Mean intensity (0–255) of the images that the checkpoint was trained on."""
+    """Mean intensity (0–255) of the images that the checkpoint was trained on.
+
+    Raises:
+        UserError: when the file can't be read or has no mean.
+    """
     state = read_state(path)
     if "pixel_mean" not in state:
         raise UserError(f"{path} has no 'pixel_mean': it was not written by a monai-e2e bundle")
@@ -39,14 +43,14 @@ def read_pixel_mean(path: str | Path) -> float:
 
 
 def load_classifier(path: str | Path) -> PatchClassifier | WholeImageClassifier:
-    """Build the classifier that a checkpoint says it belongs to, with its weights, in evaluation mode.
+    """Build the classifier that a checkpoint describes, with its weights, in evaluation mode.
 
     Raises:
-        UserError: when the file cannot be read, does not say which network it belongs to, or does not fit it.
+        UserError: when the file can't be read, does not describe its network, or does not fit the description.
     """
     found = read_architecture(path)
     try:
-        # Without numbers first, so that no memory is taken for layers that the file doesn't have.
+        # First on the meta device, so that no memory is taken for layers that the file doesn't have.
         with without_numbers():
             empty = make_classifier(**found)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -59,25 +63,25 @@ def load_classifier(path: str | Path) -> PatchClassifier | WholeImageClassifier:
 
 
 def read_architecture(path: str | Path) -> dict[str, Any]:
-    """The architecture that a checkpoint says it belongs to; empty where it says nothing.
+    """The architecture that a checkpoint records; empty if it has none.
 
     Raises:
-        UserError: when the file cannot be read.
+        UserError: when the file can't be read, or its architecture is invalid.
     """
     state = read_state(path)
     found = _description(path, state, "architecture")
     try:
         check_bounds(found, state)
-    except (ValueError, TypeError, AttributeError) as error:  # the latter two of values of other kinds
-        raise UserError(f"{path} is refused: its architecture is none ({error}); fetch it again") from error
+    except (ValueError, TypeError, AttributeError) as error:  # the latter two for values of the wrong type
+        raise UserError(f"{path} is refused: its architecture is invalid ({error}); fetch it again") from error
     return found
 
 
 def read_patients(path: str | Path) -> dict[str, Any]:
-    """Whom a checkpoint's network was trained on, see :mod:`monai_e2e.seen`; empty where it says nothing.
+    """The patients that a checkpoint records, see :mod:`monai_e2e.seen`; empty if it has none.
 
     Raises:
-        UserError: when the file cannot be read.
+        UserError: when the file can't be read.
     """
     return _description(path, read_state(path), "patients")
 
@@ -86,22 +90,22 @@ def _description(path: str | Path, state: Mapping[str, torch.Tensor], name: str)
     if name not in state:
         return {}
     try:
-        return decode_architecture(state[name], name)
+        return decode_description(state[name], name)
     except ValueError as error:
         raise UserError(f"{path} is damaged: its {name} can't be read ({error}); fetch it again") from error
 
 
 def load_weights(network: Network, path: str | Path, parts: Mapping[str, str] | None = None) -> Network:
-    """Load a checkpoint into a network, every tensor of it.
+    """Load all tensors of a checkpoint into a network, or those of some submodules.
 
     Args:
         network: the network, changed in place and returned.
         path: checkpoint file.
-        parts: submodules to load alone, each with its name in the file, such as ``{"backbone": "backbone"}``; the
-            file's other tensors are then left aside.
+        parts: submodules to load, each with its name in the file, such as ``{"backbone": "backbone"}``; the file's
+            other tensors are then ignored. None loads the whole network.
 
     Raises:
-        UserError: when the file cannot be read or a tensor is missing or has another shape.
+        UserError: when the file can't be read, or a tensor is missing, superfluous or of another shape.
     """
     state = read_state(path)
     wanted = _check_fit(network, path, state, parts)
@@ -115,7 +119,7 @@ def load_weights(network: Network, path: str | Path, parts: Mapping[str, str] | 
 def _check_fit(
     network: nn.Module, path: str | Path, state: Mapping[str, torch.Tensor], parts: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The network's keys that the file fills → the file's; raises a UserError where a tensor lacks or is of no use."""
+    """Keys of the network → keys of the file; raises a UserError if tensors are missing, superfluous or don't fit."""
     wanted = _wanted(network, parts)
     missing = [source for source in wanted.values() if source not in state]
     if missing:
@@ -140,7 +144,7 @@ def _check_fit(
 
 
 def _wanted(network: nn.Module, parts: Mapping[str, str] | None) -> dict[str, str]:
-    """Keys of the network that a file must fill → their keys in the file; descriptions are the network's own."""
+    """Keys of the network that a file must fill → their keys in the file; descriptions are not loaded."""
     keys = [key for key in network.state_dict() if key not in DESCRIPTIONS]
     if parts is None:
         return {key: key for key in keys}
@@ -157,7 +161,7 @@ def _both_architectures(network: nn.Module, state: Mapping[str, torch.Tensor]) -
     if "architecture" not in state or "architecture" not in network.state_dict():
         return hint
     try:
-        there, here = decode_architecture(state["architecture"]), architecture(network)
+        there, here = decode_description(state["architecture"]), architecture(network)
     except ValueError:
         return hint
     differing = [key for key in here if key in there and here[key] != there[key]]

@@ -111,7 +111,7 @@ class Engine:
             raise UserError(f"precision '{precision}': choose one of {', '.join(_DTYPES)}")
         if name in _COMPILERS:
             if device.type != "cpu":
-                raise UserError(f"--engine {name} computes on a processor: add --device cpu, or leave it out")
+                raise UserError(f"--engine {name} works on a CPU only: add --device cpu, or leave it out")
             if find_spec(name) is None:
                 raise UserError(f'--engine {name} needs a further package: run `pip install "monai-e2e[fast]"`')
             if precision not in _COMPILERS[name][1]:
@@ -175,7 +175,7 @@ class Engine:
             logger.debug("The reason:", exc_info=True)
             return None
         if not difference <= TOLERANCE[self.precision]:
-            logger.warning("%s has other scores by %s (by %.2g), which is not used.", model.name, name, difference)
+            logger.warning("%s: %s is not used, since its scores differ by %.2g.", model.name, name, difference)
             return None
         used = f"{name} {import_module(name).__version__} {precision}"
         return lambda batch: torch.from_numpy(compute(batch.numpy())), used

@@ -84,7 +84,8 @@ class ResultFolder:
         """
         if self.columns and self.columns != list(columns):
             raise UserError(
-                f"{self.predictions} has other columns, since the images are described otherwise now; name a new folder"
+                f"{self.predictions} has other columns than this run, which knows other facts of the images; name a "
+                "new folder"
             )
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -140,8 +141,8 @@ class ResultFolder:
             return
         self.record["breast_on_the_other_side"] = count
         logger.warning(
-            "%d of %d images show the breast on the other side than their laterality: rather mirrored copies, as "
-            "CBIS-DDSM's, or wrong sides throughout than single mistakes, so no row is flagged for it",
+            "%d of %d images show the breast on the other side than their laterality says. With so many, they are "
+            "probably mirrored copies, as in CBIS-DDSM, or all sides are wrong, so no single row is flagged for it",
             count,
             len(rows),
         )

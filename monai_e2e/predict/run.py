@@ -79,10 +79,12 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     options = options or Options()
     prepared = is_prepared(src)
     if prepared and (options.table is not None or options.dicom):
-        raise UserError(f"{src} is a prepared folder, which has labels and no DICOM files: without --table and --dicom")
+        raise UserError(
+            f"{src} is a prepared folder, which has labels and no DICOM files: leave out --table and --dicom"
+        )
     device = choose_device(options.device, options.amp)
     if options.amp and options.precision != "fp32":
-        raise UserError(f"--amp computes in float16: without --precision {options.precision}")
+        raise UserError(f"--amp computes in float16: leave out --precision {options.precision}, or --amp")
     precision = "fp16" if options.amp else options.precision
     engine = Engine(device, options.engine, precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)

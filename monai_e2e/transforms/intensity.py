@@ -1,4 +1,4 @@
-"""Intensity augmentation of the paper that MONAI lacks."""
+"""The paper's intensity augmentation, which MONAI lacks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 
 class RandShiftIntensityWithinRange(RandomizableTransform):
-    """Add one random offset to an image and clip it to the image's own range before the shift.
+    """Add one random offset to an image and clip the result to the range that the image had before.
 
-    Air stays black and burnt-out image stays white, which MONAI's ``RandShiftIntensity`` does not ensure. One
-    offset serves all channels, since they are copies of one gray image (the author's code drew one for each).
+    So no pixel gets darker than the image's air or brighter than its brightest tissue, which MONAI's
+    ``RandShiftIntensity`` does not ensure. All channels get the same offset, since they are copies of one grey image
+    (the author's code draws one for each).
 
     Args:
-        offset: the offset is drawn from ``[-offset, offset]``, in intensity units; the paper's code uses 20 of 255.
+        offset: the offset is drawn from ``[-offset, offset]``, in intensity units; the author's code uses 20 of 255.
         prob: probability of shifting.
 
     Shape: ``[C, H, W]`` in and out.

@@ -1,4 +1,4 @@
-"""A mammogram as the networks want it: from its file, or from an array that a program has in memory."""
+"""Mammograms as input of the networks, read from a file or taken from an array in memory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from monai_e2e.data.images.pixels import resize_mammogram
 
 
 class MammogramFile(os.PathLike[str]):
-    """An image that several pipelines read, such as those of an ensemble's models, and that is decoded once for all.
+    """Path of an image that several pipelines read, such as the models of an ensemble, and that is decoded only once.
 
-    It stands wherever a path is expected; :class:`LoadMammogram` takes the pixels from it.
+    It can be used wherever a path is expected; :class:`LoadMammogram` takes the decoded pixels from it.
 
     Args:
         path: DICOM, PNG, TIFF or JPEG file.
@@ -40,47 +40,47 @@ class MammogramFile(os.PathLike[str]):
         return self.path
 
     def decode(self, voi_lut: VoiLut = False) -> DecodedImage:
-        """What :func:`~monai_e2e.data.images.dicom.decode_image` returns and raises."""
+        """Returns and raises what :func:`~monai_e2e.data.images.dicom.decode_image` does."""
         if voi_lut not in self._images:
             self._images[voi_lut] = decode_image(self.path, voi_lut, self.any_modality)
         return self._images[voi_lut]
 
     def read(self, voi_lut: VoiLut = False) -> np.ndarray:
-        """What :func:`~monai_e2e.data.images.dicom.read_mammogram` returns and raises."""
+        """Returns and raises what :func:`~monai_e2e.data.images.dicom.read_mammogram` does."""
         return self.decode(voi_lut).pixels
 
     @property
     def pixels(self) -> np.ndarray:
-        """The image as it was read first, float32 ``[rows, columns]``, 0…1."""
+        """The image as first decoded, float32 ``[rows, columns]``, 0…1."""
         return next(iter(self._images.values())).pixels if self._images else self.read()
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What was odd about it, each time that it was read."""
+        """Flags of all its decodings, each once."""
         return tuple(dict.fromkeys(flag for image in self._images.values() for flag in image.flags))
 
 
 class LoadMammogram(Transform):
     """Read a mammogram from DICOM, PNG, TIFF or JPEG: air dark, tissue bright, whatever its polarity and bit depth.
 
-    One reader for all files: MONAI's ``LoadImage`` picks another one depending on what is installed, and they
-    differ in shape and polarity. An image that is in memory already, as a program has it that reads DICOM itself, such
-    as MONAI Deploy's operators, goes through :class:`ScaleMammogram` in place of the reader.
+    There is one reader for all files. MONAI's ``LoadImage`` chooses a reader by what is installed, and its readers
+    differ in shape and polarity. An array, from a program that reads DICOM itself such as MONAI Deploy's operators, is
+    scaled by :class:`ScaleMammogram`.
 
     Args:
         image_size: see :class:`ResizeMammogram`; None keeps the image's size.
-        voi_lut: whether to apply the window that a DICOM file carries, see
-            :func:`monai_e2e.data.images.dicom.decode_image`; as the network's training images had it.
+        voi_lut: whether to apply a DICOM file's window, see :func:`monai_e2e.data.images.dicom.decode_image`; must be
+            the same as for the network's training images.
         crop: ``"breast"``, see :func:`~monai_e2e.data.images.framing.find_framing`; needs ``image_size``. Images of a
-            prepared folder are framed already, and stay as they are.
+            prepared folder are cropped and oriented already, so they are not changed.
         orient: ``"left"``, see there.
 
-    Shape: output ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255, of a file with the path under
-    ``filename_or_obj``.
+    Shape: path, or array as for :class:`ScaleMammogram`, to ``MetaTensor`` ``[1, H, W]`` float32 with intensities
+    0–255; that of a file has its path under ``filename_or_obj``.
 
     Raises:
-        UserError: when the file is no readable mammogram; the message names it.
-        ValueError: when an array is none.
+        UserError: when the file is not a readable mammogram; the message names it.
+        ValueError: when an array is not an image, or crop, orient and image_size don't go together.
     """
 
     def __init__(
@@ -118,19 +118,19 @@ class LoadMammogram(Transform):
 
 
 class ScaleMammogram(Transform):
-    """Map an image's own range, as stored or after the modality LUT, to 0–255, as the reader of files does.
+    """Map an image's own range, as stored or after the modality LUT, to 0–255, as for images from files.
 
-    A handful of pixels far outside the range of all others is cut off, see
-    :func:`~monai_e2e.data.images.brightness.without_outliers`. Pixel padding must be the darkest grey already.
+    A few pixels far outside the range of all others are clipped, see
+    :func:`~monai_e2e.data.images.brightness.without_outliers`. Pixel padding must have the darkest value already.
 
     Args:
-        inverted: whether low values are bright, as of MONOCHROME1.
+        inverted: whether low values are bright, as in MONOCHROME1.
 
-    Shape: ``[H, W]`` or ``[1, H, W]`` of any type, to ``MetaTensor`` ``[1, H, W]`` float32; what the image says of
-    itself is kept.
+    Shape: ``[H, W]`` or ``[1, H, W]`` of any type, to ``MetaTensor`` ``[1, H, W]`` float32 with intensities 0–255;
+    meta data are kept.
 
     Raises:
-        ValueError: when it is of another shape, of a single value, or holds numbers that aren't finite.
+        ValueError: when the array has another shape, only one value, or values that are not finite.
     """
 
     def __init__(self, inverted: bool = False) -> None:
@@ -150,12 +150,12 @@ class ScaleMammogram(Transform):
 
 
 class ResizeMammogram(Transform):
-    """Resize a mammogram as preparation does: bicubic, the aspect ratio isn't kept.
+    """Resize a mammogram as ``monai-e2e prepare`` does: bicubic, without keeping the aspect ratio.
 
     Args:
         image_size: rows and columns.
 
-    Shape: ``[1, H, W]`` with intensities 0–255, to ``MetaTensor`` ``[1, *image_size]`` float32.
+    Shape: ``[1, H, W]`` with intensities 0–255, to ``MetaTensor`` ``[1, *image_size]`` float32 with the same range.
     """
 
     def __init__(self, image_size: Sequence[int]) -> None:
@@ -170,14 +170,14 @@ class ResizeMammogram(Transform):
 
 
 class NetworkInput(Transform):
-    """What a network takes of a mammogram: centred about the training images' mean, in as many channels as it has.
+    """Subtract the training images' mean and repeat the one channel, which makes a mammogram a network's input.
 
-    MONAI's ``NormalizeIntensity`` and ``RepeatChannel`` give the same numbers one after the other; in training, where
-    each sample goes through, this is several times as fast.
+    MONAI's ``NormalizeIntensity`` and ``RepeatChannel`` together give the same numbers; for training, this is several
+    times as fast.
 
     Args:
-        pixel_mean: mean intensity of the training images.
-        channels: number of the channels, all of them alike.
+        pixel_mean: mean intensity (0–255) of the training images.
+        channels: number of equal channels.
 
     Shape: ``[1, H, W]`` to a plain tensor ``[channels, H, W]``, whose channels share their memory.
     """
@@ -191,13 +191,17 @@ class NetworkInput(Transform):
 
 
 class LoadMammogramd(MapTransform):
-    """Dictionary version of :class:`LoadMammogram`; the path is kept under ``<key>_path``, of an array's meta data.
+    """Dictionary version of :class:`LoadMammogram`, which puts the path under ``<key>_path``.
+
+    For an array this is the path in its meta data, or empty.
 
     Args:
         keys: keys whose paths are read.
         image_size: see :class:`LoadMammogram`.
-        voi_lut, crop, orient: see :class:`LoadMammogram`.
         allow_missing_keys: don't raise if a key is missing.
+        voi_lut: see :class:`LoadMammogram`.
+        crop: see there.
+        orient: see there.
     """
 
     def __init__(

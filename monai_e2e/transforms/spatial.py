@@ -1,4 +1,4 @@
-"""Spatial augmentation of the paper in one warp."""
+"""The paper's spatial augmentation in one warp."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from monai.transforms import MapTransform, Randomizable, Transform
 
 
 class RandFlipAffine(Randomizable, Transform):
-    """Flip, rotate, shear and zoom an image about its centre at random, by one bilinear warp of OpenCV's.
+    """Flip, rotate, shear and zoom an image about its centre at random, by one bilinear warp with OpenCV.
 
-    For the same flips and numbers it gives what MONAI's ``RandFlip`` and ``RandAffine`` give one after the other, but
-    for OpenCV's rounding of bilinear weights to 1/32, in about a tenth of the time. Edges are replicated.
+    For the same random numbers the result is that of MONAI's ``RandFlip`` followed by ``RandAffine``, except that
+    OpenCV rounds bilinear weights to 1/32; it takes about a tenth of the time. Beyond the edges, the edge pixels are
+    repeated.
 
     Args:
         spatial_size: rows and columns of the result.
         flip_prob: probability of a flip along each of the two axes.
         rotate_range: the angle is drawn from ``[-rotate_range, rotate_range]``, in radians.
-        shear_range: likewise for each axis, as in MONAI.
-        scale_range: likewise; 0.2 makes the factor 0.8 to 1.2.
+        shear_range: the same for the shear along each axis, as in MONAI.
+        scale_range: the same for the zoom along each axis; 0.2 gives factors from 0.8 to 1.2.
 
-    Shape: ``[C, H, W]``, float, to ``[C, *spatial_size]`` float32.
+    Shape: ``[C, H, W]`` float to ``[C, *spatial_size]`` float32.
 
     Raises:
-        ValueError: when ``flip_prob`` is no probability, or the spatial size isn't two numbers.
+        ValueError: when ``flip_prob`` is not from 0 to 1, or ``spatial_size`` is not two numbers.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class RandFlipAffine(Randomizable, Transform):
             raise ValueError(f"spatial_size must be rows and columns, got {list(spatial_size)}")
         self.spatial_size = (int(spatial_size[0]), int(spatial_size[1]))
         self.flip_prob = flip_prob
-        #: Of the angle, the two shears and the two factors.
+        #: Ranges of the angle, the two shears and the two zoom factors.
         self.ranges = np.array([rotate_range, *shear_range, *scale_range], dtype=np.float64)
         self._signs, self._draws = (1.0, 1.0), [0.0] * 5
 
@@ -65,7 +66,7 @@ class RandFlipAffine(Randomizable, Transform):
         return torch.from_numpy(np.stack(warped) if len(warped) > 1 else warped[0][None])
 
     def _matrix(self, image_size: Sequence[int]) -> np.ndarray:
-        """From columns and rows of the result to those of the image, ``[2, 3]``."""
+        """Matrix ``[2, 3]`` from (column, row) in the result to (column, row) in the image."""
         angle, first_shear, second_shear, *scales = self._draws
         cos, sin = math.cos(angle), math.sin(angle)
         rotation, shear = np.array([[cos, -sin], [sin, cos]]), np.array([[1.0, first_shear], [second_shear, 1.0]])

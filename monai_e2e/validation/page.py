@@ -23,9 +23,9 @@ _READING = (
     "Sensitivity and specificity are at the model's own threshold, chosen where it was trained; of rows that are "
     "recalibrated at that chosen on the partition named.",
     "Slope below 1: probabilities too extreme. Intercept below 0: probabilities too high on the whole. After a good "
-    "recalibration they are 1 and 0. The AUC isn't changed by it.",
-    "Data sets differ in their share of positives, in what their labels rest on and in whom they are of: a lower AUC "
-    "may be the data's and not the model's.",
+    "recalibration they are 1 and 0. It doesn't change the AUC.",
+    "Data sets differ in their patients, their share of positives and what their labels are based on: a lower AUC may "
+    "come from the data and not from the model.",
     "Intervals: 95 %, a bootstrap of patients for the AUC, Wilson's for rates.",
 )
 

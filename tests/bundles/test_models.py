@@ -154,7 +154,7 @@ class TestHandingOn:
             rows = evaluate("ddsm_whole", prepared, root / "ddsm_whole", tmp_path)
         assert len(rows) == len(load_datalist(prepared, "test", SIZE))
         lines = [record.getMessage() for record in caplog.records]
-        line = next(text for text in lines if text.startswith(f"The network is made as {root}"))
+        line = next(text for text in lines if text.startswith(f"The architecture is that of {root}"))
         for key in ("width", "top_blocks"):  # in both rows other than in the recipe
             assert f"{key} {as_written(row)[key]}" in line
 

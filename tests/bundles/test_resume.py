@@ -68,7 +68,7 @@ class Training:
         return time.monotonic()
 
     def started(self):
-        return re.search(r"Resuming after epoch|starting anew", self.log.read_text(), re.IGNORECASE) is not None
+        return re.search(r"Resuming after epoch|starting with epoch 1", self.log.read_text(), re.IGNORECASE) is not None
 
     def checkpoint(self, epoch):
         return self.folder / "checkpoints" / f"epoch_{epoch:04d}.pt"

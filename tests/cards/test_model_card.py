@@ -93,6 +93,6 @@ def test_card_needs_a_model_a_folder_and_overwrites_nobodys_page(bundle, tmp_pat
     assert "name a folder for its card" in capsys.readouterr().err
     (bundle / "models" / "README.md").write_text("mine")
     assert main(["card", str(bundle)]) == 2
-    assert "written by another hand" in capsys.readouterr().err
+    assert "not written by `monai-e2e card`" in capsys.readouterr().err
     assert main(["card", str(tmp_path)]) == 2
     assert "no checkpoint" in capsys.readouterr().err

@@ -310,7 +310,7 @@ def test_where_there_is_none_it_begins_anew_and_says_so(whole, tmp_path, caplog)
     with caplog.at_level(logging.INFO):
         run = Run(tmp_path, resume=True).run()
     assert_same(run.result(), whole[0])
-    assert lines(caplog) == [f"No checkpoint in {tmp_path / 'checkpoints'} to resume from: starting anew."]
+    assert lines(caplog) == [f"No checkpoint in {tmp_path / 'checkpoints'} to resume from: starting with epoch 1."]
 
 
 def test_without_resume_it_begins_anew_and_replaces_an_earlier_runs_after_an_epoch(tmp_path, caplog):
@@ -318,7 +318,7 @@ def test_without_resume_it_begins_anew_and_replaces_an_earlier_runs_after_an_epo
     with caplog.at_level(logging.INFO):
         Run(tmp_path).stop(Events.ITERATION_COMPLETED(once=2))
     (line,) = lines(caplog, logging.WARNING)
-    assert "up to epoch 5. Starting anew, since resume is false" in line
+    assert "up to epoch 5. Starting over, since resume is false" in line
     run = Run(tmp_path)
     assert run.files() == ["epoch_0004.pt", "epoch_0005.pt"]
     run.stop(Events.ITERATION_COMPLETED(once=ITERATIONS + 1))
@@ -350,7 +350,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_not_run(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"weight": torch.zeros(1)}, r"epoch_0003\.pt is no checkpoint of a training"),
+        ({"weight": torch.zeros(1)}, r"epoch_0003\.pt is not a checkpoint of a training"),
         ({"format": 2}, r"epoch_0003\.pt has format 2, this version reads 1"),
     ],
 )

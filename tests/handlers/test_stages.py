@@ -596,7 +596,7 @@ def test_stalled_last_stage_ends_training(caplog):
     assert trainer.state.epoch == 4
     assert caplog.messages[-2:] == [
         "val_loss has not improved on 2 of epoch 2: stage 2 ends.",
-        "The plan of training stages is over with epoch 4.",
+        "The training stages ended with epoch 4.",
     ]
 
 

@@ -133,7 +133,7 @@ def test_without_patients_there_are_images_alone_and_a_note():
     rows = [{**row, "patient_id": ""} if number < 3 else row for number, row in enumerate(make_rows())]
     scored = score_rows(rows, resamples=RESAMPLES)
     assert (scored["image"]["patients"], scored["image"]["drawn"]) == (None, "patients")
-    assert any("3 images without patient" in note and "of its own" in note for note in scored["notes"])
+    assert any("3 images without patient" in note and "a separate patient" in note for note in scored["notes"])
 
 
 def test_neighbouring_probabilities_and_log_odds_are_no_ties():
@@ -160,7 +160,7 @@ def test_equal_scores_are_told_as_such_and_have_no_bootstrap_interval():
     assert scored["image"]["auc"] == 0.5
     assert scored["image"]["auc_ci_bootstrap"] is None
     assert scored["notes"] == [
-        "All scores are equal: the AUC is one half whatever the images show, and no interval tells more."
+        "All scores are equal: the AUC is one half whatever the images show, and its interval means nothing."
     ]
 
 

@@ -28,7 +28,7 @@ from monai_e2e.networks import (
     make_classifier,
     read_architecture,
 )
-from monai_e2e.networks.architecture import decode_architecture, encode_architecture
+from monai_e2e.networks.architecture import decode_description, encode_description
 
 TINY = {"width": 0.0625}
 FC = {"top_blocks": ["8x1", "FC6", "FC4"], "image_size": [192, 128], "shortcut": True}
@@ -146,7 +146,7 @@ class TestRoundTrip:
         file = io.BytesIO()
         torch.jit.save(scripted, file)
         file.seek(0)
-        assert decode_architecture(torch.jit.load(file).state_dict()["architecture"]) == architecture(network)
+        assert decode_description(torch.jit.load(file).state_dict()["architecture"]) == architecture(network)
 
     def test_it_is_plain_bytes_of_json_and_no_pickle(self):
         buffer = make("heatmap").get_buffer("architecture")
@@ -307,14 +307,14 @@ class TestDamage:
             ({"width": 4000.0}, "does not fit"),
             ({"preparation": {"image_size": [2_000_000, 2_000_000]}}, "more than 134217728 pixels"),
             ({"preparation": {"patch_size": 10**6}}, "patch_size 1000000"),
-            ({"preparation": [1]}, "none"),
+            ({"preparation": [1]}, "invalid"),
             ({"image_size": [2_000_000, 2_000_000], "top_blocks": ["FC8"]}, "more than 134217728 pixels"),
         ],
         ids=str,
     )
     def test_a_size_that_the_weights_cannot_be_of_is_refused_before_anything_is_built(self, changes, message, tmp_path):
         network = make("vgg16, patch")
-        buffer = encode_architecture({**architecture(network), **changes})
+        buffer = encode_description({**architecture(network), **changes})
         torch.save({**network.state_dict(), "architecture": buffer}, tmp_path / "model.pt")
         with pytest.raises(UserError, match=rf"model\.pt.*{message}"):
             load_classifier(tmp_path / "model.pt")

@@ -20,7 +20,7 @@ from monai.networks.utils import convert_to_onnx, convert_to_torchscript
 from torch import nn
 
 from monai_e2e.networks import architecture, make_classifier
-from monai_e2e.networks.architecture import decode_architecture
+from monai_e2e.networks.architecture import decode_description
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 BUNDLE = BUNDLES / "ddsm_whole" / "configs"
@@ -250,7 +250,7 @@ class TestBundleCommands:
         assert not torch.allclose(expected[0], expected[1], rtol=1e-3)
         assert json.loads(extra["inference.json"]) == json.loads((BUNDLE / "inference.json").read_text())
         assert json.loads(extra["metadata.json"])["intended_use"] == "For research, not for diagnosis."
-        assert decode_architecture(exported.state_dict()["architecture"]) == architecture(network)
+        assert decode_description(exported.state_dict()["architecture"]) == architecture(network)
 
     @pytest.mark.parametrize(
         "top",

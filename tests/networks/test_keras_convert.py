@@ -272,7 +272,7 @@ class TestCommand:
         ("model", "folder", "message"),
         [
             ("patch VGG-16", "bundle", "is for a WholeImageClassifier and this model is a PatchClassifier"),
-            ("VGG-16 hybrid", "absent", "is no bundle"),
+            ("VGG-16 hybrid", "absent", "is not a bundle"),
         ],
     )
     def test_a_bundle_that_does_not_suit_is_refused_before_anything_is_written(

@@ -1,8 +1,8 @@
-"""Made-up mammograms in the formats of the real data sets.
+"""Phantoms: drawn mammograms in the formats of the real data sets.
 
-They have the folders, files, tags, tables and oddities of CBIS-DDSM and INbreast and enough of a mammogram's looks to
-train on, so that the whole way from download to AUC can be tried, tested and shown without any patient's data. What a
-network reaches on them says nothing of what it reaches on patients.
+They have the folders, files, tags, tables and irregularities of CBIS-DDSM and INbreast, and look enough like mammograms
+to train on. So everything from download to AUC can be tried, tested and shown without patients' data. A network's
+results on phantoms say nothing about its results on patients.
 """
 
 from monai_e2e.data.phantom.cbis_ddsm import write_cbis_ddsm

@@ -1,8 +1,8 @@
 """Draws a healthy breast as an X-ray would show it, before film or detector turn it into grey values.
 
-Everything is drawn with the chest wall at the left edge; right breasts are mirrored later. Lengths are given for a
-mammogram of :data:`NATIVE_ROWS` rows and scaled to the real one. Textures are drawn at half the resolution, which
-nobody sees and which makes a mammogram cost a tenth of a second.
+Everything is drawn with the chest wall at the left edge; right breasts are mirrored later. Lengths are written for a
+mammogram of :data:`NATIVE_ROWS` rows and scaled to the actual number. Textures are drawn at half the resolution: the
+difference is not visible, and a mammogram takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from monai_e2e.data.records import View
 #: Number of rows that all lengths in this package are written for.
 NATIVE_ROWS = 768
 
-#: How much of the breast is glandular and how bright the gland is, by ACR density 1–4.
+#: Extent of the gland within the breast, and its brightness, by ACR density 1–4.
 _GLAND_EXTENT = {1: 0.50, 2: 0.68, 3: 0.88, 4: 1.08}
 _GLAND_BRIGHTNESS = {1: 0.10, 2: 0.17, 3: 0.22, 4: 0.25}
 
@@ -35,7 +35,7 @@ class Breast:
         nipple: ``(row, column)``.
         axis: unit vector ``(row, column)`` from the nipple towards the chest wall.
         depth: distance from the nipple to the chest wall in pixels.
-        half_height: half the breast's extent across the axis in pixels.
+        half_height: half the breast's extent across the axis, in pixels.
     """
 
     tissue: np.ndarray
@@ -59,8 +59,8 @@ def draw_breast(
         columns: width in pixels.
         view: CC or MLO.
         density: ACR density 1 (fatty) to 4 (dense).
-        edge_falloff: how far the image darkens towards the skin: 1 as on film, near 0.4 as digital systems show it
-            after their thickness correction.
+        edge_falloff: how much the image darkens towards the skin: 1 as on film, about 0.4 as on digital systems with
+            thickness correction.
     """
     scale = rows / NATIVE_ROWS
     width, nipple, half_height = _outline(rng, rows, columns, view)
@@ -83,7 +83,7 @@ def draw_breast(
         muscle = rng.uniform(0.46, 0.68) + 0.02 * texture.mottle + 0.02 * texture.coarse
         tissue = tissue * (1 - pectoral) + np.maximum(muscle, tissue + 0.08) * pectoral
 
-    # Compression makes the breast equally thick but for its rim, where the path through tissue shortens.
+    # The compressed breast is equally thick, except at its rim, where the path through tissue is shorter.
     rim = rng.uniform(70, 120) * scale
     thickness = np.sqrt(np.clip(1 - (1 - np.clip(distance / rim, 0, 1)) ** 2, 0, 1))
     tissue *= (0.22 + 0.78 * thickness) ** edge_falloff
@@ -106,7 +106,7 @@ def draw_breast(
 def _outline(
     rng: np.random.Generator, rows: int, columns: int, view: View
 ) -> tuple[np.ndarray, tuple[float, float], float]:
-    """Breast's width at each row (float ``[rows]``), the nipple's ``(row, column)`` and half the breast's height."""
+    """The breast's width at each row (float ``[rows]``), the nipple's ``(row, column)``, half the breast's height."""
     row = np.arange(rows, dtype=np.float64)
     depth = rng.uniform(0.52, 0.80) * columns
     if view is View.CC:
@@ -139,7 +139,7 @@ def _outline(
 
 
 def _smooth(values: np.ndarray, length: int) -> np.ndarray:
-    """Moving average of a curve, its ends continued."""
+    """Moving average of a curve, with its end values repeated."""
     padded = np.pad(values, length, mode="edge")
     return np.convolve(padded, np.full(length, 1 / length), mode="same")[length:-length]
 
@@ -151,7 +151,7 @@ def _enlarge(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float, float]) -> np.ndarray:
-    """Smooth random field of unit variance or a little less, float32 ``shape``; ``cell`` is its grain in pixels."""
+    """Smooth random field of at most unit variance, float32 ``[*shape]``; ``cell`` is its grain size in pixels."""
     grid = tuple(int(np.ceil(size / step)) + 2 for size, step in zip(shape, cell, strict=True))
     coarse = Image.fromarray(rng.standard_normal(grid, dtype=np.float32))
     box = (0.5, 0.5, 0.5 + shape[1] / cell[1], 0.5 + shape[0] / cell[0])
@@ -163,7 +163,7 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 
 
 class _Texture:
-    """Fat and gland at half resolution, in coordinates of the breast: ``along`` the axis (0 nipple, 1 chest wall) and
+    """Fat and gland at half resolution, in the breast's coordinates: ``along`` its axis (0 nipple, 1 chest wall) and
     ``across`` it (−1 to 1)."""
 
     def __init__(
@@ -187,7 +187,7 @@ class _Texture:
         self.strands = self._strands(depth / half_height)
 
     def _fractal(self, cells: tuple[float, ...]) -> np.ndarray:
-        """Sum of noise at several grains (native pixels), the coarser the stronger; unit variance or less."""
+        """Sum of noise of several grain sizes (native pixels), coarser ones stronger; at most unit variance."""
         weights = np.array(cells, dtype=np.float32) ** 0.45
         weights /= np.sqrt((weights**2).sum())
         layers = [
@@ -198,7 +198,7 @@ class _Texture:
 
     def _strands(self, aspect: float) -> np.ndarray:
         """Ducts and Cooper's ligaments: ridges that converge on the nipple, 0 to 1."""
-        ahead = self.rng.uniform(0.12, 0.35)  # they would meet somewhat in front of the nipple
+        ahead = self.rng.uniform(0.12, 0.35)  # they would meet in front of the nipple
         along = (self.along + ahead) * aspect
         across = self.across
         radius = np.hypot(along, across)
@@ -229,7 +229,7 @@ class _Texture:
         islands = _sigmoid((self._fractal((110, 55, 28)) + (density - 2.2) * 0.55 + 0.8 * self.strands) / 0.35)
         body = 0.52 + 0.34 * self.strands + 0.18 * self.mottle + 0.12 * self.coarse
         brightness = _GLAND_BRIGHTNESS[density] * rng.uniform(0.9, 1.15)
-        # A few soft lumps of normal tissue, as large as a mass, so that not every blob is a finding.
+        # A few soft lumps of normal tissue, as large as masses, so that not every lump is a finding.
         lumps = _sigmoid((noise(rng, self.shape, (46 * self.unit, 46 * self.unit)) - 1.4) / 0.15)
         return region * islands * body * 1.35 * brightness + 0.09 * lumps * _sigmoid((1.25 - ellipse) / 0.1)
 

@@ -1,4 +1,4 @@
-"""Writes phantoms as TCIA delivers CBIS-DDSM: folders, DICOM tags, the four case tables and their oddities."""
+"""Writes phantoms in the form of CBIS-DDSM on TCIA: folders, DICOM tags, four case tables, and irregularities."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS_AFTER = [
     "cropped image file path",
     "ROI mask file path",
 ]
-#: Columns in their order. The density's underscore differs between the tables, as in the original.
+#: Columns in order. Only one table has an underscore in the density's name, as in the original.
 TABLE_COLUMNS = {
     LesionType.CALCIFICATION: [
         "patient_id",
@@ -45,7 +45,7 @@ TABLE_COLUMNS = {
 }
 _TABLE_PREFIX = {LesionType.CALCIFICATION: "calc", LesionType.MASS: "mass"}
 
-#: The radiologist's words that fit what is drawn: (shape, margins) of masses, (type, distribution) of calcifications.
+#: Descriptors that fit what is drawn: (shape, margins) of masses, (type, distribution) of calcifications.
 _WORDS = {
     (LesionType.MASS, Pathology.BENIGN): (
         ("OVAL", "LOBULATED", "ROUND"),
@@ -66,11 +66,11 @@ _WORDS = {
 }
 _ASSESSMENTS = {Pathology.BENIGN: (0, 2, 3, 4), Pathology.MALIGNANT: (3, 4, 4, 5, 5)}
 
-#: Rows and columns of a mask that doesn't fit its image, as a multiple of the image's.
+#: Factors on the rows and columns of a mask whose size differs from its image's.
 _MASK_SCALES = {"mask_other_size": (1.25, 1.25), "mask_other_aspect": (1.0, 1.2)}
 
 _Row = dict[str, str]
-#: A table row with the table that it belongs to: kind of lesion and whether in the test half.
+#: Kind of lesion and whether in the test half, which name the table, and the table's row.
 _Line = tuple[LesionType, bool, _Row]
 
 
@@ -83,25 +83,25 @@ def write_cbis_ddsm(
     workers: int | None = None,
     defects: bool = False,
 ) -> dict[str, int]:
-    """Write a made-up CBIS-DDSM: images and the four case tables.
+    """Write a phantom data set in the form of CBIS-DDSM: images and the four case tables.
 
-    Four patients in five are in the training tables, one in five in the test tables; masses and calcifications,
-    benign and malignant come in turn. The same arguments give the same bytes on any number of workers; patients,
-    lesions and tables are the same in all layouts.
+    Four of five patients are in the training tables, one in the test tables. Masses and calcifications, benign and
+    malignant, alternate. The same arguments give the same bytes with any number of workers. Patients, lesions and
+    tables are the same in all layouts.
 
     Args:
         out: new or empty folder.
         patients: number of patients; about two mammograms each.
-        seed: changes every patient.
+        seed: another seed gives other patients.
         rows: height of the images in pixels, ± 8 %; their width is 0.6–0.75 of it.
-        layout: ``"descriptive"`` (folders named by date and description, as TCIA's present downloader makes them),
-            ``"classic"`` (folders named by UIDs, as the tables write paths), or ``"jpeg"`` (the JPEG re-release: 8
-            bits and lossy, ``csv`` and ``jpeg`` folders, ``dicom_info.csv``).
-        workers: processes; one per core when None.
-        defects: plant the real data set's defects, each once per 20 patients, in patients of the training half.
+        layout: ``"descriptive"`` (folders named by date and description, as TCIA's current downloader makes them),
+            ``"classic"`` (folders named by UIDs, like the paths in the tables), or ``"jpeg"`` (the JPEG re-release: 8
+            bits with lossy compression, ``csv`` and ``jpeg`` folders, ``dicom_info.csv``).
+        workers: number of processes; None for one per core.
+        defects: whether to plant the real data set's defects, each once per 20 patients, in the training half.
 
     Returns:
-        How many of each of :data:`.cbis_defects.DEFECTS` were planted; nothing in the folder tells.
+        How many of each of :data:`.cbis_defects.DEFECTS` were planted; the folder itself doesn't say.
 
     Raises:
         UserError: when an argument is out of range or ``out`` isn't empty.
@@ -144,7 +144,7 @@ def _in_test_half(index: int) -> bool:
 
 def _breasts(rng: np.random.Generator, index: int) -> list[tuple[Laterality, list[Finding]]]:
     """The patient's imaged breasts, each with its lesions."""
-    # 20 patients run through the four combinations of type and pathology in either half.
+    # Any 20 patients have all four combinations of type and pathology in both halves.
     kind = (LesionType.MASS, LesionType.CALCIFICATION)[index % 2]
     pathology = (Pathology.BENIGN, Pathology.MALIGNANT)[index // 2 % 2]
     first, second = rng.permutation(np.array(list(Laterality), dtype=object))
@@ -155,8 +155,8 @@ def _breasts(rng: np.random.Generator, index: int) -> list[tuple[Laterality, lis
 
 
 def _lesions(rng: np.random.Generator, kind: LesionType, pathology: Pathology) -> list[Finding]:
-    """The lesion, in one breast of eight with a second one; never a malignant one besides a benign first one, so that
-    half of the images stay benign."""
+    """A lesion, and in one of eight breasts a second one. The second is malignant only if the first is, so that half
+    of the images stay benign."""
     lesions = [random_finding(rng, kind, pathology)]
     if rng.random() < 0.13:
         other = pathology if rng.random() < 0.5 else Pathology.BENIGN
@@ -169,7 +169,7 @@ def _lesions(rng: np.random.Generator, kind: LesionType, pathology: Pathology) -
 def _defective(
     rng: np.random.Generator, breasts: list[tuple[Laterality, list[Finding]]], defect: str
 ) -> list[tuple[Laterality, list[Finding]]]:
-    """One breast with one lesion, so that a defect spoils one row; or with the second lesion that is the defect."""
+    """One breast with one lesion, so that a defect affects one row; or with a second lesion if that is the defect."""
     laterality, (lesion, *_) = breasts[0]
     kind, pathology = lesion.type, lesion.pathology
     if defect == "benign_and_malignant":
@@ -184,7 +184,7 @@ def _defective(
 def _write_patient(
     folder: Path, index: int, seed: int, rows: int, layout: str, plan: Mapping[int, str]
 ) -> tuple[list[_Line], list[_Row]]:
-    """Draw and save one patient's images; return the table rows and what ``dicom_info.csv`` says of the files."""
+    """Draw and save one patient's images; return the rows of the tables and of ``dicom_info.csv``."""
     rng = np.random.default_rng([seed, index])
     defect = plan.get(index, "")
     lines: list[_Line] = []
@@ -203,7 +203,7 @@ def _write_patient(
             width = round(rng.uniform(0.60, 0.75) * height)
             scene = draw_scene(rng, height, width, laterality, view, density, findings)
             pixels = expose_film(rng, scene, laterality, view)
-            # An image with both kinds of lesion is listed, and stored, once for each.
+            # An image with both kinds of lesion is listed and stored once for each kind.
             for kind in LesionType:
                 listed = [item for item in scene.findings if item.finding.type is kind]
                 if listed:
@@ -217,7 +217,7 @@ def _write_patient(
 
 @dataclass
 class _Image:
-    """Writes one image's series, masks and crops, and says what the tables say of them."""
+    """Writes the series of one image, its masks and its crops, and makes their table rows."""
 
     folder: Path
     name: str
@@ -247,7 +247,7 @@ class _Image:
                 pathology = "BENIGN_WITHOUT_CALLBACK"
             if self.defect == "unknown_pathology":
                 pathology = "UNPROVEN"
-            # The end of line inside these paths is the original tables' own.
+            # The original tables have a line break inside these paths.
             if finding.type is LesionType.CALCIFICATION:
                 crop_path += "\n"
             else:
@@ -271,19 +271,19 @@ class _Image:
         return rows
 
     def _regions(self, name: str, pixels: np.ndarray, placed: PlacedFinding) -> tuple[str, str]:
-        """Save crop and mask; return the paths that the table gives them, which may name the one for the other."""
+        """Save crop and mask; return their paths in the table, which may confuse the two."""
         row, column = np.nonzero(placed.roi)
         crop = pixels[row.min() : row.max() + 1, column.min() : column.max() + 1]
         mask = placed.roi.astype(np.uint8) * 255
         if self.defect in _MASK_SCALES:
             height, width = (round(n * scale) for n, scale in zip(mask.shape, _MASK_SCALES[self.defect], strict=True))
             mask = np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-        alone = self.rng.random() < 0.1  # a few are in studies of their own
+        alone = self.rng.random() < 0.1  # a few have a study each
         if self.defect == "same_names" or (alone and self.defect != "crop_first"):
             return self.series.write(name, [(CROP, crop)])[0], self.series.write(name, [(MASK, mask)])[0]
         files = [(MASK, mask), (CROP, crop)]
         if self.rng.random() < 0.5 or self.defect == "crop_first":
             files.reverse()
         paths = self.series.write(name, files)
-        # The tables number crop and mask by a rule of their own, whatever the files hold.
+        # The tables number crop and mask by a fixed rule, whichever file is which.
         return (paths[1], paths[0]) if name.startswith("Calc") else (paths[0], paths[1])

@@ -1,7 +1,7 @@
-"""Which phantom of CBIS-DDSM gets which of the real data set's defects.
+"""Which phantoms of CBIS-DDSM get which defects.
 
-Each is something that real downloads have: lost and broken files, masks of another size, tables that say one thing
-and folders another. A patient gets one at most, so that what follows from a defect can be counted.
+Real downloads have each of these: missing and damaged files, masks of another size, tables that contradict the folders.
+A patient gets at most one, so that the consequences of each can be counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-#: Defects in the order in which they are handed out. All but the last group concern the patient's first view.
+#: Defects in the order of their use. Each concerns the patient's first view, except where both views are named.
 DEFECTS = (
     "image_missing",  # image not on disk
     "mask_missing",  # neither mask nor crop on disk
@@ -25,21 +25,21 @@ DEFECTS = (
     "stored_twice",
     "monochrome1",  # DICOM only
     "both_halves",  # CC in the training tables, MLO in the test tables
-    "benign_and_malignant",  # two lesions in either view
-    "mass_and_calc",  # two lesions, hence two images and two tables, in either view
+    "benign_and_malignant",  # two lesions, in both views
+    "mass_and_calc",  # two lesions in both views, and so two images and two tables
     "info_leaves_source",  # JPEG only: dicom_info.csv names an image outside the folder, and the image isn't in it
 )
 _ONLY = {"monochrome1": ("descriptive", "classic"), "info_leaves_source": ("jpeg",)}
 
 
 def plan_defects(candidates: Iterable[int], patients: int, seed: int) -> dict[int, str]:
-    """Defect by patient: each once, and again for each further 20 patients; as far as there are candidates."""
+    """Patient → defect: each defect once per 20 patients, and at least once, while there are candidates."""
     order = np.random.default_rng([seed, patients, len(DEFECTS)]).permutation(np.array(list(candidates), dtype=int))
     wanted = DEFECTS * max(1, patients // 20)
     return dict(zip(order.tolist(), wanted, strict=False))
 
 
 def count_defects(plan: dict[int, str], layout: str) -> dict[str, int]:
-    """Number of each defect that a layout can have."""
+    """Defect → how often it was planted, 0 for those that the layout can't have."""
     planted = [defect for defect in plan.values() if layout in _ONLY.get(defect, (layout,))]
     return {defect: planted.count(defect) for defect in DEFECTS}

@@ -1,4 +1,4 @@
-"""Stores a phantom's series as the three CBIS-DDSM downloads do: descriptive folders, classic folders, JPEG."""
+"""Stores a phantom's series in the three forms of CBIS-DDSM downloads: descriptive folders, classic folders, JPEG."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydicom.uid import UID, SecondaryCaptureImageStorage
 from monai_e2e.data.phantom.storage import PHANTOM_NOTE, new_dataset, random_uid, save
 from monai_e2e.data.records import Laterality, View
 
-#: TCIA's root for CBIS-DDSM; phantoms keep its form, their random digits and :data:`PHANTOM_NOTE` tell them apart.
+#: TCIA's UID root for CBIS-DDSM. Random digits and :data:`PHANTOM_NOTE` tell phantoms from the real files.
 UID_ROOT = "1.3.6.1.4.1.9590.100.1.2."
 
 LAYOUTS = ("descriptive", "classic", "jpeg")
@@ -32,22 +32,23 @@ _INFO_COLUMNS = (
 #: Columns of the JPEG re-release's ``dicom_info.csv``, in its order.
 DICOM_INFO_COLUMNS = _INFO_COLUMNS.split(",")
 _QUALITY = 85
-#: One JPEG in ten has the older form of the tags, as in the original: no description, names after its first file.
+#: One JPEG in ten has the older form of the tags, as in the original: no description, and another PatientID.
 _OLD_TAGS = 10
 
 
 @dataclass
 class Series:
-    """Writes one image's series and keeps what ``dicom_info.csv`` says of them.
+    """Writes the series of one image, and collects their rows of ``dicom_info.csv``.
 
     Args:
-        folder: the data set's.
+        folder: folder of the data set.
         layout: one of :data:`LAYOUTS`.
-        laterality: of the image.
-        view: of the image.
-        day: of the study.
+        laterality: side of the image.
+        view: view of the image.
+        day: date of the study.
         rng: source of all randomness; draws are the same in all layouts.
         defect: one of :data:`.cbis_defects.DEFECTS`, or empty.
+        info: the rows, filled by :meth:`write`.
     """
 
     folder: Path
@@ -60,11 +61,14 @@ class Series:
     info: list[dict[str, str]] = field(default_factory=list)
 
     def write(self, name: str, files: list[tuple[str, np.ndarray]]) -> list[str]:
-        """Save one series, ``(description, pixels)`` by file, in a study of its own; return the files' paths in the
-        classic form, which is the tables'."""
+        """Save one series, given as (description, pixels) of each file, as a new study.
+
+        Returns:
+            The files' paths in the classic form, which the tables use.
+        """
         study, series = random_uid(self.rng, UID_ROOT), random_uid(self.rng, UID_ROOT)
         classic = [f"{name}/{study}/{series}/{number:06d}.dcm" for number in range(len(files))]
-        # A series with crop and mask goes by the mask's description.
+        # A series with crop and mask has the mask's description.
         title = MASK if len(files) > 1 else files[0][0]
         described = f"{name}/{self.day:%m-%d-%Y}-DDSM-NA-{study[-5:]}/1.000000-{title}-{series[-5:]}"
         for number, (description, pixels) in enumerate(files):
@@ -109,8 +113,8 @@ class Series:
         return dataset
 
     def _jpeg(self, dataset: Dataset, pixels: np.ndarray, name: str) -> str:
-        """Save a file of the JPEG re-release and note its tags; return its path."""
-        # The number after the dash is one of the publisher's; here it comes from the file's own identifier.
+        """Save a file of the JPEG re-release and collect its tags; return its path."""
+        # The publisher chose the number after the dash; here it comes from the file's UID.
         digits = int(dataset.SOPInstanceUID[-6:])
         relative = f"{dataset.SeriesInstanceUID}/{dataset.InstanceNumber}-{digits % 300:03d}"
         values = {tag: str(dataset.get(tag, "")) for tag in DICOM_INFO_COLUMNS[2:]}
@@ -136,12 +140,12 @@ class Series:
         return path
 
     def _lost(self, description: str) -> bool:
-        """Whether a file is one of those that the planted defect leaves out."""
+        """Whether the planted defect leaves out this file."""
         lost = {"image_missing": (FULL,), "mask_missing": (MASK, CROP), "mask_missing_crop_left": (MASK,)}
         return description in lost.get(self.defect, ())
 
     def _spoil(self, path: Path, description: str) -> None:
-        """Break an image's file or copy it, where that is the planted defect."""
+        """Damage an image's file or copy it, if that is the planted defect."""
         if description != FULL:
             return
         if self.defect == "unreadable":

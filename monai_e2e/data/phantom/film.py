@@ -1,7 +1,7 @@
-"""Turns tissue into grey values: scanned film as in CBIS-DDSM, a digital detector as in INbreast (paper, Appendix 3).
+"""Turns tissue into grey values, as scanned film in CBIS-DDSM or a digital detector in INbreast (paper, Appendix 3).
 
-Both data sets show the same anatomy with different grey values, which is what makes the transfer of the paper's §3.2
-a test.
+Both data sets show the same anatomy with different grey values, so the transfer between them (paper §3.2) is a real
+test.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from monai_e2e.data.phantom.anatomy import NATIVE_ROWS, noise
 from monai_e2e.data.phantom.scene import Scene
 from monai_e2e.data.records import Laterality, View
 
-#: Letters as strokes in a box 1 wide and 1.4 high, points as (x, y) from the upper left.
+#: Letters as strokes in a box 1 wide and 1.4 high, with points (x, y) from the upper left.
 _STROKES = {
     "L": [[(0, 0), (0, 1.4), (0.9, 1.4)]],
     "R": [[(0, 1.4), (0, 0), (0.6, 0), (0.9, 0.2), (0.9, 0.5), (0.6, 0.7), (0, 0.7)], [(0.5, 0.7), (0.95, 1.4)]],
@@ -24,16 +24,16 @@ _STROKES = {
 
 
 def expose_film(rng: np.random.Generator, scene: Scene, laterality: Laterality, view: View) -> np.ndarray:
-    """Scanned film: grain, dust, a lead marker and bright borders; uint16 ``[rows, columns]``, full range."""
+    """A scanned film with grain, dust, a lead marker and bright borders; uint16 ``[rows, columns]``, full range."""
     rows, columns = scene.tissue.shape
     scale = rows / NATIVE_ROWS
     exposure, contrast = rng.uniform(0.92, 1.08), rng.uniform(0.95, 1.25)
     grey = 0.55 * exposure * (scene.tissue / 0.5) ** contrast
-    grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)  # the image's shoulder
+    grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)  # shoulder of the film's curve
     unevenness = 0.025 * noise(rng, (rows, columns), (rows / 2.5, rows / 2.5))
     grain = rng.standard_normal((rows, columns), dtype=np.float32)
     grey += scene.mask * (unevenness + 0.009 * grain) + 0.002 * grain
-    for _ in range(int(rng.integers(0, 4))):  # dust on the image
+    for _ in range(int(rng.integers(0, 4))):  # dust on the film
         grey[int(rng.integers(rows)), int(rng.integers(columns))] = rng.uniform(0.5, 1)
     grey = np.maximum(grey, _marker(rng, scene.mask, laterality, view, scale))
     grey = np.maximum(grey, _border(rng, rows, columns, laterality, scale))
@@ -41,14 +41,14 @@ def expose_film(rng: np.random.Generator, scene: Scene, laterality: Laterality, 
 
 
 def _border(rng: np.random.Generator, rows: int, columns: int, laterality: Laterality, scale: float) -> np.ndarray:
-    """White strips where the scanner looked past the image, at one to three of its sides; float32, 0 or about 0.97."""
+    """White strips at one to three sides, where the scanner sees no film; float32 ``[rows, columns]``, 0 or ~0.97."""
     thickness = np.where(rng.random(3) < (0.75, 0.35, 0.35), rng.uniform(2, 9, 3) * scale, -60 * scale)
     if (thickness < 0).all():
         thickness[0] = 4 * scale
     far, top, bottom = thickness.tolist()
     canvas = Image.new("L", (columns, rows), 255)
     pen = ImageDraw.Draw(canvas)
-    # A side without a strip reaches beyond the picture, and so do its round corners.
+    # At a side without a strip, the rectangle and its round corners extend beyond the picture.
     area = (-60 * scale, top, columns - 1 - far, rows - 1 - bottom)
     pen.rounded_rectangle(area, radius=rng.uniform(14, 34) * scale, fill=0)
     for _ in range(int(rng.integers(0, 4))):  # notches of the cassette, at the far side
@@ -61,7 +61,7 @@ def _border(rng: np.random.Generator, rows: int, columns: int, laterality: Later
 
 
 def _marker(rng: np.random.Generator, mask: np.ndarray, laterality: Laterality, view: View, scale: float) -> np.ndarray:
-    """Side and view as lead letters in the air at the upper outer corner; float32 ``[rows, columns]``, 0 where none."""
+    """Lead letters for side and view in the air at the upper outer corner; float32 ``[rows, columns]``, else 0."""
     rows, columns = mask.shape
     canvas = Image.new("L", (columns, rows))
     pen = ImageDraw.Draw(canvas)
@@ -86,15 +86,17 @@ def _marker(rng: np.random.Generator, mask: np.ndarray, laterality: Laterality, 
 
 
 def expose_detector(rng: np.random.Generator, scene: Scene, laterality: Laterality) -> np.ndarray:
-    """Digital image as processed for presentation: pure black air, dark fat, strong contrast in dense tissue, almost
-    no noise; uint16 ``[rows, columns]`` of 14 bits."""
+    """A digital image for presentation; uint16 ``[rows, columns]`` of 14 bits.
+
+    Air is black, fat dark, dense tissue has strong contrast, and there is almost no noise.
+    """
     tissue = scene.tissue
     gamma = rng.uniform(1.1, 1.3)
     grey = 0.52 * rng.uniform(0.95, 1.05) * np.clip(tissue / 0.56, 0, None) ** gamma
     grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)
     grey += 0.006 * rng.standard_normal(tissue.shape, dtype=np.float32)
     grey = np.where(scene.mask, np.clip(grey, 0.004, 1), 0)
-    # The detector's last column at the chest wall reads saturated in every image. So the brightest value of an image
-    # says nothing of calcifications, however a reader scales it.
+    # The detector's last column at the chest wall is saturated in every image, so an image's highest value doesn't
+    # reveal calcifications, however a reader scales the image.
     grey[:, -1 if laterality is Laterality.RIGHT else 0] = 1
     return np.round(grey * 16383).astype(np.uint16)

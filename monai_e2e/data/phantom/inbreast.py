@@ -1,4 +1,4 @@
-"""Writes phantoms as INbreast is distributed: one folder of DICOM files, one of OsiriX outlines, one table."""
+"""Writes phantoms in the form of INbreast: a folder of DICOM files, a folder of OsiriX outlines, and a table."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from monai_e2e.data.phantom.storage import PHANTOM_NOTE, new_dataset, prepare_ou
 from monai_e2e.data.records import Laterality, Pathology, View
 from monai_e2e.work.parallel import run_parallel
 
-#: Root for UIDs that belong to nobody (a 128-bit number in decimal follows, as ITU-T X.667 has it).
+#: Root for UIDs without a registered owner; a 128-bit decimal number follows (ITU-T X.667).
 UID_ROOT = "2.25."
 
-#: Breasts by BI-RADS assessment, as counted in the real table's images.
+#: BI-RADS assessment → number of images with it in the real table; phantoms' breasts are drawn in these proportions.
 BI_RADS_SHARES = {"1": 67, "2": 220, "3": 23, "4a": 13, "4b": 8, "4c": 22, "5": 49, "6": 8}
 
-#: Lesions stand out more on a digital detector than on film.
+#: Factor on lesions' contrast, which is higher on a digital detector than on film.
 _CONTRAST = 1.3
-#: The detectors' sizes (rows, columns) and pixel spacing in mm.
+#: Rows and columns of the two detectors.
 _DETECTORS = ((3328, 2560), (4084, 3328))
+#: Their pixel spacing in mm.
 _SPACING = 0.07
 
 _COLUMNS = ["Patient ID", "Patient age", "Laterality", "View", "Acquisition date", "File Name", "ACR", "Bi-Rads"]
@@ -37,21 +38,21 @@ _COLUMNS = ["Patient ID", "Patient age", "Laterality", "View", "Acquisition date
 def write_inbreast(
     out: Path, patients: int, seed: int = 0, rows: int = 768, workers: int | None = None, defects: bool = False
 ) -> dict[str, int]:
-    """Write a made-up INbreast: ``out/AllDICOMs``, ``out/AllXML`` and ``out/INbreast.csv``.
+    """Write a phantom data set in the form of INbreast: ``out/AllDICOMs``, ``out/AllXML`` and ``out/INbreast.csv``.
 
-    The same arguments give the same bytes on any number of workers.
+    The same arguments give the same bytes with any number of workers.
 
     Args:
         out: new or empty folder.
         patients: number of patients; most have four images, some have two.
-        seed: changes every patient.
+        seed: another seed gives other patients.
         rows: height of the images in pixels.
-        workers: processes; one per core when None.
-        defects: plant each of :data:`~monai_e2e.data.phantom.inbreast_defects.DEFECTS` in an image of its own, as far
-            as there are images with BI-RADS 1 or 2.
+        workers: number of processes; None for one per core.
+        defects: whether to plant each of :data:`~monai_e2e.data.phantom.inbreast_defects.DEFECTS`, in a different image
+            with BI-RADS 1 or 2, while there are any.
 
     Returns:
-        How many of each defect were planted; nothing in the folder tells.
+        How many of each defect were planted; the folder itself doesn't say.
 
     Raises:
         UserError: when an argument is out of range or ``out`` isn't empty.
@@ -72,9 +73,9 @@ def write_inbreast(
 
 
 def bi_rads_of(breast: int, seed: int) -> str:
-    """BI-RADS of the ``breast``-th breast: shares as in :data:`BI_RADS_SHARES`, evenly spread over any number of them.
+    """BI-RADS of breast number ``breast``, in the proportions of :data:`BI_RADS_SHARES`.
 
-    Steps of the golden ratio fill the unit interval evenly, so that few patients show positives, too.
+    Steps of the golden ratio fill the unit interval evenly, so that even few patients include positives.
     """
     point = (np.random.default_rng([seed]).random() + breast * 0.6180339887498949) % 1
     edges = np.cumsum(list(BI_RADS_SHARES.values())) / sum(BI_RADS_SHARES.values())
@@ -82,7 +83,7 @@ def bi_rads_of(breast: int, seed: int) -> str:
 
 
 def _findings(rng: np.random.Generator, bi_rads: str) -> list[Finding]:
-    """Lesions that go with the assessment."""
+    """Lesions that fit the assessment."""
 
     def finding(pathology: Pathology, contrast: float = _CONTRAST) -> Finding:
         return random_finding(rng, pick_type(rng), pathology, contrast)

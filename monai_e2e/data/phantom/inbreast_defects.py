@@ -1,4 +1,4 @@
-"""Faults of real INbreast folders, planted in phantoms: one image, its outlines or its row each."""
+"""Defects of real INbreast folders, planted in phantoms: each affects one image, its outlines or its row."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ import pydicom
 from monai_e2e.data.phantom.inbreast_outlines import describe_roi
 from monai_e2e.data.phantom.storage import save
 
-#: Places of columns in the table.
+#: Indices of columns in the table.
 _VIEW, _FILE, _BI_RADS = 3, 5, 7
 
 
 def plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
-    """Spoil one image, or its row, per defect; images with BI-RADS 1 or 2, since there are few of the others."""
+    """Plant each defect in one image or its row, with BI-RADS 1 or 2, since few images have another one.
+
+    Returns:
+        How many of each were planted, 0 or 1.
+    """
     negative = [line for line in lines if line[_BI_RADS] in ("1", "2")]
     planted = dict.fromkeys(DEFECTS, 0)
     for name, plant in DEFECTS.items():
@@ -54,7 +58,7 @@ def _view_fb(image: Path, outlines: Path, line: list[str], lines: list[list[str]
 
 
 def _monochrome1(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    """The same picture, stored the other way round."""
+    """The same picture, stored inverted."""
     dataset = pydicom.dcmread(image)
     pixels = (1 << dataset.BitsStored) - 1 - dataset.pixel_array
     dataset.PixelData = pixels.tobytes()
@@ -84,7 +88,7 @@ def _outlines_without_image(image: Path, outlines: Path, line: list[str], lines:
 
 
 def _add_roi(image: Path, outlines: Path, name: str, points: np.ndarray) -> None:
-    """Append a region; ``points`` are ``(row, column)`` in parts of the image's height and width."""
+    """Append a region; ``points`` are ``(row, column)`` as fractions of the image's height and width."""
     header = pydicom.dcmread(image, stop_before_pixels=True)
     plist: dict[str, Any] = {"Images": [{"ImageIndex": 0, "ROIs": []}]}
     if outlines.is_file():
@@ -96,8 +100,8 @@ def _add_roi(image: Path, outlines: Path, name: str, points: np.ndarray) -> None
     outlines.write_bytes(plistlib.dumps(plist))
 
 
-#: What can be wrong with an image, its outlines or its row. Images read the other way round (``monochrome1``) or taken
-#: from below (``view_fb``), points and other findings aren't faults, but readers trip over them.
+#: Defect → function that plants it. Inverted images (``monochrome1``), views from below (``view_fb``), single points
+#: and other findings are valid, but programs often read them wrongly.
 DEFECTS: dict[str, Callable[[Path, Path, list[str], list[list[str]]], None]] = {
     "image_missing": _image_missing,
     "image_without_row": _image_without_row,

@@ -1,4 +1,4 @@
-"""Outlines of lesions as OsiriX exports them, for phantoms in INbreast's form."""
+"""Outlines of lesions in the form of OsiriX exports, for INbreast phantoms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monai_e2e.data.records import LesionType, Pathology
 
 
 def outlines_of(rng: np.random.Generator, scene: Scene, spacing: float) -> list[dict]:
-    """OsiriX's description of all findings of an image."""
+    """All findings of an image as OsiriX's regions; ``spacing`` is the pixel spacing in mm."""
     rois: list[dict] = []
 
     def add(name: str, points: np.ndarray) -> None:
@@ -24,7 +24,7 @@ def outlines_of(rng: np.random.Generator, scene: Scene, spacing: float) -> list[
             continue
         if malignant:
             add("Cluster", placed.outline)
-        # In the real files, too, a single calcification is one point or a tiny polygon.
+        # As in the real files, a single calcification is one point or a tiny polygon.
         for spot in placed.spots:
             ring = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]]) * scene.mask.shape[0] / 256
             points = spot + ring if not malignant and rng.random() < 0.5 else spot[None]
@@ -38,7 +38,14 @@ def _widened(placed: PlacedFinding, factor: float, shape: tuple[int, ...]) -> np
 
 
 def describe_roi(name: str, points: np.ndarray, index: int, spacing: float) -> dict:
-    """One region as OsiriX exports it; ``points`` are ``(row, column)``, written as ``(x, y)``."""
+    """One region as OsiriX exports it.
+
+    Args:
+        name: kind of finding.
+        points: ``[n, 2]``, ``(row, column)`` in pixels; they are written as ``(x, y)``.
+        index: number of the region in its image.
+        spacing: pixel spacing in mm.
+    """
     row, column = points[:, 0], points[:, 1]
     pixels = float(abs(np.dot(column, np.roll(row, 1)) - np.dot(row, np.roll(column, 1))) / 2)
     area = pixels * spacing**2 / 100  # cm²

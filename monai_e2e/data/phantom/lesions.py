@@ -1,8 +1,9 @@
-"""Draws masses and calcifications, benign and malignant, and outlines them as a radiologist would.
+"""Draws benign and malignant masses and calcifications, and outlines them as a radiologist would.
 
-Only shape tells benign from malignant (paper §3.1.1 has the four lesion classes): a benign mass is round or oval with
-a smooth margin, a malignant one irregular and spiculated; benign calcifications are few, coarse and scattered,
-malignant ones many, fine, of all shapes and in a cluster. Size and brightness are drawn from the same ranges.
+Benign and malignant differ in shape (paper §3.1.1 has the four lesion classes). A benign mass is round or oval with a
+smooth margin, a malignant one irregular and spiculated; their size and brightness are drawn from the same ranges.
+Benign calcifications are few, coarse and scattered over a wide area, malignant ones many, fine, of all shapes and in a
+cluster.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ _ANGLES = np.linspace(0, 2 * np.pi, 72, endpoint=False)
 
 @dataclass(frozen=True)
 class Finding:
-    """A lesion of a breast, as both views show it.
+    """A lesion of a breast, the same in both views.
 
     Args:
         type: mass or calcification.
         pathology: benign or malignant.
-        radius: of the mass, or of the area that the calcifications lie in, in native pixels.
+        radius: radius of the mass, or of the area with the calcifications, in native pixels.
         contrast: brightness added to the tissue (mean over a mass, peak of a calcification).
         depth: position between nipple (0) and chest wall (1), the same in both views.
         across: position across the breast's axis (−1 to 1) in CC and MLO.
@@ -46,7 +47,7 @@ class Drawing:
         added: float32 ``[n, n]``, to be added to the tissue.
         roi: bool ``[n, n]``, the annotated region, filled.
         outline: float ``[k, 2]``, the region's border as ``(row, column)`` relative to the patch's centre.
-        spots: float ``[m, 2]``, the single calcifications, likewise; none for a mass.
+        spots: float ``[m, 2]``, the single calcifications in the same coordinates; none for a mass.
     """
 
     added: np.ndarray
@@ -98,7 +99,7 @@ def _draw_mass(rng: np.random.Generator, finding: Finding, scale: float) -> Draw
 
 
 def _mass_border(rng: np.random.Generator, malignant: bool) -> np.ndarray:
-    """Border as radius at each of :data:`_ANGLES`, of the area of a unit circle: oval or ragged."""
+    """Oval or ragged border, as radii at :data:`_ANGLES`, with the area of a unit circle."""
     turned = _ANGLES - rng.uniform(0, 2 * np.pi)
     stretch = rng.uniform(1.0, 1.4)
     border = 1 / np.hypot(np.cos(turned) / np.sqrt(stretch), np.sin(turned) * np.sqrt(stretch))
@@ -114,8 +115,8 @@ def _mass_border(rng: np.random.Generator, malignant: bool) -> np.ndarray:
 
 
 def _spicules(rng: np.random.Generator, n: int, border: np.ndarray, scale: float) -> np.ndarray:
-    """Tapered rays that start inside the mass and reach beyond it, 0 to about 0.8, float32 ``[n, n]``."""
-    fine = 3  # drawn three times as large, then averaged: smooth edges
+    """Tapered rays from inside the mass to beyond it, float32 ``[n, n]``, 0 to about 0.8."""
+    fine = 3  # drawn three times as large, then averaged, for smooth edges
     canvas = Image.new("L", (n * fine, n * fine))
     pen = ImageDraw.Draw(canvas)
     centre = n * fine / 2
@@ -173,7 +174,7 @@ def _draw_calcifications(rng: np.random.Generator, finding: Finding, scale: floa
             shape *= 1 - 0.6 * np.exp(-((distance / (0.55 * radius)) ** 2))
         added[near] = np.maximum(added[near], finding.contrast * brightness * shape)
 
-    # The region is the spots' convex surroundings, as drawn around a cluster.
+    # The region is the convex hull of the spots with a margin, as radiologists draw it around a cluster.
     directions = np.stack([np.sin(_ANGLES), np.cos(_ANGLES)], axis=1)
     border = np.clip((directions @ spots.T).max(axis=1), 0, None) + margin
     outline = _to_points(border)
@@ -181,7 +182,7 @@ def _draw_calcifications(rng: np.random.Generator, finding: Finding, scale: floa
 
 
 def _polar(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distance from the patch's centre and angle (0 along columns) at each pixel."""
+    """Each pixel's distance from the patch's centre and its angle (0 towards higher columns), both ``[n, n]``."""
     row, column = np.mgrid[:n, :n] - n // 2
     return np.hypot(row, column), np.arctan2(row, column)
 

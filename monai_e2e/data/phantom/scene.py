@@ -1,4 +1,4 @@
-"""Puts lesions into a breast: one view of one breast with its findings."""
+"""Puts lesions into a breast and so makes one view with its findings."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from monai_e2e.data.records import Laterality, LesionType, View
 
 @dataclass
 class PlacedFinding:
-    """A finding where the image shows it.
+    """A finding at its place in an image.
 
     Args:
-        finding: what it is.
+        finding: the finding.
         roi: bool ``[rows, columns]``, the annotated region.
         outline: float ``[k, 2]``, its border as ``(row, column)`` in pixels of the image.
-        spots: float ``[m, 2]``, single calcifications, likewise.
+        spots: float ``[m, 2]``, single calcifications in the same coordinates.
     """
 
     finding: Finding
@@ -30,10 +30,14 @@ class PlacedFinding:
 
 @dataclass
 class Scene:
-    """One view before film or detector: ``tissue`` (0 air, 0.35 fat, 0.8 dense gland) and ``mask`` ``[rows,
-    columns]``.
+    """One view before film or detector turn it into grey values.
 
-    The chest wall is at the left of a left breast and at the right of a right one.
+    The chest wall is at the left edge for a left breast and at the right edge for a right one.
+
+    Args:
+        tissue: float32 ``[rows, columns]``, 0 in air, about 0.35 in fat and 0.8 in dense gland.
+        mask: bool ``[rows, columns]``, true inside the breast.
+        findings: the lesions.
     """
 
     tissue: np.ndarray
@@ -51,7 +55,18 @@ def draw_scene(
     findings: list[Finding],
     edge_falloff: float = 1.0,
 ) -> Scene:
-    """Draw one view of a breast; arguments as :func:`.anatomy.draw_breast`."""
+    """Draw one view of a breast with its findings.
+
+    Args:
+        rng: source of all randomness.
+        rows: height in pixels.
+        columns: width in pixels.
+        laterality: right breasts are mirrored.
+        view: CC or MLO.
+        density: see :func:`.anatomy.draw_breast`.
+        findings: lesions to draw.
+        edge_falloff: see :func:`.anatomy.draw_breast`.
+    """
     breast = draw_breast(rng, rows, columns, view, density, edge_falloff)
     scale = rows / NATIVE_ROWS
     _sprinkle(rng, breast, scale)
@@ -87,7 +102,7 @@ def _place(
     size: float,
     taken: list[tuple[float, float, float]],
 ) -> tuple[int, int]:
-    """Pixel for a lesion's centre near its place in the breast: within the skin, off the muscle, off other lesions."""
+    """Pixel for a lesion's centre, near its wanted place but inside the skin and away from muscle and other lesions."""
     rows, columns = breast.mask.shape
     across_wanted = finding.across[0 if view is View.CC else 1]
     best, best_room = (int(breast.nipple[0]), int(breast.nipple[1] / 2)), -np.inf
@@ -112,7 +127,7 @@ def _place(
 
 
 def _sprinkle(rng: np.random.Generator, breast: Breast, scale: float) -> None:
-    """Add up to four lone bright dots that mean nothing, with the same odds in every breast."""
+    """Add up to four single bright dots that are no findings, with the same probability in every breast."""
     rows, columns = np.nonzero(breast.mask)
     height, width = breast.mask.shape
     for _ in range(int(rng.integers(0, 5))):
@@ -141,10 +156,10 @@ def _mirror(scene: Scene) -> Scene:
 
 
 def mixed_density(rng: np.random.Generator) -> int:
-    """ACR density 1–4 with about the frequencies of both data sets; never depends on the findings."""
+    """ACR density 1–4, with about the frequencies of both data sets and independent of the findings."""
     return int(rng.choice([1, 2, 3, 4], p=[0.2, 0.4, 0.27, 0.13]))
 
 
 def pick_type(rng: np.random.Generator) -> LesionType:
-    """Mass or calcification with equal odds."""
+    """Mass or calcification with equal probability."""
     return LesionType.MASS if rng.random() < 0.5 else LesionType.CALCIFICATION

@@ -1,4 +1,4 @@
-"""What both writers share: checks, DICOM files."""
+"""Checks and DICOM files, for the writers of both data sets."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian
 
 from monai_e2e.errors import UserError
 
-#: Written into every file, so that no phantom is ever taken for a patient.
+#: Written into every file, so that no phantom is mistaken for a patient.
 PHANTOM_NOTE = "monai-e2e phantom, not a patient"
 _FEWEST_ROWS = 256
 
 
 def rows_for(image_size: Sequence[int]) -> int:
-    """How high to draw images that will be prepared in a size: no more than it needs, for the time goes with the area.
+    """Number of rows to draw for images that will be prepared at ``image_size`` (rows, columns).
 
-    Preparation then averages over about three pixels, which leaves little of the grain.
+    It is 16/9 of the prepared rows, between 256 and 768: the time for drawing grows with the area. Preparation then
+    averages about three pixels, which leaves little of the grain.
     """
     return min(768, max(_FEWEST_ROWS, image_size[0] * 16 // 9))
 
@@ -43,21 +44,21 @@ def prepare_out(out: Path, patients: int, rows: int) -> None:
 
 
 def random_uid(rng: np.random.Generator, root: str) -> UID:
-    """A UID under ``root`` (which ends in a dot); 38 digits fit DICOM's 64 characters and, below 2.25, 128 bits."""
+    """A random UID: ``root``, which ends in a dot, and 38 digits, which fit into DICOM's 64 characters."""
     digits = rng.integers(0, 10, 38)
     digits[0] = rng.integers(1, 10)  # a component must not start with 0
     return UID(root + "".join(map(str, digits)))
 
 
 def new_dataset(sop_class: UID, sop_instance: UID, pixels: np.ndarray, bits: int) -> Dataset:
-    """A data set with file meta information and the pixel module for one uint8 or uint16 image."""
+    """A DICOM data set with file meta information and the pixel module of one uint8 or uint16 image ``[H, W]``."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = sop_class
     dataset.file_meta.MediaStorageSOPInstanceUID = sop_instance
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
-    dataset.file_meta.ImplementationVersionName = "MONAI-E2E"  # not pydicom's version: the bytes shall stay the same
+    dataset.file_meta.ImplementationVersionName = "MONAI-E2E"  # not pydicom's version, so that the bytes stay the same
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.SOPClassUID = sop_class
     dataset.SOPInstanceUID = sop_instance
@@ -69,7 +70,7 @@ def new_dataset(sop_class: UID, sop_instance: UID, pixels: np.ndarray, bits: int
     dataset.BitsStored = bits
     dataset.HighBit = bits - 1
     dataset.PixelRepresentation = 0
-    # Their value representation depends on the pixels' sign, so it is named rather than guessed.
+    # Their value representation depends on the pixels' sign, so it is given explicitly.
     dataset.add_new("SmallestImagePixelValue", "US", int(pixels.min()))
     dataset.add_new("LargestImagePixelValue", "US", int(pixels.max()))
     data = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -78,6 +79,6 @@ def new_dataset(sop_class: UID, sop_instance: UID, pixels: np.ndarray, bits: int
 
 
 def save(dataset: Dataset, path: Path) -> None:
-    """Write ``dataset`` as a conforming DICOM file, with its folders."""
+    """Write ``dataset`` as a conforming DICOM file, and create its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)

@@ -235,7 +235,7 @@ def load_datalist(
         )
     if partition == "training" and not datalist.get("models_may_be_passed_on", True):
         logger.warning(
-            "%s: the licence of %s forbids to pass on models or weights trained on it",
+            "%s: the licence of %s forbids passing on models or weights trained on it",
             prepared_dir,
             datalist.get("name"),
         )

@@ -2,7 +2,7 @@
 
 ``EMBED_OpenData_metadata.csv`` has a row per **file**, ``EMBED_OpenData_clinical.csv`` a row per **finding** (both also
 as ``…_reduced.csv``), ``images/cohort_{1,2}/<empi_anon>/…`` are the images; the table's paths begin with Emory's own
-folders. **The licence forbids to pass on models or weights that were trained on it.**
+folders. **The licence forbids passing on models or weights that were trained on it.**
 
 Left out are synthesized views, special views (spot, magnification), views other than CC and MLO, implants, males, and
 exams without a clinical row. A breast's findings are the exam's rows of its side, of both sides, and of none; **a

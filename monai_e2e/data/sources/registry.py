@@ -37,7 +37,7 @@ class Source:
         options: the reader's options and the values that each can have, the usual one first; none: any value.
         needed: options without which nothing can be read.
         patients_known: False where each image counts as a patient, since nobody knows whose it is.
-        models_may_be_passed_on: False where the licence forbids to pass on models that were trained on it.
+        models_may_be_passed_on: False where the licence forbids passing on models that were trained on it.
         has_a_name: False where it is called as the folder that it is prepared to.
         met: what of a real download the reader has met; empty: nothing, it was made from descriptions.
     """

@@ -61,7 +61,7 @@ def cut_patches(
     Of several processes that want the same patches at once one cuts them and the others wait.
 
     Patches are 16-bit PNGs ``<patches_dir>/<partition>-<fingerprint>/<class>/….png``; the fingerprint covers the
-    arguments and the data list, so a folder prepared anew gets new patches. The result depends on the seed and the
+    arguments and the data list, so a folder prepared again gets new patches. The result depends on the seed and the
     image, not on the number of workers.
 
     Args:

@@ -1,9 +1,9 @@
 """The convolutional part of a patch classifier (paper §3.1.2, Table 1).
 
-A backbone maps ``[B, C, H, W]`` to its last feature map ``[B, out_channels, H / stride, W / stride]`` and names
-its parts ``stage1``, ``stage2``, …, from the input to the last map, so that a training plan can speak of "the last
-stage" of any of them. State-dict keys are torchvision's where torchvision has the network, so ImageNet weights load
-as they are. A new backbone is one class and one line in :data:`BACKBONES`.
+A backbone maps ``[B, C, H, W]`` to its last feature map ``[B, out_channels, H / stride, W / stride]``. Its parts are
+named ``stage1``, ``stage2``, …, from input to output, so that a training plan works with any backbone. If torchvision
+has the network, the state dict has torchvision's keys, so ImageNet weights load as they are. A new backbone is one
+class and one line in :data:`BACKBONES`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ BACKBONES: Mapping[str, type[Backbone]] = {
 
 
 def find_backbone(name: str) -> type[Backbone]:
-    """The backbone of that name; raises a UserError with the nearest name that there is."""
+    """The backbone's class.
+
+    Raises:
+        UserError: when there is no backbone of that name; the message proposes the nearest name.
+    """
     if name not in BACKBONES:
         raise UserError(f"unknown backbone '{name}': {did_you_mean(name, BACKBONES)}")
     return BACKBONES[name]
@@ -59,12 +63,12 @@ def make_backbone(
 
     Args:
         name: a key of :data:`BACKBONES`.
-        in_channels: channels of the input; None means what the backbone is made for.
-        width: factor on every layer's channels, or the stages' own numbers of channels.
-        options: what this backbone alone takes, see its class.
+        in_channels: channels of the input; None for the backbone's default.
+        width: factor on every layer's channels, or a number of channels for each stage.
+        options: further arguments of the backbone's class.
 
     Raises:
-        UserError: when ``name`` is not in :data:`BACKBONES`, it has no such option, or ``width`` does not suit it.
+        UserError: when ``name`` is not in :data:`BACKBONES`, has no such option, or does not take this ``width``.
     """
     make = find_backbone(name)
     check_options(name, make, options)
@@ -72,7 +76,7 @@ def make_backbone(
 
 
 def check_options(name: str, make: type, options: Mapping[str, object]) -> None:
-    """Raise a UserError that names the known options when one of ``options`` is none of ``make``'s arguments."""
+    """Raise a UserError that names the known options if one of ``options`` is not an argument of ``make``."""
     from_elsewhere = ("in_channels", "width", "block", "classifier")
     known = [option for option in inspect.signature(make).parameters if option not in from_elsewhere]
     for option in options:

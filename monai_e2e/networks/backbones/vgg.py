@@ -15,16 +15,16 @@ class VGG16(Backbone):
 
     Args:
         in_channels: channels of the input.
-        width: factor on every layer's channels, 1.0 is the network of the paper; or the five stages' own numbers of
-            channels, in the paper's network 64, 128, 256, 512, 512.
-        last_layer: whether the last layer, a max-pool, is part of it; the author's program cut it off from patch
+        width: factor on every layer's channels, 1.0 for the paper's network; or a number of channels for each of the
+            five stages, in the paper's network 64, 128, 256, 512, 512.
+        last_layer: whether the last layer, a max-pooling, is included; the author's program removed it from patch
             classifiers without a dropout layer. Without it the stride is 16.
 
     Shape: ``[B, in_channels, H, W]`` → ``[B, 512 * width, H // 32, W // 32]``.
     """
 
     imagenet_url = "https://download.pytorch.org/models/vgg16-397923af.pth"
-    #: 3×3 convolutions of each stage, after which a 2×2 max-pool follows (Simonyan & Zisserman 2015, table 1).
+    #: Number of 3×3 convolutions in each stage; a 2×2 max-pooling follows (Simonyan & Zisserman 2015, table 1).
     convolutions = (2, 2, 3, 3, 3)
 
     def __init__(self, in_channels: int = 3, width: float | Sequence[int] = 1.0, last_layer: bool = True) -> None:
@@ -62,12 +62,12 @@ class VGG19(VGG16):
 class YaroslavNet(Backbone):
     """The author's "YaroslavNet": six VGG blocks with batch normalisation, for images of one channel.
 
-    After the winning network of the DREAM challenge, to which the paper compares (paper §3.1.2, reference 17).
+    It follows the winning network of the DREAM challenge, which the paper compares with (paper §3.1.2, reference 17).
 
     Args:
         in_channels: channels of the input.
-        width: factor on every layer's channels, or the six stages' own numbers of channels, 32, 64, 128, 256, 256,
-            512 in the author's network.
+        width: factor on every layer's channels; or a number of channels for each of the six stages, in the author's
+            network 32, 64, 128, 256, 256, 512.
 
     Shape: ``[B, in_channels, H, W]`` → ``[B, 512 * width, H // 64, W // 64]``.
     """

@@ -162,8 +162,8 @@ def test_folder_is_prepared_and_training_names_the_licence(made, tmp_path, caplo
     with caplog.at_level(logging.WARNING):
         load_datalist(tmp_path / "out", "training")
         load_datalist(tmp_path / "out", "validation")
-    assert [record.message for record in caplog.records if "forbids to pass on" in record.message] == [
-        f"{tmp_path / 'out'}: the licence of embed forbids to pass on models or weights trained on it"
+    assert [record.message for record in caplog.records if "forbids passing on" in record.message] == [
+        f"{tmp_path / 'out'}: the licence of embed forbids passing on models or weights trained on it"
     ]
     _, given = prepared("embed", tmp_path / "src", tmp_path / "given", protocol="given")
     assert {int(sample["patient_id"]) % 2 for sample in given["test"]} == {1}  # cohort 2
