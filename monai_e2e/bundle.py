@@ -53,7 +53,7 @@ def is_federated() -> bool:
 
 
 def begin() -> None:
-    """First step of every bundle: read overrides as typed, and refuse what is misspelt, wrongly typed or without effect.
+    """First step of every bundle: read overrides as typed; refuse what is misspelt, wrongly typed or without effect.
 
     MONAI silently accepts any ``--key value``. Refused are a plain value at the top level that no other part of the
     config refers to, and an argument that a component doesn't have. MONAI also makes a string of ``--amp false``, which
