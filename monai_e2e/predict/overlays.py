@@ -127,7 +127,9 @@ def score_in_words(prediction: Mapping[str, Any]) -> str:
     digits = 2
     while limit is not None and p != limit and digits < 6 and round(p, digits) == round(limit, digits):
         digits += 1
-    score = f"p(malignant) {p:.{digits}f}" if digits > 2 or p >= 0.005 else "p(malignant) < 0.01"
+    score = f"p(malignant) {p:.{digits}f}"
+    if digits == 2:
+        score = {"0.00": "p(malignant) < 0.01", "1.00": "p(malignant) > 0.99"}.get(f"{p:.2f}", score)
     if prediction.get("spread_over"):
         low, high = (float(prediction[key]) for key in ("p_low", "p_high"))
         score += f" ({low:.2f}–{high:.2f} over {prediction['spread_over']})"

@@ -95,6 +95,7 @@ def test_a_capture_has_the_images_size_and_the_words_in_its_lowest_rows(image):
         ({"p_malignant": 0.3996}, "LEFT CC    p(malignant) 0.3996, below the threshold 0.4000"),
         ({"p_malignant": 0.4}, "LEFT CC    p(malignant) 0.40, above the threshold 0.40"),
         ({"p_malignant": 1e-5, "threshold": None}, "LEFT CC    p(malignant) < 0.01"),
+        ({"p_malignant": 1 - 1e-5, "threshold": None}, "LEFT CC    p(malignant) > 0.99"),
     ],
 )
 def test_the_score_has_its_spread_and_no_more_digits_than_it_needs(row, words):
