@@ -11,10 +11,11 @@ from monai_e2e.cli.options import add_workers
 
 def add_parser(commands: Any) -> None:
     """Add the command to ``monai-e2e``'s subparsers."""
-    parser = commands.add_parser("check", help="what is odd about a folder of mammograms: a table and a contact sheet")
+    parser = commands.add_parser("check", help="find problems in a folder of mammograms: a table and a contact sheet")
     parser.description = (
-        "Read every image of a folder and write OUT/check.csv and OUT/index.html: headers, sides and views against the "
-        "image itself, copies, blank and clipped images, text, what exams lack. No text of a DICOM header is written."
+        "Read every image of a folder and write what was found to OUT/check.csv and OUT/index.html: headers that are "
+        "not a mammogram's, sides that contradict the image, copies, blank or clipped images, text in the image, views "
+        "that an exam lacks. No text of a DICOM header is written."
     )
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the table and the page")

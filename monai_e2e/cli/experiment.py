@@ -16,9 +16,9 @@ def add_parser(commands: Any) -> None:
         "experiment", help="run a plan's rows and write its table, such as the paper's Table 2"
     )
     parser.description = (
-        "Run what a plan lists and isn't done yet, and write its table, figures and a page with every command: "
-        "OUT/<plan>/index.html, table.csv, table.md, table.tex. Run the same command again to go on. Plans that come "
-        "with the package: table1, table2, table3, appendix2, crossval, seeds. For research, not for diagnosis."
+        "Run the commands of a plan that are not done yet, and write its table, figures and a page with every command: "
+        "RUNS/<plan>/index.html, table.csv, table.md, table.tex. Run the same command again to continue. Plans that "
+        "come with the package: table1, table2, table3, appendix2, crossval, seeds. For research, not for diagnosis."
     )
     parser.add_argument("plan", metavar="PLAN", help="a plan's name, or a JSON file")
     parser.add_argument(
@@ -26,37 +26,42 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="[NAME=]FOLDER",
-        help="prepared folders; NAME, cbis-ddsm or inbreast, says which data set of the plan one stands for (default: "
-        "the data list's name; without any: phantoms)",
+        help="prepared folders, one for each data set of the plan; NAME, cbis-ddsm or inbreast, says for which "
+        "(default: by the data list's name; without --data: phantoms)",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="RUNS", help="folder of all runs; plans may share it"
     )
-    parser.add_argument("--recipe", help="of the bundles (default: paper with --data, phantom without)")
+    parser.add_argument("--recipe", help="recipe of the bundles (default: paper with --data, phantom without)")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows of the table (default: the plan's)")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="default: the plan's")
-    parser.add_argument("--folds", nargs="+", metavar="all|K", help="folds that are tested (default: the plan's)")
-    parser.add_argument("--patients", nargs="+", type=int, metavar="N", help="numbers of training patients")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys of all bundles, such as amp=true"
+        "--seeds", nargs="+", type=int, metavar="N", help="seeds of the trainings (default: the plan's)"
+    )
+    parser.add_argument("--folds", nargs="+", metavar="all|K", help="folds used for testing (default: the plan's)")
+    parser.add_argument(
+        "--patients", nargs="+", type=int, metavar="N", help="numbers of training patients (default: the plan's)"
+    )
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys to set in all bundles, such as amp=true"
     )
     parser.add_argument(
         "--jobs",
         type=int,
         metavar="N",
-        help="commands at a time (default: 1; of the recipe phantom one per core, up to 4)",
+        help="how many commands run at a time (default: 1; with the recipe phantom one per core, up to 4)",
     )
     parser.add_argument(
         "--workers",
         metavar="dask://HOST:PORT",
-        help="Dask scheduler whose workers run the commands, as many at a time as they have threads (default: this "
-        "machine)",
+        help="a Dask scheduler, whose workers run the commands, one per thread (default: this machine)",
     )
-    parser.add_argument("--task", metavar="RUN", help="make only this run and those that it needs; writes no table")
+    parser.add_argument("--task", metavar="RUN", help="do only this run and those that it needs; writes no table")
     parser.add_argument(
         "--emit", choices=["slurm", "shell"], help="run nothing; write a script of all runs, for slurm as array jobs"
     )
-    parser.add_argument("--dry-run", action="store_true", help="run nothing; list the commands, write the table so far")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="run nothing; list the commands, and write the table of what is done"
+    )
     parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this package)")
     parser.set_defaults(run=_experiment)
 

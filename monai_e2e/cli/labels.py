@@ -13,13 +13,13 @@ from monai_e2e.errors import UserError
 def add_parser(commands: Any) -> None:
     """Add the command to ``monai-e2e``'s subparsers."""
     parser = commands.add_parser(
-        "labels", help="join images with a hospital's tables to the labels of `prepare folder`"
+        "labels", help="join images with a hospital's tables, to make the labels for `prepare folder`"
     )
     parser.description = (
-        "Join a folder of images with a hospital's tables, as they are, by file, UID, accession number, patient and "
-        "date, whichever columns there are, and write the table that `monai-e2e prepare folder --labels` reads. Names "
-        "of columns and words are known in English, German, French, Spanish and Chinese. Shows what joined and what "
-        "labels mean before it writes. No identifier of a DICOM header is written."
+        "Join a folder of images with a hospital's tables by file, UID, accession number, or patient and date, "
+        "whichever columns there are, and write the table that `monai-e2e prepare folder --labels` reads. Columns and "
+        "labels may be in English, German, French, Spanish or Chinese. Without -o it only shows which images were "
+        "joined and what each label means. No identifier of a DICOM header is written."
     )
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of DICOM, PNG, TIFF or JPEG")
     parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE", help="CSV, XLS or XLSX")
@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         action="append",
         default=[],
         metavar="WHAT=NAME",
-        help="a column that isn't known by its name, such as label=Befund, accession=Auftrag or label_left=Links",
+        help="a column whose name isn't recognised, such as label=Befund, accession=Auftrag or label_left=Links",
     )
     parser.add_argument(
         "--value",
@@ -48,7 +48,7 @@ def add_parser(commands: Any) -> None:
         "--keep-link",
         type=Path,
         metavar="FILE",
-        help="private file that says which pseudonym is whose Patient ID, and keeps the pseudonyms of an earlier run",
+        help="private file with the Patient ID of each pseudonym; name it again to keep the same pseudonyms",
     )
     parser.set_defaults(run=_labels)
 

@@ -20,3 +20,12 @@ def _workers(text: str) -> int | str:
         return text if text.startswith("dask://") else int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"write a number of processes or dask://HOST:PORT, not '{text}'") from None
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """An option's value such as ``1152x896``."""
+    try:
+        rows, columns = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"write ROWSxCOLUMNS such as 1152x896, not '{text}'") from None
+    return rows, columns

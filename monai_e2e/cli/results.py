@@ -23,17 +23,19 @@ _WRAPPER = textwrap.TextWrapper(110, initial_indent="    ", subsequent_indent=" 
 
 def add_parsers(commands: Any) -> None:
     """Add the commands to ``monai-e2e``'s subparsers."""
-    _add_models(commands.add_parser("models", help="the trained models that come with the package"))
-    _add_predict(commands.add_parser("predict", help="classify mammograms by one model or the mean of several"))
-    add_score(commands.add_parser("score", help="AUC with intervals, curves and a report from predictions"))
-    add_card(commands.add_parser("card", help="a model's card: README.md with Hugging Face's header, and card.json"))
-    _add_gallery(commands.add_parser("gallery", help="a page of the images that a model got right and wrong"))
-    _add_forest(commands.add_parser("forest", help="a random forest on heatmaps, the paper's rival design"))
+    _add_models(commands.add_parser("models", help="list the trained models that come with the package"))
+    _add_predict(commands.add_parser("predict", help="classify mammograms with one model or the mean of several"))
+    add_score(commands.add_parser("score", help="evaluate predictions: AUC with intervals, curves and a report"))
+    add_card(
+        commands.add_parser("card", help="write a model's card: README.md with Hugging Face's header, and card.json")
+    )
+    _add_gallery(commands.add_parser("gallery", help="make a page of the images that a model got right and wrong"))
+    _add_forest(commands.add_parser("forest", help="fit a random forest on heatmaps, which the paper compares with"))
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "List the trained models that come with the package. Their names go wherever a checkpoint does: "
+        "List the trained models that come with the package. Their names can be used wherever a checkpoint can: "
         "`monai-e2e predict NAME IMAGES OUT`, `--patch_checkpoint NAME`, `--whole_checkpoint NAME`. "
         "For research, not for diagnosis."
     )
@@ -67,11 +69,10 @@ def _models(arguments: argparse.Namespace) -> int:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Classify mammograms by one trained model, or by the mean of several models' probabilities. How images are "
-        "prepared is the models' own. Run the same command again to go on with a run that was stopped. "
-        "A bundle's folder is a program, whose configs/inference.json is run; a checkpoint is not: of bundles from "
-        "elsewhere take the checkpoint, or add --weights-only. "
-        "For research, not for diagnosis."
+        "Classify mammograms with one trained model, or with the mean of several models' probabilities. Images are "
+        "prepared as each model needs them. Run the same command again to continue a run that was stopped. A bundle "
+        "can run code, from its configs/inference.json; a checkpoint cannot. If a bundle comes from somewhere else, "
+        "name its checkpoint, or add --weights-only. For research, not for diagnosis."
     )
     parser.add_argument(
         "models",
@@ -88,13 +89,14 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--partition",
         choices=["training", "validation", "test"],
         default="test",
-        help="of a prepared folder (default: test)",
+        help="partition of a prepared folder (default: test)",
     )
     parser.add_argument(
         "--table",
         type=Path,
         metavar="CSV",
-        help="of your own images: image,patient_id[,exam_id,laterality,view,label,density]; image is the path in SRC",
+        help="facts about your own images: image,patient_id[,exam_id,laterality,view,label,density]; image is the path "
+        "in SRC",
     )
     parser.add_argument(
         "--weights-only",
@@ -105,10 +107,12 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heatmap",
         action="store_true",
-        help="write heatmaps of the patch classes and overlays, with a patch classifier among the models, or else that "
-        "of the shipped model, or the bundle ddsm_patch beside the first model",
+        help="write heatmaps of the patch classes, and overlays. They need a patch classifier: one among the models, "
+        "else the shipped model's own, else the bundle ddsm_patch beside the first model",
     )
-    parser.add_argument("--heatmap-format", choices=["npy", "nifti"], default="npy", help="default: npy")
+    parser.add_argument(
+        "--heatmap-format", choices=["npy", "nifti"], default="npy", help="format of the heatmaps (default: npy)"
+    )
     parser.add_argument(
         "--any-modality",
         action="store_true",
@@ -136,9 +140,16 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="library that computes the networks on a CPU (default: auto, the fastest that is installed)",
     )
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the networks (default: fp32)")
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="precision of the networks on a CPU (default: fp32)",
+    )
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
-    parser.add_argument("--batch-size", type=int, default=1, help="images that are scored together (default: 1)")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, help="number of images that are scored together (default: 1)"
+    )
     add_workers(parser)
     _add_fold(parser)
     parser.set_defaults(run=_predict)
@@ -149,7 +160,7 @@ def _add_fold(parser: argparse.ArgumentParser) -> None:
         "--fold",
         type=int,
         metavar="K",
-        help="fold that is tested, of a folder prepared with --protocol kfold (default: the model's own)",
+        help="fold used for testing, of a folder prepared with --protocol kfold (default: the model's own)",
     )
     parser.add_argument(
         "--allow-seen", action="store_true", help="continue if test patients have ids of the model's training patients"
@@ -185,16 +196,18 @@ def _images(count: int) -> str:
 
 def _add_gallery(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Write one HTML page of the images that a model got right, wrong and was unsure of, each with its annotated "
-        "lesions, heatmap and score. The page holds copies of the images, which stay under the licence of their data "
-        "set and may not be passed on. For research, not for diagnosis."
+        "Write one HTML page of the images that a model got right, got wrong and was unsure about, each with its "
+        "annotated lesions, heatmap and score. The page contains copies of the images, which stay under the licence of "
+        "their data set and may not be passed on. For research, not for diagnosis."
     )
     parser.add_argument(
         "results", type=Path, metavar="RESULTS", help="folder of `monai-e2e predict … PREPARED RESULTS --heatmap`"
     )
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that was predicted")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the page")
-    parser.add_argument("--per-group", type=int, default=8, metavar="N", help="images of each kind (default: 8)")
+    parser.add_argument(
+        "--per-group", type=int, default=8, metavar="N", help="number of images of each kind (default: 8)"
+    )
     add_threshold(parser)
     parser.set_defaults(run=_gallery)
 
@@ -226,7 +239,7 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "patch_model",
         metavar="PATCH_MODEL",
-        help="bundle of a patch classifier, whose config is run, or its checkpoint",
+        help="bundle of a patch classifier, which can run code, or its checkpoint",
     )
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that it was trained on")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
@@ -238,9 +251,9 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[0.3, 0.5, 0.7, 0.9],
         metavar="P",
-        help="probabilities at which heatmaps are cut (default: 0.3 0.5 0.7 0.9)",
+        help="probabilities above which a region of a heatmap counts (default: 0.3 0.5 0.7 0.9)",
     )
-    parser.add_argument("--device", help="where the network runs, such as cuda or cpu (default: a GPU if there is one)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
     _add_fold(parser)
     parser.set_defaults(run=_forest)
 

@@ -23,8 +23,8 @@ def add_score(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         metavar="PREDICTIONS",
-        help="predictions.csv, or the meta-repository's CSV with image_index,malignant_pred,malignant_label; of "
-        "several, the folds of one seed are pooled, and seeds or models stand side by side",
+        help="predictions.csv, or a CSV with image_index,malignant_pred,malignant_label, as the NYU meta-repository "
+        "writes it; of several tables, folds of one seed are pooled, and seeds or models are shown side by side",
     )
     parser.add_argument(
         "--name",
@@ -32,8 +32,8 @@ def add_score(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME=TABLE",
-        help="instead of PREDICTIONS: several models on the same images, every two of which are compared, as A=a.csv "
-        "B=b.csv; tables of one name are folds",
+        help="instead of PREDICTIONS, to compare several models on the same images in pairs: A=a.csv B=b.csv; tables "
+        "of one name are folds",
     )
     parser.add_argument(
         "--labels",
@@ -51,7 +51,7 @@ def add_score(parser: argparse.ArgumentParser) -> None:
         help="predictions of other models on the same images, for DeLong's paired test",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the results (default: that of the one table)"
+        "--out", type=Path, metavar="DIR", help="folder of the results (default: the folder of the table)"
     )
     parser.add_argument(
         "--aggregate", choices=["mean", "max"], default="mean", help="a breast's score from its views (default: mean)"
@@ -60,8 +60,8 @@ def add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recalibrate",
         metavar="METHOD|FILE",
-        help="score recalibrated probabilities: temperature, platt or isotonic, fitted on --recalibrate-from and kept "
-        "in recalibration.json, or such a file",
+        help="score recalibrated probabilities. METHOD: temperature, platt or isotonic, fitted on --recalibrate-from "
+        "and written to recalibration.json; FILE: a recalibration.json",
     )
     parser.add_argument(
         "--recalibrate-from",
@@ -73,24 +73,26 @@ def add_score(parser: argparse.ArgumentParser) -> None:
         "--prevalence",
         type=float,
         metavar="P",
-        help="share of positives where the model is to be used, such as 0.006 in screening: predictive values, net "
-        "benefit and recall rates are for it (default: that of the images scored)",
+        help="share of positives where the model will be used, such as 0.006 in screening, for predictive values, net "
+        "benefit and recall rates (default: the share in these images)",
     )
     parser.add_argument(
         "--localisation",
         type=Path,
         metavar="PREPARED",
-        help="for results of `predict PREPARED … --heatmap`: pointing game and FROC, which say whether the heatmaps "
-        "point at the lesions",
+        help="for results of `predict PREPARED … --heatmap`: whether the heatmaps point at the lesions (pointing game, "
+        "FROC)",
     )
     parser.add_argument(
         "--checklist",
         choices=["claim2024", "tripod-ai"],
-        help="also write a reporting checklist, filled in from the records of model, data and predictions",
+        help="also write a reporting checklist, filled in as far as the records of model, data and predictions allow",
     )
     parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
-    parser.add_argument("--resamples", type=int, default=2000, help="resamples of patients (default: 2000)")
+    parser.add_argument(
+        "--resamples", type=int, default=2000, help="number of bootstrap resamples of patients (default: 2000)"
+    )
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
@@ -100,8 +102,8 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
         "--threshold-from",
         type=Path,
         metavar="VALIDATION.csv",
-        help="choose it on these labelled predictions of other patients, by Youden's index (default: the model's own, "
-        "from the predictions' column threshold)",
+        help="choose the threshold on these labelled predictions of other patients, by Youden's index (default: the "
+        "model's own, in the predictions' column threshold)",
     )
 
 
