@@ -50,6 +50,7 @@ from monai_e2e.predict.scoring import Score, Scorer, find_recalibration
 from monai_e2e.predict.worklist import ListedImage, list_images, list_prepared
 from monai_e2e.provenance import device_name
 from monai_e2e.seen import check_unseen, own_fold
+from monai_e2e.shipped.models import shipped_model
 from monai_e2e.work.locking import locked
 from monai_e2e.work.streaming import stream_parallel
 
@@ -88,6 +89,10 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     precision = "fp16" if options.amp else options.precision
     engine = Engine(device, options.engine, precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
+    for shipped in filter(None, map(shipped_model, models)):
+        logger.warning(
+            "%s was trained without: %s. Its scores of such images mean little.", shipped.name, shipped.never_shown
+        )
     recalibration = find_recalibration(options, scorers)
     if patch_model is not None and not prepared and _frames(patch_model):
         raise UserError(

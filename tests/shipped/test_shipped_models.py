@@ -105,7 +105,7 @@ class TestCommandLine:
         assert main(["models", "--json"]) == 0
         assert [model["name"] for model in json.loads(capsys.readouterr().out)] == NAMES
 
-    def test_a_shipped_model_scores_a_folder_and_draws_its_heatmaps(self, tmp_path):
+    def test_a_shipped_model_scores_a_folder_draws_heatmaps_and_says_what_it_never_saw(self, tmp_path, caplog):
         images = tmp_path / "images"
         images.mkdir()
         rng = np.random.default_rng(0)
@@ -116,6 +116,7 @@ class TestCommandLine:
         assert (
             main(["predict", "phantom-whole", str(images), str(tmp_path / "out"), "--heatmap", "--workers", "0"]) == 0
         )
+        assert "phantom-whole was trained without: any mammogram." in caplog.text
         rows = read_predictions(tmp_path / "out" / "predictions.csv")
         assert len(rows) == 2
         assert sorted(path.stem for path in (tmp_path / "out" / "heatmaps").iterdir())
