@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import pydicom
 
@@ -15,6 +16,8 @@ AUTO: Literal["auto"] = "auto"
 MIN_MAX = "min-max"
 #: Rows of an image that are worked on at a time: small enough for the processor's cache.
 _BAND = 128
+#: Whole numbers up to here are exact in float32.
+_EXACT = 1 << 24
 #: Outlying pixels are at most 1 of 100,000, or a handful; a pixel of a thumbnail is never one.
 _OUTLYING_SHARE, _HANDFUL, _SMALLEST = 100_000, 16, 1_000
 
@@ -102,12 +105,13 @@ def look_up(table: np.ndarray, stored: np.ndarray) -> np.ndarray:
 
 def count_values(stored: np.ndarray) -> np.ndarray:
     """How often each value of the type of ``stored``, 8 or 16 bits, occurs, from its lowest to its highest."""
-    limits = np.iinfo(stored.dtype)
-    counts = np.zeros(int(limits.max) - int(limits.min) + 1, dtype=np.int64)
-    for first in range(0, len(stored), _BAND):
-        band = stored[first : first + _BAND].ravel().astype(np.int32)
-        counts += np.bincount(band - int(limits.min), minlength=len(counts))
-    return counts
+    codes = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("=")).view(f"u{stored.dtype.itemsize}")
+    values = 1 << 8 * stored.dtype.itemsize
+    counts = np.zeros(values, dtype=np.int64)
+    rows = max(1, _EXACT // max(1, codes.shape[1]))  # OpenCV counts in float32
+    for first in range(0, len(codes), rows):
+        counts += cv2.calcHist([codes[first : first + rows]], [0], None, [values], [0, values]).ravel().astype(np.int64)
+    return np.roll(counts, values // 2) if stored.dtype.kind == "i" else counts
 
 
 def without_outliers(counts: np.ndarray) -> tuple[int, int]:

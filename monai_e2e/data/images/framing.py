@@ -58,6 +58,8 @@ def find_framing(
         crop: ``"breast"``, or None for the whole image; so is an image in which no breast is found.
         orient: ``"left"``: a breast that lies on the right is mirrored; None: as it is.
     """
+    if crop is None and orient is None:
+        return None
     region = find_breast(pixels)
     side = breast_side(pixels if region is None else pixels[region.box])  # films may have a margin beside the wall
     mirrored = orient == "left" and side == "RIGHT"

@@ -26,6 +26,10 @@ _GREY_MODES = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I;16L": 65535, 
 _COLOUR_MODES = ("RGB", "RGBA")
 #: PNG's keyword and word by which images of the prepared folder are known: their values span 16 bits, dark or not.
 _PREPARED = ("Software", "monai-e2e")
+#: zlib's Z_RLE.
+_RUNS = 3
+#: One of so many rows and columns shows that an image has more than two values.
+_SPARSE = 64
 #: Bits of detectors and digitisers whose values are saved in pictures of 16 bits, unscaled.
 _DEPTHS = (8, 10, 12, 14)
 _TIFF_PHOTOMETRIC = 262
@@ -113,14 +117,24 @@ def _used_depth(pixels: np.ndarray) -> int:
 
 
 def save_grey16(image: np.ndarray, path: Path) -> None:
-    """Write uint16 ``[rows, columns]`` as PNG (fast compression: a third of the time for 4 % more bytes)."""
+    """Write uint16 ``[rows, columns]`` as PNG.
+
+    zlib's strategy for runs: of mammograms it makes smaller files than the default one, in two thirds of the time.
+    """
     words = PngInfo()
     words.add_text(*_PREPARED)
-    Image.fromarray(image.astype(np.uint16, copy=False)).save(path, format="PNG", compress_level=2, pnginfo=words)
+    Image.fromarray(image.astype(np.uint16, copy=False)).save(path, format="PNG", compress_type=_RUNS, pnginfo=words)
+
+
+def save_mask(mask: np.ndarray, path: Path) -> None:
+    """Write a bool mask ``[rows, columns]`` as PNG of 0 and 255."""
+    Image.fromarray(mask.view(np.uint8) * 255).save(path, format="PNG", compress_type=_RUNS)
 
 
 def is_two_valued(pixels: np.ndarray) -> bool:
     """Whether an array has at most two distinct values; what tells a mask from an image or a crop."""
+    if len(np.unique(pixels[::_SPARSE, ::_SPARSE])) > 2:  # true of nearly every image, and found in no time
+        return False
     return bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from monai_e2e.data.images.appearance import appearance_flags
 from monai_e2e.data.images.brightness import AUTO, VoiLut
@@ -26,7 +25,14 @@ from monai_e2e.data.images.dicom import DecodedImage, decode_image, find_mask
 from monai_e2e.data.images.dicom_files import one_file
 from monai_e2e.data.images.framing import Framing, find_framing
 from monai_e2e.data.images.headers import Header, flags_beside_table, read_header, unknown_flags
-from monai_e2e.data.images.pixels import draw_outline, resize_mammogram, resize_mask, same_aspect, save_grey16
+from monai_e2e.data.images.pixels import (
+    draw_outline,
+    resize_mammogram,
+    resize_mask,
+    same_aspect,
+    save_grey16,
+    save_mask,
+)
 from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram, Pathology
 from monai_e2e.errors import UserError
 from monai_e2e.work.files import write_text, written_whole
@@ -105,7 +111,7 @@ def prepare_image(task: ImageTask) -> PreparedImage:
             continue
         relative = f"masks/{name}_{number}.png"
         with written_whole(task.folder / relative) as path:
-            Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+            save_mask(mask, path)
         lesions.append({"mask": relative, **lesion_words(lesion)})
         if spacing is not None and mammogram.label == 1 and lesion.pathology is not Pathology.BENIGN:
             lengths.append(lesion_length(mask, spacing))
