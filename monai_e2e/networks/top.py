@@ -80,8 +80,21 @@ class PatchHeatmap(nn.Module):
         return self.max_pool(self.activation(x))
 
 
+class _Pointwise(nn.Conv2d):
+    """1×1 convolution that takes every ``stride``-th position itself.
+
+    A patch classifier's heatmap has five channels. In the gradient of a strided 1×1 convolution of so few, stored
+    channels last, oneDNN writes past its memory, and the process ends at random
+    (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x[:, :, :: self.stride[0], :: self.stride[1]], self.weight, self.bias)
+
+
 def _conv_bn(in_channels: int, out_channels: int, kernel_size: int, eps: float, stride: int = 1) -> list[nn.Module]:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
+    layer = _Pointwise if kernel_size == 1 and stride > 1 else nn.Conv2d
+    conv = layer(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return [conv, nn.BatchNorm2d(out_channels, eps=eps)]

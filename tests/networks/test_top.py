@@ -1,5 +1,8 @@
 """The paper's notation of the top layers, and what each kind of block computes."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -93,3 +96,18 @@ def test_blocks_are_chained_and_numbered():
     assert [name for name, _ in top.named_children()] == ["block1", "block2"]
     assert channels == 6
     assert top(torch.randn(1, 5, 16, 8)).shape == (1, 6, 4, 2)
+
+
+def test_training_on_a_heatmap_of_few_channels_does_not_damage_memory():
+    """oneDNN writes past its memory in the gradient of a strided 1×1 convolution of few channels."""
+    program = """
+import torch
+from monai_e2e.networks.top import make_top_block
+torch.manual_seed(0)
+block = make_top_block(5, "[64-64-128]x2")[0].to(memory_format=torch.channels_last)
+for _ in range(40):
+    x = torch.rand(8, 5, 8, 6).to(memory_format=torch.channels_last).requires_grad_()
+    block(x).square().mean().backward()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
