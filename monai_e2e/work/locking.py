@@ -97,6 +97,8 @@ def _acquire(folder: str | Path) -> BaseFileLock:
                 raise
             lock.acquire(timeout=_SECONDS_OF_ORPHANS)
     except Timeout as error:
+        if not file.exists():  # filelock waits for a file that some file systems refuse
+            raise UserError(f"{file}: can't be written; choose another folder") from error
         who = "another process" if (owner := _owner(file)) is None else f"process {owner}"
         raise HeldError(f"{folder}: {who} is writing to it; wait until it has ended, or name another folder") from error
     except OSError as error:

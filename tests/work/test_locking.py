@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from monai_e2e.errors import UserError
-from monai_e2e.work.locking import is_held, locked
+from monai_e2e.work.locking import HeldError, is_held, locked
 
 HOLD = (
     "import sys, time; from monai_e2e.work.locking import hold; "
@@ -102,3 +103,10 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="can't be written"), locked(tmp_path / "file" / "out"):
         pass
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
+def test_a_file_system_that_takes_no_files_is_not_taken_for_a_locked_folder():
+    with pytest.raises(UserError, match="can't be written") as refused, locked("/proc/out"):
+        pass
+    assert not isinstance(refused.value, HeldError)
