@@ -77,6 +77,25 @@ def test_exams_of_a_patient_are_told_apart_by_the_table(tmp_path):
     assert reason == {"image listed twice with different values: exam_id"}
 
 
+FACTS = "image,label,patient_id,age,vendor,machine,site,implant,subtype"
+
+
+def test_what_subgroups_are_made_of_is_carried(tmp_path):
+    src = write_own(tmp_path, "a.png,1,K1,61.0,GE,Pristina,north,1,Luminal A", "b.png,0,K2,,,,,No,", header=FACTS)
+    first, second = read(src).mammograms
+    assert (first.age, first.vendor, first.machine, first.site) == (61, "GE", "Pristina", "north")
+    assert (first.implant, first.subtype) == ("yes", "Luminal A")
+    assert (second.age, second.vendor, second.implant, second.subtype) == (None, None, "no", None)
+
+
+def test_facts_that_differ_or_are_not_understood_are_told(tmp_path):
+    rows = ("a.png,1,K1,61,GE", "a.png,1,K1,61,Hologic", "b.png,0,K2,old,GE", "c.png,1,K3,50,GE")
+    src = write_own(tmp_path, *rows, header="image,label,patient_id,age,vendor", files=("a.png", "b.png", "c.png"))
+    catalogue = read(src)
+    assert {item.reason for item in catalogue.excluded} == {"image listed twice with different values: vendor"}
+    assert catalogue.notes["ages_not_understood"] == 1
+
+
 @pytest.mark.parametrize(
     ("word", "label"),
     [("0", 0), ("Negative", 0), ("BENIGN ", 0), ("0.0", 0), ("1", 1), ("positive", 1), ("Malignant", 1), ("1.0", 1)],

@@ -18,12 +18,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from monai_e2e.data.images.headers import OTHER_VIEW, survey
+from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.data.sources.cells import BIRADS_RULES
 from monai_e2e.data.sources.formulas import guarded_cell
 from monai_e2e.data.sources.hospital.columns import Column, check_roles, find_columns, is_column
 from monai_e2e.data.sources.hospital.joining import KEYS, UNITS, Image, Joined, Statement, join
 from monai_e2e.data.sources.hospital.pseudonyms import Pseudonyms
-from monai_e2e.data.sources.hospital.values import map_labels, parse_density, parse_side, parse_view
+from monai_e2e.data.sources.hospital.values import map_labels, parse_density, parse_facts, parse_side, parse_view
 from monai_e2e.data.sources.hospital.words import COLUMNS, word_key
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier, identifier_key
 from monai_e2e.data.sources.own.files import OwnFiles, real_path
@@ -39,6 +40,7 @@ COLUMN_NAMES = (
     "view",
     "density",
     "partition",
+    *GROUP_FACTS,
     "label_source",
     "label_unit",
 )
@@ -212,6 +214,7 @@ def _understand(
             "accession": cell["accession"],
             "density": parse_density(cell["density"]),
             "partition": cell["partition"],
+            **parse_facts(cell),
         }
         keys = {role: cell[role] for role in KEYS if cell[role]}
         said: list[tuple[str, int | None]] = [(column.side, mapped[row[column.name]]) for column in labels]
@@ -267,6 +270,7 @@ def _fill(
                 "view": image.view or "".join(other),
                 "density": image.facts.get("density", ""),
                 "partition": image.facts.get("partition", ""),
+                **{name: image.facts.get(name, "") for name in GROUP_FACTS},
                 "label_source": "+".join(sorted({source for _, source, _ in statements})),
                 "label_unit": max((unit for _, _, unit in statements), key=UNITS.index),
             }

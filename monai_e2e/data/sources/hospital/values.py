@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
+from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.data.sources.cells import BIRADS_RULES
-from monai_e2e.data.sources.hospital.words import DENSITIES, LABEL_WORDS, MISSING, SIDES, VIEWS, value_key
+from monai_e2e.data.sources.hospital.words import DENSITIES, LABEL_WORDS, MISSING, SIDES, VIEWS, YES_NO, value_key
 from monai_e2e.errors import UserError
 
 _CATEGORY = re.compile(r"(birads|acr|kategorie|category|categorie|categoria|cat|分类)?([0-6])([abc])?(类|级)?")
 _ICD10 = (("c50", 1), ("d051", 1), ("d24", 0), ("n60", 0))
 _SIDED_VIEW = re.compile(r"(l|r)(cc|mlo|ml|lm|lmo|fb|sio|iso|xccl|xccm)")
+#: Years, perhaps with a word for them; neither a date nor a range.
+_AGE = re.compile(r"0*(\d{1,3})([.,]\d+)?\s*[^\W\d]*\.?")
 _EXCEL_DAY_0 = date(1899, 12, 30)
 #: Days that Excel counts for 1955 to 2064; other numbers are no dates.
 _EXCEL_DAYS = range(20000, 60001)
@@ -93,6 +96,14 @@ def parse_view(text: str) -> tuple[str, str]:
 def parse_density(text: str) -> str:
     """``1`` to ``4``, or empty where the cell is none of the four."""
     return str(DENSITIES.get(value_key(text).removeprefix("birads").removeprefix("acr").removeprefix("typ"), ""))
+
+
+def parse_facts(cells: Mapping[str, str]) -> dict[str, str]:
+    """What subgroups are made of, by role, as ``prepare folder`` reads it; empty where a cell says nothing."""
+    years = _AGE.fullmatch(cells["age"].strip())
+    known = {"age": years[1] if years else "", "implant": YES_NO.get(value_key(cells["implant"]), "")}
+    words = {name: cells[name] for name in GROUP_FACTS if value_key(cells[name]) not in MISSING}
+    return {**words, **known}
 
 
 def parse_dates(texts: Iterable[str], days_first: bool) -> dict[str, str]:

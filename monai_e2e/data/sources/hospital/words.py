@@ -84,6 +84,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "densité mammaire,densité,densidad mamaria,densidad,腺体密度,乳腺密度,密度,腺体类型"
     ),
     "partition": _keys("partition,split,data split,Aufteilung,partición,数据集划分"),
+    "age": _keys("age,patient age,age at exam,Alter,Patientenalter,âge,âge de la patiente,edad,edad del paciente,年龄"),
+    "vendor": _keys(
+        "vendor,manufacturer,Hersteller,Gerätehersteller,fabricant,constructeur,fabricante,厂商,厂家,制造商"
+    ),
+    "machine": _keys("machine,device,scanner,Gerät,Mammographiegerät,Gerätemodell,appareil,equipo,mamógrafo,设备,机器"),
+    "site": _keys("site,hospital,centre,center,Standort,Klinik,Krankenhaus,hôpital,centro,院区,医院"),
+    "implant": _keys("implant,implants,breast implant,Implantat,Implantate,prothèse,implante,implantes,prótesis,假体"),
+    "subtype": _keys("subtype,molecular subtype,Subtyp,sous-type,sous-type moléculaire,subtipo,分子分型,亚型"),
 }
 #: Columns of label that say where it comes from.
 PATHOLOGY = re.compile("patho|histo|pato|dignit|anapath|病理")
@@ -150,6 +158,10 @@ LABEL_WORDS = {
         ),
         1,
     ),
+}
+YES_NO = {
+    **dict.fromkeys(_keys("1,yes,y,true,ja,oui,sí,是,有"), "yes"),
+    **dict.fromkeys(_keys("0,no,n,false,nein,non,否,无"), "no"),
 }
 DENSITIES = {
     letter: number

@@ -18,6 +18,8 @@ view       no     ``CC``, ``MLO`` or empty; ``ML`` is read as MLO; images of oth
 lesions    no     columns of :mod:`~monai_e2e.data.sources.own.lesions`, an image of several lesions having several rows
 partition  no     ``training``, ``validation``, ``test`` (or ``train``, ``val``) in all rows or in none
 density    no     ACR ``1``–``4`` or ``A``–``D``
+age, …     no     for reports: ``age`` in years, ``vendor``, ``machine``, ``site``, ``implant`` (``yes`` or ``no``) and
+                  ``subtype`` of the cancer
 label_*    no     ``label_source`` and ``label_unit``, as `monai-e2e labels` writes them, for reports
 ========== ====== ====================================================================================================
 
@@ -32,12 +34,12 @@ import logging
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_e2e.data.images.headers import read_header
-from monai_e2e.data.records import Catalogue, Excluded, Laterality, Mammogram, Pathology, View
-from monai_e2e.data.sources.cells import SIDES, Refused, choose, parse_density
+from monai_e2e.data.records import FACTS, Catalogue, Excluded, Mammogram, Pathology, View
+from monai_e2e.data.sources.cells import SIDES, YES_NO, Refused, choose, parse_age, parse_density
 from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.sources.naming import safe_id, with_suffixes
@@ -58,7 +60,7 @@ logger = logging.getLogger(__name__)
 NEEDED_COLUMNS = ("image", "label", "patient_id")
 #: What labels rest on, and what one label stands for.
 LABEL_COLUMNS = ("label_source", "label_unit")
-OPTIONAL_COLUMNS = ("exam_id", "laterality", "view", "partition", "density", *LABEL_COLUMNS, *LESION_COLUMNS)
+OPTIONAL_COLUMNS = ("laterality", "view", "partition", *FACTS, *LABEL_COLUMNS, *LESION_COLUMNS)
 PARTITION_NAMES = {
     "training": "training",
     "train": "training",
@@ -69,26 +71,21 @@ PARTITION_NAMES = {
 _SIDES = {"": None, **SIDES}
 _VIEWS = {"": None, "CC": View.CC, "MLO": View.MLO, "ML": View.MLO}
 #: What rows of one image must agree in.
-_SAME = ("label", "patient_id", "exam_id", "laterality", "view", "partition", "density")
+_SAME = ("label", "patient_id", "laterality", "view", "partition", *FACTS)
 _EXAMPLE = "write one row per image, for example `image,label,patient_id` and `2021/0001_rcc.dcm,benign,K-0001`"
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the table, its words understood; ``line`` is its number there.
+    """One row of the table, its words understood.
 
-    ``header_patient`` is the header's Patient ID. Never to be written.
+    ``line`` is its number there, ``image`` has no lesions yet, ``header_patient`` is the header's Patient ID. Never to
+    be written.
     """
 
     line: int
     path: Path
-    label: int
-    patient_id: str
-    exam_id: str | None
-    laterality: Laterality | None
-    view: View | None
-    partition: str | None
-    density: int | None
+    image: Mammogram
     lesions: tuple[LesionRow, ...]
     header_patient: str
 
@@ -139,7 +136,7 @@ def read_own(
             rows[row.path].append(row)
     chosen = []
     for path, same in rows.items():
-        if contradiction := find_contradiction(same, _SAME):
+        if contradiction := find_contradiction([row.image for row in same], _SAME):
             places = [f"{labels.name}, row {row.line}: {path.relative_to(files.root)}" for row in same]
             catalogue.excluded.extend(Excluded(place, contradiction, rows=1) for place in places)
         else:
@@ -177,24 +174,29 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
     view = values["view"].upper()
     if view not in _VIEWS:
         raise Refused(f"view neither CC nor MLO: {view!r}")
-    row = _Row(
-        line=line,
+    image = Mammogram(
         path=path,
-        label=choose("label", label_key(values["label"]), LABELS),
         patient_id=_pseudonym(values["patient_id"]),
-        exam_id=_pseudonym(values["exam_id"]) or None,
         laterality=choose("laterality", values["laterality"].upper(), _SIDES),
         view=_VIEWS[view],
+        label=choose("label", label_key(values["label"]), LABELS),
         partition=PARTITION_NAMES.get(values["partition"].lower()),
         density=parse_density(values["density"]),
-        lesions=lesions_of_image_row(f"{table}, row {line}: {values['image']}", values),
-        header_patient=header.patient,
+        exam_id=_pseudonym(values["exam_id"]) or None,
+        age=parse_age(values["age"]),
+        implant=YES_NO.get(values["implant"].upper()),
+        vendor=values["vendor"] or None,
+        machine=values["machine"] or None,
+        site=values["site"] or None,
+        subtype=values["subtype"] or None,
     )
-    if not row.patient_id:
+    if not image.patient_id:
         raise Refused("no patient_id: images can't be divided by patient without it")
     notes["views_ml_read_as_mlo"] += view == "ML"
-    notes["densities_not_understood"] += bool(values["density"]) and row.density is None
-    return row
+    for name, words in (("density", "densities"), ("age", "ages"), ("implant", "implants")):
+        notes[f"{words}_not_understood"] += bool(values[name]) and getattr(image, name) is None
+    lesions = lesions_of_image_row(f"{table}, row {line}: {values['image']}", values)
+    return _Row(line, path, image, lesions, header.patient)
 
 
 def _pseudonym(text: str) -> str:
@@ -220,7 +222,7 @@ def _compare_patients(labels: Path, rows: list[_Row], notes: Counter[str]) -> No
     patients: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.header_patient:
-            patients[identifier_key(row.header_patient)].add(row.patient_id)
+            patients[identifier_key(row.header_patient)].add(row.image.patient_id)
     several = sum(len(own) > 1 for own in patients.values()) if len(patients) > 1 else 0
     if several:
         notes["patient_ids_of_headers_that_are_several_patients_in_the_table"] = several
@@ -250,19 +252,7 @@ def _check_labels(labels: Path, mammograms: list[Mammogram], excluded: list[Excl
 def _mammogram(rows: list[_Row], lesion_rows: list[LesionRow], files: OwnFiles, excluded: list[Excluded]) -> Mammogram:
     own = [lesion for row in rows for lesion in row.lesions]
     lesions = read_lesions([*own, *lesion_rows], files, excluded)
-    row = rows[0]
-    return Mammogram(
-        path=row.path,
-        patient_id=row.patient_id,
-        exam_id=row.exam_id,
-        laterality=row.laterality,
-        view=row.view,
-        label=row.label,
-        lesions=lesions,
-        partition=row.partition,
-        density=row.density,
-        rows=len(rows) + sum(lesion.rows for lesion in lesions),
-    )
+    return replace(rows[0].image, lesions=lesions, rows=len(rows) + sum(lesion.rows for lesion in lesions))
 
 
 def _note_lesions(mammograms: list[Mammogram], notes: Counter[str]) -> None:

@@ -4,6 +4,7 @@ import pytest
 from export import EXAMS, write_export, write_image, write_xlsx
 
 from monai_e2e.cli.main import main
+from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.data.sources.hospital.labels import collect_labels, write_labels
 from monai_e2e.data.sources.hospital.pseudonyms import write_link
 from monai_e2e.data.sources.hospital.summary import format_labels
@@ -63,6 +64,31 @@ def test_labels_go_straight_into_prepare_folder(src, tmp_path):
     assert [image.label for image in catalogue.mammograms] == [1, 1, 0, 0, 0, 0]
     assert catalogue.mammograms[0].image_id == "patient-0001_LEFT_CC"
     assert not [item for item in catalogue.excluded if item.rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("accession,label,age,manufacturer,device,site,implant\nA-1,1,61.0,GE,Pristina,Nord,yes\n", "utf-8"),
+        ("Auftrags-Nr;Befund;Alter;Hersteller;Gerät;Standort;Implantat\nA-1;ja;61 J.;GE;Pristina;Nord;ja\n", "cp1252"),
+        ("Accession;Résultat;Âge;Fabricant;Appareil;Centre;Prothèse\nA-1;malin;61 ans;GE;Pristina;Nord;oui\n", "utf-8"),
+        ("Accession;Resultado;Edad;Fabricante;Equipo;Centro;Prótesis\nA-1;maligno;61,0;GE;Pristina;Nord;sí\n", "utf-8"),
+        ("检查号,病理结果,年龄,厂商,设备,院区,假体\nA-1,恶性,61岁,GE,Pristina,Nord,是\n", "gb18030"),
+    ],
+)  # fmt: skip
+def test_what_subgroups_are_made_of_goes_with_the_labels(src, tmp_path, text, encoding):
+    labels = collect_labels(src, [table(tmp_path, text, encoding=encoding)])
+    write_labels(labels, tmp_path / "labels.csv")
+    (row,) = {tuple(row[name] for name in GROUP_FACTS) for row in labels.rows if row["label"] == "1"}
+    assert row == ("61", "GE", "Pristina", "Nord", "yes", "")
+    assert "subtype" not in (tmp_path / "labels.csv").read_text().splitlines()[0]
+
+
+def test_a_date_of_birth_is_no_age(src, tmp_path):
+    rows = "accession,label,age,subtype\nA-1,1,12.03.1965,Luminal B\nA-2,0,40-49,\n"
+    labels = collect_labels(src, [table(tmp_path, rows)])
+    assert {row["age"] for row in labels.rows} == {""}
+    assert {row["subtype"] for row in labels.rows} == {"Luminal B", ""}
 
 
 def test_no_identifier_of_a_header_is_written_but_to_the_private_link(src, tmp_path):
@@ -179,7 +205,7 @@ def test_an_image_of_several_rows_is_malignant_if_any_is(src, tmp_path):
             "accession,histology,BI-RADS\nA-1,M,4\n",
             "may stand in 'histology', 'BI-RADS'; choose: --column label='histology'",
         ),
-        ("name,age\nx,3\n", "no row of column names that are known.*--column"),
+        ("name,weight\nx,3\n", "no row of column names that are known.*--column"),
         ("histology,view\nM,CC\n", "no column that tells which images"),
         ("accession,view\nA-1,CC\n", "no column of labels is known"),
         ("accession,label\nX-1,1\n", r"no image got a label \(1 × no image of this accession number\)"),
