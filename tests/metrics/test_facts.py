@@ -15,6 +15,7 @@ def test_facts_of_a_run_of_predict(tmp_path):
             "protocol": "official",
             "label_source": "pathology",
             "label_unit": "image",
+            "label_rule": "malignant if any lesion is",
         },
         "started": "2026-01-01T23:59:00+01:00",
         "ended": "2026-01-02T00:10:00+01:00",
@@ -31,7 +32,7 @@ def test_facts_of_a_run_of_predict(tmp_path):
         "seed": None,
         "predicted": "2026-01-02",
         "scored": None,
-        "labels": "CBIS-DDSM, as prepared: by pathology, one for each image",
+        "labels": "CBIS-DDSM, as prepared: by pathology, one for each image: malignant if any lesion is",
     }
     assert describe_in_words(about) == "cbis-mass on CBIS-DDSM, test, fold 1"
     assert describe_in_words(about | {"name": "Ours"}) == "Ours on CBIS-DDSM, test, fold 1"

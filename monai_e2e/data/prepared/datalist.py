@@ -115,20 +115,20 @@ def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
         datalist = json.loads(data)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: no readable datalist.json ({error}); name a prepared folder") from error
-    keys = ("name", "protocol", "seed", "image_size", "label_source", "label_unit")
+    keys = ("name", "protocol", "seed", "image_size", "label_source", "label_unit", "label_rule")
     settings = {key: datalist.get(key) for key in keys}
     return {"path": str(folder.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
 
 
 def labels_in_words(dataset: Mapping[str, Any]) -> str:
-    """Where a prepared folder's labels come from: ``vindr, as prepared: by BI-RADS, one for each breast``.
+    """Where a prepared folder's labels come from: ``vindr, as prepared: by BI-RADS, one for each breast: 4 and …``.
 
     Args:
         dataset: its data list, or the :func:`fingerprint` of it; those of older folders don't say what labels rest on.
     """
-    source, unit = dataset.get("label_source"), dataset.get("label_unit")
-    rest = f": by {source}, one for each {unit}" if source and unit else ""
-    return f"{dataset.get('name')}, as prepared{rest}"
+    source, unit, rule = (dataset.get(f"label_{fact}") for fact in ("source", "unit", "rule"))
+    rest = [f"by {source}, one for each {unit}"] if source and unit else []
+    return ": ".join([f"{dataset.get('name')}, as prepared", *rest, *([rule] if rest and rule else [])])
 
 
 def _refuse_constant(name: str) -> None:

@@ -24,7 +24,14 @@ from monai_e2e.data.prepared.datalist import PARTITIONS
 from monai_e2e.data.prepared.images import FINISHED, ImageTask, lesion_words, prepare_image
 from monai_e2e.data.prepared.oddities import flag_images
 from monai_e2e.data.prepared.report import SOURCE_FACTS, make_report, mean_words, write_report
-from monai_e2e.data.prepared.settings import Settings, check_options, check_out, make_settings, merges_halves
+from monai_e2e.data.prepared.settings import (
+    Settings,
+    check_options,
+    check_out,
+    make_settings,
+    merges_halves,
+    used_options,
+)
 from monai_e2e.data.prepared.splits import (
     Split,
     split_cbis_ddsm,
@@ -79,11 +86,17 @@ def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: An
         options["merge_halves"] = merges_halves(options.get("merge_halves", False), settings.protocol)
     src, out = Path(src).absolute(), check_out(src, out, settings.dry_run)
     catalogue = source.read()(src, tables_only=settings.dry_run and not has_images(src), **options)
-    return _prepare(catalogue, source, src, out, settings, began)
+    return _prepare(catalogue, source.under(options), used_options(source, options), src, out, settings, began)
 
 
 def _prepare(
-    catalogue: Catalogue, source: Source, src: Path, out: Path, settings: Settings, began: float
+    catalogue: Catalogue,
+    source: Source,
+    options: Mapping[str, object],
+    src: Path,
+    out: Path,
+    settings: Settings,
+    began: float,
 ) -> dict[str, Any]:
     """Divide the patients, prepare the images, write list and report."""
     names = Counter((image.partition, image.image_id) for image in catalogue.mammograms)
@@ -100,6 +113,7 @@ def _prepare(
         "orient": settings.orient,
         "pixel_mean": None,
         "classes": list(source.classes),
+        "options": dict(options),
         **{fact: getattr(source, fact) for fact in SOURCE_FACTS},
     }
     datalist |= catalogue.facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ def make_report(
             rows[kind] += exclusion.rows
         else:
             others[kind] += 1
-    keys = ("name", "protocol", "seed", "image_size", "voi_lut", "pixel_mean", "classes", *SOURCE_FACTS)
-    settings = {key: datalist[key] for key in keys}
+    keys = ("name", "protocol", "seed", "image_size", "voi_lut", "crop", "orient", "pixel_mean", "classes", "options")
+    settings = {key: datalist[key] for key in (*keys, *SOURCE_FACTS)}
     samples = [sample for name in PARTITIONS for sample in datalist[name]]
     labels = Counter(image.label for image in catalogue.mammograms)
     drawn = Counter(lesion["drawn_as"] for sample in samples for lesion in sample["lesions"])
@@ -91,7 +91,6 @@ def write_report(folder: Path, report: dict[str, Any], excluded: Sequence[Exclud
 
 def format_report(report: dict[str, Any]) -> str:
     """The report as Markdown."""
-    rows, columns = report["image_size"]
     tables = report["tables"]
     folds = f", {report['folds']} folds (below: fold 0 tested)" if "folds" in report else ""
     mean = "images not read" if report["dry_run"] else mean_words(report["pixel_mean"])
@@ -100,10 +99,11 @@ def format_report(report: dict[str, Any]) -> str:
         f"# {report['name']}: protocol {report['protocol']}, seed {report['seed']}{folds}",
         "",
         *(["**Dry run**: no image was written or looked into.", ""] if report["dry_run"] else []),
-        f"{rows} × {columns} pixels, {mean}, {report['seconds']:.0f} s.",
+        f"{', '.join([*_image_words(report), mean])}, {report['seconds']:.0f} s.",
         "",
         f"Labels rest on {report['label_source']}, one for each {report['label_unit']}: {report['label_rule']}.",
         "",
+        *([f"Options: {_option_words(report['options'])}.", ""] if report["options"] else []),
         f"Licence: {report['licence']}." + (f" Cite: {report['citation']}." if report["citation"] else ""),
         "",
         f"Tables: {', '.join(f'{_known(tables[key])} {key}' for key in ('rows', 'patients', 'files', 'views'))}"
@@ -144,6 +144,23 @@ def format_report(report: dict[str, Any]) -> str:
 def mean_words(pixel_mean: float | None) -> str:
     """The mean of the training partition's pixels as people read it."""
     return "no training images" if pixel_mean is None else f"pixel mean {pixel_mean:.2f} of 255 (training)"
+
+
+def _image_words(report: Mapping[str, Any]) -> list[str]:
+    """How images were made, as far as it isn't the usual way."""
+    rows, columns = report["image_size"]
+    window = {False: "", True: "the images' own window", "auto": "window auto"}[report["voi_lut"]]
+    words = (
+        window,
+        "cropped to the breast" if report["crop"] else "",
+        "right breasts mirrored" if report["orient"] else "",
+    )
+    return [f"{rows} × {columns} pixels", *filter(None, words)]
+
+
+def _option_words(options: Mapping[str, object]) -> str:
+    words: dict[object, str] = {True: "yes", False: "no"}
+    return ", ".join(f"{name.replace('_', ' ')} {words.get(value, str(value))}" for name, value in options.items())
 
 
 def _count(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -65,6 +65,11 @@ def check_options(name: str, source: Source, options: Mapping[str, Any]) -> None
             raise UserError(f"`prepare {name}` needs {_flag(option)}, see docs/data.md")
 
 
+def used_options(source: Source, options: Mapping[str, Any]) -> dict[str, object]:
+    """The reader's options, usual ones included, but for the user's own files."""
+    return {option: options.get(option, allowed[0]) for option, allowed in source.options.items() if allowed}
+
+
 def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 

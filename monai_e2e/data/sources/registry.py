@@ -7,8 +7,9 @@ An entry names its reader, a function ``read(src, tables_only=False, **options)`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
+from typing import Any
 
 from monai_e2e.data.records import Catalogue
 from monai_e2e.data.sources.cells import BIRADS_RULES
@@ -17,6 +18,7 @@ from monai_e2e.errors import UserError
 #: Divisions of a data set that has none of its own.
 OURS = ("patients-70-15-15", "kfold")
 _BIRADS_CLASSES = ("BI-RADS 1-2", "BI-RADS 4-6")
+_BIRADS_5_CLASSES = ("BI-RADS 1-2", "BI-RADS 5-6")
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,14 @@ class Source:
         reader: module below :mod:`monai_e2e.data.sources` and function.
         label_source: what the labels rest on: ``pathology``, ``BI-RADS``, ``registry`` (of cancers), or the table.
         label_unit: what one label stands for, shared by all its images: ``image``, ``breast``, ``exam``, ``patient``.
-        label_rule: what is positive, negative and left out, in one sentence.
+        label_rule: what is positive, negative and left out with the usual options, in one sentence.
         licence: its terms in a few words; the data set's own text counts.
         citation: what to cite; empty: nothing.
         classes: names of labels 0 and 1.
         protocols: divisions that it can be prepared with, the usual one first, see
             :mod:`monai_e2e.data.prepared.splits`.
         options: the reader's options and the values that each can have, the usual one first; none: any value.
+        variants: what differs, such as ``label_rule``, with another value of an option, by option and value.
         needed: options without which nothing can be read.
         patients_known: False where each image counts as a patient, since nobody knows whose it is.
         models_may_be_passed_on: False where the licence forbids passing on models that were trained on it.
@@ -52,11 +55,17 @@ class Source:
     classes: tuple[str, str] = ("not malignant", "malignant")
     protocols: tuple[str, ...] = OURS
     options: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    variants: Mapping[tuple[str, object], Mapping[str, Any]] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
     patients_known: bool = True
     models_may_be_passed_on: bool = True
     has_a_name: bool = True
     met: str = ""
+
+    def under(self, options: Mapping[str, object]) -> Source:
+        """The data set as these options of its reader make it."""
+        changes = [self.variants.get(option, {}) for option in options.items()]
+        return replace(self, **{name: value for change in changes for name, value in change.items()})
 
     def read(self) -> Callable[..., Catalogue]:
         """The reader."""
@@ -108,23 +117,35 @@ SOURCES: dict[str, Source] = {
         label_source="pathology",
         label_unit="breast",
         label_rule="malignant by biopsy positive, benign by biopsy negative; the other breast, of which the table says "
-        "nothing, negative and flagged `unverified normal`, or left out",
+        "nothing, negative and flagged `unverified normal`",
         licence="CC BY 4.0",
         citation="Cui et al., The Chinese Mammography Database (CMMD), The Cancer Imaging Archive, 2021, "
         "doi 10.7937/tcia.eqde-4b16",
         options={"exclude_contralateral": (False, True)},
+        variants={
+            ("exclude_contralateral", True): {
+                "label_rule": "malignant by biopsy positive, benign by biopsy negative; the other breast, of which the "
+                "table says nothing, left out"
+            }
+        },
     ),
     "vindr": Source(
         title="VinDr-Mammo",
         reader="vindr:read_vindr",
         label_source="BI-RADS",
         label_unit="breast",
-        label_rule="BI-RADS 4 and 5 positive (or 5 alone), 1 and 2 negative, what lies between left out",
+        label_rule="BI-RADS 4 and 5 positive, 1 and 2 negative, 3 left out",
         licence="PhysioNet Restricted Health Data License 1.5.0; no passing on",
         citation="Nguyen et al., Scientific Data 10:277, 2023; PhysioNet",
         classes=_BIRADS_CLASSES,
         protocols=("given", *OURS),
         options={"positive": tuple(BIRADS_RULES)},
+        variants={
+            ("positive", "birads5"): {
+                "label_rule": "BI-RADS 5 positive, 1 and 2 negative, 3 and 4 left out",
+                "classes": _BIRADS_5_CLASSES,
+            }
+        },
     ),
     "rsna": Source(
         title="RSNA Screening Mammography Breast Cancer Detection",
@@ -152,11 +173,17 @@ SOURCES: dict[str, Source] = {
         reader="csaw_cc:read_csaw_cc",
         label_source="registry",
         label_unit="breast",
-        label_rule="breast with a cancer that this exam found (or that came before the next exam) positive; the other "
-        "breast and controls negative; exams of the breast with cancer two years and more before it left out",
+        label_rule="breast with a cancer that this exam found positive; the other breast and controls negative; "
+        "earlier exams of the breast with cancer left out",
         licence="CC BY 4.0 by the catalogue; images on request",
         citation="Strand, CSAW-CC (mammography), Karolinska Institutet, 2022, doi 10.5878/45vm-t798",
         options={"positive": ("screen-detected", "interval")},
+        variants={
+            ("positive", "interval"): {
+                "label_rule": "breast with a cancer that this exam found, or that was found within two years after it, "
+                "positive; the other breast and controls negative; earlier exams of the breast with cancer left out"
+            }
+        },
     ),
     "cdd-cesm": Source(
         title="CDD-CESM",
@@ -192,11 +219,19 @@ SOURCES: dict[str, Source] = {
         reader="kau_bcmd:read_kau_bcmd",
         label_source="BI-RADS",
         label_unit="patient",
-        label_rule="BI-RADS 4 and 5 positive (or 5 alone), 1 negative, what lies between left out",
+        label_rule="BI-RADS 4 and 5 positive, 1 negative, 3 left out; both breasts have the patient's BI-RADS, so "
+        "healthy ones count as positive",
         licence="unverified: research and education by the Kaggle page",
         citation="Alsolami et al., Data 6(11):111, 2021",
         classes=_BIRADS_CLASSES,
         options={"positive": tuple(BIRADS_RULES)},
+        variants={
+            ("positive", "birads5"): {
+                "label_rule": "BI-RADS 5 positive, 1 negative, 3 and 4 left out; both breasts have the patient's "
+                "BI-RADS, so healthy ones count as positive",
+                "classes": _BIRADS_5_CLASSES,
+            }
+        },
     ),
     "nlbs": Source(
         title="NLBS (NL-Breast-Screening)",

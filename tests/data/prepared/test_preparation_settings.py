@@ -41,6 +41,11 @@ def test_window_auto_is_kept_and_its_share_is_noted(src):
     assert "images by LINEAR: 3" in (out / "report.md").read_text()
 
 
+def test_report_says_how_images_were_made(src):
+    report = (prepare(src, "--window", "auto", "--crop", "breast", "--orient", "left") / "report.md").read_text()
+    assert "16 × 12 pixels, window auto, cropped to the breast, right breasts mirrored, pixel mean" in report
+
+
 def test_without_it_nothing_is_said_of_windows(src):
     out = prepare(src)
     assert preparation(out)["voi_lut"] is False

@@ -65,6 +65,7 @@ def test_folder_has_what_the_design_says(prepared):
         "orient",
         "pixel_mean",
         "classes",
+        "options",
         *SOURCE_FACTS,
         "training",
         "validation",

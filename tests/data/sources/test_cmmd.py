@@ -71,6 +71,12 @@ def test_folder_is_prepared(tmp_path):
     assert (sample["laterality"], sample["view"]) == ("LEFT", "CC")
 
 
+def test_report_says_that_contralateral_breasts_are_left_out(tmp_path):
+    _, datalist = prepared("cmmd", write_cmmd(tmp_path / "src"), tmp_path / "out", exclude_contralateral=True)
+    assert datalist["label_rule"].endswith("the other breast, of which the table says nothing, left out")
+    assert "Options: exclude contralateral yes." in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_sigmoid_window_of_eight_bits_is_applied(tmp_path):
     _, datalist = prepared("cmmd", write_cmmd(tmp_path / "src"), tmp_path / "out", voi_lut="auto")
     assert {sample["window"] for sample in samples_of(datalist)} == {"SIGMOID"}

@@ -25,6 +25,15 @@ def test_reader_takes_the_options_and_their_usual_value_is_its_own(name):
 
 
 @pytest.mark.parametrize("name", SOURCES)
+def test_what_an_option_changes_is_of_one_of_its_values(name):
+    source = SOURCES[name]
+    for option, value in source.variants:
+        assert value in source.options[option][1:]
+        assert source.under({option: value}).label_rule != source.label_rule
+    assert source.under({option: values[0] for option, values in source.options.items() if values}) == source
+
+
+@pytest.mark.parametrize("name", SOURCES)
 def test_docs_say_what_the_label_rests_on_and_whether_a_download_was_met(name):
     source = SOURCES[name]
     if name == "folder":

@@ -1,11 +1,13 @@
 """VinDr-Mammo: BI-RADS as words, lists in strings, boxes of findings, its own division."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from release_files import by_name, check_rows, prepared, reasons, samples_of, write_csv, write_image
 
+from monai_e2e.data.prepared.datalist import fingerprint, labels_in_words
 from monai_e2e.data.prepared.prepare import prepare_dataset
 from monai_e2e.data.records import DrawnAs, LesionType, Pathology
 from monai_e2e.data.sources.vindr import read_vindr
@@ -15,9 +17,9 @@ from monai_e2e.errors import UserError
 STUDIES = [(5, 1), (4, 2), (4, 1), (5, 2), (4, 1), (1, 1), (2, 1), (1, 2), (1, 1), (3, 1), (4, 3), (1, 1)]
 
 
-def write_vindr(folder: Path, boxes: bool = True) -> Path:
+def write_vindr(folder: Path, boxes: bool = True, studies: list[tuple[int, int]] = STUDIES) -> Path:
     images, findings = [], []
-    for study, pair in enumerate(STUDIES):
+    for study, pair in enumerate(studies):
         for side, birads in zip("LR", pair, strict=True):
             for view in ("CC", "MLO"):
                 row = {
@@ -72,6 +74,28 @@ def test_birads_5_alone_leaves_4_out(tmp_path):
     catalogue = check_rows(read_vindr(write_vindr(tmp_path), positive="birads5"))
     assert sum(image.label for image in catalogue.mammograms) == 4
     assert reasons(catalogue)["BI-RADS 4"] == 8
+
+
+@pytest.mark.parametrize(
+    ("rule", "said", "classes"),
+    [
+        ("birads4", "BI-RADS 4 and 5 positive", ["BI-RADS 1-2", "BI-RADS 4-6"]),
+        ("birads5", "BI-RADS 5 positive", ["BI-RADS 1-2", "BI-RADS 5-6"]),
+    ],
+)
+def test_data_list_and_report_state_the_rule_that_was_used(tmp_path, rule, said, classes):
+    write_vindr(tmp_path / "src", studies=[(5, 1), (1, 2)] * 6)
+    prepare_dataset(
+        "vindr", tmp_path / "src", tmp_path / "out", image_size=(12, 10), workers=1, protocol="patients", positive=rule
+    )
+    datalist = json.loads((tmp_path / "out" / "datalist.json").read_text())
+    assert datalist["label_rule"].startswith(said)
+    assert datalist["classes"] == classes
+    assert datalist["options"] == {"positive": rule}
+    assert said in labels_in_words(fingerprint(tmp_path / "out"))
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert f"one for each breast: {said}" in report
+    assert f"Options: positive {rule}." in report
 
 
 def test_boxes_are_lesions_of_the_classes_that_are_known(tmp_path):
