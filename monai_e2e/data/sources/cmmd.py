@@ -1,7 +1,8 @@
 """CMMD, the Chinese Mammography Database: 5,202 images of 1,775 patients with biopsy results (Cui et al., 2021).
 
 ``CMMD_clinicaldata_revision.xlsx`` has a row per **affected breast**; ``CMMD/<ID1>/<study>/<series>/1-1.dcm`` … are the
-images, four or two for a patient, ``ID1`` being ``D1-0001`` and the like. Side and view stand in the headers alone
+images, four or two for a patient, ``ID1`` being ``D1-0001`` and the like; where no folder is called so, the headers'
+Patient ID is. Side and view stand in the headers alone
 (Image Laterality, and View Code Sequence instead of View Position).
 
 The label is the breast's ``classification``. The other breast has no row: it is negative and flagged
@@ -72,11 +73,12 @@ def _entries(
     listed = {patient: values[0] for (patient, _), values in breasts.items()}
     counted: set[_Breast] = set()
     for path in release.images:
-        patient = next((part.upper() for part in reversed(path.parts[:-1]) if _PATIENT.fullmatch(part)), "")
         header = read_header(path)
+        names = (*reversed(path.parts[:-1]), header.patient)
+        patient = next((name.upper() for name in names if _PATIENT.fullmatch(name)), "")
         reason = ""
         if patient not in listed:
-            reason = "patient not in the table" if patient else "no folder of a patient, such as D1-0001"
+            reason = "patient not in the table" if patient else "no patient, such as D1-0001, in folders or header"
         elif not header.laterality or not header.view:
             reason = "side or view not in the header, or the view neither CC nor MLO"
         if reason:

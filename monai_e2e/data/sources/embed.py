@@ -33,7 +33,7 @@ from monai_e2e.data.sources.release import Release, count_values, entries_of
 from monai_e2e.data.sources.shapes import box_outline
 
 _FILES = ("empi_anon", "acc_anon", "anon_dicom_path", "FinalImageType", "ImageLateralityFinal", "ViewPosition")
-_MORE_OF_FILES = ("spot_mag", "ROI_coords", "BreastImplantPresent", "Manufacturer")
+_MORE_OF_FILES = ("spot_mag", "ROI_coords", "BreastImplantPresent", "Manufacturer", "ManufacturerModelName")
 _FINDINGS = ("empi_anon", "acc_anon", "study_date_anon", "tissueden", "asses", "side", "path_severity")
 _MORE_OF_FINDINGS = ("massshape", "calcfind", "bside", "age_at_study")
 _COHORTS = {"cohort_1": "training", "cohort_2": "test"}
@@ -95,6 +95,7 @@ def read_embed(src: str | Path, tables_only: bool = False) -> Catalogue:
             exam_id=whole_number(values["acc_anon"]),
             age=parse_age(exam[0]["age_at_study"]),
             vendor=values["Manufacturer"] or None,
+            machine=values["ManufacturerModelName"] or None,
             implant=YES_NO.get(values["BreastImplantPresent"].upper()),
         )
 

@@ -6,7 +6,7 @@ the case. All are GE's. The label is column ``Cancer``; false positives are nega
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from monai_e2e.data.records import Catalogue, Mammogram
 from monai_e2e.data.sources.cells import Refused, choose, parse_side, parse_view
@@ -29,7 +29,8 @@ def read_nlbs(src: str | Path, tables_only: bool = False) -> Catalogue:
     release = Release(src, "nlbs")
     table = release.table(_NEEDED)
     for _, values in table.rows:
-        values["case"] = "".join(values["File Path"].replace("\\", "/").strip("/").split("/")[1:2])
+        folders = PureWindowsPath(values["File Path"].lstrip("\\/")).parts[:-1]
+        values["case"] = "".join(folders[1:2])
     return release.join(
         entries_of(table, "File Path", _mammogram),
         tables_only=tables_only,
@@ -39,7 +40,7 @@ def read_nlbs(src: str | Path, tables_only: bool = False) -> Catalogue:
 
 
 def _mammogram(values: dict[str, str]) -> Mammogram:
-    if values["File Path"].replace("\\", "/").strip("/").count("/") < 2:
+    if not values["case"]:
         raise Refused(f"no case in the path {values['File Path']!r}, such as normal\\1234\\image.dcm")
     return Mammogram(
         path=None,

@@ -1,8 +1,8 @@
 """VinDr-Mammo 1.0.0: 5,000 exams of four images with BI-RADS assessments and boxes (Nguyen et al., 2023).
 
 ``breast-level_annotations.csv`` has a row per image, ``finding_annotations.csv`` a row per finding (or one of
-``['No Finding']``), and ``images/<study_id>/<image_id>.dicom`` are the images. There is no pathology and no column of
-patients: a study is one. Boxes are in pixels of the original.
+``['No Finding']``), ``metadata.csv`` what the headers say, and ``images/<study_id>/<image_id>.dicom`` are the images.
+There is no pathology and no column of patients: a study is one. Boxes are in pixels of the original.
 
 The label is the breast's BI-RADS: 4 and 5 positive, 1 and 2 negative, 3 left out; with ``positive="birads5"`` 4 is left
 out too. A box's class for patches follows the finding's own BI-RADS by the same rule, 3 being benign there. Masses and
@@ -12,6 +12,7 @@ suspicious calcifications have classes; other findings, and boxes of both, are k
 from __future__ import annotations
 
 import ast
+import logging
 import math
 import re
 from collections import Counter, defaultdict
@@ -23,16 +24,21 @@ from monai_e2e.data.sources.cells import (
     Refused,
     birads_label,
     choose,
+    parse_age,
     parse_density,
     parse_side,
     parse_view,
 )
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 from monai_e2e.data.sources.shapes import box_outline
+from monai_e2e.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 _IMAGE_COLUMNS = ("study_id", "image_id", "laterality", "view_position", "breast_birads", "split")
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 _FINDING_COLUMNS = ("image_id", "finding_categories", "finding_birads", *_BOX)
+_INSTANCE, _AGE, _VENDOR, _MACHINE = "SOP Instance UID", "Patient's Age", "Manufacturer", "Manufacturer's Model Name"
 _PARTITIONS = {"training": "training", "test": "test"}
 _TYPES = {"Mass": LesionType.MASS, "Suspicious Calcification": LesionType.CALCIFICATION}
 
@@ -52,17 +58,22 @@ def read_vindr(src: str | Path, tables_only: bool = False, positive: str = "bira
     table = release.table(_IMAGE_COLUMNS, ("breast_density",), without="finding_categories")
     excluded: list[Excluded] = []
     lesions, lesion_rows = _lesions(release, positive, excluded, notes)
+    headers = _headers(release)
 
     def parse(values: dict[str, str]) -> Mammogram:
+        header = headers.get(values["image_id"], {})
         return Mammogram(
             path=None,
             patient_id=values["study_id"],
             laterality=parse_side(values["laterality"]),
             view=parse_view(values["view_position"]),
             label=birads_label(_birads(values["breast_birads"]), positive),
-            lesions=tuple(lesions.pop(values["image_id"], ())),
             partition=choose("split", values["split"], _PARTITIONS),
             density=parse_density(values["breast_density"]),
+            age=parse_age(header.get(_AGE, "")),
+            vendor=header.get(_VENDOR) or None,
+            machine=header.get(_MACHINE) or None,
+            lesions=tuple(lesions.pop(values["image_id"], ())),  # last: those of an image that is refused stay
         )
 
     entries = list(entries_of(table, "image_id", parse))
@@ -77,6 +88,16 @@ def read_vindr(src: str | Path, tables_only: bool = False, positive: str = "bira
         views=count_values(table, "study_id", "laterality", "view_position"),
         lesion_rows=lesion_rows,
     )
+
+
+def _headers(release: Release) -> dict[str, dict[str, str]]:
+    """Age and machine by image, of the table of headers where there is one that can be read."""
+    try:
+        table = release.find_table((_INSTANCE,), (_AGE, _VENDOR, _MACHINE))
+    except UserError as error:
+        logger.warning("%s; ages and machines aren't known", error)
+        return {}
+    return {values[_INSTANCE]: values for _, values in table.rows} if table else {}
 
 
 def _birads(text: str) -> int:

@@ -57,6 +57,19 @@ def test_label_is_the_breasts_and_the_other_breast_is_flagged(tmp_path):
     assert catalogue.tables["rows"] == 13
 
 
+def test_patients_are_known_in_folders_of_other_names_too(tmp_path):
+    whole = read_cmmd(write_cmmd(tmp_path))
+    for path in list(tmp_path.rglob("1-*.dcm")):
+        patient, _, series, name = path.relative_to(tmp_path / "manifest-1616439774456/CMMD").parts
+        target = tmp_path / "flat" / f"{patient[:2]}x{patient[3:]}{series[:1]}" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    flat = check_rows(read_cmmd(tmp_path))
+    assert {(image.image_id, image.label) for image in flat.mammograms} == {
+        (image.image_id, image.label) for image in whole.mammograms
+    }
+
+
 def test_contralateral_breasts_can_be_left_out(tmp_path):
     catalogue = check_rows(read_cmmd(write_cmmd(tmp_path), exclude_contralateral=True))
     assert len(catalogue.mammograms) == 24

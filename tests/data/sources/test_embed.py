@@ -19,6 +19,7 @@ FILE = {
     "ROI_coords": "()",
     "BreastImplantPresent": "NO",
     "Manufacturer": "HOLOGIC, Inc.",
+    "ManufacturerModelName": "Selenia Dimensions",
 }
 FINDING = {
     "tissueden": 2.0,
@@ -78,6 +79,7 @@ def test_label_comes_from_the_rows_of_the_breast(made):
     assert catalogue.notes == {"images_of_breasts_without_a_row": 1}  # the right one of patient 1
     image = by_name(catalogue)[cancer]
     assert (image.partition, image.exam_id, image.density, image.vendor) == ("test", "100", 2, "HOLOGIC, Inc.")
+    assert image.machine == "Selenia Dimensions"
 
 
 def test_pathology_is_of_the_biopsys_side_which_may_not_be_the_findings(made):

@@ -17,6 +17,8 @@ def write_nlbs(folder: Path) -> Path:
                 write_image(folder / "images" / path, len(rows))
                 row = {"File Path": path.replace("/", "\\"), "Image Laterality": side, "View Position": view}
                 rows.append({**row, "Cancer": int(case < 5 and side == "L"), "False Positive": int(kind == "fp")})
+    rows[-1]["File Path"] = ".\\" + str(rows[-1]["File Path"])  # as some programs write paths
+    rows[-2]["File Path"] = "\\" + str(rows[-2]["File Path"])
     rows.append({**rows[0], "File Path": "stray.dcm"})
     write_csv(folder / "NLBSP-metadata.csv", rows)
     return folder

@@ -52,7 +52,17 @@ def write_vindr(folder: Path, boxes: bool = True, studies: list[tuple[int, int]]
             place = {"xmin": 1, "ymin": 1 + number, "xmax": 5, "ymax": 9}
             findings.append({**row, "finding_categories": kind, "finding_birads": "BI-RADS 3", **place})
     write_csv(
-        folder / "metadata.csv", [{"SOP Instance UID": row["image_id"], "Patient's Age": "045Y"} for row in images]
+        folder / "metadata.csv",
+        [
+            {
+                "SOP Instance UID": row["image_id"],
+                "Image Type": "['ORIGINAL', 'PRIMARY']",
+                "Manufacturer's Model Name": "Planmed Nuance",
+                "Patient's Age": "045Y" if row["laterality"] == "L" else "000Y",
+                "Manufacturer": "Planmed",
+            }
+            for row in images
+        ],
     )
     (folder / "SHA256SUMS.txt").write_text("0" * 64 + "  metadata.csv\n")
     write_csv(folder / "breast-level_annotations.csv", images)
@@ -107,6 +117,24 @@ def test_boxes_are_lesions_of_the_classes_that_are_known(tmp_path):
         (None, Pathology.BENIGN, DrawnAs.BOX),
     ]
     assert np.min(lesions[0].outline, axis=0).tolist() == [3, 2]
+
+
+def test_age_and_machine_are_those_of_the_headers_table(tmp_path, caplog):
+    write_vindr(tmp_path)
+    images = by_name(read_vindr(tmp_path))
+    assert (images["00LCC"].age, images["00LCC"].vendor, images["00LCC"].machine) == (45, "Planmed", "Planmed Nuance")
+    assert images["00RCC"].age is None
+    table = tmp_path / "metadata.csv"
+    table.write_text(table.read_text() + 'stray,"quote"s,x\n')
+    assert by_name(read_vindr(tmp_path))["00LCC"].age is None
+    assert "metadata.csv, row 50" in caplog.text
+    assert "ages and machines aren't known" in caplog.text
+
+
+def test_findings_of_an_image_of_no_known_partition_are_rows_of_the_exclusions(tmp_path):
+    table = write_vindr(tmp_path) / "breast-level_annotations.csv"
+    table.write_text(table.read_text().replace("BI-RADS 5,DENSITY A,training", "BI-RADS 5,DENSITY A,other", 1))
+    assert reasons(check_rows(read_vindr(tmp_path)))["split not understood"] == 1
 
 
 def test_damaged_findings_are_rows_of_the_exclusions(tmp_path):
