@@ -168,7 +168,8 @@ class Catalogue:
             alone, where there is one. Every row is either excluded or belongs to a mammogram, so ``rows`` is the
             sum of both's ``rows``.
         test_patients: patients of the data set's own test half, by its tables, whatever images there are.
-        facts: what the tables themselves say of their labels: ``label_source`` and ``label_unit``, as far as they do.
+        facts: what the tables themselves say of their labels: ``label_source``, ``label_unit`` and ``label_rule``, as
+            far as they do.
     """
 
     name: str

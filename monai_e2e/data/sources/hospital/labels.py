@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -43,18 +44,29 @@ COLUMN_NAMES = (
     *GROUP_FACTS,
     "label_source",
     "label_unit",
+    "label_rule",
 )
 _ADVICE = "name its columns, such as --column label=Befund --column accession=Auftrag"
 
 
 @dataclass
 class TableReport:
-    """What became of one table: its columns, what its labels mean, which rows joined."""
+    """What became of one table: its columns, what its labels mean, which rows joined, how BI-RADS was read."""
 
     table: Table
     columns: Sequence[Column]
     mapping: Mapping[str, tuple[int | None, int]]
     joined: Joined
+    rule: str = ""
+
+
+class _Said(NamedTuple):
+    """What a row says of an image."""
+
+    label: int
+    source: str
+    unit: str
+    rule: str
 
 
 @dataclass
@@ -105,7 +117,7 @@ def collect_labels(
         if label not in ("0", "1", "drop"):
             raise UserError(f"--value {text}={label}: a value means 0, 1 or drop")
     images, without = _images(Path(src))
-    said: dict[str, list[tuple[int, str, str]]] = {}
+    said: dict[str, list[_Said]] = {}
     reports = []
     read = [_read(Path(table), columns) for table in tables]
     _check_used(columns, [table for table, _ in read])
@@ -118,7 +130,7 @@ def collect_labels(
                     image.facts.setdefault(name, value)
                 if statement.label is not None:
                     source = next(column.source for column in used if column.role == "label")
-                    said.setdefault(image.name, []).append((statement.label, source, unit))
+                    said.setdefault(image.name, []).append(_Said(statement.label, source, unit, report.rule))
         reports.append(report)
     if not any(report.mapping for report in reports):
         names = ", ".join(repr(name) for table, _ in read for name in table.columns)
@@ -198,9 +210,10 @@ def _understand(
     labels = [column for column in columns if column.role == "label"]
     cells = Counter(row[column.name] for _, row in table.rows for column in labels)
     mapped: dict[str, int | None] = {}
+    rule = ""
     if labels:
         where = f"{table.path}, column {' and '.join(repr(column.name) for column in labels)}"
-        mapped = map_labels(where, cells, all(column.is_birads for column in labels), positive, values)
+        mapped, rule = map_labels(where, cells, all(column.is_birads for column in labels), positive, values)
     names = {column.role: column.name for column in columns if column.role != "label"}
     statements = []
     for line, row in table.rows:
@@ -224,12 +237,10 @@ def _understand(
                 own = {name: value for name, value in {**facts, "laterality": one, "view": view}.items() if value}
                 statements.append(Statement(line, keys, cell["date"], one, view, label, own))
     mapping = {text: (label, cells[text]) for text, label in mapped.items()}
-    return TableReport(table, columns, mapping, Joined()), statements
+    return TableReport(table, columns, mapping, Joined(), rule), statements
 
 
-def _fill(
-    result: Labels, images: Sequence[Image], said: Mapping[str, list[tuple[int, str, str]]], link: Path | None
-) -> None:
+def _fill(result: Labels, images: Sequence[Image], said: Mapping[str, list[_Said]], link: Path | None) -> None:
     """Make the rows of labels.csv."""
     of_headers = {identifier_key(image.header.patient) for image in images if image.header.patient}
     pseudonyms: dict[str, list[str]] = {}  # of each Patient ID of the headers
@@ -255,24 +266,24 @@ def _fill(
         if not statements or not patient:
             result.without["no row with a label" if not statements else "no patient known"] += 1
             continue
-        contradictory += len({label for label, _, _ in statements}) > 1
+        contradictory += len({statement.label for statement in statements}) > 1
         mirrored += image.header.laterality not in ("", image.laterality)
         other = [flag.removeprefix(f"{OTHER_VIEW} ") for flag in image.header.flags if flag.startswith(OTHER_VIEW)]
-        accession = image.facts.get("accession", "")
-        study = image.header.study or image.header.accession
+        exam = image.header.study or image.header.accession or image.facts.get("accession", "")
         result.rows.append(
             {
                 "image": image.name,
-                "label": str(max(label for label, _, _ in statements)),
+                "label": str(max(statement.label for statement in statements)),
                 "patient_id": patient,
-                "exam_id": exams.of(study) if study else accession,
+                "exam_id": exams.of(exam),
                 "laterality": image.laterality,
                 "view": image.view or "".join(other),
                 "density": image.facts.get("density", ""),
                 "partition": image.facts.get("partition", ""),
                 **{name: image.facts.get(name, "") for name in GROUP_FACTS},
-                "label_source": "+".join(sorted({source for _, source, _ in statements})),
-                "label_unit": max((unit for _, _, unit in statements), key=UNITS.index),
+                "label_source": "+".join(sorted({statement.source for statement in statements})),
+                "label_unit": max((statement.unit for statement in statements), key=UNITS.index),
+                "label_rule": "; ".join(sorted({statement.rule for statement in statements} - {""})),
             }
         )
     if several := sum(len(own) > 1 for own in pseudonyms.values()):

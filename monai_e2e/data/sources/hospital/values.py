@@ -25,8 +25,8 @@ _LISTED, _LENGTH = 15, 40
 
 def map_labels(
     where: str, cells: Mapping[str, int], is_birads: bool, positive: str | None, given: Mapping[str, str]
-) -> dict[str, int | None]:
-    """The label of each different cell, None where the image is left out.
+) -> tuple[dict[str, int | None], str]:
+    """The label of each different cell, None where the image is left out, and the rule of BI-RADS categories in words.
 
     Args:
         where: table and column, for messages.
@@ -72,7 +72,14 @@ def map_labels(
             f"{where}: {len(unknown)} value(s) that no dictionary knows: {_listed(unknown, cells)}; say what each "
             f"means, such as --value {unknown[0][:_LENGTH]!r}=1, =0, or =drop to leave its images out"
         )
-    return mapped
+    return mapped, _rule_words(positive or "birads4", given) if rule is not None else ""
+
+
+def _rule_words(positive: str, given: Mapping[str, str]) -> str:
+    """How BI-RADS categories were read, those that the user says otherwise included."""
+    others = [f"{text} as {given[text]}" for text in given if _CATEGORY.fullmatch(value_key(text))]
+    words = {"birads4": "BI-RADS 4 to 6", "birads5": "BI-RADS 5 and 6"}[positive]
+    return ", but ".join([f"{words} positive, 1 and 2 negative, others left out", *filter(None, [", ".join(others)])])
 
 
 def parse_side(where: str, text: str) -> str:

@@ -20,7 +20,7 @@ partition  no     ``training``, ``validation``, ``test`` (or ``train``, ``val``)
 density    no     ACR ``1``–``4`` or ``A``–``D``
 age, …     no     for reports: ``age`` in years, ``vendor``, ``machine``, ``site``, ``implant`` (``yes`` or ``no``) and
                   ``subtype`` of the cancer
-label_*    no     ``label_source`` and ``label_unit``, as `monai-e2e labels` writes them, for reports
+label_*    no     ``label_source``, ``label_unit`` and ``label_rule``, as `monai-e2e labels` writes them, for reports
 ========== ====== ====================================================================================================
 
 Lesions may stand in a table of their own, or in this one with a row per lesion.
@@ -58,8 +58,8 @@ from monai_e2e.errors import UserError
 logger = logging.getLogger(__name__)
 
 NEEDED_COLUMNS = ("image", "label", "patient_id")
-#: What labels rest on, and what one label stands for.
-LABEL_COLUMNS = ("label_source", "label_unit")
+#: What labels rest on, what one label stands for, and what is positive.
+LABEL_COLUMNS = ("label_source", "label_unit", "label_rule")
 OPTIONAL_COLUMNS = ("laterality", "view", "partition", *FACTS, *LABEL_COLUMNS, *LESION_COLUMNS)
 PARTITION_NAMES = {
     "training": "training",

@@ -189,6 +189,33 @@ def test_pictures_lie_in_folders_named_by_patient(tmp_path):
     assert labelled(labels) == {"007/1.png": "1", "008/1.png": "0"}
 
 
+def test_an_accession_number_of_pictures_is_not_written_either(tmp_path):
+    for exam in ("A-77", "A-78"):
+        path = tmp_path / "src" / exam / "1.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+    rows = "accession,pseudonym,label\nA-77,P1,1\nA-78,P1,0\n"
+    labels = collect_labels(tmp_path / "src", [table(tmp_path, rows)])
+    assert [row["exam_id"] for row in labels.rows] == ["exam-0001", "exam-0002"]
+    assert ("exam-0001", "exam", "A-77") in labels.links
+
+
+@pytest.mark.parametrize(
+    ("rows", "positive", "rule"),
+    [
+        ("accession,BI-RADS\nA-1,4\nA-2,1\n", None, "BI-RADS 4 to 6"),
+        ("accession,BI-RADS\nA-1,5\nA-2,4\nA-3,1\n", "birads5", "BI-RADS 5 and 6"),
+        ("accession,histology\nA-1,DCIS\nA-2,B2\n", None, None),
+    ],
+)  # fmt: skip
+def test_the_rule_of_bi_rads_categories_goes_on_to_the_report(src, tmp_path, rows, positive, rule):
+    labels = collect_labels(src, [table(tmp_path, rows)], positive=positive)
+    write_labels(labels, tmp_path / "labels.csv")
+    assert read_own(src, tmp_path / "labels.csv").facts.get("label_rule") == (
+        f"{rule} positive, 1 and 2 negative, others left out" if rule else None
+    )
+
+
 def test_an_image_of_several_rows_is_malignant_if_any_is(src, tmp_path):
     labels = collect_labels(src, [table(tmp_path, "accession,label\nA-1,0\nA-1,1\nA-2,0\n")])
     assert labelled(labels)["ST0/IM0"] == "1"
