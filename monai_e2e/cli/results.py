@@ -95,8 +95,8 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         "--table",
         type=Path,
         metavar="CSV",
-        help="facts about your own images: image,patient_id[,exam_id,laterality,view,label,density]; image is the path "
-        "in SRC",
+        help="facts about your own images: image,patient_id[,exam_id,laterality,view,label,density,age,…]; image is "
+        "the path in SRC",
     )
     parser.add_argument(
         "--weights-only",

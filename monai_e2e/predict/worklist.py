@@ -2,7 +2,8 @@
 
 They come from a prepared folder, or from any folder with or without a table. The table, CSV or a spreadsheet, has a row
 per image: ``image`` (path within the folder) and ``patient_id``, and where they are known ``exam_id``, ``laterality``,
-``view``, ``label`` and ``density``, in the words of `monai-e2e prepare folder`'s table.
+``view``, ``label``, ``density`` and :data:`~monai_e2e.data.records.GROUP_COLUMNS`, in the words of `monai-e2e prepare
+folder`'s table.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from monai_e2e.data.records import GROUP_COLUMNS
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import lesion_types
-from monai_e2e.metrics.cells import parse_density, parse_label, parse_place
+from monai_e2e.metrics.cells import parse_density, parse_group, parse_label, parse_place
 
 logger = logging.getLogger(__name__)
 
 #: A table that only CBIS-DDSM's JPEG re-release has.
 _JPEG_RELEASE = "csv/dicom_info.csv"
 _ADVICE = "Write one row per image, for example `image,patient_id` and `2021/0001_rcc.dcm,K-0001`"
-_OPTIONAL_COLUMNS = ("exam_id", "laterality", "view", "label", "density")
+_OPTIONAL_COLUMNS = ("exam_id", "laterality", "view", "label", "density", *GROUP_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ListedImage:
         number: its place in the list, from 1.
         flags: what about these facts is missing or odd.
         header_patient: Patient ID of the header, to be compared with ids that a model knows. Never to be written.
-        facts: what else a prepared folder knows, by the names of :data:`~monai_e2e.data.records.GROUP_COLUMNS`.
+        facts: what else folder or table know, by the names of :data:`~monai_e2e.data.records.GROUP_COLUMNS`.
         judged: whether the flags say what the pixels show too, as those of a prepared folder do.
     """
 
@@ -255,6 +256,7 @@ def _described(mammogram: ListedImage, header: Header, values: Mapping[str, str]
     if values["view"].upper() == "ML":
         flags.append("view ML read as MLO")
     laterality, view = laterality or header.laterality, view or ("" if values["view"] else header.view)
+    facts = {name: parse_group(name, place, values[name]) for name in GROUP_COLUMNS if values[name]}
     return replace(
         mammogram,
         patient_id=values["patient_id"],
@@ -265,6 +267,7 @@ def _described(mammogram: ListedImage, header: Header, values: Mapping[str, str]
         density=parse_density(place, values["density"]),
         header_patient=header.patient,
         flags=(*unknown_flags(laterality, view, flags), *flags),
+        facts=facts,
     )
 
 

@@ -96,6 +96,16 @@ def test_a_table_gives_ids_and_labels_and_the_header_what_it_leaves_open(images)
     assert second.flags == ("view differs from header",)
 
 
+def test_a_table_gives_what_subgroups_are_made_of(images):
+    header = "image,patient_id,age,vendor,implant,site"
+    path = table(images, header, "a,K1,61,GE,1,", "b,K2,,,no,north")
+    first, second = list_images(images, path)
+    assert first.facts == {"age": 61, "vendor": "GE", "implant": "yes"}
+    assert second.facts == {"implant": "no", "site": "north"}
+    with pytest.raises(UserError, match=r"table\.csv, row 2: age 'OLD' is no number"):
+        list_images(images, table(images, header, "a,K1,old,,,"))
+
+
 def test_other_views_in_a_table_are_unknown_and_flagged(images):
     path = table(images, "image,patient_id,view", "a.dcm,1,XCCL;x")
     (image,) = list_images(images, path)
