@@ -39,7 +39,7 @@ _MORE_OF_FINDINGS = ("massshape", "calcfind", "bside", "age_at_study")
 _COHORTS = {"cohort_1": "training", "cohort_2": "test"}
 #: What a path has before its cohort.
 _COHORT = re.compile(r"^.*?(?=cohort_\d)")
-_CANCER, _BENIGN = ("0", "1"), ("2", "3", "4", "5")
+_CANCER, _BENIGN = {"0": "invasive", "1": "in situ"}, ("2", "3", "4", "5")
 #: Letters of BI-RADS 1 and 2.
 _NEGATIVE = ("N", "B")
 _BIRADS = {"A": 0, "N": 1, "B": 2, "P": 3, "S": 4, "M": 5, "K": 6}
@@ -48,8 +48,8 @@ _MALE = "5"
 _BIOPSY, _FOLLOW_UP = timedelta(days=180), timedelta(days=365)
 
 _Rows = list[dict[str, str]]
-#: Dates of cancers by patient and side.
-_Cancers = Mapping[tuple[str, Laterality], Sequence[date]]
+#: Dates of cancers with their severity, by patient and side.
+_Cancers = Mapping[tuple[str, Laterality], Sequence[tuple[date, str]]]
 
 
 def read_embed(src: str | Path, tables_only: bool = False) -> Catalogue:
@@ -81,14 +81,14 @@ def read_embed(src: str | Path, tables_only: bool = False) -> Catalogue:
         if any(whole_number(row["tissueden"]) == _MALE for row in exam):
             raise Refused("male")
         rows = [row for row in exam if _concerns(row, side)]
-        label = _label(exam, rows, side, cancers.get((exam[0]["empi_anon"], side), ()))
+        subtype = _subtype(exam, rows, side, cancers.get((exam[0]["empi_anon"], side), ()))
         notes["images_of_breasts_without_a_row"] += not rows
         return Mammogram(
             path=None,
             patient_id=whole_number(values["empi_anon"]),
             laterality=side,
             view=view,
-            label=label,
+            label=int(subtype is not None),
             lesions=_lesions(values["ROI_coords"], rows, side, notes),
             partition=_COHORTS.get(values["file"].partition("/")[0]),
             density=parse_density(exam[0]["tissueden"]),
@@ -97,6 +97,7 @@ def read_embed(src: str | Path, tables_only: bool = False) -> Catalogue:
             vendor=values["Manufacturer"] or None,
             machine=values["ManufacturerModelName"] or None,
             implant=YES_NO.get(values["BreastImplantPresent"].upper()),
+            subtype=subtype,
         )
 
     return release.join(
@@ -130,10 +131,11 @@ def _cancers(exams: Mapping[str, _Rows]) -> _Cancers:
     dates = defaultdict(list)
     for row in (row for rows in exams.values() for row in rows):
         day = _date(row["study_date_anon"])
-        if whole_number(row["path_severity"]) in _CANCER and day is not None:
+        severity = whole_number(row["path_severity"])
+        if severity in _CANCER and day is not None:
             for side in Laterality:
                 if _biopsied(row) in ("B", side.value[0]):
-                    dates[row["empi_anon"], side].append(day)
+                    dates[row["empi_anon"], side].append((day, severity))
     return dates
 
 
@@ -144,17 +146,20 @@ def _date(text: str) -> date | None:
         return None
 
 
-def _label(exam: _Rows, rows: _Rows, side: Laterality, cancers: Sequence[date]) -> int:
-    """Label of a breast of an exam, by its rows and its cancers' dates; raises :class:`Refused`."""
+def _subtype(exam: _Rows, rows: _Rows, side: Laterality, cancers: Sequence[tuple[date, str]]) -> str | None:
+    """The cancer of a breast of an exam, None if it is negative, by its rows and the breast's cancers.
+
+    Raises :class:`Refused`.
+    """
     found = {sign: _severities(exam, sign) for sign in (side.value[0], "B", "")}
     severities = found[side.value[0]] | found["B"]
     day = _date(exam[0]["study_date_anon"])
-    after = [cancer - day for cancer in cancers if day is not None and cancer >= day]
-    if severities & set(_CANCER) or any(time <= _BIOPSY for time in after):
-        return 1
+    after = [(cancer - day, severity) for cancer, severity in cancers if day is not None and cancer >= day]
+    if of_exam := (severities & set(_CANCER)) | {severity for time, severity in after if time <= _BIOPSY}:
+        return _CANCER[min(of_exam)]
     if found[""] & set(_CANCER):
         raise Refused("cancer whose side is unknown")
-    if any(time <= _FOLLOW_UP for time in after):
+    if any(time <= _FOLLOW_UP for time, _ in after):
         raise Refused("cancer of the breast within a year, but not within 180 days, after the exam")
     if severities - set(_BENIGN):
         raise Refused("cancer that isn't of the breast, or pathology not understood")
@@ -162,7 +167,7 @@ def _label(exam: _Rows, rows: _Rows, side: Laterality, cancers: Sequence[date]) 
     if not severities and read - set(_NEGATIVE):
         worst = max(read, key=lambda letter: _BIRADS.get(letter, -1))
         raise Refused(f"not biopsied and not negative: assessment {worst or 'empty'}")
-    return 0
+    return None
 
 
 def _severities(exam: _Rows, side: str) -> set[str]:

@@ -1,8 +1,8 @@
 """RSNA Screening Mammography Breast Cancer Detection (Kaggle, 2022/23): 54,706 images of 11,913 patients.
 
-``train.csv`` has a row per image, ``train_images/<patient_id>/<image_id>.dcm`` (or the same as PNG) are the images.
-The label is column ``cancer``, which both views of a breast share. Views other than CC and MLO (AT, LM, ML, LMO) are
-left out. ``test.csv`` and its images have no outcome and aren't read.
+``train.csv`` has a row per image, ``train_images/<patient_id>/<image_id>.dcm`` are the images, or PNG of these names or
+of ``<patient_id>_<image_id>.png``. The label is column ``cancer``, which both views of a breast share. Views other than
+CC and MLO (AT, LM, ML, LMO) are left out. ``test.csv`` and its images have no outcome and aren't read.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ def read_rsna(src: str | Path, tables_only: bool = False) -> Catalogue:
     """
     release = Release(src, "rsna")
     table = release.table(_NEEDED, _OPTIONAL)
+    stems = {path.stem for path in release.images}
     for _, values in table.rows:
-        values["file"] = f"{values['patient_id']}/{whole_number(values['image_id'])}"
+        patient, image = values["patient_id"], whole_number(values["image_id"])
+        values["file"] = name if (name := f"{patient}_{image}") in stems else f"{patient}/{image}"
     entries = entries_of(table, "file", _mammogram)
     return release.join(
         entries,

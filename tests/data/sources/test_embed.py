@@ -107,6 +107,20 @@ def test_pathology_of_the_diagnostic_exam_counts_for_the_screening_exam(made):
     assert reasons(catalogue) == {"cancer of the breast within a year, but not within 180 days, after the exam": 1}
 
 
+def test_subtype_is_the_worst_of_the_cancers_that_the_label_comes_from(made):
+    both, situ, later, benign = (made.file(patient, 100 * patient, "L") for patient in (1, 2, 3, 4))
+    other = made.file(1, 100, "R")
+    made.finding(1, 100, "L", "M", path_severity=1)
+    made.finding(1, 100, "L", "M", path_severity=0.0)
+    made.finding(2, 200, "L", "S", path_severity=1)
+    made.finding(3, 300, "L", "A")
+    made.finding(3, 301, "L", "M", "2015-04-01", path_severity=0)
+    made.finding(4, 400, "L", "S", path_severity=4)
+    images = by_name(read_embed(made.write()))
+    subtypes = {name: image.subtype for name, image in images.items()}
+    assert subtypes == {both: "invasive", situ: "in situ", later: "invasive", benign: None, other: None}
+
+
 def test_what_is_no_usable_image_is_left_out_with_the_reason(made):
     usable = made.file(1, 100, "L")
     made.file(1, 100, "L", FinalImageType="cview")

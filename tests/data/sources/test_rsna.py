@@ -48,6 +48,16 @@ def test_label_is_the_column_cancer_and_other_views_stay_out(tmp_path):
     assert len({image.image_id for image in catalogue.mammograms}) == 49  # two MLO views of one breast
 
 
+def test_copies_whose_names_have_patient_and_image_are_found(tmp_path):
+    src = write_rsna(tmp_path)
+    for path in list(src.rglob("*.dcm")):
+        write_image(src / "png" / f"{path.parent.name}_{path.stem}.png")
+        path.unlink()
+    catalogue = check_rows(read_rsna(src))
+    assert len(catalogue.mammograms) == 49
+    assert reasons(catalogue) == {"view neither CC nor MLO": 1, "image without row": 1}
+
+
 def test_facts_are_carried(tmp_path):
     images = by_name(read_rsna(write_rsna(tmp_path)))
     first = images["462822612"]
