@@ -40,6 +40,7 @@ def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings)
         + make_table(_APART, [_apart(row) for row in rows], raw=True)
         + "<h2>At the threshold, and calibration</h2>"
         + make_table(_AT_THRESHOLD, [_at_threshold(row) for row in rows if row["auc"] is not None], raw=True)
+        + make_list("Labels", list(dict.fromkeys(f"{row['dataset']}: {row['label_rule']}" for row in rows)))
         + make_list("Not done", [f"{r['model']} on {r['dataset']}: {r['reason']}" for r in rows if r["reason"]])
         + make_list("How to read this", _READING)
     )

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 #: Columns of ``validation.csv``.
 COLUMNS = (
-    "model", "dataset", "recalibrated", "partition", "label_source", "label_unit",
+    "model", "dataset", "recalibrated", "partition", "label_source", "label_unit", "label_rule",
     "images", "positive", "prevalence", "patients",
     "auc", "auc_low", "auc_high", "auc_breast", "auc_exam", "change",
     "threshold", "sensitivity", "sensitivity_low", "sensitivity_high", "specificity", "specificity_low",
@@ -179,8 +179,7 @@ def _pair(
         "dataset": dataset,
         "recalibrated": False,
         "partition": settings.partition,
-        "label_source": datalist.get("label_source", "unknown"),
-        "label_unit": datalist.get("label_unit", "unknown"),
+        **{fact: datalist.get(fact, "unknown") for fact in ("label_source", "label_unit", "label_rule")},
     }
     rows = []
     try:

@@ -116,8 +116,12 @@ def test_another_model_refuses_the_recalibration(root, validated, tmp_path):
 
 def test_tables_and_page_show_all(root, validated):
     with (root / "out" / "validation.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == len(validated)
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(validated)
+    rule = "BI-RADS 4a to 6 positive, 1 and 2 negative, 3 left out"
+    assert {row["label_rule"] for row in rows if row["dataset"] == "inbreast"} == {rule}
     page = (root / "out" / "index.html").read_text()
+    assert page.count(f"inbreast: {rule}") == 1
     assert 'href="home/inbreast/test/report.html"' in page
     assert (root / "out" / "home" / "inbreast" / "test" / "report.html").is_file()
     assert "not for diagnosis" in format_validation(list(validated.values()))
