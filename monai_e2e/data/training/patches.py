@@ -91,8 +91,8 @@ def cut_patches(
     lesions = [lesion for sample in samples for lesion in sample["lesions"]]
     if not lesions:
         raise UserError(
-            f"{prepared_dir}: no lesions in partition {partition}, so no patches; add the masks, or a table of lesions of "
-            "your own images (--lesions), or train on image labels alone with the bundle inbreast_transfer"
+            f"{prepared_dir}: no lesions in partition {partition}, so no patches; add the masks, or a table of lesions "
+            "of your own images (--lesions), or train on image labels alone with the bundle inbreast_transfer"
         )
     if all(_patch_class(lesion) is None for lesion in lesions):
         raise UserError(

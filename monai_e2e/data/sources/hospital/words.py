@@ -57,9 +57,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "患者编号,患者ID,患者号,病人编号,病人ID,病人号,住院号,病历号"
     ),
     "date": _keys(
-        "study date,exam date,examination date,date of study,date of exam,date,Untersuchungsdatum,Studiendatum,"
-        "Aufnahmedatum,Datum,date de l'examen,date d'examen,date examen,fecha del estudio,fecha de estudio,"
-        "fecha del examen,fecha de examen,fecha,检查日期,检查时间,日期"
+        "study date,exam date,examination date,date of study,date of exam,date,Untersuchungsdatum,Unters.-Datum,"
+        "Studiendatum,Aufnahmedatum,Datum,date de l'examen,date d'examen,date examen,fecha del estudio,"
+        "fecha de estudio,fecha del examen,fecha de examen,fecha,检查日期,检查时间,日期"
     ),
     "laterality": _keys(
         "laterality,image laterality,breast side,side,Seite,Lateralität,Brustseite,latéralité,côté,lateralidad,lado,"
@@ -148,7 +148,8 @@ LABEL_WORDS = {
             "mucinous carcinoma,tubular carcinoma,breast cancer,B5,B5a,B5b,"
             "positiv,bösartig,boesartig,maligne,Karzinom,Mammakarzinom,Brustkrebs,Krebs,ja,wahr,invasives Karzinom,"
             "invasiv duktales Karzinom,invasives duktales Karzinom,invasiv lobuläres Karzinom,"
-            "invasives lobuläres Karzinom,invasives Karzinom NST,duktales Carcinoma in situ,"
+            "invasives lobuläres Karzinom,invasives Karzinom NST,duktales Carcinoma in situ,Mamma-Ca,"
+            "inv. duktales Karzinom,inv. duktales Ca,inv. lobuläres Karzinom,inv. lobuläres Ca,"
             "positif,malin,carcinome,oui,vrai,cancer du sein,carcinome infiltrant,carcinome canalaire infiltrant,"
             "carcinome lobulaire infiltrant,carcinome canalaire in situ,CCIS,"
             "positivo,positiva,maligno,maligna,cáncer,cáncer de mama,sí,verdadero,carcinoma infiltrante,"
