@@ -29,11 +29,14 @@ _CLIPPED = 0.02
 _TEXT = 12
 #: Lower half of a MLO view's chest wall so many times as bright as the upper, where the muscle is.
 _UPSIDE_DOWN = 1.5
+#: Part of the chest wall that is its upper end, and the share of tissue there below which a view is hardly MLO: there
+#: the muscle fills it.
+_UPPER_END, _HARDLY_MLO = 0.1, 0.15
 
 
 def appearance_flags(pixels: np.ndarray, laterality: str, view: str) -> list[str]:
     """``bright background``, or else ``breast on the other side``, ``no breast found``, ``clipped``, ``text in the
-    image`` and ``perhaps upside down``, as far as they hold.
+    image`` and ``perhaps upside down`` or ``perhaps CC``, as far as they hold.
 
     A mammogram's air is dark, so two of its corners are, also where the breast and its muscle fill the others, and a
     scanner's white margin doesn't make most of it bright. A left breast has its chest wall on the left of the image, a
@@ -42,10 +45,9 @@ def appearance_flags(pixels: np.ndarray, laterality: str, view: str) -> list[str
     Args:
         pixels: ``[rows, columns]``, 0…1.
         laterality: LEFT or RIGHT, empty where unknown.
-        view: CC, MLO or empty; upside down is told by the pectoral muscle, which MLO views have.
+        view: CC, MLO or empty; MLO views have the pectoral muscle at the top, which is looked for.
     """
-    rows, columns = pixels.shape
-    small = pixels[:: max(1, rows // _GRID), :: max(1, columns // _GRID)]
+    small = _on_grid(pixels)
     rows, columns = small.shape
     height, width = max(1, round(_CORNER * rows)), max(1, round(_CORNER * columns))
     corners = sorted(
@@ -70,13 +72,24 @@ def _breast_flags(pixels: np.ndarray, view: str) -> list[str]:
         flags.append("clipped")
     if region.labels >= _TEXT:
         flags.append("text in the image")
-    if view == View.MLO.value:
-        third = max(1, breast.shape[1] // 3)
-        wall = max((breast[:, :third], breast[:, -third:]), key=lambda part: float(part.mean()))
-        upper, lower = (float(part.mean()) for part in np.array_split(wall, 2))
-        if lower > _UPSIDE_DOWN * max(upper, 1e-6):
-            flags.append("perhaps upside down")
-    return flags
+    return flags + (_mlo_flags(_on_grid(breast)) if view == View.MLO.value else [])
+
+
+def _mlo_flags(breast: np.ndarray) -> list[str]:
+    third = max(1, breast.shape[1] // 3)
+    wall = max((breast[:, :third], breast[:, -third:]), key=lambda part: float(part.mean()))
+    upper, lower = (float(part.mean()) for part in np.array_split(wall, 2))
+    if lower > _UPSIDE_DOWN * max(upper, 1e-6):
+        return ["perhaps upside down"]
+    tissue = breast[breast > _TISSUE]
+    end = wall[: max(1, round(_UPPER_END * len(wall)))]
+    hardly = tissue.size > 0 and (end > np.median(tissue) / 2).mean() < _HARDLY_MLO
+    return ["perhaps CC"] if hardly else []
+
+
+def _on_grid(pixels: np.ndarray) -> np.ndarray:
+    rows, columns = pixels.shape
+    return pixels[:: max(1, rows // _GRID), :: max(1, columns // _GRID)]
 
 
 def is_of_the_set(flagged: int, images: int) -> bool:

@@ -47,6 +47,17 @@ def test_turned_clipped_and_written_on_images_are_flagged():
     assert appearance_flags(np.zeros((50, 40)), "", "") == ["no breast found"]
 
 
+def test_a_view_without_muscle_at_the_top_is_hardly_mlo():
+    rows, columns = np.mgrid[0:400, 0:300]
+    inside = (columns / 180) ** 2 + ((rows - 200) / 180) ** 2 < 1
+    thickness = np.clip((rows - 20) / 120, 0, 1) * np.clip((380 - rows) / 120, 0, 1)
+    texture = 1 + 0.1 * np.sin(rows / 7) * np.cos(columns / 5)
+    tapering = np.where(inside, 0.02 + 0.6 * thickness * texture, 0.01).astype(np.float32)
+    assert appearance_flags(tapering, "LEFT", "MLO") == ["perhaps CC"]
+    assert appearance_flags(tapering, "LEFT", "CC") == []
+    assert appearance_flags(tapering, "LEFT", "") == []
+
+
 def test_brightness_is_unusual_from_a_factor_of_three():
     assert [mean for mean in (3.7, 20, 58, 174, 175) if far_from(mean, 58)] == [3.7, 175]
     assert far_from(float("nan"), 58)
