@@ -24,7 +24,7 @@ from monai_e2e.predict import Options, predict
 #: Name, rows and columns of the images, their numbers, the network's image, and how wide the network is.
 CASES = (
     ("small images", (288, 224), (20, 200), (288, 224), 0.0625),
-    ("large images", (4084, 3328), (4, 16), (1152, 896), 0.0625),
+    ("large images", (4084, 3328), (4, 8), (1152, 896), 0.0625),
 )
 
 
