@@ -157,8 +157,10 @@ def begin_training(output_dir: str, model_dir: str, epochs: int, val_interval: i
     Raises:
         UserError: when there would be no epoch or no validation, or another process writes to one of the folders.
     """
-    if epochs < 1:
-        raise UserError(f"{epochs} epochs: give train#trainer#max_epochs 1 or more, or leave it out for the whole plan")
+    if type(epochs) is not int or epochs < 1:
+        raise UserError(
+            f"train#trainer#max_epochs {epochs}: give a whole number from 1, or leave it out for the whole plan"
+        )
     if type(val_interval) is not int or not 1 <= val_interval <= epochs:
         raise UserError(
             f"val_interval {val_interval}: give a whole number from 1 to {epochs}, the epochs of this training, since "

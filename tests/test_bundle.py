@@ -264,9 +264,10 @@ class TestWithoutEffect:
         with pytest.raises(UserError, match=r"val_interval .*from 1 to 2"):
             begin_training(str(tmp_path), str(tmp_path), 2, interval)
 
-    def test_a_training_of_no_epochs(self, tmp_path):
-        with pytest.raises(UserError, match=r"0 epochs: give .*max_epochs 1 or more"):
-            begin_training(str(tmp_path), str(tmp_path), 0, 1)
+    @pytest.mark.parametrize("epochs", [0, -1, 1.5, "two"])
+    def test_a_training_of_no_whole_number_of_epochs(self, epochs, tmp_path):
+        with pytest.raises(UserError, match=rf"max_epochs {epochs}: give a whole number from 1"):
+            begin_training(str(tmp_path), str(tmp_path), epochs, 1)
 
     @pytest.mark.parametrize("name", ["ddsm_patch", "ddsm_whole", "inbreast_transfer"])
     @pytest.mark.parametrize(("overlay", "run_id"), [("evaluate", "evaluating"), ("multi_gpu_train", "training")])

@@ -85,10 +85,11 @@ def _release(lock: BaseFileLock) -> None:
 
 
 def _acquire(folder: str | Path) -> BaseFileLock:
-    file = _file_of(Path(folder).resolve())
-    lock = FileLock(file, timeout=0, thread_local=False, is_singleton=True)
     try:
+        file = _file_of(Path(folder).resolve())
+        lock = FileLock(file, timeout=0, thread_local=False, is_singleton=True)
         file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()  # filelock takes a file that can't be made for one that is just being removed, and waits
         try:
             lock.acquire()
         except Timeout:
@@ -97,12 +98,10 @@ def _acquire(folder: str | Path) -> BaseFileLock:
                 raise
             lock.acquire(timeout=_SECONDS_OF_ORPHANS)
     except Timeout as error:
-        if not file.exists():  # filelock waits for a file that some file systems refuse
-            raise UserError(f"{file}: can't be written; choose another folder") from error
         who = "another process" if (owner := _owner(file)) is None else f"process {owner}"
         raise HeldError(f"{folder}: {who} is writing to it; wait until it has ended, or name another folder") from error
     except OSError as error:
-        raise UserError(f"{file}: can't be written ({error.strerror}); choose another folder") from error
+        raise UserError(f"{folder}: can't be written ({error.strerror}); choose another folder") from error
     with suppress(OSError):  # on Windows nobody may write to a file that is locked
         file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
     return lock

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from monai_e2e.errors import UserError
 from monai_e2e.work.locking import HeldError, is_held, locked
@@ -76,6 +77,16 @@ def test_a_program_that_ends_or_is_interrupted_leaves_no_lock_file(tmp_path, end
     assert (process.returncode, list(tmp_path.iterdir())) == (0 if ending == "pass" else 130, [])
 
 
+def test_a_lock_that_ends_while_it_is_asked_for_is_no_fault_of_the_place(tmp_path, monkeypatch):
+    def released_meanwhile(lock, *args, **kwargs):
+        Path(lock.lock_file).unlink()
+        raise Timeout(lock.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", released_meanwhile)
+    with pytest.raises(HeldError), locked(tmp_path / "out"):
+        pass
+
+
 def test_of_many_processes_that_want_one_lock_never_two_have_it(tmp_path):
     code = (
         "import os, sys, time; from monai_e2e.errors import UserError; from monai_e2e.work.locking import locked\n"
@@ -110,3 +121,12 @@ def test_a_file_system_that_takes_no_files_is_not_taken_for_a_locked_folder():
     with pytest.raises(UserError, match="can't be written") as refused, locked("/proc/out"):
         pass
     assert not isinstance(refused.value, HeldError)
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path):
+    for length in (250, 300):
+        with (
+            pytest.raises(UserError, match=r"can't be written \(File name too long\)"),
+            locked(tmp_path / ("a" * length)),
+        ):
+            pass
