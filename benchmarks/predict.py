@@ -61,7 +61,7 @@ def memory() -> None:
             for count in counts:
                 images = Path(root, f"{size[0]}-{count}")
                 write_images(images, size, count)
-                for workers in (0, 1, 2, 4) if count == counts[-1] else (0, 1):
+                for workers in (0, 1, 2, 4) if count == counts[-1] else (0,):
                     arguments = [str(model), str(images), f"{images}-out-{workers}", str(workers)]
                     command = [sys.executable, __file__, *arguments]
                     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout

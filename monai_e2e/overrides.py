@@ -57,6 +57,8 @@ _SMALLEST = {
 }
 _MAY_BE_NULL = ("fold", "num_threads", "training_patients")
 _AMP_DTYPES = ("float16", "bfloat16")
+#: Keys that are components, dicts with a ``_target_``.
+_COMPONENTS = ("dataloader", "dataset", "evaluator", "loss", "network_def", "optimizer", "patch_net", "phantom")
 _UNRESOLVED = (RuntimeError, ValueError, LookupError, SyntaxError)
 
 
@@ -119,6 +121,12 @@ def check_kinds(config: Mapping[str, Any]) -> None:
     for key, value in config.items():
         if isinstance(value, str) and value.startswith(_SPECIAL):
             continue
+        if key in _COMPONENTS and (not isinstance(value, Mapping) or "_target_" not in value):
+            name = next(iter(value), "…") if isinstance(value, Mapping) else "…"
+            raise UserError(
+                f"{key} {value!r}: a component, whose arguments are set one by one, as in --{key}#{name} VALUE; to "
+                'replace it give a "_target_" too'
+            )
         if key in SWITCHES and value not in (True, False):
             raise UserError(f"{key} {value!r}: give true or false")
         smallest = _SMALLEST.get(key)

@@ -256,6 +256,11 @@ class TestWithoutEffect:
         assert line.startswith(f"`run {name}` does nothing")
         assert "training" in line
 
+    def test_a_component_is_not_replaced_by_its_arguments(self):
+        line = self.refused(phantom={"patients": 10})
+        assert "phantom {'patients': 10}: a component" in line
+        assert "--phantom#patients VALUE" in line
+
     def test_a_device_that_is_not_there(self):
         assert "'cuda:99' can't be used here" in self.refused(device="cuda:99")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.metrics.facts import prepared_folder
+from monai_e2e.metrics.html_page import format_p
 from monai_e2e.metrics.samples import LEVELS
 from monai_e2e.shipped.models import shipped_model
 from monai_e2e.work.files import read_json
@@ -208,9 +209,17 @@ def _of_score(score: Mapping[str, Any], add: Any) -> None:
         values = [f"{word} {one['auc']:.3f}" for word, one in groups.items() if one["auc"] is not None]
         add("subgroups", "score", values and f"AUC by {name.replace('_', ' ')}: {', '.join(values)}")
         test = (score.get("heterogeneity") or {}).get(name)
-        add("heterogeneity", "score", test and f"by {name.replace('_', ' ')}: p {test['p']:.4f}, I² {test['i2']:.0%}")
+        spread = test and f"by {name.replace('_', ' ')}: {format_p(test['p'])}, I² {test['i2']:.0%}"
+        add("heterogeneity", "score", spread)
     for one in score.get("comparisons") or []:
-        add("comparison", "score", f"compared with {one.get('name') or one['predictions']}, Holm's correction")
+        test = next(one[level] for level in LEVELS if level in one)
+        low, high = test["difference_ci_bootstrap"]
+        add(
+            "comparison",
+            "score",
+            f"AUC less that of {one.get('name') or one['predictions']}: {test['difference']:.3f} (95 % {low:.3f} to "
+            f"{high:.3f}), {format_p(test['p_holm'])} with Holm's correction",
+        )
     cohort = (score.get("cohort") or {}).get("scored") or {}
     if cohort:
         patients = "" if cohort.get("patients") is None else f" of {cohort['patients']} patients"

@@ -38,6 +38,12 @@ COLUMNS = (
     "parameters",
     "peak_memory_mib",
 )
+#: Signs → how LaTeX writes them.
+_LATEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", "–": "--", "×": r"$\times$"}
+)
 _LEGEND = (
     "95 % intervals of AUC: bootstrap of patients; of accuracy: Wilson's, which takes patches as independent. The "
     "value is the first seed's, of folds that of their pooled predictions; mean and standard deviation are over the "
@@ -221,9 +227,7 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _latex_text(text: str) -> str:
-    for sign, written in (("\\", r"\textbackslash{}"), *((sign, f"\\{sign}") for sign in "&%$#_")):
-        text = text.replace(sign, written)
-    text = text.replace("±", r"$\pm$").replace("–", "--").replace("×", r"$\times$")
+    text = text.translate(_LATEX)
     return f"{{}}{text}" if text.startswith("[") else text  # after \\ a bracket would be its option
 
 

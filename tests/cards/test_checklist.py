@@ -93,11 +93,27 @@ def test_items_name_what_is_known_and_the_file_that_says_it(records, run):
         assert found[number] == ""
 
 
+COMPARED = {"difference": 0.031, "difference_ci_bootstrap": [-0.007, 0.07], "p_holm": 2e-5}
+
+
+def test_comparisons_have_their_values_and_a_small_p_is_not_zero(records):
+    records.score = records.score | {
+        "comparisons": [{"predictions": "o.csv", "image": COMPARED}],
+        "subgroups": {"view": {"CC": {"auc": 0.7}}},
+        "heterogeneity": {"view": {"p": 3e-6, "i2": 0.9}},
+    }
+    known = statements(records)
+    assert known["comparison"][0].text == (
+        "AUC less that of o.csv: 0.031 (95 % -0.007 to 0.070), p < 0.0001 with Holm's correction"
+    )
+    assert "p < 0.0001" in known["heterogeneity"][0].text
+
+
 @pytest.mark.parametrize("name", CHECKLISTS)
 def test_every_word_that_a_checklist_asks_for_is_one_that_records_can_know(name, records):
     records.card = {"data": "d", "never_shown": "n", "licence": "l", "result": "r", "threshold": "t", "use": "u"}
     records.score = records.score | {
-        "comparisons": [{"predictions": "o.csv"}],
+        "comparisons": [{"predictions": "o.csv", "image": COMPARED}],
         "settings": records.score["settings"] | {"recalibration": "platt"},
         "heterogeneity": {"view": {"p": 0.5, "i2": 0.0}},
     }
