@@ -45,7 +45,7 @@ SWITCHES = (
     "resume",
     "sync_batchnorm",
 )
-#: Keys that are whole numbers, with the smallest that they can be; those that may be null besides.
+#: Keys that are whole numbers, with their smallest value; and those that may also be null.
 _SMALLEST = {
     "accumulation_steps": 1,
     "batch_size": 1,

@@ -48,7 +48,7 @@ class DrawnAs(str, Enum):
 GROUP_FACTS = ("age", "vendor", "machine", "site", "implant", "subtype")
 #: The same with what an image's masks tell: the size of its largest malignant lesion, in mm.
 GROUP_COLUMNS = (*GROUP_FACTS, "lesion_size")
-#: All that tables may tell of an image besides.
+#: All further facts that tables may have on an image.
 FACTS = ("density", "exam_id", *GROUP_FACTS)
 
 #: Classes of the patch classifier, in the order of its logits (paper §3.1.1).

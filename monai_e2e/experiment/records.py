@@ -13,7 +13,7 @@ from monai_e2e.work.files import read_json, write_json
 from monai_e2e.work.locking import HeldError, is_held, locked
 from monai_e2e.work.steps import Commands, Step
 
-#: What commands that run side by side have besides, which changes nothing of what they make.
+#: Further arguments of commands that run side by side, which don't change their results.
 _WITHOUT_EFFECT = (" --workers 0", "")
 
 

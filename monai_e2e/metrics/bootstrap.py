@@ -1,4 +1,4 @@
-"""Intervals that hold although the images of one patient are alike: whole patients are drawn anew."""
+"""Intervals that hold although the images of one patient are alike: whole patients are resampled."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.cells import parse_density, parse_group, parse_label, parse_place
 
-#: What a table of labels may say of an image besides its label.
+#: Columns that a table of labels may have beside the label.
 _FACTS = ("patient_id", "exam_id", "laterality", "view", "density", "lesion_type")
 _ADVICE = "write a CSV with `image,label[,patient_id,exam_id,laterality,view,density,lesion_type]`"
 _NAMED = 5

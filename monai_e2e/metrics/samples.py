@@ -29,8 +29,8 @@ class Samples(NamedTuple):
         labels: 0 or 1.
         logits: log-odds.
         ranks: see :func:`ranks`.
-        owners: the number of whom each belongs to: the patient, else the exam, else itself; the same at all levels.
-        known: of whom: 2 a patient, 1 an exam, 0 nobody.
+        owners: number of the owner of each: its patient, else its exam, else itself; the same at all levels.
+        known: what the owner is: 2 a patient, 1 an exam, 0 unknown.
     """
 
     labels: np.ndarray

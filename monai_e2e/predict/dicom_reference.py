@@ -114,7 +114,7 @@ def _patient_id(prediction: Mapping[str, Any], source: Path) -> str:
 def common_arguments(
     kind: str, mammogram: Dataset, identity: Dataset, prediction: Mapping[str, Any], number: int, *content: str
 ) -> dict[str, Any]:
-    """Arguments that highdicom's two classes share; ``content`` is what the UID depends on besides."""
+    """Arguments that highdicom's two classes share; the UID also depends on ``content``."""
     said = [f"{name}={prediction.get(name, '')}" for name in _COLUMNS]
     patient = [element.value for element in identity]
     study = identity.get("StudyInstanceUID") or mammogram.StudyInstanceUID

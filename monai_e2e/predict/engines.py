@@ -198,7 +198,7 @@ class _Inference(nn.Module):
 def _onnx_of(model: Model, images: torch.Tensor) -> bytes:
     """The network with its inferer as an ONNX file, for batches of any number of images of this size."""
     shape = list(images.shape[1:])
-    key = json.dumps([model.digest, shape, torch.__version__, __version__])  # engines compile it anew in each run
+    key = json.dumps([model.digest, shape, torch.__version__, __version__])  # engines compile it again in each run
     path = cache_directory() / f"{hashlib.sha256(key.encode()).hexdigest()}.pt"
     if path.is_file():
         try:

@@ -23,7 +23,7 @@ def settings_of(
 ) -> dict[str, Any]:
     """What must be the same for a run to be taken up; places are as the user wrote them.
 
-    So a prepared folder is known by its data list: one that was prepared anew has other images and labels.
+    So a prepared folder is known by its data list: one that was prepared again has other images and labels.
     """
     return {
         "models": {model.name: model.digest for model in models},

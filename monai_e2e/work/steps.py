@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _PAUSE = 5.0
 #: Seconds between two lines on the progress, where there is some and where there is none.
 _EVERY, _SELDOM = 60.0, 600.0
-#: By itself glibc gives large blocks back as they are freed, and the system clears them anew for the next step: a sixth
+#: By itself glibc gives large blocks back as they are freed, and the system clears them for the next step: a sixth
 #: of a training step of phantoms.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 

@@ -1,8 +1,7 @@
 """One image of a prepared folder: read, resized and written with its masks, once.
 
-What is finished is recorded beside it under a fingerprint of its sources and settings, after its files are complete.
-So a run that was killed is taken up where it ended, a second run does nothing twice, and no half-written file is ever
-trusted.
+After the files of an image are complete, a record with a fingerprint of its sources and settings is written. So a run
+that was killed continues where it ended, a second run does nothing twice, and no half-written file is used.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from monai_e2e.work.files import write_text, written_whole
 
 #: Folder of the records, in the prepared folder.
 FINISHED = ".finished"
-#: To be raised when what is written for the same sources changes.
+#: Raise it when the same sources give other files.
 _FORMAT = 6
 
 
@@ -54,7 +53,7 @@ class ImageTask:
         voi_lut: whether to apply the image's window, see :func:`~monai_e2e.data.images.dicom.decode_image`.
         any_modality: see :func:`~monai_e2e.data.images.dicom.decode_image`.
         crop, orient: how the image is framed, see :func:`~monai_e2e.data.images.framing.find_framing`.
-        earlier: a prepared folder from which the image is taken where it is the same, None where there is none.
+        earlier: a folder prepared earlier, from which unchanged images are copied; None if there is none.
     """
 
     mammogram: Mammogram
@@ -85,7 +84,7 @@ class PreparedImage:
 
 
 def prepare_image(task: ImageTask) -> PreparedImage:
-    """Write one image and its masks, or find them finished; images that can't be read are results, not errors."""
+    """Write one image and its masks, unless they are finished; if it can't be read, the result has the reason."""
     fingerprint = _fingerprint(task)
     for folder in filter(None, (task.folder, task.earlier)):
         finished = _find_finished(folder, task, fingerprint)

@@ -4,8 +4,8 @@ The folder holds ``images/<image_id>.png`` (16 bits, the image's range over 0…
 (8 bits, 0 or 255), ``datalist.json``, ``report.json``, ``report.md`` and ``excluded.csv``. Nothing of a DICOM header
 reaches it except the identifiers that the data set itself publishes.
 
-It is made beside its place, in ``.<name>.partial``, and moved there when it is complete. A run that was stopped is
-taken up where it ended, and images of a folder prepared earlier are taken over where nothing has changed for them.
+The folder is made in ``.<name>.partial`` beside its place, and moved there when it is complete. A run that was stopped
+continues where it ended, and images of a folder prepared earlier are used again if nothing has changed for them.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from monai_e2e.work.parallel import run_parallel
 
 logger = logging.getLogger(__name__)
 
-#: Stands for the protocol where the table of labels divides the patients.
+#: The protocol's name if the table of labels has the split.
 _GIVEN = "given-in-table"
-#: How a data set's patients are divided where it isn't as :func:`split_public` does.
+#: Data sets whose patients are not split by :func:`split_public`.
 _DIVISIONS: dict[str, Callable[..., Split]] = {
     "cbis-ddsm": split_cbis_ddsm,
     "inbreast": split_inbreast,
@@ -98,7 +98,7 @@ def _prepare(
     settings: Settings,
     began: float,
 ) -> dict[str, Any]:
-    """Divide the patients, prepare the images, write list and report."""
+    """Split the patients, prepare the images, write list and report."""
     names = Counter((image.partition, image.image_id) for image in catalogue.mammograms)
     repeated = [name for (_, name), count in names.items() if count > 1]
     if repeated:
@@ -136,7 +136,7 @@ def _prepare(
 
 @dataclass(frozen=True)
 class _Plan:
-    """A divided data set, and what is to be done with it: what :func:`_prepare` decided."""
+    """A data set with its split, and what :func:`_prepare` decided to do with it."""
 
     catalogue: Catalogue
     split: Split
@@ -148,7 +148,7 @@ class _Plan:
 
 
 def _write(plan: _Plan) -> dict[str, Any]:
-    """Prepare the images, and put them with data list and reports where ``out`` is."""
+    """Prepare the images, and move them with the data list and the reports to ``out``."""
     catalogue, split, out, datalist, settings = plan.catalogue, plan.split, plan.out, plan.datalist, plan.settings
     folder = out.with_name(f".{out.name}.partial")
     for name in ("images", "masks", FINISHED):
@@ -199,7 +199,7 @@ def _write(plan: _Plan) -> dict[str, Any]:
 
 
 def _check_classes(src: Path, labels: Mapping[str, Sequence[int]]) -> None:
-    """Raise :class:`UserError` unless each partition has both classes, or all images are for testing alone."""
+    """Raise :class:`UserError` unless each partition has both classes, or all images are for testing only."""
     if labels.get("test") and not labels.get("training") and not labels.get("validation"):
         return  # another group's model is to be tested on them, perhaps on one class
     for name in PARTITIONS:
@@ -212,7 +212,7 @@ def _check_classes(src: Path, labels: Mapping[str, Sequence[int]]) -> None:
 
 
 def _report_dry_run(plan: _Plan) -> dict[str, Any]:
-    """Write the reports of what would be prepared, as far as tables, file names and headers tell."""
+    """Write the reports of what would be prepared, as far as tables, file names and headers show."""
     excluded = plan.catalogue.excluded + plan.split.left_out
     for name in PARTITIONS:
         plan.datalist[name] = [
@@ -230,7 +230,7 @@ def _report_dry_run(plan: _Plan) -> dict[str, Any]:
 
 
 def _remove_others(folder: Path, samples: Sequence[dict[str, Any]]) -> None:
-    """Remove what runs with another protocol or source left in the folder."""
+    """Remove files that runs with another protocol or source have left in the folder."""
     wanted = {sample["image"] for sample in samples}
     wanted |= {lesion["mask"] for sample in samples for lesion in sample["lesions"]}
     wanted |= {f"{FINISHED}/{Path(sample['image']).stem}.json" for sample in samples}

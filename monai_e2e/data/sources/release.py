@@ -90,7 +90,7 @@ class Release:
 
         Args:
             needed, optional: as of :func:`~monai_e2e.data.sources.spreadsheets.read_table`.
-            without: a column that another table has besides the needed ones, and this one doesn't.
+            without: a column that this table doesn't have, and another table with the needed columns has.
 
         Raises:
             UserError: when there is none.

@@ -148,7 +148,7 @@ class DiskCacheDataset(PersistentDataset):
     """MONAI's ``PersistentDataset``, proof against files that are damaged, half written or out of date.
 
     A file's name is a hash of its sample, the size and time of change of the sample's image file, the transforms and
-    this package's version, so that an image that was replaced is decoded anew. Files are whole or absent, also when
+    this package's version, so that an image that was replaced is decoded again. Files are whole or absent, also when
     processes write the same one or are killed; they hold plain tensors and values alone, are mapped into memory, and
     their checksums are looked at when they are first read. One that is damaged is replaced with a warning, and where
     none can be written training goes on without.

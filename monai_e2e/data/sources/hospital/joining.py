@@ -75,7 +75,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Statement:
-    """What a row says: of whom, and what.
+    """What a row says, and which patient or image it is about.
 
     Args:
         line: number of the row in its table.
