@@ -32,10 +32,18 @@ def prepared(phantoms):
     return phantoms
 
 
+#: How ``torchrun`` is told of two processes of one machine, and of one process each of two machines.
+ONE_MACHINE = [["--standalone", "--nproc_per_node=2"]]
+TWO_MACHINES = [
+    ["--nnodes=2", f"--node_rank={node}", "--nproc_per_node=1", "--master_addr=127.0.0.1", "--master_port=29577"]
+    for node in range(2)
+]
+
+
 class Job:
     """A training of ddsm_whole by two processes, by the command that users have."""
 
-    def __init__(self, prepared, folder, overlays=(), **keys):
+    def __init__(self, prepared, folder, overlays=(), torchrun=ONE_MACHINE[0], **keys):
         self.folder = folder
         configs = BUNDLES / "ddsm_whole" / "configs"
         settings = {
@@ -51,11 +59,10 @@ class Job:
             "output_dir": str(folder / "out"),
             **keys,
         }
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        command += ["-m", "monai.bundle", "run", "training"]
+        command = [sys.executable, "-m", "torch.distributed.run", *torchrun, "-m", "monai.bundle", "run", "training"]
         for key, value in settings.items():
             command += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
-        with (folder / "log").open("w") as log:
+        with (folder / "log").open("a") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     @property
@@ -113,15 +120,22 @@ def start(prepared, tmp_path):
         job.clean_up()
 
 
-@pytest.fixture(scope="module")
-def run(prepared, tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[ONE_MACHINE, pytest.param(TWO_MACHINES, marks=pytest.mark.slow)],
+    ids=["one", "two machines"],
+)
+def run(prepared, tmp_path_factory, request):
     """A training in two stages → prepared folder and results."""
-    job = Job(prepared, tmp_path_factory.mktemp("two-processes"))
+    folder = tmp_path_factory.mktemp("two-processes")
+    jobs = [Job(prepared, folder, torchrun=torchrun) for torchrun in request.param]
     try:
-        assert job.wait(280) == 0, job.log[-3000:]
+        for job in jobs:
+            assert job.wait(280) == 0, job.log[-3000:]
     finally:
-        job.clean_up()
-    return prepared, job.folder
+        for job in jobs:
+            job.clean_up()
+    return prepared, folder
 
 
 def test_one_process_writes_and_each_epoch_is_recorded_once(run):
