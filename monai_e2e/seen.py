@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from monai_e2e.data.images.headers import read_header
 from monai_e2e.data.prepared.datalist import load_datalist, read_datalist
 from monai_e2e.data.prepared.folder import is_prepared
 from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
@@ -117,7 +118,8 @@ def check_unseen(
     """Check that a model was not trained on the patients that it is evaluated on; returns the samples unchanged.
 
     Args:
-        samples: samples with ``patient_id``, as a prepared folder has them; others are not checked.
+        samples: samples with ``patient_id``, as a prepared folder has them; of others the DICOM headers are read, and
+            patients of the training are warned of, since a header's id may be another hospital's.
         checkpoint: the model's; None, for weights from a server, checks nothing.
         partition: the samples' partition; ``training`` is not checked.
         allow_seen: log a warning in place of the error.
@@ -126,8 +128,18 @@ def check_unseen(
         UserError: when patients of the samples were in the model's training.
     """
     if checkpoint is not None and partition != "training":
+        record = read_patients(checkpoint)
         patients = {sample["patient_id"] for sample in samples if "patient_id" in sample}
-        refuse_seen(patients, read_patients(checkpoint), str(checkpoint), partition, allow_seen)
+        refuse_seen(patients, record, str(checkpoint), partition, allow_seen)
+        if trained := set(record.get("training", ())):
+            headers = [read_header(Path(sample["image"])) for sample in samples if "patient_id" not in sample]
+            if count := sum(is_known(header.patient, trained) for header in headers if header.patient):
+                logger.warning(
+                    "%d of %d images are, by their headers, of patients that %s was trained on.",
+                    count,
+                    len(samples),
+                    checkpoint,
+                )
     return samples
 
 

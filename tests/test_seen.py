@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import torch
 
-from monai_e2e.data import load_datalist
+from monai_e2e.data import list_mammograms, load_datalist
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.data.prepared.images import save_grey16
 from monai_e2e.data.sources.naming import safe_id
@@ -211,6 +211,18 @@ def test_patients_of_a_raw_folder_are_compared_by_their_headers(models, prepared
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     assert ["seen in training" in row["flags"] for row in rows] == [bool(number % 2) for number in range(len(files))]
     assert not any(known in path.read_text() for path in (tmp_path / "out").iterdir())
+
+
+def test_inference_on_a_raw_folder_warns_of_patients_by_their_headers(models, prepared, tmp_path, caplog):
+    write_inbreast(tmp_path / "raw", patients=1, rows=256, workers=1)
+    path, *_ = (tmp_path / "raw" / "AllDICOMs").iterdir()
+    dataset = pydicom.dcmread(path)
+    dataset.PatientID = known = load_datalist(prepared, "training", fold=1)[0]["patient_id"]
+    dataset.save_as(path)
+    samples = list_mammograms(path.parent)
+    assert check_unseen(samples, models[1], "test") is samples
+    assert f"1 of {len(samples)} images are, by their headers, of patients that" in caplog.text
+    assert known not in caplog.text
 
 
 def test_a_forest_is_not_judged_by_the_patch_classifiers_training_patients(prepared, tmp_path):
