@@ -21,10 +21,11 @@ def plot_values(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
             axes.errorbar(value, place, xerr=errors, fmt="o", color="C0", capsize=3, label="here")
         if row["paper"] is not None:
             axes.plot(row["paper"], place, "D", color="C1", markerfacecolor="none", label="paper")
-    metric = ", ".join(dict.fromkeys(row["metric"] for row in rows if row["metric"]))
+    metrics = dict.fromkeys(row["metric"] for row in rows if row["metric"])
     names = [row["label"] + ("" if row["patients"] is None else f", {row['patients']} patients") for row in rows]
-    axes.set(yticks=range(len(rows)), yticklabels=names, xlabel=metric, ylim=(len(rows) - 0.5, -0.5))
-    _legend(axes)
+    axes.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.5, -0.5))
+    axes.set_xlabel(", ".join("AUC" if metric == "auc" else metric for metric in metrics))
+    _legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above, where no point can be
     figure.savefig(path, dpi=150)
     return path
 
@@ -73,9 +74,9 @@ def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _legend(axes: Any) -> None:
+def _legend(axes: Any, **place: Any) -> None:
     """Each name once."""
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     if once:
-        axes.legend(once.values(), once.keys(), frameon=False, fontsize=9)
+        axes.legend(once.values(), once.keys(), frameon=False, fontsize=9, **place)
