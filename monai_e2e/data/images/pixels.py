@@ -7,6 +7,7 @@ so keeps more noise and loses fine calcifications at random.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,6 @@ _GREY_MODES = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I;16L": 65535, 
 _COLOUR_MODES = ("RGB", "RGBA")
 #: PNG's keyword and word by which images of the prepared folder are known: their values span 16 bits, dark or not.
 _PREPARED = ("Software", "monai-e2e")
-#: zlib's Z_RLE.
-_RUNS = 3
 #: One of so many rows and columns shows that an image has more than two values.
 _SPARSE = 64
 #: Bits of detectors and digitisers whose values are saved in pictures of 16 bits, unscaled.
@@ -123,12 +122,14 @@ def save_grey16(image: np.ndarray, path: Path) -> None:
     """
     words = PngInfo()
     words.add_text(*_PREPARED)
-    Image.fromarray(image.astype(np.uint16, copy=False)).save(path, format="PNG", compress_type=_RUNS, pnginfo=words)
+    Image.fromarray(image.astype(np.uint16, copy=False)).save(
+        path, format="PNG", compress_type=zlib.Z_RLE, pnginfo=words
+    )
 
 
 def save_mask(mask: np.ndarray, path: Path) -> None:
     """Write a bool mask ``[rows, columns]`` as PNG of 0 and 255."""
-    Image.fromarray(mask.view(np.uint8) * 255).save(path, format="PNG", compress_type=_RUNS)
+    Image.fromarray(mask.view(np.uint8) * 255).save(path, format="PNG", compress_type=zlib.Z_RLE)
 
 
 def is_two_valued(pixels: np.ndarray) -> bool:
