@@ -78,7 +78,7 @@ def _stream(
             try:
                 result = future.result()
             except BrokenProcessPool:
-                pool.shutdown(kill_workers=True)
+                _end(pool)
                 yield from _one_by_one(function, pending)
                 pending.clear()
                 pool = _start(workers)
@@ -87,7 +87,7 @@ def _stream(
                 yield task, result
     finally:
         _wait_until_taken(future for _, future in pending)
-        pool.shutdown(kill_workers=True)
+        _end(pool)
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
@@ -124,7 +124,7 @@ def _one_by_one(
             else:
                 yield task, result
     finally:
-        pool.shutdown(kill_workers=True)
+        _end(pool)
 
 
 def _start(workers: int) -> ProcessPoolExecutor:
@@ -134,6 +134,14 @@ def _start(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         workers, context=FORKING, initializer=_prepare_worker, initargs=(os.getpid(),), env=thread_variables(1)
     )
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    queue = pool._call_queue
+    pool.shutdown(kill_workers=True)
+    # Loky leaves its feeder behind. Python says that semaphores leak where the process ends while that removes them.
+    if queue is not None and queue._thread is not None:
+        queue._thread.join(_SECONDS)
 
 
 def _prepare_worker(parent: int) -> None:

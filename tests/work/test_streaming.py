@@ -4,8 +4,10 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
+from joblib.externals.loky.backend.queues import Queue
 
 from monai_e2e.work.streaming import stream_parallel
 
@@ -54,6 +56,17 @@ def test_closing_right_after_a_task_was_given_out_leaves_no_error_in_a_thread(mo
     finally:
         sys.setswitchinterval(before)
     assert errors == []
+
+
+def test_no_thread_of_the_pool_outlives_the_stream(monkeypatch):
+    def slow(*arguments, feed=Queue._feed):
+        feed(*arguments)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(Queue, "_feed", staticmethod(slow))
+    before = threading.active_count()
+    assert len(list(stream_parallel(square, range(3), 1))) == 3
+    assert threading.active_count() == before
 
 
 def test_an_error_of_the_function_is_the_callers():
