@@ -25,8 +25,8 @@ def now() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of all that it declares to need."""
-    return {"python": platform.python_version(), **dict(_package_versions())}
+    """Versions of Python, of this package and of all that it needs; with PyTorch's build, such as ``+cu130``."""
+    return {"python": platform.python_version(), **dict(_package_versions()), "torch": str(torch.__version__)}
 
 
 def _package_versions() -> Iterator[tuple[str, str]]:
