@@ -258,7 +258,7 @@ class TestWhatIsDrawn:
         figure = figures.draw_images(noise)
         full = figure.get_size_inches()[0] * figures._DPI
         pixels = figures.as_pixels(figure)
-        assert pixels.shape[1] < 0.8 * full
+        assert pixels.shape[1] < full
         Image.fromarray(pixels).save(tmp_path / "noise.png")
         assert (tmp_path / "noise.png").stat().st_size <= 200_000
 
