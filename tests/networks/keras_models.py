@@ -391,7 +391,8 @@ def _run(config: dict, weights: Weights, x: torch.Tensor, prefix: str, values: d
         elif layer["class_name"] == "Model":
             values[name] = _run(layer["config"], weights, inputs[0], f"{name}/", values)
         else:
-            arrays = {role: torch.from_numpy(np.asarray(array, np.float64)) for role, array in weights.get(name, {}).items()}
+            given = weights.get(name, {})
+            arrays = {role: torch.from_numpy(np.asarray(array, np.float64)) for role, array in given.items()}
             values[name] = _apply(layer["class_name"], layer["config"], arrays, inputs)
     return values[prefix + config["output_layers"][0][0]]
 
