@@ -14,7 +14,7 @@ from PIL import Image
 
 from monai_e2e.data.phantom.cbis_defects import count_defects, plan_defects
 from monai_e2e.data.phantom.cbis_layouts import CROP, DICOM_INFO_COLUMNS, FULL, LAYOUTS, MASK, Series
-from monai_e2e.data.phantom.film import expose_film
+from monai_e2e.data.phantom.exposure import expose_film
 from monai_e2e.data.phantom.lesions import Finding, random_finding
 from monai_e2e.data.phantom.scene import PlacedFinding, draw_scene, mixed_density, pick_type
 from monai_e2e.data.phantom.storage import prepare_out

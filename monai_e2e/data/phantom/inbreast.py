@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 
-from monai_e2e.data.phantom.film import expose_detector
+from monai_e2e.data.phantom.exposure import expose_detector
 from monai_e2e.data.phantom.inbreast_defects import plant_defects
 from monai_e2e.data.phantom.inbreast_outlines import outlines_of
 from monai_e2e.data.phantom.lesions import Finding, random_finding
