@@ -206,20 +206,20 @@ def _of_score(score: Mapping[str, Any], add: Any) -> None:
         add("threshold", "score", settings.get("threshold_source"))
         add("updating", "score", settings.get("recalibration"))
     for name, groups in (score.get("subgroups") or {}).items():
-        values = [f"{word} {one['auc']:.3f}" for word, one in groups.items() if one["auc"] is not None]
-        add("subgroups", "score", values and f"AUC by {name.replace('_', ' ')}: {', '.join(values)}")
+        values = [f"{word}: {one['auc']:.3f}" for word, one in groups.items() if one["auc"] is not None]
+        add("subgroups", "score", values and f"AUC by {name.replace('_', ' ')} – {', '.join(values)}")
         test = (score.get("heterogeneity") or {}).get(name)
-        spread = test and f"by {name.replace('_', ' ')}: {format_p(test['p'])}, I² {test['i2']:.0%}"
+        spread = test and f"difference by {name.replace('_', ' ')}: {format_p(test['p'])}, I² {test['i2']:.0%}"
         add("heterogeneity", "score", spread)
     for one in score.get("comparisons") or []:
         test = next(one[level] for level in LEVELS if level in one)
-        low, high = test["difference_ci_bootstrap"]
-        add(
-            "comparison",
-            "score",
-            f"AUC less that of {one.get('name') or one['predictions']}: {test['difference']:.3f} (95 % {low:.3f} to "
-            f"{high:.3f}), {format_p(test['p_holm'])} with Holm's correction",
-        )
+        text = f"AUC less that of {one.get('name') or one['predictions']}: {test['difference']:.3f}"
+        if test["difference_ci_bootstrap"] is not None:
+            low, high = test["difference_ci_bootstrap"]
+            text += f" (95 % {low:.3f} to {high:.3f})"
+        if test["p_holm"] is not None:
+            text += f", {format_p(test['p_holm'])} with Holm's correction"
+        add("comparison", "score", text)
     cohort = (score.get("cohort") or {}).get("scored") or {}
     if cohort:
         patients = "" if cohort.get("patients") is None else f" of {cohort['patients']} patients"

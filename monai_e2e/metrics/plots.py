@@ -73,7 +73,7 @@ def plot_calibration(curves: Mapping[str, Mapping[str, Any]], path: str | Path) 
             predicted, observed, yerr=errors, marker="o", markersize=4, linewidth=2, elinewidth=1, capsize=2,
             color=f"C{number}", alpha=0.9, label=label,
         )  # fmt: skip
-    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    axes.legend(loc="best", frameon=False, fontsize=9)
     _save(figure, path)
 
 
@@ -93,7 +93,7 @@ def plot_decision(curves: Mapping[str, Sequence[Mapping[str, float]]], path: str
         highest = max([highest, *model, *everybody])
     axes.axhline(0, color="0.75", linewidth=1)
     axes.set(ylim=(-highest / 4 - 1e-6, highest * 1.05 + 1e-6), aspect="auto")
-    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    axes.legend(loc="best", frameon=False, fontsize=9)
     _save(figure, path)
 
 

@@ -81,7 +81,7 @@ def test_text_of_tables_is_shown_and_not_run(report):
     _, text = report
     page = Page(text)
     assert MARKUP not in text
-    assert page.text.count(MARKUP) == 6  # title twice, threshold, subgroup, comparison and flag
+    assert page.text.count(MARKUP) == 7  # title twice, threshold, subgroup, comparison twice and flag
     assert "Content-Security-Policy" in text
 
 
@@ -92,3 +92,49 @@ def test_page_without_threshold_subgroups_and_comparison_says_how_to_get_one(tmp
     assert "--threshold-from" in page.text
     assert "Subgroups" not in page.text
     assert "Compared with" not in page.text
+
+
+def test_recalibrated_probabilities_are_not_called_the_networks(tmp_path):
+    rows = make_rows()
+    scored = score_rows(rows, threshold=0.2, resamples=RESAMPLES, prevalence=0.006)
+    for changed, said in ((None, True), ("platt, slope 1", False)):
+        scored["settings"]["recalibration"] = changed
+        write_results(tmp_path, scored, level_samples(rows)[0])
+        assert ("Probabilities are as the network gives them" in (tmp_path / "report.html").read_text()) is said
+
+
+def test_net_benefit_is_per_thousand_and_shows_no_minus_zero(tmp_path):
+    rows = make_rows()
+    scored = score_rows(rows, resamples=RESAMPLES)
+    scored["image"]["net_benefit"][0] |= {"model": 0.00253, "all": -0.00001}
+    write_results(tmp_path, scored, level_samples(rows)[0])
+    text = (tmp_path / "report.html").read_text()
+    assert "Net benefit per 1,000" in text
+    assert "<td>2.5</td>" in text
+    assert "−0.0<" not in text
+
+
+def test_a_subgroup_without_width_is_drawn_with_delongs_interval(tmp_path):
+    rows = make_rows()
+    scored = score_rows(rows, resamples=RESAMPLES)
+    group = scored["subgroups"]["view"]["CC"]
+    group |= {"auc": 1.0, "auc_ci_bootstrap": [1.0, 1.0], "auc_ci_delong": [0.368, 1.0]}
+    write_results(tmp_path, scored, level_samples(rows)[0])
+    text = (tmp_path / "report.html").read_text()
+    assert 'aria-label="1.00, 0.37 to 1.00"' in text
+    assert "(1.000 to 1.000)" not in text
+
+
+def test_both_sides_of_a_comparison_have_their_names(tmp_path):
+    rows = make_rows()
+    scored = score_rows(rows, resamples=RESAMPLES)
+    others = compare_rows(rows, make_rows(noise=1.5), resamples=RESAMPLES)
+    correct_by_holm([others])
+    scored |= {
+        "about": {"model": "VGG-16"},
+        "comparisons": [{"predictions": "b/predictions.csv", "name": "ResNet", **others}],
+    }
+    write_results(tmp_path, scored, level_samples(rows)[0])
+    text = (tmp_path / "report.html").read_text()
+    assert "AUC VGG-16" in text
+    assert "AUC ResNet" in text
