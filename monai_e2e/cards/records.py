@@ -96,8 +96,9 @@ def statements(records: Records) -> dict[str, list[Statement]]:
 
     _of_report(records.report, add)
     _of_training(records.training, add)
-    for key, name in (("data", "data"), ("result", "performance"), ("threshold", "threshold"), ("use", "use")):
+    for key, name in (("data", "data"), ("result", "performance"), ("use", "use")):
         add(name, "card", records.card.get(key))
+    add("threshold", "card", records.card.get("threshold") and f"threshold: {records.card['threshold']}")
     add("limits", "card", records.card.get("never_shown") and f"never shown: {records.card['never_shown']}")
     add("licence", "card", records.card.get("licence"))
     predicted = records.predicted
@@ -203,7 +204,8 @@ def _of_score(score: Mapping[str, Any], add: Any) -> None:
             f"95 % intervals by DeLong and by {settings.get('resamples')} bootstrap resamples of {drawn}, Wilson's for "
             "proportions",
         )
-        add("threshold", "score", settings.get("threshold_source"))
+        source = settings.get("threshold_source")
+        add("threshold", "score", source and f"threshold: {source}")
         add("updating", "score", settings.get("recalibration"))
     for name, groups in (score.get("subgroups") or {}).items():
         values = [f"{word}: {one['auc']:.3f}" for word, one in groups.items() if one["auc"] is not None]

@@ -200,7 +200,7 @@ def _load(plan: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     found = next(Draft202012Validator(_SCHEMA).iter_errors(content), None)
     if found is not None:
         place = found.json_path.removeprefix("$").removeprefix(".") or "the plan"
-        raise UserError(f"{path}: {place}: {_in_words(found)}; docs/experiments.md has the keys")
+        raise UserError(f"{path}: {place}: {_in_words(found)} (docs/experiments.md has the keys)")
     base: dict[str, Any] = {}
     if "extends" in content:
         if path.resolve() in extending:

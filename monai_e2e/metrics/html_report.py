@@ -113,7 +113,7 @@ def _curves(pictures: Mapping[str, Path]) -> str:
 
 
 def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
-    rows, share = [], scored["settings"].get("prevalence")
+    rows, there, share = [], [], scored["settings"].get("prevalence")
     for level in levels:
         point = scored[level].get("at_threshold")
         if point is not None:
@@ -121,7 +121,7 @@ def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
                 format_rate(point[name], point[f"{name}_ci"]) for name in ("sensitivity", "specificity", "ppv", "npv")
             ]
             if share is not None:
-                rates += [format_rate(point[f"{name}_at_prevalence"], None) for name in ("ppv", "npv")]
+                there.append([level, *(format_rate(point[f"{name}_at_prevalence"], None) for name in ("ppv", "npv"))])
             counts = [
                 str(point[word]) for word in ("true_positive", "false_negative", "false_positive", "true_negative")
             ]
@@ -133,11 +133,13 @@ def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
             "or let it be chosen on validation data by <code>--threshold-from</code>.</p>"
         )
     header = ["per", "threshold", "TP", "FN", "FP", "TN", "sensitivity", "specificity", "PPV", "NPV"]
-    header += [] if share is None else [f"{name} at prevalence {share:.4g}" for name in ("PPV", "NPV")]
     table = make_table(header, rows)
+    wanted = (
+        make_table(["per", f"PPV at prevalence {share:.4g}", f"NPV at prevalence {share:.4g}"], there) if there else ""
+    )
     source = escape(str(scored["settings"]["threshold_source"] or "given"))
     legend = "TP, FN: malignant, found and missed; FP, TN: the others, called malignant and not. Intervals: Wilson."
-    return f'<h2>At the threshold</h2>{table}<p class="soft">Threshold: {source}. {legend}</p>'
+    return f'<h2>At the threshold</h2>{table}<p class="soft">Threshold: {source}. {legend}</p>{wanted}'
 
 
 def _fixed_rates(scored: Mapping[str, Any], levels: Sequence[str]) -> str:

@@ -108,7 +108,7 @@ def add_folds(
         "AUC of each fold too."
     )
     if absent := set(range(max(folds))) - set(folds):
-        scored["notes"].append(f"Folds {', '.join(map(str, sorted(absent)))} aren't among the tables.")
+        scored["notes"].append(f"Not among the tables: fold {', '.join(map(str, sorted(absent)))}.")
     if thresholds is not None:
         scored["settings"]["threshold_by_fold"] = {str(fold): float(expit(t)) for fold, t in thresholds.items()}
         scored["settings"]["threshold_source"] = "each fold's model's own, chosen on its validation data"

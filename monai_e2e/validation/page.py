@@ -17,15 +17,8 @@ _APART = (
     "model", "data set", "labels", "positive of images", "AUC per image", "0 – ½ – 1", "AUC per breast", "AUC per exam",
     "change",
 )  # fmt: skip
-_AT_THRESHOLD = (
-    "model",
-    "data set",
-    "threshold",
-    "sensitivity",
-    "specificity",
-    "calibration slope",
-    "calibration intercept",
-)
+_AT_THRESHOLD = ("model", "data set", "threshold", "sensitivity", "specificity")
+_CALIBRATION = ("model", "data set", "slope", "intercept", "Brier score")
 _READING = (
     "Change: the AUC less that on the data set that the model was trained on; a dash where that isn't among these.",
     "Sensitivity and specificity are at the model's own threshold, chosen where it was trained; of rows that are "
@@ -45,11 +38,14 @@ def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings)
     fitted = (
         f", recalibrated on the {settings.recalibrate} partition ({settings.method})" if settings.recalibrate else ""
     )
+    scored = [row for row in rows if row["auc"] is not None]
     body = (
         f'<p class="soft">Partition {escape(settings.partition)}{escape(fitted)}.</p>'
         + make_table(_APART, [_apart(row) for row in rows], raw=True)
-        + "<h2>At the threshold, and calibration</h2>"
-        + make_table(_AT_THRESHOLD, [_at_threshold(row) for row in rows if row["auc"] is not None], raw=True)
+        + "<h2>At the threshold</h2>"
+        + make_table(_AT_THRESHOLD, [_at_threshold(row) for row in scored], raw=True)
+        + "<h2>Calibration</h2>"
+        + make_table(_CALIBRATION, [_calibration(row) for row in scored], raw=True)
         + make_list("Labels", list(dict.fromkeys(f"{row['dataset']}: {row['label_rule']}" for row in rows)))
         + make_list("Notes", [f"{r['model']} on {r['dataset']}: {r['note']}" for r in rows if r["note"]])
         + make_list("Not done", [f"{r['model']} on {r['dataset']}: {r['reason']}" for r in rows if r["reason"]])
@@ -85,7 +81,7 @@ def _apart(row: Mapping[str, Any]) -> list[str]:
 
 
 def _at_threshold(row: Mapping[str, Any]) -> list[str]:
-    """What it says at its threshold, and of probabilities."""
+    """What it says at its threshold."""
     return [
         *_names(row),
         _number(row["threshold"], ".3f"),
@@ -93,10 +89,18 @@ def _at_threshold(row: Mapping[str, Any]) -> list[str]:
             format_rate(row[rate], None if row[rate] is None else (row[f"{rate}_low"], row[f"{rate}_high"]))
             for rate in ("sensitivity", "specificity")
         ),
+    ]
+
+
+def _calibration(row: Mapping[str, Any]) -> list[str]:
+    """Whether its probabilities mean what they say."""
+    return [
+        *_names(row),
         *(
             f"{_number(row[f'calibration_{name}'], '.2f')} {_limits(row[f'{name}_low'], row[f'{name}_high'])}"
             for name in ("slope", "intercept")
         ),
+        _number(row["brier"], ".3f"),
     ]
 
 

@@ -145,4 +145,4 @@ def test_a_missing_fold_is_noted(tmp_path):
         paths[-1].parent.mkdir()
         write_predictions(paths[-1], [row for row in rows if row["fold"] == fold])
     scored = score_files(paths, tmp_path / "out", resamples=RESAMPLES)
-    assert "Folds 1, 2 aren't among the tables." in scored["notes"]
+    assert "Not among the tables: fold 1, 2." in scored["notes"]
