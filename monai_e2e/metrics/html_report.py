@@ -121,7 +121,9 @@ def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
                 format_rate(point[name], point[f"{name}_ci"]) for name in ("sensitivity", "specificity", "ppv", "npv")
             ]
             if share is not None:
-                there.append([level, *(format_rate(point[f"{name}_at_prevalence"], None) for name in ("ppv", "npv"))])
+                values = [point[f"{name}_at_prevalence"] for name in ("ppv", "npv")]
+                # Where cancer is rare, nearly all NPVs are 1.000.
+                there.append([level, *("–" if value is None else f"{value:.4f}" for value in values)])
             counts = [
                 str(point[word]) for word in ("true_positive", "false_negative", "false_positive", "true_negative")
             ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from monai_e2e.cards.model_card import without_folders
 from monai_e2e.metrics.html_page import draw_bar, format_interval, format_rate, make_list, make_table, page, percent
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings)
         + make_table(_CALIBRATION, [_calibration(row) for row in scored], raw=True)
         + make_list("Labels", list(dict.fromkeys(f"{row['dataset']}: {row['label_rule']}" for row in rows)))
         + make_list("Notes", [f"{r['model']} on {r['dataset']}: {r['note']}" for r in rows if r["note"]])
-        + make_list("Not done", [f"{r['model']} on {r['dataset']}: {r['reason']}" for r in rows if r["reason"]])
+        + make_list(
+            "Not done", [f"{r['model']} on {r['dataset']}: {without_folders(r['reason'])}" for r in rows if r["reason"]]
+        )
         + make_list("How to read this", _READING)
     )
     (out / "index.html").write_text(page("External validation", body), encoding="utf-8")
