@@ -96,13 +96,14 @@ def score_rivals(
 
 def format_rivals(result: Mapping[str, Any]) -> str:
     """The comparison for the terminal."""
-    lines = [f"{'per':<7} {'model':<28} AUC    95 %, bootstrap"]
+    width = max(map(len, ["model", *result["models"]]))
+    lines = [f"{'per':<7} {'model':<{width}}  AUC    95 %, bootstrap"]
     for level in LEVELS:
         for name, model in result["models"].items():
             if level in model:
                 score = model[level]
                 limits = format_limits(score["auc_ci_bootstrap"])
-                lines.append(f"{level:<7} {name:<28} {score['auc']:.3f}  {limits}")
+                lines.append(f"{level:<7} {name:<{width}}  {score['auc']:.3f}  {limits}")
     for pair in result["pairs"]:
         for level in (level for level in LEVELS if level in pair):
             test = pair[level]
