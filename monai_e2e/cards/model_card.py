@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from scipy.special import expit
 
 from monai_e2e import NOTICE, __version__
 from monai_e2e.cards.records import Records, Statement, records_of_model, statements
@@ -135,6 +136,10 @@ def _page(fields: Mapping[str, Any], header: Mapping[str, Any], known: Mapping[s
     size = " × ".join(map(str, fields["preparation"].get("image_size") or [])) or "unknown size"
     lines = ["---", top.rstrip(), "---", "", f"# {fields['name']}", "", f"**{NOTICE}**", ""]
     lines.append(f"A {fields['kind']} of {fields['parameters']:,} parameters for mammograms of {size} pixels.")
+    if fields["threshold_logit"] is not None:
+        lines[-1] += f" An image counts as malignant from a probability of {expit(fields['threshold_logit']):.3f} on."
+    model = fields["name"] if shipped_model(fields["name"]) is not None else "model.pt"
+    lines += ["", "```sh", f"monai-e2e predict {model} IMAGES results", "```"]
     if fields.get("description"):
         lines += ["", str(fields["description"])]
     for title, names in _SECTIONS.items():

@@ -96,8 +96,9 @@ def statements(records: Records) -> dict[str, list[Statement]]:
 
     _of_report(records.report, add)
     _of_training(records.training, add)
-    for key, name in (("data", "data"), ("result", "performance"), ("threshold", "threshold"), ("use", "use")):
+    for key, name in (("data", "data"), ("result", "performance"), ("use", "use")):
         add(name, "card", records.card.get(key))
+    add("threshold", "card", records.card.get("threshold") and f"threshold: {records.card['threshold']}")
     add("limits", "card", records.card.get("never_shown") and f"never shown: {records.card['never_shown']}")
     add("licence", "card", records.card.get("licence"))
     predicted = records.predicted
@@ -203,23 +204,24 @@ def _of_score(score: Mapping[str, Any], add: Any) -> None:
             f"95 % intervals by DeLong and by {settings.get('resamples')} bootstrap resamples of {drawn}, Wilson's for "
             "proportions",
         )
-        add("threshold", "score", settings.get("threshold_source"))
+        source = settings.get("threshold_source")
+        add("threshold", "score", source and f"threshold: {source}")
         add("updating", "score", settings.get("recalibration"))
     for name, groups in (score.get("subgroups") or {}).items():
-        values = [f"{word} {one['auc']:.3f}" for word, one in groups.items() if one["auc"] is not None]
-        add("subgroups", "score", values and f"AUC by {name.replace('_', ' ')}: {', '.join(values)}")
+        values = [f"{word}: {one['auc']:.3f}" for word, one in groups.items() if one["auc"] is not None]
+        add("subgroups", "score", values and f"AUC by {name.replace('_', ' ')} – {', '.join(values)}")
         test = (score.get("heterogeneity") or {}).get(name)
-        spread = test and f"by {name.replace('_', ' ')}: {format_p(test['p'])}, I² {test['i2']:.0%}"
+        spread = test and f"difference by {name.replace('_', ' ')}: {format_p(test['p'])}, I² {test['i2']:.0%}"
         add("heterogeneity", "score", spread)
     for one in score.get("comparisons") or []:
         test = next(one[level] for level in LEVELS if level in one)
-        low, high = test["difference_ci_bootstrap"]
-        add(
-            "comparison",
-            "score",
-            f"AUC less that of {one.get('name') or one['predictions']}: {test['difference']:.3f} (95 % {low:.3f} to "
-            f"{high:.3f}), {format_p(test['p_holm'])} with Holm's correction",
-        )
+        text = f"AUC less that of {one.get('name') or one['predictions']}: {test['difference']:.3f}"
+        if test["difference_ci_bootstrap"] is not None:
+            low, high = test["difference_ci_bootstrap"]
+            text += f" (95 % {low:.3f} to {high:.3f})"
+        if test["p_holm"] is not None:
+            text += f", {format_p(test['p_holm'])} with Holm's correction"
+        add("comparison", "score", text)
     cohort = (score.get("cohort") or {}).get("scored") or {}
     if cohort:
         patients = "" if cohort.get("patients") is None else f" of {cohort['patients']} patients"

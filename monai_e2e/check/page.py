@@ -18,9 +18,10 @@ _ORDER = ("not usable", "look", "ok")
 _TITLES = {"not usable": "Not usable", "look": "To look at", "ok": "Nothing odd"}
 
 
-def write_page(path: Path, images: Sequence[CheckedImage], title: str) -> None:
-    """Write the page."""
+def write_page(path: Path, images: Sequence[CheckedImage], title: str, remarks: Sequence[str] = ()) -> None:
+    """Write the page; ``remarks`` are on the whole set."""
     parts, left = ["<p>The page holds pictures of patients' images: it is for looking, where the images are.</p>"], MOST
+    parts.append(make_list("On the whole set", remarks))
     for verdict in _ORDER:
         own = [image for image in images if image.verdict == verdict]
         if not own:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,10 @@ COLUMNS = ("image", "patient_id", "exam_id", "laterality", "view", "rows", "colu
 _THUMBNAIL = 220
 _OF_HEADERS = ("side unknown", "view unknown", "patient unknown")
 _SYNTHESIZED = "synthesized 2D"
+_LACK = "exam without"
+#: Exams that lack a view; if there are as many, and more than half of all, the set is described and not they.
+_MANY_EXAMS = 10
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,12 @@ def check_folder(src: str | Path, out: str | Path, workers: Workers = None) -> l
             result or CheckedImage(one, None, (), "a decoder ended while it was read: damaged")
             for one, result in tqdm(read, total=len(listed), desc="check", unit="image", disable=None)
         ]
-        images = _with_flags_of_the_set(images)
+        images, remarks = with_flags_of_the_set(images)
+        for remark in remarks:
+            logger.warning("%s: %s", src, remark)
         out.mkdir(parents=True, exist_ok=True)
         write_table(out / "check.csv", [image.row for image in images], COLUMNS)
-        write_page(out / "index.html", images, Path(src).name)
+        write_page(out / "index.html", images, Path(src).name, remarks)
         return images
 
 
@@ -127,8 +134,12 @@ class _Check:
         return CheckedImage(listed, read.size, flags, "", read.mean, read.digest, thumbnail)
 
 
-def _with_flags_of_the_set(images: Sequence[CheckedImage]) -> list[CheckedImage]:
-    """The images with what only the others show: copies, brightness, and what their exam lacks."""
+def with_flags_of_the_set(images: Sequence[CheckedImage]) -> tuple[list[CheckedImage], list[str]]:
+    """The images with what only the others show: copies, brightness, and what their exam lacks.
+
+    Returns:
+        The images, and what is so common that it is said of the set and of no image.
+    """
     readable = [image for image in images if not image.reason]
     typical = median([image.mean for image in readable]) if readable else 0.0
     digests = Counter(image.digest for image in readable)
@@ -137,7 +148,20 @@ def _with_flags_of_the_set(images: Sequence[CheckedImage]) -> list[CheckedImage]
     exams: dict[tuple[str, str], list[CheckedImage]] = defaultdict(list)
     for image in readable:
         exams[image.listed.patient_id, image.listed.exam_id].append(image)
-    lacking = {key: tuple(_exam_flags(own)) for key, own in exams.items()}
+    lacking = {key: list(_exam_flags(own)) for key, own in exams.items()}
+    incomplete = sum(any(map(_is_lack, flags)) for flags in lacking.values())
+    remarks = []
+    if of_the_set:
+        remarks.append(
+            f"{mirrored} of {len(readable)} images show the breast on the other side than their laterality says: "
+            "mirrored copies, or all sides are wrong; no single image is flagged for it"
+        )
+    if incomplete >= _MANY_EXAMS and incomplete > len(exams) / 2:
+        lacking = {key: [flag for flag in flags if not _is_lack(flag)] for key, flags in lacking.items()}
+        remarks.append(
+            f"{incomplete} of {len(exams)} exams lack a view, as in data sets that were collected by lesion: no single "
+            "image is flagged for it"
+        )
     checked = []
     for image in images:
         if not image.reason:
@@ -147,7 +171,11 @@ def _with_flags_of_the_set(images: Sequence[CheckedImage]) -> list[CheckedImage]
             flags += lacking[image.listed.patient_id, image.listed.exam_id]
             image = replace(image, flags=tuple(flags))
         checked.append(image)
-    return checked
+    return checked, remarks
+
+
+def _is_lack(flag: str) -> bool:
+    return flag.startswith(_LACK)
 
 
 def _exam_flags(images: Sequence[CheckedImage]) -> Iterator[str]:
@@ -159,7 +187,7 @@ def _exam_flags(images: Sequence[CheckedImage]) -> Iterator[str]:
         for side in Laterality:
             for view in View:
                 if (side.value, view.value) not in views:
-                    yield f"exam without {side.value} {view.value}"
+                    yield f"{_LACK} {side.value} {view.value}"
     kinds = defaultdict(set)
     for image in images:
         kinds[image.listed.laterality, image.listed.view].add(_SYNTHESIZED in image.flags)

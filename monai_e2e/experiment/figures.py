@@ -25,7 +25,8 @@ def plot_values(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     names = [row["label"] + ("" if row["patients"] is None else f", {row['patients']} patients") for row in rows]
     axes.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.5, -0.5))
     axes.set_xlabel(", ".join("AUC" if metric == "auc" else metric for metric in metrics))
-    _legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above, where no point can be
+    if any(row["paper"] is not None for row in rows):
+        _legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above, where no point can be
     figure.savefig(path, dpi=150)
     return path
 

@@ -200,7 +200,7 @@ def _load(plan: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     found = next(Draft202012Validator(_SCHEMA).iter_errors(content), None)
     if found is not None:
         place = found.json_path.removeprefix("$").removeprefix(".") or "the plan"
-        raise UserError(f"{path}: {place}: {found.message[:200]}; docs/experiments.md has the keys")
+        raise UserError(f"{path}: {place}: {_in_words(found)} (docs/experiments.md has the keys)")
     base: dict[str, Any] = {}
     if "extends" in content:
         if path.resolve() in extending:
@@ -211,6 +211,14 @@ def _load(plan: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     rows = {**base.get("rows", {}), **content.pop("rows", {})}
     everywhere = {**base.get("set", {}), **content.pop("set", {})}
     return {**base, **content, "rows": rows, "set": everywhere}
+
+
+def _in_words(error: Any) -> str:
+    """What is wrong with a plan, of a misspelt key in better words than jsonschema's."""
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        return "; ".join(f"unknown key '{key}'; {did_you_mean(key, known)}" for key in error.instance.keys() - known)
+    return str(error.message[:200])
 
 
 def _row(name: str, row: Mapping[str, Any], recipe: str, everywhere: Mapping[str, Any]) -> Row:

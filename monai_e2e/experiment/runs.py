@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.experiment.plan import START, Plan, Row
-from monai_e2e.work.steps import Commands, Step, recipe_of
+from monai_e2e.work.files import read_json
+from monai_e2e.work.steps import Commands, Step, recipe_of, train_config
 
 
 @dataclass(eq=False)
@@ -121,6 +125,7 @@ class Expansion:
             return [make.predict(name, *models, dataset=dataset, options=options), make.score(name)]
         bundle = str(row.bundle)
         configs = [row.overlay] if row.overlay else []
+        _refuse_unknown(row, make.bundles / bundle)
         keys = {**row.keys, **({} if run.fold is None else {"fold": run.fold})}
         more: dict[str, Any] = {} if run.patients is None else {"training_patients": run.patients}
         if row.start is not None:
@@ -128,6 +133,23 @@ class Expansion:
         train = make.train(bundle, name, run.seed, configs, **keys, **more, resume=True)
         train.makes = run.folder / "model.pt"
         return [train, make.evaluate(bundle, name, configs, **keys)]
+
+
+def _refuse_unknown(row: Row, bundle: Path) -> None:
+    """A mistake in a row is told now, and not after the hours of the rows before it."""
+    known = train_config(bundle)
+    if row.overlay:
+        configs = bundle / "configs"
+        found = {path.relative_to(configs).with_suffix("").as_posix(): path for path in configs.rglob("*.json")}
+        if row.overlay not in found:
+            others = did_you_mean(row.overlay, found)
+            raise UserError(f"row '{row.name}': {bundle.name} has no config {row.overlay}; {others}")
+        known = {**known, **read_json(found[row.overlay])}
+    for key in row.keys:
+        if re.split("#|::", key)[0] not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            advice = f"did you mean '{near[0]}'?" if near else "docs/configuration.md has its keys"
+            raise UserError(f"row '{row.name}' sets '{key}', which {bundle.name} doesn't have; {advice}")
 
 
 def _name(row: Row, seed: int, fold: int | None, patients: int | None) -> str:

@@ -67,6 +67,12 @@ def describe_predictions(
     return facts | {key: value for key, value in (known or {}).items() if value is not None}
 
 
+def table_name(path: str | Path) -> str:
+    """A table's name, with its folder's if it is the one that all have: ``vgg/predictions.csv``."""
+    path = Path(path).resolve()
+    return f"{path.parent.name}/{path.name}" if path.name == "predictions.csv" else path.name
+
+
 def notes_of_run(path: str | Path) -> list[str]:
     """What ``predict``'s ``run.json`` beside its table says of images that have no row."""
     path = Path(path)

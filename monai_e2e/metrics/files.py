@@ -13,8 +13,14 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics.cohort import cohort_notes, describe_cohort
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
 from monai_e2e.metrics.decision import decision_curve
-from monai_e2e.metrics.facts import describe_in_words, describe_predictions, notes_of_run, prepared_folder
-from monai_e2e.metrics.html_page import format_p
+from monai_e2e.metrics.facts import (
+    describe_in_words,
+    describe_predictions,
+    notes_of_run,
+    prepared_folder,
+    table_name,
+)
+from monai_e2e.metrics.html_page import format_difference, format_p
 from monai_e2e.metrics.html_report import write_html
 from monai_e2e.metrics.labels import join_labels, read_labels, require_labels
 from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_froc, plot_pr, plot_roc
@@ -122,11 +128,14 @@ def score_table(
     rows: Sequence[Row]
     rows, dropped = require_labels(everything, path, drop_unlabelled)
     changed = None
+    if recalibrate is None and recalibrate_from is not None:
+        raise UserError("--recalibrate-from without --recalibrate: add a method, such as platt")
     if recalibrate is not None:
         changed = find_recalibration(rows, recalibrate, recalibrate_from or threshold_from)
         write_recalibration(out / "recalibration.json", changed)
         write_predictions(out / "recalibrated.csv", recalibrate_rows(everything, changed, prevalence))
         rows = recalibrate_rows(rows, changed)
+        notes += changed.notes()
     by_fold = fold_thresholds(rows) if threshold is None and threshold_from is None else None
     limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how, changed)
     try:
@@ -148,8 +157,8 @@ def score_table(
             compared = compare_rows(rows, others, how, seed, resamples, levels)
         except UserError as error:
             raise UserError(f"{path} and {other}: {error}") from error
-        called = describe_in_words(describe_predictions(other, others)) or other.name
-        comparisons.append({"predictions": other.name, "name": called, **compared})
+        called = describe_in_words(describe_predictions(other, others)) or table_name(other)
+        comparisons.append({"predictions": table_name(other), "name": called, **compared})
     if comparisons:
         correct_by_holm(comparisons)
         scored["comparisons"] = comparisons
@@ -248,12 +257,12 @@ def format_scores(scored: Mapping[str, Any]) -> str:
 
     A comparison's p value is Obuchowski's, for which the samples of a patient are a cluster.
     """
-    lines = [f"{'per':<7} {'n':>6} {'malignant':>9}  AUC    {_drawn(scored):<21}  DeLong, logit scale"]
+    lines = [f"{'per':<7} {'n':>6} {'malignant':>9}  AUC    95 %, {_drawn(scored):<21}  95 %, DeLong"]
     for level in (level for level in LEVELS if level in scored):
         score = scored[level]
         bootstrap, delong = (format_limits(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong"))
         counts = f"{level:<7} {score['n']:>6} {score['positive']:>9}"
-        lines.append(f"{counts}  {score['auc']:.3f}  {bootstrap:<21}  {delong}")
+        lines.append(f"{counts}  {score['auc']:.3f}  {bootstrap:<27}  {delong}")
     for level, folds in scored.get("folds", {}).items():
         if folds["mean"] is not None:
             each = ", ".join("–" if one["auc"] is None else f"{one['auc']:.3f}" for one in folds["by_fold"].values())
@@ -261,9 +270,8 @@ def format_scores(scored: Mapping[str, Any]) -> str:
     for comparison in scored.get("comparisons", []):
         for level in (level for level in LEVELS if level in comparison):
             test = comparison[level]
-            interval = format_limits(test["difference_ci_bootstrap"])
             line = f"per {level} against {comparison['predictions']} ({test['auc_second']:.3f}): "
-            line += f"{test['difference']:+.3f}, {interval} ({_drawn(scored)})"
+            line += f"{format_difference(test)}, {_drawn(scored)}"
             if test["p_patients"] is not None:
                 line += f", {format_p(test['p_patients'])}"
                 line += f", corrected {format_p(test['p_holm'])}" if len(scored["comparisons"]) > 1 else ""

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from monai_e2e import NOTICE
 
@@ -115,6 +116,17 @@ def format_rate(value: float | None, limits: Sequence[float] | None) -> str:
     return (
         "–" if value is None else f"{value:.3f} {'' if limits is None else format_interval(limits)}".replace("-", "−")
     )
+
+
+def format_difference(test: Mapping[str, Any]) -> str:
+    """A difference of AUCs with the bootstrap's interval: ``+0.031 (−0.007 to +0.070)``."""
+    interval = format_interval(test["difference_ci_bootstrap"], "+.3f")
+    return f"{test['difference']:+.3f} ".replace("-", "−") + interval
+
+
+def percent(share: float) -> str:
+    """``5 %``."""
+    return f"{share:.0%}".replace("%", " %")
 
 
 def draw_bar(value: float, low: float, high: float, width: int = 180) -> str:

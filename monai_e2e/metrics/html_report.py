@@ -18,6 +18,7 @@ from monai_e2e.metrics.html_page import (
     make_list,
     make_table,
     page,
+    percent,
     table_row,
 )
 from monai_e2e.metrics.pooled import format_spread
@@ -31,22 +32,25 @@ _LIMITS = (
     "several images, quote its interval of the AUC, and take the others as too narrow.",
     "The operating points at fixed rates are read off these data and are no thresholds to work at. A threshold to work "
     "at is chosen on validation data.",
-    "Predictive values are those of the share of positives here, which in screening is far smaller.",
+    "PPV and NPV are those of the share of positives here, which in screening is far smaller.",
+)
+_AS_GIVEN = (
     "Probabilities are as the network gives them. One trained on classes of equal weight says too much of a rare "
-    "class: calibration tells by how much, and the AUC doesn't depend on it.",
+    "class: calibration tells by how much, and the AUC doesn't depend on it."
 )
 #: What the columns of :func:`comparison_table` mean.
 COMPARISON_LEGEND = (
-    "Two-sided tests of the same images. DeLong's takes samples as independent, which those of one patient are not; "
-    "Obuchowski's, with clusters, doesn't. Holm's correction is over all comparisons of a level."
+    "Difference: the first AUC less the second, with 95 % intervals. Two-sided tests of the same images. DeLong's "
+    "takes images as independent, which those of one patient are not; Obuchowski's, with clusters, doesn't. Quote the "
+    "last p: it is Obuchowski's with Holm's correction for the number of comparisons of images, of breasts or of exams."
 )
 _CAPTIONS = {
     "roc": "ROC curve. Dots: the threshold, if there is one.",
     "pr": "Precision and recall; AP: average precision. Dashed: the share of positives, that of chance.",
-    "calibration": "Reliability. Bars: Wilson's intervals of the shares; on the dashed line a probability means "
-    "what it says.",
+    "calibration": "Reliability; error: expected calibration error. Bars: Wilson's intervals of the shares; on the "
+    "dashed line a probability means what it says.",
     "froc": "FROC curve: malignant lesions found by false positives per image.",
-    "decision": "Net benefit by threshold. Dashed: calling everybody back; 0: nobody.",
+    "decision": "Net benefit per image, breast or exam, by threshold. Dashed: calling everybody back; 0: nobody.",
 }
 
 
@@ -60,7 +64,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         pictures: PNG files by the names in :data:`_CAPTIONS`, which are embedded.
     """
     levels = [level for level in LEVELS if level in scored]
-    about = scored.get("about", {})
+    about, recalibrated = scored.get("about", {}), scored["settings"].get("recalibration") is not None
     parts = [
         _about(about),
         _cards(scored, levels),
@@ -73,9 +77,9 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         _subgroups(scored["subgroups"], scored.get("heterogeneity", {})),
         _localisation(scored.get("localisation")),
         _folds(scored.get("folds", {})),
-        *(_comparison(comparison, scored["image"]["drawn"]) for comparison in scored.get("comparisons", [])),
+        _comparisons(scored),
         make_list("Notes", scored["notes"]),
-        make_list("What these figures are not", _LIMITS),
+        make_list("What these figures are not", [*_LIMITS, *([] if recalibrated else [_AS_GIVEN])]),
         _settings(scored["settings"]),
     ]
     Path(path).write_text(page(f"Score of {describe_in_words(about) or title}", "\n".join(parts)), encoding="utf-8")
@@ -109,7 +113,7 @@ def _curves(pictures: Mapping[str, Path]) -> str:
 
 
 def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
-    rows, share = [], scored["settings"].get("prevalence")
+    rows, there, share = [], [], scored["settings"].get("prevalence")
     for level in levels:
         point = scored[level].get("at_threshold")
         if point is not None:
@@ -117,7 +121,9 @@ def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
                 format_rate(point[name], point[f"{name}_ci"]) for name in ("sensitivity", "specificity", "ppv", "npv")
             ]
             if share is not None:
-                rates += [format_rate(point[f"{name}_at_prevalence"], None) for name in ("ppv", "npv")]
+                values = [point[f"{name}_at_prevalence"] for name in ("ppv", "npv")]
+                # Where cancer is rare, nearly all NPVs are 1.000.
+                there.append([level, *("–" if value is None else f"{value:.4f}" for value in values)])
             counts = [
                 str(point[word]) for word in ("true_positive", "false_negative", "false_positive", "true_negative")
             ]
@@ -129,11 +135,13 @@ def _threshold(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
             "or let it be chosen on validation data by <code>--threshold-from</code>.</p>"
         )
     header = ["per", "threshold", "TP", "FN", "FP", "TN", "sensitivity", "specificity", "PPV", "NPV"]
-    header += [] if share is None else [f"PPV at {share:.4g}", f"NPV at {share:.4g}"]
     table = make_table(header, rows)
+    wanted = (
+        make_table(["per", f"PPV at prevalence {share:.4g}", f"NPV at prevalence {share:.4g}"], there) if there else ""
+    )
     source = escape(str(scored["settings"]["threshold_source"] or "given"))
     legend = "TP, FN: malignant, found and missed; FP, TN: the others, called malignant and not. Intervals: Wilson."
-    return f'<h2>At the threshold</h2>{table}<p class="soft">Threshold: {source}. {legend}</p>'
+    return f'<h2>At the threshold</h2>{table}<p class="soft">Threshold: {source}. {legend}</p>{wanted}'
 
 
 def _fixed_rates(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
@@ -144,7 +152,7 @@ def _fixed_rates(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
             rows.append(
                 [level, f"{name} at {fixed}", *(format_rate(point[name], point[f"{name}_ci"]) for point in points)]
             )
-    wanted = [f"{float(rate):.0%}" for rate in scored[levels[0]]["sensitivity_at_specificity"]]
+    wanted = [percent(float(rate)) for rate in scored[levels[0]]["sensitivity_at_specificity"]]
     return f'<h2>At fixed rates</h2>{make_table(["per", "", *wanted], rows)}<p class="soft">Intervals: Wilson.</p>'
 
 
@@ -159,8 +167,9 @@ def _calibration(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     changed = scored["settings"].get("recalibration")
     note = "" if changed is None else f" Probabilities were recalibrated: {escape(changed)}."
     return (
-        f'<h2>Calibration</h2>{table}<p class="soft">Slope 1 and intercept 0 are best: below 1 probabilities are too '
-        f"extreme, below 0 too high. Wald's intervals.{note}</p>"
+        f'<h2>Calibration</h2>{table}<p class="soft">Brier score and error: 0 is best. Slope: 1 is best, below it '
+        "probabilities are too extreme, above it too near to each other. Intercept: 0 is best, below it they are too "
+        f"high on the whole, above it too low. Wald's intervals.{note}</p>"
     )
 
 
@@ -173,10 +182,15 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         points = score["sensitivity_at_recall_rate"].values()
         rows.append([level, *(f"{value:.3f}" for value in f1), *(f"{one['sensitivity']:.3f}" for one in points)])
         for name, key in (("model", "model"), ("everybody", "all")):
-            benefits.append([level, name, *(f"{one[key]:.3f}".replace("-", "−") for one in score["net_benefit"])])
-    header = ["per", "probabilistic F1", "best F1", *(f"partial AUC, FPR ≤ {x}" for x in first["partial_auc"])]
-    header += [f"sensitivity, recall ≤ {float(x):.0%}" for x in first["sensitivity_at_recall_rate"]]
-    called = ["per", "called back", *(f"{one['threshold']:.0%}" for one in first["net_benefit"])]
+            benefits.append([level, name, *(_per_thousand(one[key]) for one in score["net_benefit"])])
+    header = [
+        "per",
+        "probabilistic F1",
+        "best F1",
+        *(f"partial AUC, false positives ≤ {percent(float(x))}" for x in first["partial_auc"]),
+    ]
+    header += [f"sensitivity, called back ≤ {percent(float(x))}" for x in first["sensitivity_at_recall_rate"]]
+    called = ["per", "called back", *(percent(one["threshold"]) for one in first["net_benefit"])]
     share = scored["settings"].get("prevalence")
     where = "that of these data" if share is None else f"{share:.4g}"
     if share is not None and scored["settings"].get("calibrated_at") is None:
@@ -184,9 +198,16 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     return (
         f"<h2>Further figures</h2>{make_table(header, rows)}"
         '<p class="soft">The best F1 is that of the threshold that suits these data. Partial AUC is scaled: chance has '
-        f"0.5.</p><h2>Net benefit by threshold</h2>{make_table(called, benefits)}"
-        f'<p class="soft">For net benefit and recall rates the share of positives is {where}.</p>'
+        f"0.5.</p><h2>Net benefit per 1,000, by threshold</h2>{make_table(called, benefits)}"
+        '<p class="soft">True positives less false positives weighed by the odds of the threshold, in 1,000 images, '
+        "breasts or exams; calling nobody back has 0. For net benefit and the shares called back the share of "
+        f"positives is {where}.</p>"
     )
+
+
+def _per_thousand(benefit: float) -> str:
+    """A net benefit with one decimal; none is a zero with a minus."""
+    return f"{round(1000 * benefit, 1) + 0.0:.1f}".replace("-", "−")
 
 
 def _subgroups(
@@ -197,7 +218,7 @@ def _subgroups(
     lines = []
     for name, groups in subgroups.items():
         test = differing.get(name)
-        words = "" if test is None else f": {escape(format_p(test['p']))} for no difference, I² {test['i2']:.0%}"
+        words = "" if test is None else f": {escape(format_p(test['p']))} for no difference, I² {percent(test['i2'])}"
         lines.append(f'<tr class="group"><td colspan="7">{SUBGROUPS[name]}{words}</td></tr>')
         for word, score in groups.items():
             cells = [word, str(score["n"]), str(score["positive"])]
@@ -205,14 +226,18 @@ def _subgroups(
                 cells += ["–", score["reason"], "", ""]
                 lines.append(table_row(map(escape, cells)))
                 continue
-            limits = score["auc_ci_bootstrap"] or score["auc_ci_delong"]
-            intervals = [format_interval(score["auc_ci_bootstrap"]), format_interval(score["auc_ci_delong"])]
+            drawn = score["auc_ci_bootstrap"]
+            drawn = None if drawn is None or drawn[0] == drawn[1] else drawn  # without width it says nothing
+            limits = drawn or score["auc_ci_delong"]
+            intervals = [format_interval(drawn), format_interval(score["auc_ci_delong"])]
             cells = [*map(escape, cells), f"{score['auc']:.3f}"]
             lines.append(table_row([*cells, *intervals, draw_bar(score["auc"], *limits)]))
     header = table_row(["", "images", "malignant", "AUC", "bootstrap", "DeLong", "0 – ½ – 1"], "th")
     legend = (
         "Difference between groups: Cochran's Q of log-odds of AUC by DeLong's variance. It takes images and groups as "
-        "independent, and isn't corrected for the number of tests: a guide, and no proof."
+        "independent, and isn't corrected for the number of tests: a guide, and no proof. I²: the spread's share "
+        "that chance doesn't explain. Bars: the bootstrap's interval; it has no width at perfect separation, "
+        "then DeLong's."
     )
     table = f'<div class="wide"><table>{header}{"".join(lines)}</table></div>'
     return f'<h2>Subgroups of images</h2>{table}<p class="soft">{legend}</p>'
@@ -269,13 +294,16 @@ def comparison_table(comparison: Mapping[str, Any], drawn: str, first: str, seco
             ps = [escape(format_p(test.get(key)).removeprefix("p ")) for key in ("p", "p_patients", "p_holm")]
             rows.append([level, *aucs, *difference, *ps])
     header = ["per", f"AUC {first}", f"AUC {second}", "difference", f"bootstrap of {drawn}", "DeLong"]
-    return make_table([*header, "p DeLong", f"p, {drawn} as clusters", "the same, Holm"], rows, raw=True)
+    return make_table([*header, "p, DeLong", f"p, {drawn} as clusters", "p, Holm"], rows, raw=True)
 
 
-def _comparison(comparison: Mapping[str, Any], drawn: str) -> str:
-    name = comparison.get("name") or comparison["predictions"]
-    table = comparison_table(comparison, drawn, "here", "there")
-    return f'<h2>Compared with {escape(name)}</h2>{table}<p class="soft">{COMPARISON_LEGEND}</p>'
+def _comparisons(scored: Mapping[str, Any]) -> str:
+    parts, own = [], describe_in_words(scored.get("about", {})) or "here"
+    for comparison in scored.get("comparisons", []):
+        name = comparison.get("name") or comparison["predictions"]
+        table = comparison_table(comparison, scored["image"]["drawn"], own, "there" if name == own else name)
+        parts.append(f"<h2>Compared with {escape(name)}</h2>{table}")
+    return "".join([*parts, f'<p class="soft">{COMPARISON_LEGEND}</p>']) if parts else ""
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from monai_e2e.metrics.auc import roc_auc
 
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
+#: Lines and characters of a legend that fit in below a curve, and inches of a line below the axes.
+_MOST_INSIDE, _LONGEST_INSIDE, _LINE = 5, 32, 0.2
 
 
 def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float, float]] | None = None) -> None:
@@ -28,11 +30,11 @@ def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float,
     for number, (name, (labels, scores)) in enumerate(curves.items()):
         label = f"{name}: AUC {roc_auc(labels, scores)[0]:.3f}"  # first, since it checks them
         false_positive, true_positive, _ = roc_curve(labels, scores)
-        axes.plot(false_positive, true_positive, linewidth=2, color=f"C{number}", label=label)
+        axes.plot(false_positive, true_positive, linewidth=2, color=f"C{number}", linestyle=_style(number), label=label)
         if points and name in points:
             sensitivity, specificity = points[name]
             axes.plot(1 - specificity, sensitivity, "o", markersize=8, color=f"C{number}", markeredgecolor="white")
-    axes.legend(loc="lower right", frameon=False, fontsize=9, title="○ threshold" if points else None)
+    _legend(figure, axes, "lower right", "○ threshold" if points else None)
     _save(figure, path)
 
 
@@ -48,9 +50,10 @@ def plot_pr(curves: Curves, path: str | Path) -> None:
         precision, recall, _ = precision_recall_curve(labels, scores, drop_intermediate=True)
         area = average_precision_score(labels, scores)
         color = f"C{number}"
-        axes.step(recall, precision, where="post", linewidth=2, color=color, label=f"{name}: AP {area:.3f}")
+        named = f"{name}: AP {area:.3f}"
+        axes.step(recall, precision, where="post", linewidth=2, color=color, linestyle=_style(number), label=named)
         axes.axhline(float(np.asarray(labels).mean()), color=color, linestyle="--", linewidth=1, alpha=0.5)
-    axes.legend(loc="lower left", frameon=False, fontsize=9)
+    _legend(figure, axes, "lower left")
     _save(figure, path)
 
 
@@ -73,7 +76,7 @@ def plot_calibration(curves: Mapping[str, Mapping[str, Any]], path: str | Path) 
             predicted, observed, yerr=errors, marker="o", markersize=4, linewidth=2, elinewidth=1, capsize=2,
             color=f"C{number}", alpha=0.9, label=label,
         )  # fmt: skip
-    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    axes.legend(loc="best", frameon=False, fontsize=9)
     _save(figure, path)
 
 
@@ -93,7 +96,7 @@ def plot_decision(curves: Mapping[str, Sequence[Mapping[str, float]]], path: str
         highest = max([highest, *model, *everybody])
     axes.axhline(0, color="0.75", linewidth=1)
     axes.set(ylim=(-highest / 4 - 1e-6, highest * 1.05 + 1e-6), aspect="auto")
-    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    axes.legend(loc="best", frameon=False, fontsize=9)
     _save(figure, path)
 
 
@@ -119,6 +122,21 @@ def _square(x: str, y: str) -> tuple[Any, Any]:
     axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _style(number: int) -> str:
+    """Of a curve's line: after ten curves the colours come again."""
+    return ("-", "--", ":", "-.")[number // 10 % 4]
+
+
+def _legend(figure: Any, axes: Any, place: str, title: str | None = None) -> None:
+    """The legend among the curves; that of many or of long names below them, where it hides none."""
+    names = axes.get_legend_handles_labels()[1]
+    if len(names) <= _MOST_INSIDE and max(map(len, names)) <= _LONGEST_INSIDE:
+        axes.legend(loc=place, frameon=False, fontsize=9, title=title)
+        return
+    figure.set_size_inches(5, 5 + _LINE * (len(names) + (title is not None)))
+    figure.legend(loc="outside lower left", frameon=False, fontsize=9, title=title)
 
 
 def _save(figure: Any, path: str | Path) -> None:

@@ -107,6 +107,8 @@ def add_folds(
         f"Pooled over {len(folds)} folds: scores of different models are compared with each other here, so look at the "
         "AUC of each fold too."
     )
+    if absent := set(range(max(folds))) - set(folds):
+        scored["notes"].append(f"Not among the tables: fold {', '.join(map(str, sorted(absent)))}.")
     if thresholds is not None:
         scored["settings"]["threshold_by_fold"] = {str(fold): float(expit(t)) for fold, t in thresholds.items()}
         scored["settings"]["threshold_source"] = "each fold's model's own, chosen on its validation data"
@@ -137,14 +139,14 @@ def summarize(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def format_summary(summary: Mapping[str, Any]) -> str:
     """The summary for the terminal."""
-    lines = [f"{'per':<7} {'tables':<28} AUC    bootstrap"]
+    width = max(map(len, ["mean ± SD", *summary["groups"]]))
+    lines = [f"{'per':<7} {'tables':<{width}}  AUC    95 %, bootstrap"]
     for level in (level for level in LEVELS if level in summary["mean"]):
         for name, levels in summary["groups"].items():
             interval = format_limits(levels[level]["auc_ci_bootstrap"])
-            lines.append(f"{level:<7} {name:<28} {levels[level]['auc']:.3f}  {interval}")
-        lines.append(
-            f"{level:<7} {'mean ± SD':<28} {format_spread(summary['mean'][level]['auc'], summary['mean'][level]['sd'])}"
-        )
+            lines.append(f"{level:<7} {name:<{width}}  {levels[level]['auc']:.3f}  {interval}")
+        spread = format_spread(summary["mean"][level]["auc"], summary["mean"][level]["sd"])
+        lines.append(f"{level:<7} {'mean ± SD':<{width}}  {spread}")
     return "\n".join(lines)
 
 

@@ -25,6 +25,8 @@ from monai_e2e.metrics.tables import EXTREME, SPREAD_COLUMNS
 from monai_e2e.work.files import write_json
 
 METHODS = ("temperature", "platt", "isotonic")
+#: Samples of each class below which a fit is noted as uncertain.
+_FEWEST = 20
 _FITTED = "fit it again, by `monai-e2e score … --recalibrate METHOD --recalibrate-from VALIDATION.csv`"
 
 
@@ -66,6 +68,16 @@ class Recalibration:
         else:
             changed = np.float64(self.slope) * given + np.float64(self.intercept)
         return np.clip(changed, -EXTREME, EXTREME)
+
+    def notes(self) -> list[str]:
+        """What a reader must know of it: whether it is of enough samples."""
+        fewest = min(self.positive, self.n - self.positive)
+        if fewest >= _FEWEST:
+            return []
+        return [
+            f"The recalibration was fitted on {self.n} samples, {self.positive} of them malignant: too few of a class "
+            f"(below {_FEWEST}) for dependable probabilities."
+        ]
 
     def in_words(self) -> str:
         """``temperature 2.31, fitted on 150 samples of validation.csv``."""

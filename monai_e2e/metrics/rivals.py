@@ -13,7 +13,15 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
 from monai_e2e.metrics.facts import describe_in_words
 from monai_e2e.metrics.files import Scored, score_table
-from monai_e2e.metrics.html_page import figures, format_interval, format_p, make_list, make_table, page
+from monai_e2e.metrics.html_page import (
+    figures,
+    format_difference,
+    format_interval,
+    format_p,
+    make_list,
+    make_table,
+    page,
+)
 from monai_e2e.metrics.html_report import COMPARISON_LEGEND, comparison_table
 from monai_e2e.metrics.plots import plot_pr, plot_roc
 from monai_e2e.metrics.pooled import format_limits
@@ -59,10 +67,13 @@ def score_rivals(
         raise UserError("--name: give two models or more, as --name A=a.csv --name B=b.csv")
     if wrong := [name for name in tables if not _NAME.fullmatch(name)]:
         raise UserError(f"--name {wrong[0]!r}: use letters, digits, blanks and . + - _, a letter or digit first")
-    found = {
-        name: score_table(paths, labels, out=out / name, name=name, how=how, seed=seed, resamples=resamples, **settings)
-        for name, paths in tables.items()
-    }
+    settings |= {"labels": labels, "how": how, "seed": seed, "resamples": resamples}
+    found = {}
+    for name, paths in tables.items():
+        try:
+            found[name] = score_table(paths, out=out / name, name=name, **settings)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
     pairs: list[dict[str, Any]] = []
     for (first, one), (second, two) in combinations(found.items(), 2):
         try:
@@ -85,18 +96,20 @@ def score_rivals(
 
 def format_rivals(result: Mapping[str, Any]) -> str:
     """The comparison for the terminal."""
-    lines = []
+    width = max(map(len, ["model", *result["models"]]))
+    lines = [f"{'per':<7} {'model':<{width}}  AUC    95 %, bootstrap"]
     for level in LEVELS:
         for name, model in result["models"].items():
             if level in model:
                 score = model[level]
                 limits = format_limits(score["auc_ci_bootstrap"])
-                lines.append(f"{level:<7} {name:<28} {score['auc']:.3f}  {limits}")
+                lines.append(f"{level:<7} {name:<{width}}  {score['auc']:.3f}  {limits}")
     for pair in result["pairs"]:
         for level in (level for level in LEVELS if level in pair):
             test = pair[level]
-            ps = f"{format_p(test['p_patients'])}, corrected {format_p(test['p_holm'])}"
-            lines.append(f"per {level} {pair['first']} − {pair['second']}: {test['difference']:+.3f}, {ps}")
+            ps = format_p(test["p_patients"])
+            ps += f", corrected {format_p(test['p_holm'])}" if len(result["pairs"]) > 1 else ""
+            lines.append(f"per {level} {pair['first']} − {pair['second']}: {format_difference(test)}, {ps}")
     return "\n".join([*lines, result["settings"]["notice"]])
 
 
@@ -132,13 +145,17 @@ def _page(result: Mapping[str, Any], pictures: Mapping[str, tuple[Path, str]], f
                 counts = [str(score["n"]), str(score["positive"])]
                 rows.append([level, name, *counts, f"{score['auc']:.3f}", *limits, f"{score['average_precision']:.3f}"])
     drawn = next(iter(found.values())).score["image"]["drawn"]
-    header = ["per", "model", "n", "malignant", "AUC", f"bootstrap of {drawn}", "DeLong", "average precision"]
+    header = ["per", "model", "n", "malignant", "AUC", f"95 %, bootstrap of {drawn}", "95 %, DeLong"]
+    header.append("average precision (AP)")
     parts = [make_table(["name", "what was predicted", "labels"], models), make_table(header, rows)]
     parts += ["<h2>Curves</h2>", figures(pictures), "<h2>Every pair</h2>"]
     for pair in result["pairs"]:
         parts.append(f"<h3>{escape(pair['first'])} and {escape(pair['second'])}</h3>")
         parts.append(comparison_table(pair, drawn, pair["first"], pair["second"]))
     parts.append(f'<p class="soft">{COMPARISON_LEGEND}</p>')
-    for name, one in found.items():
-        parts.append(make_list(f"Notes on {escape(name)}", one.score["notes"]))
+    notes = {name: one.score["notes"] for name, one in found.items()}
+    shared = [note for note in next(iter(notes.values())) if all(note in own for own in notes.values())]
+    parts.append(make_list("Notes on all", shared))
+    for name, own in notes.items():
+        parts.append(make_list(f"Notes on {escape(name)}", [note for note in own if note not in shared]))
     return page(" against ".join(result["models"]), "\n".join(parts))

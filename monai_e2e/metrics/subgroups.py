@@ -16,7 +16,7 @@ from monai_e2e.metrics.samples import Row
 #: What images are divided by, with the heading in the report.
 SUBGROUPS = {
     "view": "View",
-    "density": "Breast density",
+    "density": "Breast density (1 to 4: BI-RADS A to D)",
     "age": "Age in years",
     "vendor": "Vendor",
     "machine": "Machine",

@@ -10,6 +10,7 @@ from scipy.special import logit
 
 from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.metrics.facts import table_name
 from monai_e2e.metrics.labels import image_key, require_labels, some
 from monai_e2e.metrics.operating import choose_threshold
 from monai_e2e.metrics.recalibration import (
@@ -62,7 +63,7 @@ def find_threshold(
             validation = recalibrate_rows(validation, changed)
         samples, _ = level_samples(validation, how)
         chosen = {level: choose_threshold(sample.labels, sample.logits) for level, sample in samples.items()}
-        return chosen, f"largest Youden index on {path.name}", []
+        return chosen, f"largest Youden index on {table_name(path)}", []
     found = {row["threshold"] for row in rows if row.get("threshold") is not None}
     if len(found) > 1:
         return None, "", [f"The predictions carry {len(found)} thresholds, so none is used; give --threshold."]
@@ -94,7 +95,7 @@ def find_recalibration(
     validation = require_labels(read_predictions(path), path)[0]
     _require_disjoint(rows, validation, path)
     labels, logits = ([row[key] for row in validation] for key in ("label", "logit"))
-    return fit_recalibration(labels, logits, str(recalibrate), path.name)
+    return fit_recalibration(labels, logits, str(recalibrate), table_name(path))
 
 
 def _require_disjoint(rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from monai.metrics import compute_fp_tp_probs, compute_froc_curve_data, compute_froc_score
 from monai.transforms import ProbNMS
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, label
 
 from monai_e2e.data.images.dicom import read_mask
 from monai_e2e.data.prepared.datalist import load_datalist
-from monai_e2e.data.records import Pathology
+from monai_e2e.data.records import LesionType, Pathology
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.operating import wilson_interval
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
@@ -75,6 +76,23 @@ def localise(heatmap: Heatmap, masks: Sequence[np.ndarray]) -> Localised:
     return Localised(distance, iou, np.asarray(false), np.asarray(found))
 
 
+def join_cluster(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Calcifications within twice :data:`TOLERANCE` of each other as one lesion, with the space between them.
+
+    INbreast outlines each calcification of a cluster alone, CBIS-DDSM the cluster.
+
+    Args:
+        masks: bool ``[rows, columns]`` of all calcifications of an image.
+    """
+    if not masks:
+        return []
+    marked = np.logical_or.reduce(masks)
+    around = distance_transform_edt(~marked) <= TOLERANCE
+    filled = marked | (distance_transform_edt(around) > TOLERANCE)
+    numbers, count = label(around)
+    return [filled & (numbers == number) for number in range(1, count + 1)]
+
+
 def summarize_localisation(images: Sequence[Localised], left_out: int = 0) -> dict[str, Any]:
     """What ``score.json`` says under ``localisation``.
 
@@ -125,7 +143,8 @@ def summarize_localisation(images: Sequence[Localised], left_out: int = 0) -> di
 def localisation_of(results: str | Path, prepared: str | Path) -> dict[str, Any]:
     """Localisation of a run of ``predict PREPARED RESULTS --heatmap``, see :func:`summarize_localisation`.
 
-    Of a lesion of unknown pathology its image's label decides. Images without heatmap are left out, and malignant ones
+    Of a lesion of unknown pathology its image's label decides; calcifications that lie together are one lesion, see
+    :func:`join_cluster`. Images without heatmap are left out, and malignant ones
     of which a lesion has no mask: a detection there may be right, though no mask says so.
 
     Raises:
@@ -143,17 +162,19 @@ def localisation_of(results: str | Path, prepared: str | Path) -> dict[str, Any]
             heatmap = read_heatmap(folder / "heatmaps", file_name(Path(sample["image"]).stem))
         except OSError:
             continue
-        marked = [lesion["mask"] for lesion in sample["lesions"] if _is_malignant(lesion, sample["label"])]
+        marked = [lesion for lesion in sample["lesions"] if _is_malignant(lesion, sample["label"])]
         if sample["label"] == 1 and (not marked or sample.get("lesions_excluded")):
             left_out += 1
             continue
-        masks = [read_mask(path) for path in marked]
+        masks = [read_mask(lesion["mask"]) for lesion in marked]
         if wrong := [mask.shape for mask in masks if mask.shape != heatmap.image_size]:
             raise UserError(
                 f"{sample['image']}: a mask of {wrong[0]} and a heatmap of {heatmap.image_size} pixels differ: name "
                 "the folder that was predicted"
             )
-        images.append(localise(heatmap, masks))
+        specks = [lesion.get("type") == LesionType.CALCIFICATION.value for lesion in marked]
+        others = [mask for mask, speck in zip(masks, specks, strict=True) if not speck]
+        images.append(localise(heatmap, [*others, *join_cluster(list(compress(masks, specks)))]))
     if not images and not left_out:
         raise UserError(f"{folder / 'heatmaps'}: no heatmap of an image of {prepared}; predict it with --heatmap")
     logger.info("%d heatmaps were compared with the lesions of %s.", len(images), prepared)

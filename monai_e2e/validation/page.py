@@ -8,25 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from monai_e2e.metrics.html_page import draw_bar, format_interval, format_rate, make_list, make_table, page
+from monai_e2e.cards.model_card import without_folders
+from monai_e2e.metrics.html_page import draw_bar, format_interval, format_rate, make_list, make_table, page, percent
 
 if TYPE_CHECKING:
     from monai_e2e.validation.run import Settings
 
 _APART = (
-    "model", "data set", "labels", "positive of images", "AUC per image", "0 – ½ – 1", "per breast", "per exam",
+    "model", "data set", "labels", "positive of images", "AUC per image", "0 – ½ – 1", "AUC per breast", "AUC per exam",
     "change",
 )  # fmt: skip
-_AT_THRESHOLD = ("model", "data set", "threshold", "sensitivity", "specificity", "slope", "intercept")
+_AT_THRESHOLD = ("model", "data set", "threshold", "sensitivity", "specificity")
+_CALIBRATION = ("model", "data set", "slope", "intercept", "Brier score")
 _READING = (
     "Change: the AUC less that on the data set that the model was trained on; a dash where that isn't among these.",
     "Sensitivity and specificity are at the model's own threshold, chosen where it was trained; of rows that are "
     "recalibrated at that chosen on the partition named.",
-    "Slope below 1: probabilities too extreme. Intercept below 0: probabilities too high on the whole. After a good "
-    "recalibration they are 1 and 0. It doesn't change the AUC.",
+    "Slope below 1: probabilities too extreme, above 1: too near to each other. Intercept below 0: probabilities too "
+    "high on the whole. After a good recalibration they are 1 and 0. It doesn't change the AUC per image; those per "
+    "breast and exam may change, since they are of means of probabilities.",
     "Data sets differ in their patients, their share of positives and what their labels are based on: a lower AUC may "
     "come from the data and not from the model.",
-    "Intervals: 95 %, a bootstrap of patients for the AUC, Wilson's for rates.",
+    "Intervals: 95 %, a bootstrap of patients for the AUC (DeLong's at perfect separation), Wilson's for rates, Wald's "
+    "for slope and intercept.",
 )
 
 
@@ -35,13 +39,19 @@ def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings)
     fitted = (
         f", recalibrated on the {settings.recalibrate} partition ({settings.method})" if settings.recalibrate else ""
     )
+    scored = [row for row in rows if row["auc"] is not None]
     body = (
         f'<p class="soft">Partition {escape(settings.partition)}{escape(fitted)}.</p>'
         + make_table(_APART, [_apart(row) for row in rows], raw=True)
-        + "<h2>At the threshold, and calibration</h2>"
-        + make_table(_AT_THRESHOLD, [_at_threshold(row) for row in rows if row["auc"] is not None], raw=True)
+        + "<h2>At the threshold</h2>"
+        + make_table(_AT_THRESHOLD, [_at_threshold(row) for row in scored], raw=True)
+        + "<h2>Calibration</h2>"
+        + make_table(_CALIBRATION, [_calibration(row) for row in scored], raw=True)
         + make_list("Labels", list(dict.fromkeys(f"{row['dataset']}: {row['label_rule']}" for row in rows)))
-        + make_list("Not done", [f"{r['model']} on {r['dataset']}: {r['reason']}" for r in rows if r["reason"]])
+        + make_list("Notes", [f"{r['model']} on {r['dataset']}: {r['note']}" for r in rows if r["note"]])
+        + make_list(
+            "Not done", [f"{r['model']} on {r['dataset']}: {without_folders(r['reason'])}" for r in rows if r["reason"]]
+        )
         + make_list("How to read this", _READING)
     )
     (out / "index.html").write_text(page("External validation", body), encoding="utf-8")
@@ -65,7 +75,7 @@ def _apart(row: Mapping[str, Any]) -> list[str]:
     limits = (row["auc_low"], row["auc_high"])
     return [
         *names,
-        f"{row['positive']} of {row['images']} ({row['prevalence']:.0%})",
+        f"{row['positive']} of {row['images']} ({percent(row['prevalence'])})",
         f"{row['auc']:.3f} {format_interval(limits)}",
         draw_bar(row["auc"], *limits, width=120),
         *(_number(row[key], ".3f") for key in ("auc_breast", "auc_exam")),
@@ -74,7 +84,7 @@ def _apart(row: Mapping[str, Any]) -> list[str]:
 
 
 def _at_threshold(row: Mapping[str, Any]) -> list[str]:
-    """What it says at its threshold, and of probabilities."""
+    """What it says at its threshold."""
     return [
         *_names(row),
         _number(row["threshold"], ".3f"),
@@ -82,9 +92,23 @@ def _at_threshold(row: Mapping[str, Any]) -> list[str]:
             format_rate(row[rate], None if row[rate] is None else (row[f"{rate}_low"], row[f"{rate}_high"]))
             for rate in ("sensitivity", "specificity")
         ),
-        _number(row["calibration_slope"], ".2f"),
-        _number(row["calibration_intercept"], ".2f"),
     ]
+
+
+def _calibration(row: Mapping[str, Any]) -> list[str]:
+    """Whether its probabilities mean what they say."""
+    return [
+        *_names(row),
+        *(
+            f"{_number(row[f'calibration_{name}'], '.2f')} {_limits(row[f'{name}_low'], row[f'{name}_high'])}"
+            for name in ("slope", "intercept")
+        ),
+        _number(row["brier"], ".3f"),
+    ]
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else format_interval((low, high), ".2f")
 
 
 def _number(value: float | None, form: str) -> str:

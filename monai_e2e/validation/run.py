@@ -42,7 +42,8 @@ COLUMNS = (
     "images", "positive", "prevalence", "patients",
     "auc", "auc_low", "auc_high", "auc_breast", "auc_exam", "change",
     "threshold", "sensitivity", "sensitivity_low", "sensitivity_high", "specificity", "specificity_low",
-    "specificity_high", "calibration_slope", "calibration_intercept", "brier", "reason",
+    "specificity_high", "calibration_slope", "slope_low", "slope_high", "calibration_intercept", "intercept_low",
+    "intercept_high", "brier", "note", "reason",
 )  # fmt: skip
 #: In place of a change, where the model was trained.
 SOURCE = "source"
@@ -122,7 +123,7 @@ def validate(
 
 def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table that the command prints."""
-    lines = [("model", "data set", "positive", "AUC", "change", "slope", "")]
+    lines = [("model", "data set", "positive", "AUC per image, 95 %", "change", "calibration slope", "")]
     for row in rows:
         if row["auc"] is None:
             continue
@@ -135,8 +136,9 @@ def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append((row["model"], row["dataset"], counts, f"{row['auc']:.3f}{interval}", change, slope, after))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    notes = [f"{row['model']} on {row['dataset']}: {row['note']}" for row in rows if row.get("note")]
     failed = [f"{row['model']} on {row['dataset']}: {row['reason']}" for row in rows if row["auc"] is None]
-    return "\n".join([*table, *failed, NOTICE])
+    return "\n".join([*table, *notes, *failed, NOTICE])
 
 
 def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
@@ -223,6 +225,8 @@ def _scores(predictions: Path, settings: Settings) -> dict[str, Any]:
         "calibration_intercept": images["calibration_line"]["intercept"],
         "brier": images["brier"],
     }
+    for name in ("slope", "intercept"):
+        row[f"{name}_low"], row[f"{name}_high"] = images["calibration_line"][f"{name}_ci"] or (None, None)
     for rate in ("sensitivity", "specificity"):
         row[rate] = point.get(rate)
         row[f"{rate}_low"], row[f"{rate}_high"] = point.get(f"{rate}_ci") or (None, None)
@@ -246,7 +250,7 @@ def _recalibrated(model: str | Path, folder: Path, out: Path, tested: Path, sett
         for row in recalibrate_rows(read_predictions(tested), recalibration)
     ]
     write_predictions(out / "recalibrated" / "predictions.csv", rows)
-    return _scores(out / "recalibrated" / "predictions.csv", settings)
+    return _scores(out / "recalibrated" / "predictions.csv", settings) | {"note": " ".join(fitted.notes())}
 
 
 def _add_changes(rows: Sequence[dict[str, Any]], source: str | None) -> None:

@@ -151,3 +151,9 @@ def test_command_writes_it_beside_the_report(run, capsys):
 def test_partitions_of_unknown_patients_are_not_called_disjoint_by_patient(known, said):
     (statement,) = statements(Records(report={**REPORT, "patients_known": known}))["disjoint"]
     assert statement.text.startswith(said)
+
+
+def test_a_comparison_without_interval_is_listed_too(records):
+    test = {"difference": 0.1, "difference_ci_bootstrap": None, "p_patients": None, "p_holm": None}
+    records.score = records.score | {"comparisons": [{"predictions": "b.csv", "image": test}]}
+    assert statements(records)["comparison"][0].text == "AUC less that of b.csv: 0.100"

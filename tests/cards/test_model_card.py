@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from scipy.special import expit
 
 from monai_e2e.cards.model_card import without_folders
 from monai_e2e.cli.main import main
@@ -86,6 +87,10 @@ def test_card_of_a_shipped_model_tells_its_data_result_and_licence(tmp_path):
     assert header["license_name"].startswith("CC BY 3.0 (data)")
     assert "AUC 0.798 per image" in text
     assert "never shown: calcification-only cases" in text
+    assert "monai-e2e predict cbis-mass IMAGES results" in text
+    threshold = json.loads((tmp_path / "card" / "card.json").read_text())["threshold_logit"]
+    assert f"An image counts as malignant from a probability of {expit(threshold):.3f} on." in text
+    assert "- threshold: largest Youden index on the 150 validation images" in text
 
 
 def test_card_needs_a_model_a_folder_and_overwrites_nobodys_page(bundle, tmp_path, capsys):

@@ -4,12 +4,14 @@ import csv
 import io
 import shutil
 from contextlib import redirect_stdout
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
 import pytest
 from filelock import FileLock
 
+from monai_e2e.check.run import CheckedImage, with_flags_of_the_set
 from monai_e2e.cli.main import main
 from monai_e2e.data.phantom import write_inbreast
 
@@ -95,3 +97,27 @@ def test_two_into_one_folder_are_refused(checked, capsys):
     with FileLock(checked["folder"] / ".out.lock"):
         assert main(["check", str(checked["folder"] / "src"), str(checked["folder"] / "out")]) == 2
     assert "is writing to it" in capsys.readouterr().err
+
+
+def exams(number, views):
+    return [
+        CheckedImage(
+            SimpleNamespace(patient_id=f"{n}", exam_id="", laterality="LEFT", view=view),
+            (9, 9),
+            (),
+            digest=f"{n}{view}",
+        )
+        for n in range(number)
+        for view in views
+    ]
+
+
+def test_views_that_most_exams_lack_are_said_once_of_the_set():
+    images, remarks = with_flags_of_the_set(exams(12, ["CC"]))
+    assert {image.flags for image in images} == {()}
+    assert remarks == [
+        "12 of 12 exams lack a view, as in data sets that were collected by lesion: no single image is flagged for it"
+    ]
+    images, remarks = with_flags_of_the_set(exams(3, ["CC"]))
+    assert images[0].flags == ("exam without LEFT MLO", "exam without RIGHT CC", "exam without RIGHT MLO")
+    assert remarks == []

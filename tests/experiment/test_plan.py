@@ -131,10 +131,11 @@ ROW = {"bundle": "ddsm_patch"}
     ("content", "message"),
     [
         ({"rows": {"a": ROW}, "select": ["b"]}, "no row 'b': choose one of: a"),
-        ({"rows": {"a": ROW}, "seed": 1}, "'seed' was unexpected.*docs/experiments.md"),
+        ({"rows": {"a": ROW}, "seed": 1}, "the plan: unknown key 'seed'; did you mean 'seeds'.*docs/experiments.md"),
         ({"rows": {"a": {**ROW, "from": "x"}}}, "row 'a' has 'from': only ddsm_whole and inbreast_transfer"),
         ({"rows": {"a": {"bundle": "ddsm_whole", "from": "cbis-mas"}}}, "neither a file nor a shipped model; did you"),
         ({"rows": {"a": {"bundle": "ddsm_whole", "predict": ["a"]}}}, r"rows.a: .*valid under each of"),
+        ({"rows": {"a": {**ROW, "overlai": "x"}}}, "rows.a: unknown key 'overlai'; did you mean 'overlay'"),
         ({"rows": {"a/b": ROW}}, "'a/b' does not match"),
         ({"extends": "own.json"}, "it extends itself"),
         ({"extends": "table9"}, "no such plan; did you mean 'table"),
@@ -144,3 +145,22 @@ ROW = {"bundle": "ddsm_patch"}
 def test_what_a_plan_may_not_have_is_refused(write, content, message):
     with pytest.raises(UserError, match=message):
         read_plan(write(**content), "paper")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"set": {"batch_sise": 8}},
+            "row 'a' sets 'batch_sise', which ddsm_whole doesn't have; did you mean 'batch_size'",
+        ),
+        ({"set": {"train#trainr": 8, "xyz": 1}}, "row 'a' sets 'xyz'.*docs/configuration.md"),
+        (
+            {"overlay": "models/vgg16_511x1"},
+            "row 'a': ddsm_whole has no config models/vgg16_511x1; did you mean 'models/vgg",
+        ),
+    ],
+)
+def test_what_a_bundle_does_not_have_is_refused_before_any_training(write, row, message):
+    with pytest.raises(UserError, match=message):
+        expand(write(rows={"a": {"bundle": "ddsm_whole", **row}}))

@@ -220,12 +220,13 @@ def test_printed_table_has_the_figures_and_the_notes(tmp_path):
     text = format_scores(scored)
     low, high = scored["image"]["auc_ci_bootstrap"]
     assert f"{scored['image']['auc']:.3f}  {low:.3f} to {high:.3f}" in text
-    assert "bootstrap of patients  DeLong, logit scale" in text
+    assert "95 %, bootstrap of patients  95 %, DeLong" in text
     for level in ("exam", "image"):
         test = scored["comparisons"][0][level]
         low, high = test["difference_ci_bootstrap"]
         line = next(line for line in text.splitlines() if line.startswith(f"per {level} against o.csv"))
-        assert line.endswith(f", {low:.3f} to {high:.3f} (bootstrap of patients), {format_p(test['p_patients'])}")
+        interval = f"({low:+.3f} to {high:+.3f})".replace("-", "−")
+        assert line.endswith(f" {interval}, bootstrap of patients, {format_p(test['p_patients'])}")
     assert text.endswith("For research, not for diagnosis.")
 
 
@@ -245,3 +246,30 @@ def test_perfect_separation_and_equal_scores_are_written_too(tmp_path):
         changed = [{**row, "logit": value(row)} for row in rows]
         write_results(tmp_path, score_rows(changed, threshold=0.1, resamples=RESAMPLES), level_samples(changed)[0])
         assert json.loads((tmp_path / "score.json").read_text())["image"]["auc"] in (1.0, 0.5)
+
+
+def test_tables_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    first, second = (
+        table(tmp_path / name / "predictions.csv", make_rows(noise=noise)) for name, noise in (("a", 0.5), ("b", 1.5))
+    )
+    validation = table(tmp_path / "validation" / "predictions.csv", renamed(make_rows(1), "V"))
+    scored = score(first, compare=[second], threshold_from=validation, recalibrate="platt")
+    assert scored["comparisons"][0]["predictions"] == "b/predictions.csv"
+    assert scored["settings"]["threshold_source"] == "largest Youden index on validation/predictions.csv"
+    assert scored["settings"]["recalibration"].endswith("160 samples of validation/predictions.csv")
+    assert "per image against b/predictions.csv (" in format_scores(scored)
+
+
+def test_a_table_to_recalibrate_on_needs_a_method(tmp_path):
+    path = table(tmp_path / "a" / "predictions.csv", make_rows())
+    with pytest.raises(UserError, match="--recalibrate-from without --recalibrate: add a method, such as platt"):
+        score(path, recalibrate_from=path)
+
+
+def test_a_recalibration_on_few_cancers_is_noted(tmp_path):
+    path = table(tmp_path / "a" / "predictions.csv", make_rows())
+    few = table(tmp_path / "b" / "predictions.csv", renamed(make_rows(1, patients=12), "V"))
+    (note,) = [note for note in score(path, recalibrate="platt", recalibrate_from=few)["notes"] if "fitted" in note]
+    assert note.startswith("The recalibration was fitted on 48 samples, 8 of them malignant: too few")
+    enough = table(tmp_path / "c" / "predictions.csv", renamed(make_rows(1, patients=90), "V"))
+    assert not [note for note in score(path, recalibrate="platt", recalibrate_from=enough)["notes"] if "fitted" in note]

@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 
 import pytest
 from made_rows import RESAMPLES, make_rows
+from PIL import Image
 
 from monai_e2e.metrics import compare_rows, correct_by_holm, level_samples, score_rows, write_results
+from monai_e2e.metrics.plots import plot_pr, plot_roc
 
 VOID = {"meta", "img", "br", "path", "circle"}
 MARKUP = "<script>alert('x')</script>"
@@ -81,7 +83,7 @@ def test_text_of_tables_is_shown_and_not_run(report):
     _, text = report
     page = Page(text)
     assert MARKUP not in text
-    assert page.text.count(MARKUP) == 6  # title twice, threshold, subgroup, comparison and flag
+    assert page.text.count(MARKUP) == 7  # title twice, threshold, subgroup, comparison twice and flag
     assert "Content-Security-Policy" in text
 
 
@@ -92,3 +94,59 @@ def test_page_without_threshold_subgroups_and_comparison_says_how_to_get_one(tmp
     assert "--threshold-from" in page.text
     assert "Subgroups" not in page.text
     assert "Compared with" not in page.text
+
+
+def test_recalibrated_probabilities_are_not_called_the_networks(tmp_path):
+    rows = make_rows()
+    scored = score_rows(rows, threshold=0.2, resamples=RESAMPLES, prevalence=0.006)
+    for changed, said in ((None, True), ("platt, slope 1", False)):
+        scored["settings"]["recalibration"] = changed
+        write_results(tmp_path, scored, level_samples(rows)[0])
+        assert ("Probabilities are as the network gives them" in (tmp_path / "report.html").read_text()) is said
+
+
+def test_net_benefit_is_per_thousand_and_shows_no_minus_zero(tmp_path):
+    rows = make_rows()
+    scored = score_rows(rows, resamples=RESAMPLES)
+    scored["image"]["net_benefit"][0] |= {"model": 0.00253, "all": -0.00001}
+    write_results(tmp_path, scored, level_samples(rows)[0])
+    text = (tmp_path / "report.html").read_text()
+    assert "Net benefit per 1,000" in text
+    assert "<td>2.5</td>" in text
+    assert "−0.0<" not in text
+
+
+def test_a_subgroup_without_width_is_drawn_with_delongs_interval(tmp_path):
+    rows = make_rows()
+    scored = score_rows(rows, resamples=RESAMPLES)
+    group = scored["subgroups"]["view"]["CC"]
+    group |= {"auc": 1.0, "auc_ci_bootstrap": [1.0, 1.0], "auc_ci_delong": [0.368, 1.0]}
+    write_results(tmp_path, scored, level_samples(rows)[0])
+    text = (tmp_path / "report.html").read_text()
+    assert 'aria-label="1.00, 0.37 to 1.00"' in text
+    assert "(1.000 to 1.000)" not in text
+
+
+def test_both_sides_of_a_comparison_have_their_names(tmp_path):
+    rows = make_rows()
+    scored = score_rows(rows, resamples=RESAMPLES)
+    others = compare_rows(rows, make_rows(noise=1.5), resamples=RESAMPLES)
+    correct_by_holm([others])
+    scored |= {
+        "about": {"model": "VGG-16"},
+        "comparisons": [{"predictions": "b/predictions.csv", "name": "ResNet", **others}],
+    }
+    write_results(tmp_path, scored, level_samples(rows)[0])
+    text = (tmp_path / "report.html").read_text()
+    assert "AUC VGG-16" in text
+    assert "AUC ResNet" in text
+
+
+@pytest.mark.parametrize("plot", [plot_roc, plot_pr])
+def test_a_long_legend_is_below_the_curves(tmp_path, plot):
+    heights = []
+    for names in (["a", "b", "c"], [str(n) for n in range(12)], ["VGG-16, 512x1 twice, four flips", "b"]):
+        plot({name: ([0, 1, 0, 1], [1, 2, 3, 4]) for name in names}, tmp_path / "curves.png")
+        with Image.open(tmp_path / "curves.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] < heights[2] < heights[1]

@@ -135,3 +135,14 @@ def test_the_command_takes_several_tables_and_wants_a_place_for_the_results(tabl
     assert "--out DIR" in capsys.readouterr().err
     assert main(["score", *own, "--out", str(tmp_path / "out"), "--resamples", "200"]) == 0
     assert "per image, folds: 0." in capsys.readouterr().out
+
+
+def test_a_missing_fold_is_noted(tmp_path):
+    rows = [row | {"fold": int(row["patient_id"][1:]) % 4} for row in make_rows(patients=60)]
+    paths = []
+    for fold in (0, 3):
+        paths.append(tmp_path / str(fold) / "predictions.csv")
+        paths[-1].parent.mkdir()
+        write_predictions(paths[-1], [row for row in rows if row["fold"] == fold])
+    scored = score_files(paths, tmp_path / "out", resamples=RESAMPLES)
+    assert "Not among the tables: fold 1, 2." in scored["notes"]

@@ -1,6 +1,7 @@
 """Several models in one report: each under its name, all pairs compared, all curves in one figure."""
 
 import json
+import re
 
 import pytest
 from made_rows import RESAMPLES, make_rows
@@ -8,6 +9,7 @@ from made_rows import RESAMPLES, make_rows
 from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import compare_rows, holm, score_rivals, write_predictions
+from monai_e2e.metrics.rivals import format_rivals
 
 
 @pytest.fixture
@@ -68,3 +70,15 @@ def test_command_takes_names_and_folds(tables, tmp_path, capsys):
 def test_unfit_commands_are_refused(arguments, message, capsys):
     assert main(["score", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_folds_that_share_patients_are_an_error_that_names_the_model(tables, tmp_path):
+    both = [*tables["VGG-16"], *tables["forest"]]
+    with pytest.raises(UserError, match="A: 40 patients are in more than one fold"):
+        score_rivals({"A": both, "B": tables["forest"]}, tmp_path / "out", resamples=RESAMPLES)
+
+
+def test_printed_differences_have_their_interval(tables, tmp_path):
+    printed = format_rivals(score_rivals(tables, tmp_path / "out", resamples=RESAMPLES))
+    assert "95 %" in printed
+    assert re.search(r"per image VGG-16 − forest: \+0\.\d{3} \(\+0\.\d{3} to \+0\.\d{3}\), p ", printed)

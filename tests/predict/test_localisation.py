@@ -12,7 +12,7 @@ from monai_e2e.data.images.dicom import read_mask
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import write_predictions
 from monai_e2e.predict.heatmaps import Heatmap, describe_format
-from monai_e2e.predict.localisation import localisation_of, localise, summarize_localisation
+from monai_e2e.predict.localisation import join_cluster, localisation_of, localise, summarize_localisation
 
 SIZE = (288, 224)
 #: Around the centre of the window at (2, 3), which is at row 96, column 128.
@@ -139,3 +139,24 @@ def test_malignant_images_with_lesions_that_nobody_marked_are_left_out(results):
     found = localisation_of(folder, prepared)
     assert found["images"] == before["images"] - 2
     assert found["left_out"] == 2
+
+
+def test_calcifications_of_a_cluster_are_one_lesion_and_two_clusters_two():
+    specks = [lesion((slice(row, row + 2), slice(column, column + 2))) for row in (90, 110) for column in (120, 140)]
+    far = lesion((slice(250, 252), slice(20, 22)))
+    near, apart = sorted(join_cluster([*specks, far]), key=np.count_nonzero, reverse=True)
+    assert near[100, 130]  # between the specks
+    assert near.sum() < 25 * 25
+    assert np.array_equal(apart, far)
+
+
+def test_each_mass_is_a_lesion_and_the_specks_of_an_image_are_joined(results):
+    folder, prepared = results
+    before = localisation_of(folder, prepared)
+    path = Path(prepared) / "datalist.json"
+    datalist = json.loads(path.read_text())
+    sample = next(one for one in datalist["test"] if one["label"] == 1)
+    known = next(one for one in sample["lesions"] if one["pathology"] == "malignant")
+    sample["lesions"] = [known | {"type": "calcification"}] * 30
+    path.write_text(json.dumps(datalist))
+    assert localisation_of(folder, prepared)["lesions"] <= before["lesions"]

@@ -122,9 +122,14 @@ def test_tables_and_page_show_all(root, validated):
     assert {row["label_rule"] for row in rows if row["dataset"] == "inbreast"} == {rule}
     page = (root / "out" / "index.html").read_text()
     assert page.count(f"inbreast: {rule}") == 1
+    assert "<h2>Calibration</h2>" in page
+    assert all(float(row["slope_low"]) < float(row["calibration_slope"]) for row in rows if row["calibration_slope"])
     assert 'href="home/inbreast/test/report.html"' in page
     assert (root / "out" / "home" / "inbreast" / "test" / "report.html").is_file()
-    assert "not for diagnosis" in format_validation(list(validated.values()))
+    printed = format_validation(list(validated.values()))
+    assert "not for diagnosis" in printed
+    noted = [row for row in validated.values() if row["note"]]
+    assert all("recalibration was fitted on" in printed and row["note"] in page for row in noted)
 
 
 def test_what_cannot_be_done_is_a_row_with_the_reason(root, tmp_path):
@@ -132,7 +137,9 @@ def test_what_cannot_be_done_is_a_row_with_the_reason(root, tmp_path):
     rows = validate([root / "home.pt"], [small], tmp_path / "out", Settings(resamples=100, options=HERE))
     assert rows[0]["auc"] is None
     assert "image_size [128, 96]" in rows[0]["reason"]
-    assert "image_size [128, 96]" in (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "home.pt was trained on images with image_size [128, 96]" in page
+    assert str(root) not in page
 
 
 def test_the_command_tells_models_from_data_sets(root, tmp_path, capsys):
