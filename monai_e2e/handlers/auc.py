@@ -19,6 +19,9 @@ from monai_e2e.networks.distributed import unwrapped
 
 logger = logging.getLogger(__name__)
 
+#: Stands for a threshold of 0, which in a checkpoint means that none was chosen: the same scores reach it.
+_BELOW_0 = -torch.finfo(torch.float32).tiny
+
 
 class AucInterval:
     """Compute an evaluator's AUC with DeLong's 95 % interval, and set the network's threshold.
@@ -81,4 +84,4 @@ class AucInterval:
             return
         metrics |= {self.name: auc, f"{self.name}_low": low, f"{self.name}_high": high}
         if self.network is not None:
-            self.network.get_buffer("threshold").fill_(threshold)
+            self.network.get_buffer("threshold").fill_(threshold or _BELOW_0)
