@@ -13,9 +13,8 @@ from torch import nn
 
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
-from monai_e2e.handlers.reproducible import rank
 from monai_e2e.metrics import choose_threshold, roc_auc
-from monai_e2e.networks.distributed import unwrapped
+from monai_e2e.networks.distributed import rank, unwrapped
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,8 @@ from torch import nn
 
 from monai_e2e.checkpoints.files import FORMAT, UNFIT, DamagedError, as_plain, read_checkpoint, save_atomically
 from monai_e2e.errors import UserError
-from monai_e2e.handlers.reproducible import rank
 from monai_e2e.networks.architecture import DESCRIPTIONS, decode_description
-from monai_e2e.networks.distributed import unwrapped
+from monai_e2e.networks.distributed import rank, unwrapped
 
 logger = logging.getLogger(__name__)
 

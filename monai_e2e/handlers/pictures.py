@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -25,7 +24,7 @@ from monai_e2e.handlers.figures import MappedImage, as_pixels, draw_confusion, d
 from monai_e2e.handlers.predictions import logit_of_positive
 from monai_e2e.metrics import score_classes
 from monai_e2e.networks import WholeImageClassifier
-from monai_e2e.networks.distributed import unwrapped
+from monai_e2e.networks.distributed import rank, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ class TrainingPictures:
         images: int = 8,
         mammograms: int = 4,
     ) -> None:
-        self.rank = idist.get_rank()  # its first call is collective, so no rank may skip it
+        self.rank = rank()
         if self.rank == 0:
             if summary_writer is None and log_dir is None:
                 raise UserError("TrainingPictures needs a place to write: give summary_writer or log_dir")
