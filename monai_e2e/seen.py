@@ -78,9 +78,9 @@ def describe_patients(
         }
         for name in ("training", "validation")
     }
-    divided = read_datalist(prepared_dir).get("folds") is not None
+    has_folds = read_datalist(prepared_dir).get("folds") is not None
     return {
-        "fold": (fold or 0) if divided else None,
+        "fold": (fold or 0) if has_folds else None,
         "seed": seed,
         **{name: sorted(set(map(hash_patient, own))) for name, own in patients.items()},
         "validation_as_written": sorted(_hash(patient.strip()) for patient in patients["validation"]),

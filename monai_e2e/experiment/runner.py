@@ -200,14 +200,14 @@ def _folds(plan: Plan, commands: Commands, dataset: str) -> Sequence[int | None]
     count = read_datalist(commands.prepared(dataset)).get("folds")
     if count is None:
         raise UserError(
-            f"{commands.prepared(dataset)}: not divided into folds, which plan {plan.name} wants: prepare it with "
+            f"{commands.prepared(dataset)}: not split into folds, which plan {plan.name} wants: prepare it with "
             "--protocol kfold"
         )
     return range(count) if plan.folds == "all" else [int(fold) for fold in plan.folds]
 
 
 def _describe_data(commands: Commands, datasets: Sequence[str]) -> list[str]:
-    """What must stand beside every figure: the data, and how they were divided."""
+    """What must stand beside every figure: the data, and how they were split."""
     sentences = []
     for dataset in datasets:
         if dataset not in commands.data and not commands.prepared(dataset).is_dir():

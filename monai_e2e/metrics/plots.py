@@ -78,7 +78,7 @@ def plot_calibration(curves: Mapping[str, Mapping[str, Any]], path: str | Path) 
 
 
 def plot_decision(curves: Mapping[str, Sequence[Mapping[str, float]]], path: str | Path) -> None:
-    """Plot decision curves: net benefit by threshold, dashed that of calling everybody, at 0 that of calling nobody.
+    """Plot decision curves: net benefit by threshold. Dashed: calling everybody positive; at 0: nobody.
 
     Args:
         curves: legend → result of :func:`~monai_e2e.metrics.decision_curve`.
