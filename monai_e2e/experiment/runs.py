@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.experiment.commands import Commands, recipe_of
 from monai_e2e.experiment.plan import START, Plan, Row
-from monai_e2e.work.steps import Commands, Step, recipe_of
+from monai_e2e.work.steps import Step
 
 
 @dataclass(eq=False)
