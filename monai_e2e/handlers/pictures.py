@@ -20,9 +20,9 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from monai_e2e.data import read_mask
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.epochs import short_name
-from monai_e2e.handlers.figures import MappedImage, as_pixels, draw_confusion, draw_images, draw_maps, draw_roc
+from monai_e2e.handlers.figures import MappedImage, as_pixels, draw_confusion, draw_images, draw_maps
 from monai_e2e.handlers.predictions import logit_of_positive
-from monai_e2e.metrics import score_classes
+from monai_e2e.metrics import draw_roc, score_classes
 from monai_e2e.networks import WholeImageClassifier
 from monai_e2e.networks.distributed import rank, unwrapped
 
@@ -158,7 +158,8 @@ class TrainingPictures:
         epoch, names = engine.state.epoch, self._class_names(logits.shape[1])
         if len(names) == 2:
             try:
-                self._add("validation/roc", draw_roc(labels, logit_of_positive(logits).tolist()), epoch)
+                roc = draw_roc({"validation": (labels, logit_of_positive(logits).tolist())})
+                self._add("validation/roc", as_pixels(roc), epoch)
             except UserError as error:  # a missing picture is no reason to end a training
                 logger.warning("No ROC curve of epoch %d: %s", epoch, error)
         else:
