@@ -21,7 +21,7 @@ from monai_e2e.data.prepared.folder import is_prepared
 from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
 from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import recorded_patients
+from monai_e2e.networks.patients import recorded_patients
 from monai_e2e.networks.weights import read_patients
 
 logger = logging.getLogger(__name__)
