@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from monai_e2e.networks.distributed import world_size
+
 
 class BatchBalancedCrossEntropyLoss(nn.Module):
     """Cross-entropy in which every class of a batch has the same weight.
@@ -24,8 +26,6 @@ class BatchBalancedCrossEntropyLoss(nn.Module):
         target = target.long()
         per_sample = nn.functional.cross_entropy(logits, target, reduction="none")
         counts = torch.bincount(target, minlength=logits.shape[1])
-        processes = 1
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if world_size() > 1:
             torch.distributed.all_reduce(counts)
-            processes = torch.distributed.get_world_size()
-        return (per_sample / counts[target]).sum() * processes
+        return (per_sample / counts[target]).sum() * world_size()

@@ -21,7 +21,7 @@ from monai_e2e.data.prepared.folder import is_prepared
 from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
 from monai_e2e.data.sources.naming import safe_id
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import recorded_patients
+from monai_e2e.networks.patients import recorded_patients
 from monai_e2e.networks.weights import read_patients
 
 logger = logging.getLogger(__name__)
@@ -78,9 +78,9 @@ def describe_patients(
         }
         for name in ("training", "validation")
     }
-    divided = read_datalist(prepared_dir).get("folds") is not None
+    has_folds = read_datalist(prepared_dir).get("folds") is not None
     return {
-        "fold": (fold or 0) if divided else None,
+        "fold": (fold or 0) if has_folds else None,
         "seed": seed,
         **{name: sorted(set(map(hash_patient, own))) for name, own in patients.items()},
         "validation_as_written": sorted(_hash(patient.strip()) for patient in patients["validation"]),

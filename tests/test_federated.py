@@ -6,7 +6,7 @@ import torch
 from monai_e2e.checkpoints.files import read_state, save_atomically
 from monai_e2e.federated import UNSHARED, model_file, share_what_is_learned
 from monai_e2e.networks import PatchClassifier, load_classifier
-from monai_e2e.networks.architecture import record_patients
+from monai_e2e.networks.patients import record_patients
 
 
 def make_network(**arguments) -> PatchClassifier:

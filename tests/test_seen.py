@@ -18,7 +18,7 @@ from monai_e2e.errors import UserError
 from monai_e2e.forest.run import run_forest
 from monai_e2e.handlers.checkpoints import TrainingCheckpoint
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, initialize, load_classifier, read_patients
-from monai_e2e.networks.architecture import record_patients, recorded_patients
+from monai_e2e.networks.patients import record_patients, recorded_patients
 from monai_e2e.predict import Options, predict
 from monai_e2e.seen import check_unseen, describe_patients, hash_patient, is_known, own_fold
 

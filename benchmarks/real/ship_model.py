@@ -16,7 +16,7 @@ import torch
 
 from monai_e2e.checkpoints.files import save_atomically
 from monai_e2e.networks import load_classifier
-from monai_e2e.networks.architecture import record_patients, recorded_patients
+from monai_e2e.networks.patients import record_patients, recorded_patients
 from monai_e2e.seen import describe_patients
 from monai_e2e.shipped.models import FOLDER
 

@@ -14,7 +14,7 @@ from monai_e2e import NOTICE, __version__
 from monai_e2e.cards.records import Records, Statement, records_of_model, statements
 from monai_e2e.errors import UserError
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
-from monai_e2e.networks.architecture import recorded_patients
+from monai_e2e.networks.patients import recorded_patients
 from monai_e2e.predict.models import checkpoint_of, name_of
 from monai_e2e.shipped.models import find_model, shipped_model
 from monai_e2e.work.files import read_json, write_json, write_text

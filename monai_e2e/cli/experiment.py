@@ -7,6 +7,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.cli.options import add_bundles
 from monai_e2e.errors import UserError
 
 
@@ -62,7 +63,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="run nothing; list the commands, and write the table of what is done"
     )
-    parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this package)")
+    add_bundles(parser)
     parser.set_defaults(run=_experiment)
 
 

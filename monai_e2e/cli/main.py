@@ -15,7 +15,7 @@ from monai_e2e.cli import experiment as cli_experiment
 from monai_e2e.cli import labels as cli_labels
 from monai_e2e.cli import prepare as cli_prepare
 from monai_e2e.cli import validate as cli_validate
-from monai_e2e.cli.options import image_size
+from monai_e2e.cli.options import add_bundles, image_size
 from monai_e2e.cli.results import add_parsers
 from monai_e2e.errors import UserError, of_the_system
 from monai_e2e.work.interrupt import STATUS, end_on_interrupt
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "--image-size", type=image_size, metavar="ROWSxCOLUMNS", help="size of the images (default: the network's own)"
     )
-    describe.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this package)")
+    add_bundles(describe)
 
     describe.set_defaults(run=_describe)
 
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "to 9 minutes on two cores. For research, not for diagnosis."
     )
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
-    demo.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this package)")
+    add_bundles(demo)
     demo.add_argument("--seed", type=int, default=0, help="first of the demo's two seeds (default: 0)")
     demo.set_defaults(run=_demo)
     return parser

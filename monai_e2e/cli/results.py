@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e import NOTICE
-from monai_e2e.cli.options import add_workers
+from monai_e2e.cli.options import add_aggregate, add_batch_size, add_device, add_workers
 from monai_e2e.cli.score import add_card, add_score, add_threshold, show_score
 from monai_e2e.errors import UserError
 from monai_e2e.work.forked import READING, import_once
@@ -124,16 +124,14 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-identity", action="store_true", help="with --dicom: copy patient and study from the image, for a PACS"
     )
-    parser.add_argument(
-        "--aggregate", choices=["mean", "max"], default="mean", help="a breast's score from its views (default: mean)"
-    )
+    add_aggregate(parser)
     parser.add_argument(
         "--recalibration",
         type=Path,
         metavar="JSON",
         help="recalibration.json of `monai-e2e validate --recalibrate`: adjusts probabilities and threshold to a site",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
+    add_device(parser)
     parser.add_argument(
         "--engine",
         choices=["auto", "torch", "openvino", "onnxruntime"],
@@ -147,9 +145,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="precision of the networks on a CPU (default: fp32)",
     )
     parser.add_argument("--amp", action="store_true", help="compute in float16, on a GPU")
-    parser.add_argument(
-        "--batch-size", type=int, default=1, help="number of images that are scored together (default: 1)"
-    )
+    add_batch_size(parser)
     add_workers(parser)
     _add_fold(parser)
     parser.set_defaults(run=_predict)
@@ -253,7 +249,7 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="probabilities above which a region of a heatmap counts (default: 0.3 0.5 0.7 0.9)",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
+    add_device(parser)
     _add_fold(parser)
     parser.set_defaults(run=_forest)
 

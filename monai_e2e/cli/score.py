@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_e2e.cli.options import add_aggregate
 from monai_e2e.errors import UserError
 
 
@@ -53,9 +54,7 @@ def add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of the results (default: the folder of the table)"
     )
-    parser.add_argument(
-        "--aggregate", choices=["mean", "max"], default="mean", help="a breast's score from its views (default: mean)"
-    )
+    add_aggregate(parser)
     add_threshold(parser)
     parser.add_argument(
         "--recalibrate",

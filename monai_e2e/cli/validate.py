@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.cli.options import add_workers
+from monai_e2e.cli.options import add_aggregate, add_batch_size, add_device, add_workers
 from monai_e2e.errors import UserError
 
 
@@ -42,12 +42,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--allow-seen", action="store_true", help="also score patients with ids of a model's training patients"
     )
-    parser.add_argument(
-        "--aggregate", choices=["mean", "max"], default="mean", help="a breast's score from its views (default: mean)"
-    )
+    add_aggregate(parser)
     parser.add_argument("--weights-only", action="store_true", help="run none of the bundles' configs")
-    parser.add_argument("--device", help="cpu, cuda … (default: cuda if there is one)")
-    parser.add_argument("--batch-size", type=int, default=1, help="images that are scored together (default: 1)")
+    add_device(parser)
+    add_batch_size(parser)
     add_workers(parser)
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
     parser.set_defaults(run=_validate)

@@ -43,7 +43,7 @@ class DrawnAs(str, Enum):
     BOX = "box"
 
 
-#: Facts by which images are divided into subgroups: fields of :class:`Mammogram`, keys of the data list and columns of
+#: Facts by which images are grouped into subgroups: fields of :class:`Mammogram`, keys of the data list and columns of
 #: ``predictions.csv`` where they are known.
 GROUP_FACTS = ("age", "vendor", "machine", "site", "implant", "subtype")
 #: The same with what an image's masks tell: the size of its largest malignant lesion, in mm.
@@ -68,7 +68,7 @@ class Lesion:
     Args:
         type: mass or calcification, None where the data set doesn't say (a hospital's own).
         pathology: biopsy result, or the finding's own BI-RADS by the rule of the labels (VinDr-Mammo), or None where
-            the data set has neither for it (INbreast).
+            the data set has neither (INbreast).
         number: the data set's own number of the lesion within the image, from 1.
         mask_paths: image files one of which is the mask (CBIS-DDSM stores mask and crop side by side).
         outline: polygon of ``(row, column)`` points in pixels of the original mammogram, whose first pixel's centre

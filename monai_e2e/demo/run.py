@@ -17,9 +17,10 @@ from statistics import mean
 
 from monai_e2e.demo.page import write_page
 from monai_e2e.errors import UserError
+from monai_e2e.experiment.commands import Commands, recipe_of
 from monai_e2e.shipped.bundles import bundles_folder
 from monai_e2e.work.forked import TRAINING, import_once
-from monai_e2e.work.steps import Commands, Progress, Step, command_variables, recipe_of, run_steps
+from monai_e2e.work.steps import Progress, Step, command_variables, run_steps
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.experiment.commands import dataset_of
 from monai_e2e.shipped.bundles import BUNDLES
 from monai_e2e.shipped.models import find_model
-from monai_e2e.work.steps import dataset_of
 
 FOLDER = Path(__file__).parent / "plans"
 #: The key of a bundle that takes the model of the step before.

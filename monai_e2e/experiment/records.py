@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.errors import UserError
+from monai_e2e.experiment.commands import Commands
 from monai_e2e.provenance import now
 from monai_e2e.work.files import read_json, write_json
 from monai_e2e.work.locking import HeldError, is_held, locked
-from monai_e2e.work.steps import Commands, Step
+from monai_e2e.work.steps import Step
 
 #: Further arguments of commands that run side by side, which don't change their results.
 _WITHOUT_EFFECT = (" --workers 0", "")

@@ -18,6 +18,7 @@ from typing import Any
 
 from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.experiment.commands import Commands
 from monai_e2e.experiment.emit import write_jobs
 from monai_e2e.experiment.plan import Plan, read_plan
 from monai_e2e.experiment.records import Records
@@ -26,7 +27,7 @@ from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
 from monai_e2e.work.cluster import cluster, count_threads, run_on, run_process
 from monai_e2e.work.forked import TRAINING, import_once
-from monai_e2e.work.steps import Commands, Progress, Runner, Step, command_variables, run_steps
+from monai_e2e.work.steps import Progress, Runner, Step, command_variables, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -200,14 +201,14 @@ def _folds(plan: Plan, commands: Commands, dataset: str) -> Sequence[int | None]
     count = read_datalist(commands.prepared(dataset)).get("folds")
     if count is None:
         raise UserError(
-            f"{commands.prepared(dataset)}: not divided into folds, which plan {plan.name} wants: prepare it with "
+            f"{commands.prepared(dataset)}: not split into folds, which plan {plan.name} wants: prepare it with "
             "--protocol kfold"
         )
     return range(count) if plan.folds == "all" else [int(fold) for fold in plan.folds]
 
 
 def _describe_data(commands: Commands, datasets: Sequence[str]) -> list[str]:
-    """What must stand beside every figure: the data, and how they were divided."""
+    """What must stand beside every figure: the data, and how they were split."""
     sentences = []
     for dataset in datasets:
         if dataset not in commands.data and not commands.prepared(dataset).is_dir():

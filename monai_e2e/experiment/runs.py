@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.experiment.commands import Commands, recipe_of, train_config
 from monai_e2e.experiment.plan import START, Plan, Row
 from monai_e2e.work.files import read_json
-from monai_e2e.work.steps import Commands, Step, recipe_of, train_config
+from monai_e2e.work.steps import Step
 
 
 @dataclass(eq=False)

@@ -13,11 +13,13 @@ from torch import nn
 
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.predictions import logit_of_positive
-from monai_e2e.handlers.reproducible import rank
 from monai_e2e.metrics import choose_threshold, roc_auc
-from monai_e2e.networks.distributed import unwrapped
+from monai_e2e.networks.distributed import rank, unwrapped
 
 logger = logging.getLogger(__name__)
+
+#: Stands for a threshold of 0, which in a checkpoint means that none was chosen: the same scores reach it.
+_BELOW_0 = -torch.finfo(torch.float32).tiny
 
 
 class AucInterval:
@@ -81,4 +83,4 @@ class AucInterval:
             return
         metrics |= {self.name: auc, f"{self.name}_low": low, f"{self.name}_high": high}
         if self.network is not None:
-            self.network.get_buffer("threshold").fill_(threshold)
+            self.network.get_buffer("threshold").fill_(threshold or _BELOW_0)

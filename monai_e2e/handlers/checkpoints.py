@@ -15,9 +15,8 @@ from torch import nn
 
 from monai_e2e.checkpoints.files import FORMAT, UNFIT, DamagedError, as_plain, read_checkpoint, save_atomically
 from monai_e2e.errors import UserError
-from monai_e2e.handlers.reproducible import rank
 from monai_e2e.networks.architecture import DESCRIPTIONS, decode_description
-from monai_e2e.networks.distributed import unwrapped
+from monai_e2e.networks.distributed import rank, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class TrainingCheckpoint:
         validator: Engine | None = None,
         fingerprint: Mapping[str, Any] | None = None,
         keep: int = 2,
-        resume: bool | str = False,
+        resume: bool = False,
     ) -> None:
         if type(keep) is not int or keep < 1:
             raise UserError(f"keep must be the number of checkpoints that stay, 1 or more, got {keep!r}")
@@ -72,7 +71,7 @@ class TrainingCheckpoint:
         self.validator = validator
         self.fingerprint = as_plain(dict(fingerprint or {}), "fingerprint")
         self.keep = keep
-        self.resume = _as_bool(resume, "resume")
+        self.resume = resume
         self._found: tuple[Path, dict[str, Any]] | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -233,14 +232,6 @@ def _differences(there: Any, here: Any, where: str = "") -> Iterator[str]:
             yield from _differences(a, b, f"{where}[{index}]")
     elif there != here:
         yield f"{where} is {there!r} in the file and {here!r} in this training"
-
-
-def _as_bool(value: bool | str, name: str) -> bool:
-    """A switch of a config. MONAI's command line passes ``--resume false`` as a string, which by itself is truthy."""
-    known = {"true": True, "false": False}
-    if str(value).lower() not in known:
-        raise UserError(f"{name} must be true or false, got {value!r}")
-    return known[str(value).lower()]
 
 
 def _scaler_state(engine: Engine) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
@@ -19,6 +18,7 @@ from monai.engines.utils import IterationEvents
 
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
+from monai_e2e.networks.distributed import rank
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Progress:
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer or an evaluator."""
-        if idist.get_rank() > 0:
+        if rank() > 0:
             return
         if sys.stderr.isatty():
             ProgressBar(desc=self.name).attach(engine)

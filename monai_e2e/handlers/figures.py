@@ -1,12 +1,10 @@
-"""Figures for TensorBoard: training images, ROC curve, confusion matrix, where a network looks."""
+"""Figures for TensorBoard: training images, confusion matrix, where a network looks."""
 
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch.nn import functional as F
-
-from monai_e2e.metrics import plot_roc
 
 #: Colour of malignant (True) and benign (False) lesions and images.
 COLOURS = {True: "red", False: "limegreen"}
@@ -106,15 +102,6 @@ def draw_maps(images: Sequence[MappedImage]) -> Figure:
         grid[1, column].set_title(one.truth, fontsize=7, fontweight="bold", color=COLOURS[one.malignant])
     figure.supxlabel("below: the truth; Grad-CAM, scaled to each image's own maximum", fontsize=7)
     return figure
-
-
-def draw_roc(labels: Sequence[int], scores: Sequence[float]) -> np.ndarray:
-    """The ROC curve as pixels ``[H, W, 3]``; raises a UserError where there is none, as with labels of one class."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "roc.png"
-        plot_roc({"validation": (labels, scores)}, path)
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
 
 
 def as_pixels(figure: Figure) -> np.ndarray:

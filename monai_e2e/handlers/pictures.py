@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -21,11 +20,11 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from monai_e2e.data import read_mask
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.epochs import short_name
-from monai_e2e.handlers.figures import MappedImage, as_pixels, draw_confusion, draw_images, draw_maps, draw_roc
+from monai_e2e.handlers.figures import MappedImage, as_pixels, draw_confusion, draw_images, draw_maps
 from monai_e2e.handlers.predictions import logit_of_positive
-from monai_e2e.metrics import score_classes
+from monai_e2e.metrics import draw_roc, score_classes
 from monai_e2e.networks import WholeImageClassifier
-from monai_e2e.networks.distributed import unwrapped
+from monai_e2e.networks.distributed import rank, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ class TrainingPictures:
         images: int = 8,
         mammograms: int = 4,
     ) -> None:
-        self.rank = idist.get_rank()  # its first call is collective, so no rank may skip it
+        self.rank = rank()
         if self.rank == 0:
             if summary_writer is None and log_dir is None:
                 raise UserError("TrainingPictures needs a place to write: give summary_writer or log_dir")
@@ -159,7 +158,8 @@ class TrainingPictures:
         epoch, names = engine.state.epoch, self._class_names(logits.shape[1])
         if len(names) == 2:
             try:
-                self._add("validation/roc", draw_roc(labels, logit_of_positive(logits).tolist()), epoch)
+                roc = draw_roc({"validation": (labels, logit_of_positive(logits).tolist())})
+                self._add("validation/roc", as_pixels(roc), epoch)
             except UserError as error:  # a missing picture is no reason to end a training
                 logger.warning("No ROC curve of epoch %d: %s", epoch, error)
         else:

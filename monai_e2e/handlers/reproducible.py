@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 
 from monai_e2e.errors import UserError
+from monai_e2e.networks.distributed import rank
 
 
 class SeedEpochs:
@@ -69,15 +70,6 @@ class SeedEpochs:
             if isinstance(generator := getattr(part, "generator", None), torch.Generator):
                 generator.manual_seed(of_loader)
         engine.set_data(loader)
-
-
-def rank() -> int:
-    """This process's rank, 0 without distributed training.
-
-    ``ignite.distributed.get_rank`` isn't used, since its first call is collective: a rank that skips it blocks others.
-    """
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if distributed else 0
 
 
 def _samplers(loader: Iterable) -> Iterator[Any]:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -23,6 +22,7 @@ from monai.bundle import ConfigParser
 from monai_e2e import bundle
 from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.errors import UserError
+from monai_e2e.networks.distributed import rank, world_size
 from monai_e2e.provenance import device_name, git_state, now, peak_memory, versions
 from monai_e2e.work.files import read_json, write_json, write_text
 
@@ -83,7 +83,7 @@ class RunRecord:
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
-        if idist.get_rank() == 0:  # its first call is collective, so no rank may skip it
+        if rank() == 0:
             engine.add_event_handler(Events.STARTED, self._forget)
             engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
@@ -169,7 +169,7 @@ class RunRecord:
             "git": git_state(Path(__file__).parents[1]),
             "versions": versions(),
             "device": device_name(getattr(engine.state, "device", None)),
-            "processes": idist.get_world_size(),
+            "processes": world_size(),
             "system": platform.platform(),
             "config": _plain(config),
             "resolved": {} if workflow is None else _resolved(workflow.parser, config),

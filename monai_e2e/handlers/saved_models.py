@@ -12,8 +12,7 @@ from torch import nn
 from monai_e2e.checkpoints.files import as_plain, save_atomically
 from monai_e2e.federated import model_file
 from monai_e2e.handlers.checkpoints import best_of
-from monai_e2e.handlers.reproducible import rank
-from monai_e2e.networks.distributed import unwrapped
+from monai_e2e.networks.distributed import rank, unwrapped
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from monai_e2e.metrics.operating import (
     specificity_at_sensitivity,
     wilson_interval,
 )
-from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_pr, plot_roc
+from monai_e2e.metrics.plots import draw_roc, plot_calibration, plot_decision, plot_pr, plot_roc
 from monai_e2e.metrics.pooled import format_summary
 from monai_e2e.metrics.recalibration import (
     Recalibration,
@@ -57,6 +57,7 @@ __all__ = [
     "correct_by_holm",
     "decision_curve",
     "delong_covariance",
+    "draw_roc",
     "fit_recalibration",
     "format_scores",
     "format_summary",

@@ -40,7 +40,7 @@ def describe_cohort(rows: Sequence[Row], prepared: str | Path | None = None) -> 
         prepared: the prepared folder that it is from, whose ``report.json`` tells what was left out; None: unknown.
 
     Returns:
-        ``scored``: ``images``, ``positive``, ``patients`` (None where nobody is known), ``positive_patients``, ``age``
+        ``scored``: ``images``, ``positive``, ``patients`` (None where none is known), ``positive_patients``, ``age``
         (``mean``, ``sd``, ``n`` exams) and counts by the columns that are known; ``prepared``: the report's counts, or
         None.
     """
@@ -72,8 +72,8 @@ def cohort_notes(cohort: Mapping[str, Any]) -> list[str]:
     if (cohort["prepared"] or {}).get("patients_known", True):
         return []
     return [
-        "The data set doesn't say whose images are: each counts as a patient, so intervals are too narrow where women "
-        "have several, and some women may have been in training."
+        "The data set doesn't say which images are of the same patient: each counts as a patient, so intervals are too "
+        "narrow where women have several, and some women may have been in training."
     ]
 
 

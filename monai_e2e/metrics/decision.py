@@ -24,14 +24,14 @@ def decision_curve(
     prevalence: float | None = None,
     present: float | None = None,
 ) -> list[dict[str, float]]:
-    """Net benefit at each threshold: true positives less false ones weighed by the threshold's odds, per sample.
+    """Net benefit at each threshold: true positives minus false ones weighted by the threshold's odds, per sample.
 
-    Source: Vickers & Elkin, Med. Decis. Making 2006. Who acts from a probability of t on holds a missed positive to be
-    (1 − t) / t times as bad as a false alarm. Calling nobody has net benefit 0.
+    Source: Vickers & Elkin, Med. Decis. Making 2006. To act from a probability of t on means that a missed positive
+    is (1 − t) / t times as bad as a false alarm. Calling nobody has net benefit 0.
 
     Args:
         labels: 0 or 1 for each sample.
-        probabilities: of 1, within 0–1; calibrated, or the curve is of another threshold than it says.
+        probabilities: of label 1, within 0–1; calibrated, or the thresholds mean something else.
         thresholds: between 0 and 1.
         prevalence: share of positives that the rates are weighed by; None: that of these data.
         present: share of positives that the probabilities were calibrated at, which are moved to the prevalence; None:

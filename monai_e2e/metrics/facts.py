@@ -31,7 +31,7 @@ def describe_predictions(
         known: facts that the caller knows better.
 
     Returns:
-        ``name``, ``model``, ``data`` (the data set, else the folder), ``protocol`` (how its patients were divided),
+        ``name``, ``model``, ``data`` (the data set, else the folder), ``protocol`` (how its patients were split),
         ``partition``, ``fold``, ``seed``, ``predicted`` and ``scored`` (days, ISO 8601), ``labels`` (their source);
         None where unknown.
     """

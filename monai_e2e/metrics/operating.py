@@ -68,7 +68,7 @@ def performance_at(
     Returns:
         ``threshold`` (as probability), ``threshold_logit``, the counts ``true_positive``, ``false_positive``,
         ``true_negative``, ``false_negative``, and ``sensitivity``, ``specificity``, ``ppv``, ``npv`` each with its
-        ``…_ci``; a rate of nobody is None. Predictive values are those of these data's share of positives; with a
+        ``…_ci``; a rate of no samples is None. Predictive values are those of these data's share of positives; with a
         prevalence :func:`predictive_values` are there too.
 
     Raises:
@@ -107,7 +107,7 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
     """What a positive and a negative call mean at another share of positives, by Bayes' rule.
 
     Returns:
-        ``ppv_at_prevalence`` and ``npv_at_prevalence``, None where nobody is called so.
+        ``ppv_at_prevalence`` and ``npv_at_prevalence``, None where there is no such call.
 
     Raises:
         UserError: when the prevalence is not between 0 and 1.

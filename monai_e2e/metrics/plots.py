@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,18 +12,28 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from monai_e2e.metrics.auc import roc_auc
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Curves = Mapping[str, tuple[ArrayLike, ArrayLike]]
 #: Lines and characters of a legend that fit in below a curve, and inches of a line below the axes.
 _MOST_INSIDE, _LONGEST_INSIDE, _LINE = 5, 32, 0.2
 
 
 def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float, float]] | None = None) -> None:
-    """Plot ROC curves with their AUCs, without intervals, of which a report has two kinds.
+    """Plot ROC curves with their AUCs, see :func:`draw_roc`, as the PNG ``path``."""
+    _save(draw_roc(curves, points), path)
+
+
+def draw_roc(curves: Curves, points: Mapping[str, tuple[float, float]] | None = None) -> Figure:
+    """A figure of ROC curves with their AUCs, without intervals, of which a report has two kinds.
 
     Args:
         curves: legend → (labels, scores).
-        path: PNG to write.
         points: legend → (sensitivity, specificity) of a threshold, marked on that curve.
+
+    Raises:
+        UserError: when a curve has labels of one class, or a score is not finite.
     """
     figure, axes = _square("1 − specificity", "sensitivity")
     axes.plot([0, 1], [0, 1], color="0.75", linestyle="--", linewidth=1)
@@ -35,7 +45,7 @@ def plot_roc(curves: Curves, path: str | Path, points: Mapping[str, tuple[float,
             sensitivity, specificity = points[name]
             axes.plot(1 - specificity, sensitivity, "o", markersize=8, color=f"C{number}", markeredgecolor="white")
     _legend(figure, axes, "lower right", "○ threshold" if points else None)
-    _save(figure, path)
+    return figure
 
 
 def plot_pr(curves: Curves, path: str | Path) -> None:
@@ -81,7 +91,7 @@ def plot_calibration(curves: Mapping[str, Mapping[str, Any]], path: str | Path) 
 
 
 def plot_decision(curves: Mapping[str, Sequence[Mapping[str, float]]], path: str | Path) -> None:
-    """Plot decision curves: net benefit by threshold, dashed that of calling everybody, at 0 that of calling nobody.
+    """Plot decision curves: net benefit by threshold. Dashed: calling everybody positive; at 0: nobody.
 
     Args:
         curves: legend → result of :func:`~monai_e2e.metrics.decision_curve`.

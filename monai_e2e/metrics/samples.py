@@ -1,4 +1,4 @@
-"""What is scored: images, breasts and exams as arrays, sorted once, and what can't be scored of them."""
+"""What is scored: images, breasts and exams as arrays, sorted once, and what of these can't be scored."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from scipy.stats import chi2, norm
 
 from monai_e2e.metrics.samples import Row
 
-#: What images are divided by, with the heading in the report.
+#: What images are grouped by, with the heading in the report.
 SUBGROUPS = {
     "view": "View",
     "density": "Breast density (1 to 4: BI-RADS A to D)",

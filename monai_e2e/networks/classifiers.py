@@ -10,15 +10,10 @@ import torch
 from torch import nn
 
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import (
-    architecture,
-    complete_preparation,
-    encode_description,
-    known_preparation,
-    register_patients,
-)
+from monai_e2e.networks.architecture import architecture, complete_preparation, encode_description, known_preparation
 from monai_e2e.networks.backbones import Backbone, check_options, make_backbone
 from monai_e2e.networks.distributed import unwrapped
+from monai_e2e.networks.patients import register_patients
 from monai_e2e.networks.top import PatchHeatmap, classify_windows, make_fully_connected, make_top, split_blocks
 
 

@@ -1,13 +1,31 @@
-"""Training with several processes: shared batch normalisation, and networks without PyTorch's wrappers."""
+"""Training with several processes: their ranks, networks without PyTorch's wrappers, shared batch normalisation."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_e2e.errors import UserError
+
+
+def rank() -> int:
+    """This process's rank, 0 without distributed training.
+
+    Not Ignite's: its first call is collective, so a rank that skips it blocks the others.
+    """
+    return torch.distributed.get_rank() if _distributed() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 without distributed training; not Ignite's, as in :func:`rank`."""
+    return torch.distributed.get_world_size() if _distributed() else 1
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def unwrapped(network: Any) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from monai_e2e.errors import UserError
-from monai_e2e.networks.architecture import ARCHITECTURE, complete_preparation, record_patients
+from monai_e2e.networks.architecture import ARCHITECTURE, complete_preparation
 from monai_e2e.networks.imagenet import is_url, load_imagenet
+from monai_e2e.networks.patients import record_patients
 from monai_e2e.networks.weights import load_weights, read_architecture, read_patients
 
 logger = logging.getLogger(__name__)

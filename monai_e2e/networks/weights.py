@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,13 +16,17 @@ from monai_e2e.errors import UserError
 from monai_e2e.networks.architecture import (
     DESCRIPTIONS,
     architecture,
-    check_bounds,
     decode_description,
 )
 from monai_e2e.networks.classifiers import PatchClassifier, WholeImageClassifier, make_classifier
 from monai_e2e.networks.empty import without_numbers
 
 Network = TypeVar("Network", bound=nn.Module)
+
+#: Most pixels of an image that a checkpoint may ask for, four times those of the largest mammograms.
+_MAX_PIXELS = 2**27
+#: Any network may have this many channels, whatever the tensors of its file.
+_MAX_CHANNELS = 4096
 
 
 def find_checkpoint(bundle_root: str | Path) -> str:
@@ -71,7 +77,7 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
     state = read_state(path)
     found = _description(path, state, "architecture")
     try:
-        check_bounds(found, state)
+        _check_bounds(found, state)
     except (ValueError, TypeError, AttributeError) as error:  # the latter two for values of the wrong type
         raise UserError(f"{path} is refused: its architecture is invalid ({error}); fetch it again") from error
     return found
@@ -167,3 +173,45 @@ def _both_architectures(network: nn.Module, state: Mapping[str, torch.Tensor]) -
     differing = [key for key in here if key in there and here[key] != there[key]]
     differences = "; ".join(f"{key} is {there[key]} in the file and {here[key]} in the network" for key in differing)
     return f": {differences}" if differences else hint
+
+
+def _check_bounds(arguments: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> None:
+    """Refuse an architecture that is much larger than the file's tensors, before a network of that size is built.
+
+    A file from an unknown source may claim anything.
+
+    Args:
+        arguments: the architecture that the file claims.
+        state: the file's tensors.
+
+    Raises:
+        ValueError: when a number is too large; the message names it.
+    """
+    blocks = arguments.get("top_blocks") or []
+    repeats = sum(int(times) for block in blocks for times in re.findall(r"x(\d{1,18})$", str(block)))
+    if len(blocks) > len(state) or repeats > len(state):
+        raise ValueError(f"top_blocks are {max(len(blocks), repeats)} layers or more, but it has {len(state)} tensors")
+    preparation = arguments.get("preparation") or {}
+    for size in (arguments.get("image_size"), preparation.get("image_size")):
+        if size and math.prod(size) > _MAX_PIXELS:
+            raise ValueError(f"image_size {size} is more than {_MAX_PIXELS} pixels")
+    if preparation.get("patch_size", 0) > math.isqrt(_MAX_PIXELS):
+        raise ValueError(f"patch_size {preparation['patch_size']} is more than {math.isqrt(_MAX_PIXELS)}")
+    largest = max([_MAX_CHANNELS, *(size for tensor in state.values() for size in tensor.shape)])
+    rest = {key: value for key, value in arguments.items() if key not in ("image_size", "preparation")}
+    for number in _numbers(rest):
+        if number > largest:
+            raise ValueError(f"{number:g} channels are more than the {largest} of its largest tensor")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """All numbers in plain values, including those in strings."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, str):
+        yield from (float(digits) for digits in re.findall(r"\d+", value))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, (int, float)):
+        yield float(value)

@@ -1,6 +1,6 @@
 """What DICOM results take from their image, and what the two kinds have in common.
 
-No other element of a header is even read, so that no text of it reaches a result by accident.
+Other elements of a header aren't read, so none of its text can reach a result by accident.
 """
 
 from __future__ import annotations

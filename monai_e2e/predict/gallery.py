@@ -1,6 +1,6 @@
 """``monai-e2e gallery``: one page of the images that a model got right, got wrong and was unsure of.
 
-It is for looking, where the images are: the page holds copies of them, which stay under their data set's licence.
+Don't pass the page on: it has copies of the images, which stay under their data set's licence.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Heatmap:
         probabilities: float32 ``[classes, h, w]``, 0…1; position (i, j) is the window whose first row is ``stride * i``
             and whose first column is ``stride * j``.
         window: side of the windows, in pixels of the image that the patch classifier saw.
-        stride: distance of neighbouring windows, likewise.
+        stride: distance of neighbouring windows, in the same pixels.
         image_size: rows and columns of that image.
     """
 

@@ -39,7 +39,7 @@ class Localised(NamedTuple):
 
     Args:
         distance: of its peak to the nearest malignant lesion, in pixels; None where the image has none.
-        iou: intersection over union of its region, :data:`CUTOFF` and more, with all malignant lesions; likewise.
+        iou: intersection over union of its region, :data:`CUTOFF` and more, with all malignant lesions; None as above.
         false: probabilities of detections outside of malignant lesions.
         found: of each malignant lesion the highest probability of a detection in it, 0 for none.
     """
@@ -98,7 +98,7 @@ def summarize_localisation(images: Sequence[Localised], left_out: int = 0) -> di
 
     Args:
         images: all that have a heatmap, those without lesion too.
-        left_out: how many malignant images had lesions that nobody marked.
+        left_out: how many malignant images had unmarked lesions.
 
     Returns:
         ``images``, ``left_out``, ``images_with_lesion``, ``lesions``; ``peak`` (the heatmap's highest point is in a

@@ -1,5 +1,4 @@
-"""Trained models with everything that turns an image's file into their logits, so that no setting of theirs is an
-option.
+"""Trained models with all that turns an image's file into logits, so that none of their settings is an option.
 
 A model is a bundle's folder, whose ``configs/inference.json`` says what is done to an image, or a checkpoint alone,
 which carries its architecture, its mean and its preparation; both give the same scores.
@@ -27,7 +26,7 @@ from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
 from monai_e2e.inferers import FlipAveraging, HeatmapInferer
 from monai_e2e.networks import PatchClassifier, architecture, load_classifier, operating_point
-from monai_e2e.networks.architecture import recorded_patients
+from monai_e2e.networks.patients import recorded_patients
 from monai_e2e.shipped.models import find_model, shipped_model, shipped_models
 from monai_e2e.transforms import LoadMammogramd, ResizeMammogramd
 from monai_e2e.work.files import digest_of, read_json
@@ -262,7 +261,7 @@ def _load_checkpoint(path: Path, device: torch.device) -> Model:
 def name_of(path: Path, network: nn.Module) -> str:
     """What a checkpoint is called: as its card or its file says, in a bundle as this, else by what it is.
 
-    Training calls every checkpoint ``model.pt``, and experiments their folders ``seed0``, which tells nobody anything.
+    Training calls every checkpoint ``model.pt``, and experiments their folders ``seed0``: neither says which model.
     """
     card = read_json(path.with_name("card.json")).get("name")
     if card or path.stem != "model":

@@ -10,7 +10,7 @@ from monai_e2e.work.cluster import Workers
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may choose; nothing of it is a model's own.
+    """What a user may choose; what belongs to a model is not among it.
 
     Args:
         partition: of a prepared folder.
@@ -20,7 +20,7 @@ class Options:
         tta: ``"flips"`` to average each model over four flips, ``None`` for none.
         heatmap: whether to write heatmaps and overlays.
         heatmap_format: ``"npy"`` or ``"nifti"``.
-        any_modality: whether to score, and flag, DICOM files too whose header isn't a mammogram's.
+        any_modality: also score DICOM files whose header doesn't say that they are mammograms; they are flagged.
         dicom: whether to write DICOM results of DICOM images.
         keep_identity: whether these name the patient as the images do.
         device: of PyTorch; None: a GPU if there is one.
@@ -31,9 +31,9 @@ class Options:
         workers: processes that read images; None: one for each core, at most 4 and not more than the images are worth;
             0: none but this one, which a decoder of damaged data may then end; or a Dask scheduler, ``dask://HOST:PORT``,
             see :mod:`monai_e2e.work.cluster`.
-        weights_only: whether to take the checkpoints alone of bundles, whose configs are programs.
+        weights_only: whether to read only the checkpoints of bundles, and run none of their configs.
         aggregate: how views become a breast's score, ``"mean"`` or ``"max"``.
-        recalibration: file of a recalibration of the model's scores, whose threshold takes the place of the model's.
+        recalibration: file of a recalibration of the model's scores, whose threshold replaces the model's.
     """
 
     partition: str = "test"

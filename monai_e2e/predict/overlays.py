@@ -105,7 +105,7 @@ def draw_overlay(
 def draw_capture(
     image: np.ndarray, prediction: Mapping[str, Any], heatmap: Heatmap | None = None, masks: Sequence[np.ndarray] = ()
 ) -> np.ndarray:
-    """The picture for a PACS: the whole image and nothing beside it, with the score and the note in its lowest rows."""
+    """The picture for a PACS: the whole image alone, with the score and the note in its lowest rows."""
     canvas = Image.fromarray(draw_mammogram(image, heatmap, masks))
     draw = ImageDraw.Draw(canvas)
     size = max(12, canvas.width // 40)

@@ -1,4 +1,4 @@
-"""What the folder of a run says of it: the settings that make its results what they are, and the table's columns."""
+"""The record in a run's folder: the settings that its results depend on, and the table's columns."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def write_structured_report(
     mammogram, identity = read_reference(source, prediction, keep_identity)
     side = LATERALITY.get(prediction.get("laterality") or "")
     parameters = [f"model: {prediction['model']}"] if prediction.get("model") else []
-    if prediction.get("threshold"):
+    if prediction.get("threshold") not in (None, ""):
         parameters.append(f"threshold: {float(prediction['threshold']):.3g}")
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(result_uid("measurement", mammogram.SOPInstanceUID), "whole image"),

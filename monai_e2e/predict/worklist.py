@@ -1,4 +1,4 @@
-"""The images that are to be classified: where each is, whose it is, and what is known of it beforehand.
+"""The images that are to be classified: where each is, whose it is, and what is known about it.
 
 They come from a prepared folder, or from any folder with or without a table. The table, CSV or a spreadsheet, has a row
 per image: ``image`` (path within the folder) and ``patient_id``, and where they are known ``exam_id``, ``laterality``,

@@ -9,7 +9,8 @@ import pytest
 from monai_e2e.demo.page import _examples
 from monai_e2e.demo.run import Demo, _scratch_plan, format_summary, run_demo
 from monai_e2e.errors import UserError
-from monai_e2e.work.steps import Step, recipe_of
+from monai_e2e.experiment.commands import recipe_of
+from monai_e2e.work.steps import Step
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 

@@ -198,7 +198,7 @@ def test_data_and_folds_that_are_not_there_are_named(place, capsys):
     root, _ = place
     with pytest.raises(UserError, match="needs inbreast: name its prepared folder, --data inbreast=FOLDER"):
         experiment(root, plan="table3")
-    with pytest.raises(UserError, match=r"not divided into folds, which plan crossval wants: .*--protocol kfold"):
+    with pytest.raises(UserError, match=r"not split into folds, which plan crossval wants: .*--protocol kfold"):
         experiment(root, plan="crossval")
     arguments = ["--out", str(root / "runs"), "--bundles", str(BUNDLES)]
     assert main(["experiment", "table2", *arguments, "--recipe", "paper"]) == 2

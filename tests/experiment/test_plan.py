@@ -8,9 +8,9 @@ import pytest
 from monai_e2e.describe.network import from_config
 from monai_e2e.describe.stored import TABLE_2
 from monai_e2e.errors import UserError
+from monai_e2e.experiment.commands import Commands, recipe_of, train_config
 from monai_e2e.experiment.plan import plan_names, read_plan
 from monai_e2e.experiment.runs import Expansion
-from monai_e2e.work.steps import Commands, recipe_of, train_config
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NO_FOLDS = {"cbis-ddsm": [None], "inbreast": [None]}

@@ -14,6 +14,7 @@ from torch import nn
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import AucInterval, BestModel, binary_scores
 from monai_e2e.metrics import choose_threshold, roc_auc
+from monai_e2e.networks import operating_point
 
 LOGITS = [[2.0, -1.0], [0.5, 0.0], [0.0, 1.0], [1.0, 1.2], [-3.0, 4.0]]
 LABELS = [0, 0, 0, 1, 1]
@@ -66,6 +67,15 @@ def test_threshold_of_the_validation_becomes_the_networks():
     make_evaluator([AucInterval(network)]).run()
     assert network.threshold.item() == pytest.approx(choose_threshold(LABELS, SCORES), abs=1e-6)
     assert network.threshold.shape == ()
+
+
+def test_threshold_of_exactly_0_is_one_too():
+    network = Shown()
+    scores = [-2.0, -1.0, -1.0, 1.0, 1.0]
+    make_evaluator([AucInterval(network)], [[0.0, score] for score in scores]).run()
+    assert choose_threshold(LABELS, scores) == 0
+    assert operating_point(network) == pytest.approx(0, abs=1e-30)
+    assert operating_point(network) <= 0  # a score of 0 is positive
 
 
 def test_best_model_that_is_saved_carries_the_threshold_of_its_validation(tmp_path):

@@ -477,13 +477,6 @@ def test_keep_must_be_a_number_of_files(keep, tmp_path):
         TrainingCheckpoint(tmp_path, {}, keep=keep)
 
 
-@pytest.mark.parametrize(("value", "meant"), [("true", True), ("False", False), (True, True), (False, False)])
-def test_the_command_lines_texts_for_resume_are_understood(value, meant, tmp_path):
-    assert TrainingCheckpoint(tmp_path, {}, resume=value).resume is meant
-    with pytest.raises(UserError, match="resume must be true or false, got 'yes'"):
-        TrainingCheckpoint(tmp_path, {}, resume="yes")
-
-
 def test_a_file_is_complete_or_absent(tmp_path, monkeypatch):
     path = tmp_path / "new" / "a.pt"
     save_atomically({"a": 1}, path)

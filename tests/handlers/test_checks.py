@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import ignite.distributed
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -232,7 +231,7 @@ class TestProgress:
         assert not [record for record in caplog.records if record.name == checks.__name__]
 
     def test_one_rank_speaks(self, monkeypatch, caplog):
-        monkeypatch.setattr(ignite.distributed, "get_rank", lambda: 1)
+        monkeypatch.setattr("monai_e2e.handlers.checks.rank", lambda: 1)
         engine = Engine(lambda _engine, _batch: None)
         Progress().attach(engine)
         with caplog.at_level(logging.INFO, logger=checks.__name__):

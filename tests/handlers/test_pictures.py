@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
-import ignite.distributed
 import matplotlib.pyplot
 import numpy as np
 import pytest
@@ -188,7 +187,7 @@ class TestWhatIsWritten:
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
     def test_other_ranks_write_nothing(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(ignite.distributed, "get_rank", lambda: 1)
+        monkeypatch.setattr("monai_e2e.handlers.pictures.rank", lambda: 1)
         with pytest.raises(Exception, match="tensorboard"):
             train(tmp_path, hyper_parameters={"lr": 1})
         assert not (tmp_path / "tensorboard").exists()
@@ -266,5 +265,5 @@ class TestWhatIsDrawn:
 def test_a_place_to_write_is_needed_by_the_rank_that_writes(monkeypatch):
     with pytest.raises(UserError, match="summary_writer or log_dir"):
         TrainingPictures()
-    monkeypatch.setattr(ignite.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr("monai_e2e.handlers.pictures.rank", lambda: 1)
     TrainingPictures()

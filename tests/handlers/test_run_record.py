@@ -7,7 +7,6 @@ import re
 import sys
 from pathlib import Path
 
-import ignite.distributed
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -238,6 +237,6 @@ def test_a_folder_without_data_list_is_no_prepared_one(tmp_path):
 
 
 def test_one_rank_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(ignite.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr("monai_e2e.handlers.run_record.rank", lambda: 1)
     trainer(RunRecord(tmp_path / "run")).run(BATCHES, max_epochs=1)
     assert not (tmp_path / "run").exists()

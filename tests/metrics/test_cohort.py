@@ -68,4 +68,4 @@ def test_where_nobody_knows_whose_images_are_a_note_says_so(tmp_path, known):
     (tmp_path / "report.json").write_text(json.dumps({**REPORT, "patients_known": known}))
     write_predictions(tmp_path / "predictions.csv", make_rows())
     scored = score_file(tmp_path / "predictions.csv", resamples=RESAMPLES, prepared=tmp_path)
-    assert any("doesn't say whose images are" in note for note in scored["notes"]) != known
+    assert any("doesn't say which images are of the same patient" in note for note in scored["notes"]) != known

@@ -30,8 +30,7 @@ def test_report_gives_the_images_probability_of_cancer_and_who_computed_it(tmp_p
     assert (measurement.value, measurement.unit) == (73.1, codes.UCUM.Percent)
     (site,) = group.finding_sites
     assert (site.value, site.laterality) == (codes.SCT.Breast, codes.SCT.Left)
-    texts = [item.TextValue for item in group[0].ContentSequence if item.ValueType == "TEXT"]
-    assert texts[1:] == [
+    assert texts(group)[1:] == [
         "monai-e2e",
         __version__,
         "model: ddsm_whole",
@@ -45,3 +44,13 @@ def test_a_probability_has_no_more_digits_than_it_deserves(tmp_path):
     _, report = results(tmp_path / "out", source, p_malignant="0.123456")
     (group,) = sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
     assert group.get_measurements(codes.DCM.ProbabilityOfCancer)[0].value == 12.3
+
+
+def test_a_threshold_of_0_is_named_too(tmp_path):
+    _, report = results(tmp_path / "out", write_image(tmp_path / "image.dcm"), threshold=0.0)
+    (group,) = sr.ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
+    assert "threshold: 0" in texts(group)
+
+
+def texts(group) -> list[str]:
+    return [item.TextValue for item in group[0].ContentSequence if item.ValueType == "TEXT"]

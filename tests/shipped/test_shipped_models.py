@@ -13,7 +13,7 @@ from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.tables import read_predictions
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, load_classifier, operating_point
-from monai_e2e.networks.architecture import recorded_patients
+from monai_e2e.networks.patients import recorded_patients
 from monai_e2e.shipped import models
 from monai_e2e.shipped.models import find_model, find_start, shipped_model, shipped_models
 

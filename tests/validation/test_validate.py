@@ -12,7 +12,7 @@ from monai_e2e.data import phantom_dataset
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import score_file
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
-from monai_e2e.networks.architecture import record_patients
+from monai_e2e.networks.patients import record_patients
 from monai_e2e.predict import Options, predict
 from monai_e2e.seen import describe_patients
 from monai_e2e.validation import Settings, format_validation, validate

@@ -9,9 +9,7 @@ import pytest
 from monai_e2e.errors import UserError
 from monai_e2e.work import steps
 from monai_e2e.work.locking import HeldError
-from monai_e2e.work.steps import Commands, Progress, Step, run_steps
-
-BUNDLES = Path(__file__).parents[2] / "bundles"
+from monai_e2e.work.steps import Progress, Step, run_steps
 
 
 def test_the_commands_are_shown_as_a_user_would_type_them(tmp_path):
@@ -118,15 +116,3 @@ def test_a_step_that_another_process_is_at_is_waited_for_while_others_run(monkey
 
     assert run_steps([made("held"), made("other")], 1, run) == {}
     assert ran == ["other", "held"]
-
-
-def test_a_value_stands_in_the_command_as_the_bundle_takes_it(tmp_path):
-    step = Commands(tmp_path, BUNDLES).train(
-        "ddsm_whole", "row", 1, ["models/vgg16_512x1"], resume=True, fold=2, top_blocks=["64x1"], patience=None
-    )
-    words = dict(zip(step.argv[4::2], step.argv[5::2], strict=True))
-    assert words["--resume"] == "true"
-    assert words["--patience"] == "null"
-    assert words["--top_blocks"] == "['64x1']"
-    assert words["--config_file"].endswith("configs/models/vgg16_512x1.json']")
-    assert (words["--output_dir"], words["--model_dir"]) == (str(tmp_path / "row"),) * 2

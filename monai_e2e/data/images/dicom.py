@@ -78,7 +78,7 @@ def decode_image(path: str | Path, voi_lut: VoiLut = False, any_modality: bool =
             range. It clips what lies outside the window, and most public data sets (CBIS-DDSM) have none. Choose once:
             a network must be trained and applied with the same setting. ``"auto"`` is a rule instead: the VOI LUT or
             window of images FOR PRESENTATION, which their maker chose for them; the own range of all others.
-        any_modality: read, and flag, DICOM files too whose header doesn't show that they are mammograms.
+        any_modality: also read DICOM files whose header doesn't say that they are mammograms; they are flagged.
 
     Raises:
         UserError: when the file is missing, broken, larger than any mammogram, or no image; in colour, a tomosynthesis,

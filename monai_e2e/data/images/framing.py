@@ -25,7 +25,7 @@ class Framing:
     Args:
         box: rows and columns that are kept.
         mirrored: whether left and right are changed after that.
-        padding: rows above and below, columns left and right of it, that are added at last.
+        padding: rows added last above and below, and columns left and right.
     """
 
     box: tuple[slice, slice]

@@ -173,12 +173,12 @@ def unknown_flags(laterality: str, view: str, flags: Iterable[str]) -> list[str]
 
 
 def flags_beside_table(header: Header, laterality: str, view: str) -> list[str]:
-    """The header's flags of an image of which a table says side or view: its other ones, and where the two differ.
+    """The header's flags of an image whose side or view is in a table: the other flags, and where the two differ.
 
     Args:
         header: the file's.
-        laterality: LEFT or RIGHT by the table, empty where that doesn't say it.
-        view: by the table, whichever there is, likewise.
+        laterality: LEFT or RIGHT by the table, empty if not known.
+        view: any view by the table, empty if not known.
     """
     flags = [flag for flag in header.flags if flag not in UNKNOWN and not (view and flag.startswith(OTHER_VIEW))]
     differing = (("side", laterality, header.laterality), ("view", view, header.view))

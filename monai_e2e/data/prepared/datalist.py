@@ -124,7 +124,7 @@ def labels_in_words(dataset: Mapping[str, Any]) -> str:
     """Where a prepared folder's labels come from: ``vindr, as prepared: by BI-RADS, one for each breast: 4 and …``.
 
     Args:
-        dataset: its data list, or the :func:`fingerprint` of it; those of older folders don't say what labels rest on.
+        dataset: its data list or its :func:`fingerprint`; older folders don't say what their labels are based on.
     """
     source, unit, rule = (dataset.get(f"label_{fact}") for fact in ("source", "unit", "rule"))
     rest = [f"by {source}, one for each {unit}"] if source and unit else []
@@ -157,7 +157,7 @@ def pixel_mean(
         prepared_dir: prepared folder.
         fold: the fold that is tested, in a folder prepared for cross-validation; None: as the data list says.
         training_patients: as of :func:`load_datalist`.
-        seed: likewise.
+        seed: as of :func:`load_datalist`.
 
     Raises:
         UserError: when the folder isn't a prepared one, has no such fold, no training images or too few patients.
@@ -186,7 +186,7 @@ def preparation(prepared_dir: str | Path) -> dict[str, Any]:
 
 
 def digest_samples(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Samples in a few words, ``"16 images, 5f0c…"``, by which a training knows its data again, wherever they lie."""
+    """A short digest of samples, ``"16 images, 5f0c…"``, the same wherever the files are, to recognise the data."""
     facts = [[Path(one["image"]).name, one["label"], one.get("patient_id"), one.get("mean")] for one in samples]
     return f"{len(samples)} images, {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]}"
 
@@ -215,8 +215,8 @@ def load_datalist(
         partition: ``"training"``, ``"validation"`` or ``"test"``.
         image_size: rows and columns that the caller expects; None: any.
         fold: the fold that is tested, in a folder prepared for cross-validation; the next one is for validation.
-        training_patients: how many of the training partition's patients are kept, drawn at random, those with a
-            positive image in their share; of one seed, a larger number has all patients of a smaller. None: all.
+        training_patients: how many of the training partition's patients are kept, drawn at random; the share of those
+            with a positive image stays. With one seed, a larger number has all patients of a smaller one. None: all.
         seed: of that draw.
 
     Raises:
@@ -287,9 +287,7 @@ def _arranged(datalist: dict[str, Any], fold: int | None, prepared_dir: str | Pa
         return datalist
     folds = datalist.get("folds")
     if folds is None:
-        raise UserError(
-            f"{prepared_dir}: not divided into folds; prepare it with --protocol kfold or leave out the fold"
-        )
+        raise UserError(f"{prepared_dir}: not split into folds; prepare it with --protocol kfold or leave out the fold")
     if not 0 <= fold < folds:
         raise UserError(f"fold {fold}: {prepared_dir} has folds 0 to {folds - 1}")
     partitions: dict[str, list[dict[str, Any]]] = {name: [] for name in PARTITIONS}

@@ -12,12 +12,12 @@ from monai_e2e.data.prepared.images import PreparedImage
 
 
 def flag_images(images: Sequence[PreparedImage]) -> dict[str, int]:
-    """Add to the samples' flags what the other images show of them, and count all flags.
+    """Add to the samples' flags what a comparison with the other images shows, and count all flags.
 
     These are ``brightness unusual``, ``same instance as another`` and ``same pixels as another``, the latter also as
     ``same pixels, other patient`` and ``same pixels, other label``.
 
-    Where a set keeps many of its images mirrored, that is said of the set and no image is flagged for it.
+    Where many images of a set are mirrored, the report says so of the set, and no single image is flagged.
 
     Returns:
         ``images_flagged_<flag>`` and their number, for the report's notes.

@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 #: The protocol's name if the table of labels has the split.
 _GIVEN = "given-in-table"
 #: Data sets whose patients are not split by :func:`split_public`.
-_DIVISIONS: dict[str, Callable[..., Split]] = {
+_SPLITS: dict[str, Callable[..., Split]] = {
     "cbis-ddsm": split_cbis_ddsm,
     "inbreast": split_inbreast,
     "folder": split_own,
@@ -119,9 +119,9 @@ def _prepare(
     datalist |= catalogue.facts
     split = Split({})
     if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
-        divide = _DIVISIONS.get(catalogue.name, split_public)
+        split_images = _SPLITS.get(catalogue.name, split_public)
         try:
-            split = divide(catalogue, settings.protocol, settings.seed, settings.folds)
+            split = split_images(catalogue, settings.protocol, settings.seed, settings.folds)
         except UserError as error:
             raise UserError(f"{src}: {error}") from error
         _check_classes(src, {name: [image.label for image in images] for name, images in split.partitions.items()})

@@ -113,7 +113,7 @@ def format_report(report: dict[str, Any]) -> str:
         "",
     ]
     if tables["patients"] is None:
-        lines.append("Not divided: the tables alone don't tell which images are of the same patient.")
+        lines.append("Not split: the tables alone don't tell which images are of the same patient.")
     else:
         lines += [f"| partition | patients | images | {report['classes'][1]} | lesions |", "|---|---|---|---|---|"]
         for name, counts in report["partitions"].items():

@@ -26,14 +26,14 @@ class Settings:
 
     Args:
         image_size: rows and columns of the resized images.
-        protocol: how patients are divided, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
+        protocol: how patients are split, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
         folds: number of folds with protocol ``"kfold"``.
-        seed: of the division.
+        seed: of the split.
         voi_lut: whether to apply the images' own window, or ``"auto"``, see
             :func:`~monai_e2e.data.images.dicom.decode_image`.
         crop: ``"breast"`` to crop images to the breast, see :func:`~monai_e2e.data.images.framing.find_framing`.
         orient: ``"left"`` to mirror those whose breast lies on the right.
-        any_modality: whether to read, and flag, DICOM files too whose header isn't a mammogram's.
+        any_modality: also read DICOM files whose header doesn't say that they are mammograms; they are flagged.
         workers: processes; None: one per core, at most 8 (each needs about 0.5 GB); or a Dask scheduler, see
             :mod:`monai_e2e.work.cluster`.
         dry_run: report what would be done from tables and headers, and write no image.

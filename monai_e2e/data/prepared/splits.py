@@ -1,17 +1,17 @@
 """Partitions: by patient, stratified by the patient's cancer status (paper §3.1.1 and §3.2.1).
 
-Three protocols for CBIS-DDSM, since figures from the one don't compare with figures from the other:
+CBIS-DDSM has three protocols; results of one can't be compared with results of another:
 
 - ``paper``: TCIA's training half alone, 85 % of its patients against 15 % for testing, then 10 % of the training
   patients for validation. The paper's counts come from that half; its patient lists were never published.
 - ``official``: TCIA's test half for testing, labelled by that half's tables as in published figures, and 10 % of the
   training half's patients for validation. Patients in both halves are dropped from training,
-  also where their test images are not at hand.
+  also where their test images are missing.
 - ``kfold``: cross-validation over all patients of both halves.
 
 INbreast: 70 % against 30 % of the patients. The paper selects its models on those 30 %; here a further 15 % of the
 training patients become the validation partition, so that model selection never looks at the test partition. Own
-images and the other public sets: 70 : 15 : 15. Each can be divided into folds too.
+images and the other public sets: 70 : 15 : 15. Each can be split into folds too.
 
 ``given``: a public set's own test patients are for testing, and 10 % of the others for validation, unless the set has
 validation patients of its own.
@@ -39,10 +39,10 @@ Partitions = dict[str, list[Mammogram]]
 
 
 def split_patients(mammograms: Iterable[Mammogram], fractions: Mapping[str, float], seed: int) -> Partitions:
-    """Divide mammograms into partitions so that no patient is in two of them.
+    """Split mammograms into partitions so that no patient is in two of them.
 
-    Patients with a positive mammogram and patients without are divided separately, hence each partition has the
-    same share of both (at least one patient of each).
+    Patients with a positive mammogram and patients without are split separately, so each partition has the same
+    share of both (at least one patient of each).
 
     Args:
         mammograms: images of any number of patients.
@@ -91,7 +91,7 @@ def split_patients(mammograms: Iterable[Mammogram], fractions: Mapping[str, floa
 
 @dataclass(frozen=True)
 class Split:
-    """A division of a data set's images.
+    """A split of a data set's images.
 
     Args:
         partitions: images by partition; with folds, those of fold 0.
@@ -127,7 +127,7 @@ def partition_of_fold(fold: int, tested: int, folds: int) -> str:
 
 
 def split_kfold(mammograms: Iterable[Mammogram], folds: int, seed: int) -> Split:
-    """Divide patients into folds of the same share of positive ones, for cross-validation.
+    """Split patients into folds of the same share of positive ones, for cross-validation.
 
     With fold *k* tested, fold *k* + 1 is for validation and all others are for training.
 
@@ -147,8 +147,8 @@ def split_kfold(mammograms: Iterable[Mammogram], folds: int, seed: int) -> Split
             f"{folds} folds need as many patients with and without a positive mammogram, found {rarest}: take fewer"
         )
     fold_of: dict[str, int] = {}
-    division = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, labels)
-    for fold, (_, members) in enumerate(division):
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, labels)
+    for fold, (_, members) in enumerate(parts):
         fold_of |= {patients[index]: fold for index in members}
     partitions: Partitions = {"training": [], "validation": [], "test": []}
     for image in sorted(images, key=lambda image: image.image_id):
@@ -198,7 +198,7 @@ def _view_of(image: Mammogram) -> str:
 
 
 def split_inbreast(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
-    """Divide INbreast 70:30 by patient and set validation patients aside (see the module's docstring)."""
+    """Split INbreast 70:30 by patient and set validation patients aside (see the module's docstring)."""
     check_protocol(protocol, SOURCES["inbreast"].protocols, folds)
     if folds is not None:
         return split_kfold(catalogue.mammograms, folds, seed)
@@ -206,7 +206,7 @@ def split_inbreast(catalogue: Catalogue, protocol: str, seed: int, folds: int | 
 
 
 def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
-    """Divide a hospital's own images: as its table says, else 70:15:15 by patient.
+    """Split a hospital's own images: as its table says, else 70:15:15 by patient.
 
     Raises:
         UserError: when the table names partitions and folds are asked for, or a patient is in two partitions.
@@ -226,10 +226,10 @@ def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None 
 
 
 def split_public(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
-    """Divide another public data set: by its own division (``given``), 70:15:15 by patient, or into folds.
+    """Split another public data set: by its own split (``given``), 70:15:15 by patient, or into folds.
 
     Raises:
-        UserError: when the protocol isn't the data set's, or it is to be divided as given and no image has a partition.
+        UserError: when the protocol isn't the data set's, or is ``given`` and an image has no partition.
     """
     check_protocol(protocol, SOURCES[catalogue.name].protocols, folds)
     if folds is not None:

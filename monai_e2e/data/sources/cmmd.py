@@ -1,12 +1,11 @@
 """CMMD, the Chinese Mammography Database: 5,202 images of 1,775 patients with biopsy results (Cui et al., 2021).
 
 ``CMMD_clinicaldata_revision.xlsx`` has a row per **affected breast**; ``CMMD/<ID1>/<study>/<series>/1-1.dcm`` … are the
-images, four or two for a patient, ``ID1`` being ``D1-0001`` and the like; where no folder is called so, the headers'
-Patient ID is. Side and view stand in the headers alone
-(Image Laterality, and View Code Sequence instead of View Position).
+images, four or two for a patient. ``ID1`` is ``D1-0001`` and so on; where no folder has that name, it is the headers'
+Patient ID. Only the headers have side and view (Image Laterality, and View Code Sequence instead of View Position).
 
 The label is the breast's ``classification``. The other breast has no row: it is negative and flagged
-``unverified normal``, since nobody says that it is, or left out with ``exclude_contralateral``. There are no outlines.
+``unverified normal``, since no row says so, or left out with ``exclude_contralateral``. There are no outlines.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 an image's lesions are merged; Kaggle's copy has each folder in another one of its name. The TIFF files are read where
 they are there, else the DICOM files. ``Pixel-level annotation`` are drawings, no masks.
 
-**Patients aren't known**: each image counts as one, so that no division by patient is possible; a report must say so.
+**Patients aren't known**: each image counts as one, so no split by patient is possible; a report must say so.
 An image is malignant if any of its rows is.
 """
 

@@ -1,4 +1,4 @@
-"""Identifiers of patients and exams in tables: one person must be written in one way, or is divided into two.
+"""Identifiers of patients and exams in tables: one person must be written in one way, or counts as two.
 
 Programs change what people type: spreadsheets write ``101.0`` for 101, ``7`` for 007, ``2.27E+07`` for a long number;
 copied text has no-break spaces. What is certain is undone, what is not is an error that names both ways of writing.

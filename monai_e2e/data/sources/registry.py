@@ -1,4 +1,4 @@
-"""The data sets that `monai-e2e prepare` reads: one entry each, with what a user and a report must know of it.
+"""The data sets that `monai-e2e prepare` reads: one entry each, with what users and reports must know about it.
 
 An entry names its reader, a function ``read(src, tables_only=False, **options)`` that returns a
 :class:`~monai_e2e.data.records.Catalogue`; it is imported when it is wanted.
@@ -15,7 +15,7 @@ from monai_e2e.data.records import Catalogue
 from monai_e2e.data.sources.cells import BIRADS_RULES
 from monai_e2e.errors import UserError
 
-#: Divisions of a data set that has none of its own.
+#: Protocols of a data set that has no split of its own.
 OURS = ("patients-70-15-15", "kfold")
 _BIRADS_CLASSES = ("BI-RADS 1-2", "BI-RADS 4-6")
 _BIRADS_5_CLASSES = ("BI-RADS 1-2", "BI-RADS 5-6")
@@ -34,7 +34,7 @@ class Source:
         licence: its terms in a few words; the data set's own text counts.
         citation: what to cite; empty: nothing.
         classes: names of labels 0 and 1.
-        protocols: divisions that it can be prepared with, the usual one first, see
+        protocols: splits that it can be prepared with, the usual one first, see
             :mod:`monai_e2e.data.prepared.splits`.
         options: the reader's options and the values that each can have, the usual one first; none: any value.
         variants: what differs, such as ``label_rule``, with another value of an option, by option and value.

@@ -172,7 +172,8 @@ def _cut_all(
         unknown = sum(_patch_class(lesion) is None for sample in samples for lesion in sample["lesions"])
         if unknown:
             logger.info(
-                "%d lesion(s) of unknown type or pathology: no patches of them, nor background near them", unknown
+                "%d lesion(s) of unknown type or pathology: no patches cut from them, and no background near them",
+                unknown,
             )
         index = [entry for entries, _ in results for entry in entries]
         write_json(temporary / _INDEX, index, indent=0)

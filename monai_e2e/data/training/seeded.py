@@ -1,4 +1,4 @@
-"""Samples whose augmentation doesn't hang on which process made them, or after which others."""
+"""Samples whose augmentation doesn't depend on the process that makes them, or on those made before."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Draw(int):
 
 
 class SeededDataset(torch.utils.data.Dataset):
-    """A data set whose random transforms draw what follows from seed, epoch and index alone.
+    """A data set whose random transforms depend only on seed, epoch and index.
 
-    MONAI's random transforms, and Python's, NumPy's and torch's own generators on the CPU, go on from sample to sample,
-    in each of a loader's processes by itself: with another number of processes a sample would look otherwise. Here all
-    are seeded before each sample, and the global ones put back after it. A sample that a sampler draws again in the
-    epoch is augmented otherwise if its index is a :class:`Draw`.
+    MONAI's random transforms, and the CPU generators of Python, NumPy and torch, go on from sample to sample. Each of a
+    loader's processes has its own, so with another number of processes a sample would look different. Here all are
+    seeded before each sample, and the global ones are restored after it. A sample that a sampler draws again in the
+    epoch is augmented differently if its index is a :class:`Draw`.
 
     Args:
         dataset: data set with an attribute ``transform``, as MONAI's have.

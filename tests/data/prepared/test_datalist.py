@@ -205,7 +205,7 @@ class TestFolds:
         with pytest.raises(UserError, match=r"image images/e\.png has none of the 3 folds"):
             load_datalist(write(datalist), "test", fold=1)
         del datalist["folds"]
-        with pytest.raises(UserError, match="not divided into folds; prepare it with --protocol kfold"):
+        with pytest.raises(UserError, match="not split into folds; prepare it with --protocol kfold"):
             pixel_mean(write(datalist), fold=0)
 
 

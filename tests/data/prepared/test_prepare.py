@@ -159,7 +159,7 @@ def test_dry_run_refuses_partitions_that_the_real_run_refuses(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_data_set_that_cannot_be_divided_is_named(tmp_path):
+def test_a_data_set_that_cannot_be_split_is_named(tmp_path):
     labels = own_for_testing(tmp_path)
     labels.write_text(
         re.sub(",(training|test)$", "", labels.read_text(), flags=re.MULTILINE)
@@ -384,7 +384,7 @@ class TestResuming:
         for sample in samples(tmp_path / "out").values():
             read_mammogram(tmp_path / "out" / sample["image"])
 
-    def test_another_division_takes_the_same_images(self, source, tmp_path, read):
+    def test_another_split_takes_the_same_images(self, source, tmp_path, read):
         prepare(source, tmp_path / "out")
         prepare(source, tmp_path / "out", protocol="kfold", folds=3)
         assert len(read) == 9

@@ -126,7 +126,7 @@ def test_inbreast_keeps_thirty_percent_for_testing():
     assert split.left_out == []
 
 
-def test_own_images_are_divided_as_their_table_says_or_else_by_patient():
+def test_own_images_are_split_as_their_table_says_or_else_by_patient():
     split = split_own(Catalogue("own", images(100)), "patients-70-15-15", seed=0)
     counts = {name: len(patients_of(group)) for name, group in split.partitions.items()}
     assert counts == {"training": 70, "validation": 15, "test": 15}

@@ -243,7 +243,7 @@ def test_lesions_become_masks_that_say_what_they_were_made_from(prepared):
     assert "Lesions are marked by: box 12, circle 1" in (out / "report.md").read_text()
 
 
-def test_a_division_of_the_table_is_called_so(prepared):
+def test_a_split_of_the_table_is_called_so(prepared):
     assert prepared[1]["protocol"] == "given-in-table"
 
 

@@ -59,7 +59,7 @@ def images(partition: str | None, patients: range) -> list[Mammogram]:
     return [Mammogram(None, f"P{n}", None, None, n % 2, partition=partition) for n in patients]
 
 
-def test_given_division_keeps_validation_patients_and_carves_them_where_there_are_none():
+def test_given_split_keeps_validation_patients_and_carves_them_where_there_are_none():
     test, training = images("test", range(10)), images("training", range(10, 50))
     split = split_public(Catalogue("vindr", test + training), "given", seed=0)
     assert {image.patient_id for image in split.partitions["test"]} == {f"P{n}" for n in range(10)}
@@ -70,7 +70,7 @@ def test_given_division_keeps_validation_patients_and_carves_them_where_there_ar
     assert len(kept.partitions["training"]) == 40
 
 
-def test_given_division_needs_a_partition_of_each_image():
+def test_given_split_needs_a_partition_of_each_image():
     catalogue = Catalogue("embed", images("test", range(10)) + images(None, range(10, 20)))
     with pytest.raises(UserError, match=r"protocol 'given': P\d+ has no partition"):
         split_public(catalogue, "given", seed=0)

@@ -1,4 +1,4 @@
-"""VinDr-Mammo: BI-RADS as words, lists in strings, boxes of findings, its own division."""
+"""VinDr-Mammo: BI-RADS as words, lists in strings, boxes of findings, its own split."""
 
 import json
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_damaged_findings_are_rows_of_the_exclusions(tmp_path):
     assert reasons(check_rows(read_vindr(tmp_path)))["finding not understood"] == 1
 
 
-def test_own_division_is_kept_and_validation_comes_from_training(tmp_path):
+def test_own_split_is_kept_and_validation_comes_from_training(tmp_path):
     write_vindr(tmp_path / "src")
     report, datalist = prepared("vindr", tmp_path / "src", tmp_path / "out")
     assert datalist["protocol"] == "given"

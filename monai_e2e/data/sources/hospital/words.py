@@ -1,7 +1,7 @@
 """The words of hospitals' tables in English, German, French, Spanish and Chinese: names of columns, sides, labels.
 
-A small dictionary to be added to; what it lacks, the user says by ``--column`` and ``--value``. Only words that mean
-one thing stand here: a lesion of uncertain dignity (B3, LCIS, atypia, papilloma) is nobody's 0 or 1 by default.
+The dictionary is small and may grow; users add what it lacks by ``--column`` and ``--value``. It has only words with
+one meaning: a lesion of uncertain malignant potential (B3, LCIS, atypia, papilloma) is neither 0 nor 1 by default.
 """
 
 from __future__ import annotations

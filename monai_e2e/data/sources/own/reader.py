@@ -191,7 +191,7 @@ def _parse(table: str, line: int, values: dict[str, str], files: OwnFiles, notes
         subtype=values["subtype"] or None,
     )
     if not image.patient_id:
-        raise Refused("no patient_id: images can't be divided by patient without it")
+        raise Refused("no patient_id: images can't be split by patient without it")
     notes["views_ml_read_as_mlo"] += view == "ML"
     for name, words in (("density", "densities"), ("age", "ages"), ("implant", "implants")):
         notes[f"{words}_not_understood"] += bool(values[name]) and getattr(image, name) is None
@@ -213,7 +213,7 @@ def _check_partitions(labels: Path, cells: list[tuple[int, str]]) -> None:
     if empty and len(empty) < len(cells):
         raise UserError(
             f"{labels}: {len(empty)} of {len(cells)} rows have no partition, the first is row {empty[0]}; fill in "
-            f"{allowed} everywhere, or empty the column and let the patients be divided"
+            f"{allowed} everywhere, or empty the column and let the patients be split"
         )
 
 
