@@ -23,6 +23,7 @@ class Commands:
         bundles: folder of the three bundles.
         recipe: of all bundles.
         data: data set → prepared folder; of a set that isn't named it is where :meth:`prepare` puts it.
+        folder: name of the folder where it puts a data set.
         threads: of all steps, see :class:`Step`.
         runner: likewise.
 
@@ -34,6 +35,7 @@ class Commands:
     bundles: Path
     recipe: str = "phantom"
     data: Mapping[str, Path] = field(default_factory=dict)
+    folder: str = "prepared"
     threads: int | None = 1
     runner: Runner = run_forked
 
@@ -44,7 +46,7 @@ class Commands:
                 raise UserError(f"no bundle at {where}: name another folder with --bundles, or leave it out")
 
     def prepared(self, dataset: str) -> Path:
-        return self.data.get(dataset) or self.out / "data" / dataset / "prepared"
+        return self.data.get(dataset) or self.out / "data" / dataset / self.folder
 
     def draw(self, dataset: str, patients: int | None = None) -> Step:
         from monai_e2e.data.phantom import rows_for  # a second that most experiments needn't pay
@@ -57,7 +59,8 @@ class Commands:
     def prepare(self, dataset: str, *options: str) -> Step:
         size = "x".join(map(str, self._image_size()))
         folders = (self._download(dataset), self.prepared(dataset))
-        return self.cli(f"prepare {dataset}", "prepare", dataset, *folders, "--image-size", size, *options)
+        name = f"prepare {dataset}" + ("" if self.folder == "prepared" else f"-{self.folder}")
+        return self.cli(name, "prepare", dataset, *folders, "--image-size", size, *options)
 
     def bundle(self, name: str, action: str, bundle: str, configs: Sequence[str], run: str, **keys: object) -> Step:
         """``python -m monai.bundle run``; ``configs`` are files of the bundle's ``configs``, without their ending."""

@@ -32,6 +32,8 @@ from monai_e2e.work.steps import Progress, Runner, Step, command_variables, run_
 logger = logging.getLogger(__name__)
 
 DATASETS = ("cbis-ddsm", "inbreast")
+#: Folds that phantoms are split into.
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,21 @@ def _run(
     missing = [dataset for dataset in plan.datasets if dataset not in data]
     if missing and (data or recipe != "phantom"):
         raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")
+    if plan.folds is not None:  # beside the phantoms that other plans have prepared in ``out``, without folds
+        commands = replace(commands, folder="folds")
     record = Records(commands, plan.datasets)
     failed = {}
     if runner is None and not settings.dry_run and settings.emit is None:
         import_once(TRAINING, command_variables(commands.threads))
     if missing and not settings.dry_run:
-        failed = run_steps(_phantoms(plan, commands, missing), jobs, record.run)
+        phantoms = _phantoms(plan, commands, missing)
+        for step in phantoms:
+            record.check(step)
+        failed = run_steps(phantoms, jobs, record.run)
         if failed:
             raise next(iter(failed.values()))
-    expansion = Expansion(plan, commands, {dataset: _folds(plan, commands, dataset) for dataset in plan.datasets})
+    folds = {name: _folds(plan, commands, name, settings.dry_run and name in missing) for name in plan.datasets}
+    expansion = Expansion(plan, commands, folds)
     steps = _of_task(expansion, settings.task) if settings.task else expansion.steps
     for step in steps:
         record.check(step)
@@ -187,18 +195,24 @@ def _phantoms(plan: Plan, commands: Commands, datasets: Sequence[str]) -> list[S
     steps = []
     for dataset in datasets:
         draw = commands.draw(dataset, plan.phantom_patients.get(dataset))
-        protocol = "kfold" if plan.folds is not None else "official" if dataset == "cbis-ddsm" else "paper"
-        prepare = commands.prepare(dataset, "--protocol", protocol)
+        protocol = ["official"] if dataset == "cbis-ddsm" else ["paper"]
+        if plan.folds is not None:
+            protocol = ["kfold", "--folds", str(_folds_of_phantoms(plan))]
+        prepare = commands.prepare(dataset, "--protocol", *protocol)
         prepare.after, prepare.makes = [draw], commands.prepared(dataset) / "datalist.json"
         steps += [draw, prepare]
     return steps
 
 
-def _folds(plan: Plan, commands: Commands, dataset: str) -> Sequence[int | None]:
-    """The folds of a data set that are tested."""
+def _folds_of_phantoms(plan: Plan) -> int:
+    return max(_FOLDS, *(fold + 1 for fold in plan.folds)) if isinstance(plan.folds, tuple) else _FOLDS
+
+
+def _folds(plan: Plan, commands: Commands, dataset: str, not_drawn: bool) -> Sequence[int | None]:
+    """The folds of a data set that are tested; ``not_drawn``: it is phantoms that are not there yet."""
     if plan.folds is None:
         return [None]
-    count = read_datalist(commands.prepared(dataset)).get("folds")
+    count = _folds_of_phantoms(plan) if not_drawn else read_datalist(commands.prepared(dataset)).get("folds")
     if count is None:
         raise UserError(
             f"{commands.prepared(dataset)}: not split into folds, which plan {plan.name} wants: prepare it with "

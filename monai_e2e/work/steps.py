@@ -121,7 +121,7 @@ def run_steps(
                 ended, _ = wait(running, _PAUSE, FIRST_COMPLETED)
             else:
                 ended = set()
-                time.sleep(_PAUSE if waiting else 0)
+                time.sleep(_PAUSE if any(step in held for step in waiting) else 0)
             for future in ended:
                 step = running.pop(future)
                 try:

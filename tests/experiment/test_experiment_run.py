@@ -226,3 +226,57 @@ def test_the_time_left_is_by_what_was_measured(place, caplog, monkeypatch):
     # Left are this training's 50 epochs, its evaluation, and what needs it; commands without epochs take 60 s each.
     assert "10 of 12" not in caplog.text
     assert caplog.messages[-1] == "8 of 12 commands done, about 53 min left"
+
+
+@pytest.fixture
+def phantoms(tmp_path, monkeypatch):
+    """Where commands leave data lists alone; ``ran`` has what is typed for them."""
+    ran = []
+
+    def run(step):
+        ran.append(step.command)
+        words = list(step.argv)
+        if "prepare" in words:
+            folder = Path(words[words.index("prepare") + 3])
+            folder.mkdir(parents=True)
+            folds = {"folds": int(words[words.index("--folds") + 1])} if "--folds" in words else {}
+            data = {"name": "cbis-ddsm", "protocol": words[words.index("--protocol") + 1], "image_size": SIZE}
+            content = data | {"pixel_mean": 40.0, "training": [], "validation": [], "test": []} | folds
+            (folder / "datalist.json").write_text(json.dumps(content))
+        step.seconds = 1.0
+
+    monkeypatch.setattr(Step, "run", run)
+    return tmp_path, ran
+
+
+@pytest.mark.parametrize(("folds", "count"), [("all", 5), ([0, 6], 7)])
+def test_phantoms_are_split_into_folds_beside_those_of_other_plans(phantoms, folds, count):
+    root, ran = phantoms
+    settings = Settings(out=root / "runs", bundles=BUNDLES)
+    run_experiment("table1", settings)
+    outcome = run_experiment("crossval", settings, {"select": ["vgg16_512x1"], "folds": folds})
+    words = [command.split()[1] for command in ran if command.startswith("monai-e2e")]
+    assert words[:2] == ["phantom", "prepare"]
+    assert (words[2:].count("phantom"), words[2:].count("prepare")) == (0, 1)
+    assert f" --protocol kfold --folds {count}" in [command for command in ran if " prepare " in command][-1]
+    tested = range(count) if folds == "all" else folds
+    for fold in tested:
+        assert any(
+            f"vgg16_512x1-seed0-fold{fold} " in command and f"--fold {fold}" in command
+            for command, _ in outcome.commands
+        )
+
+
+def test_what_would_be_run_on_phantoms_in_folds_is_listed_before_they_are_drawn(phantoms):
+    root, ran = phantoms
+    outcome = run_experiment("crossval", Settings(out=root / "runs", bundles=BUNDLES, dry_run=True))
+    assert any("--fold 4" in command for command, _ in outcome.commands)
+    assert ran == []
+
+
+def test_phantoms_of_another_number_of_patients_are_not_taken_for_the_plans_own(phantoms):
+    root, _ = phantoms
+    settings = Settings(out=root / "runs", bundles=BUNDLES)
+    run_experiment("table1", settings, {"phantom_patients": {"cbis-ddsm": 40}})
+    with pytest.raises(UserError, match=r"'draw cbis-ddsm' was run here with other settings"):
+        run_experiment("table1", settings)
