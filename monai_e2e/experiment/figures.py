@@ -60,6 +60,7 @@ def plot_losses(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
                 name = f"{label}, {'training' if key == 'train_loss' else 'validation'}"
                 axes.plot(*zip(*points, strict=True), style, color=f"C{number}", label=name)
     axes.set(xlabel="epoch", ylabel="loss")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     _legend(axes)
     figure.savefig(path, dpi=150)
     return path
