@@ -2,7 +2,7 @@
 
 AUCs, DeLong's and Obuchowski's variances of the five data sets were computed from the definitions in exact fractions,
 pair by pair in plain Python, z and p from them by ``math.sqrt`` and ``math.erfc``; the other values follow by hand, as
-their comments show.
+their comments show. pROC 1.18.0 (R 4.2.2) printed the values of ``PROC`` for the same five.
 """
 
 import math
@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import norm
 
 from monai_e2e.metrics import (
     best_f1,
@@ -72,6 +73,30 @@ DATA = {
         (-0.18433822860240315, 0.8537481256696744),
     ),
 }
+#: pROC's AUCs, variances of both and their covariance, z and p of ``roc.test(paired=TRUE)``, ``ci.auc`` of the first
+#: (DeLong's without logit scale), and its corrected partial AUCs for specificities of 1 to 0.9 and to 0.8.
+PROC = {
+    "plain": (
+        (0.84, 0.84), (0.0192, 0.0192, 0.0152), (0, 1),
+        (0.568419423822, 1), (0.684210526, 0.666666667),
+    ),
+    "ties": (
+        (0.8125, 0.75), (0.0234375, 0.0364583333333, 0.0234375), (0.547722557505, 0.583882420770),
+        (0.512443020228, 1), (0.657894737, 0.694444444),
+    ),
+    "few positives": (
+        (0.75, 1), (0.0714285714286, 0, 0), (-0.935414346693, 0.349574806123),
+        (0.226177591388, 1), (0.736842105, 0.722222222),
+    ),
+    "worse than chance": (
+        (0.333333333333, 0.777777777778), (0.111111111111, 0.0617283950617, 0.037037037037),
+        (-1.41421356237, 0.15729920705), (0, 0.986654661513), (0.649122807, 0.62962963),
+    ),
+    "clusters": (
+        (0.875, 0.890625), (0.0108816964286, 0.0138811383929, 0.0087890625), (-0.184338228602, 0.853748125670),
+        (0.670545631669, 1), (0.736842105, 0.737847222),
+    ),
+}  # fmt: skip
 #: Whose samples those of "clusters" are, and the variance of the difference with these as clusters.
 PATIENTS = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 CLUSTERED = Fraction(6247, 524288), -0.14314270893363032, 0.8861774753723748
@@ -94,6 +119,20 @@ def test_delongs_paired_test(name):
     result = compare_aucs(labels, first, second)
     assert result["difference"] == pytest.approx(float(Fraction(one) - Fraction(two)), abs=1e-12)
     assert (result["z"], result["p"]) == pytest.approx((z, p), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_what_proc_prints(name):
+    labels, first, second, *_ = DATA[name]
+    areas, (one, two, both), (z, p), interval, partial = PROC[name]
+    found, covariance = delong_covariance(labels, [first, second])
+    assert found == pytest.approx(areas, abs=1e-9)
+    assert covariance.ravel() == pytest.approx([one, both, both, two], abs=1e-12)
+    compared = compare_aucs(labels, first, second)
+    assert (compared["z"], compared["p"]) == pytest.approx((z, p), abs=1e-9)
+    width = norm.ppf(0.975) * math.sqrt(covariance[0, 0])
+    assert np.clip([found[0] - width, found[0] + width], 0, 1) == pytest.approx(interval, abs=1e-9)
+    assert tuple(partial_auc(labels, first).values()) == pytest.approx(partial, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", DATA)
