@@ -110,8 +110,8 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="run the whole pipeline on phantoms, with a report")
     demo.description = (
-        "Draw phantoms, train the three bundles on them, evaluate each, and write a page with the results. It takes 7 "
-        "to 9 minutes on two cores. For research, not for diagnosis."
+        "Draw phantoms, train the three bundles on them, evaluate each, and write a page with the results. It takes 5 "
+        "to 8 minutes on two cores. For research, not for diagnosis."
     )
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
     add_bundles(demo)

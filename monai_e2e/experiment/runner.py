@@ -129,7 +129,7 @@ def _run(
         failed = run_steps(phantoms, jobs, record.run)
         if failed:
             raise next(iter(failed.values()))
-    folds = {name: _folds(plan, commands, name, settings.dry_run and name in missing) for name in plan.datasets}
+    folds = {name: _folds(plan, commands, name, name in missing) for name in plan.datasets}
     expansion = Expansion(plan, commands, folds)
     steps = _of_task(expansion, settings.task) if settings.task else expansion.steps
     for step in steps:
@@ -208,11 +208,11 @@ def _folds_of_phantoms(plan: Plan) -> int:
     return max(_FOLDS, *(fold + 1 for fold in plan.folds)) if isinstance(plan.folds, tuple) else _FOLDS
 
 
-def _folds(plan: Plan, commands: Commands, dataset: str, not_drawn: bool) -> Sequence[int | None]:
-    """The folds of a data set that are tested; ``not_drawn``: it is phantoms that are not there yet."""
+def _folds(plan: Plan, commands: Commands, dataset: str, drawn: bool) -> Sequence[int | None]:
+    """The folds of a data set that are tested; ``drawn``: of phantoms, which a dry run hasn't drawn yet."""
     if plan.folds is None:
         return [None]
-    count = _folds_of_phantoms(plan) if not_drawn else read_datalist(commands.prepared(dataset)).get("folds")
+    count = _folds_of_phantoms(plan) if drawn else read_datalist(commands.prepared(dataset)).get("folds")
     if count is None:
         raise UserError(
             f"{commands.prepared(dataset)}: not split into folds, which plan {plan.name} wants: prepare it with "
