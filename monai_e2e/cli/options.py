@@ -7,26 +7,26 @@ from pathlib import Path
 
 
 def add_aggregate(parser: argparse.ArgumentParser) -> None:
-    """How views become a breast's score."""
+    """Add ``--aggregate``, how views become a breast's score."""
     parser.add_argument(
         "--aggregate", choices=["mean", "max"], default="mean", help="a breast's score from its views (default: mean)"
     )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """What computes the networks."""
+    """Add ``--device``, what computes the networks."""
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda if there is one)")
 
 
 def add_batch_size(parser: argparse.ArgumentParser) -> None:
-    """How many images go through a network together."""
+    """Add ``--batch-size``, how many images go through a network together."""
     parser.add_argument(
         "--batch-size", type=int, default=1, help="number of images that are scored together (default: 1)"
     )
 
 
 def add_bundles(parser: argparse.ArgumentParser) -> None:
-    """Bundles other than the package's."""
+    """Add ``--bundles``, other bundles than the package's."""
     parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this package)")
 
 

@@ -206,7 +206,7 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
 
 
 def _per_thousand(benefit: float) -> str:
-    """A net benefit with one decimal; none is a zero with a minus."""
+    """A net benefit with one decimal, never −0.0."""
     return f"{round(1000 * benefit, 1) + 0.0:.1f}".replace("-", "−")
 
 
