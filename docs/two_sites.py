@@ -18,8 +18,6 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from monai_e2e.data import phantom_dataset
-
 BUNDLES = Path(__file__).resolve().parents[1] / "bundles"
 
 Weights = Mapping[str, torch.Tensor]
@@ -82,16 +80,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/two_sites"))
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, force=True)
-    name = "inbreast" if arguments.bundle == "inbreast_transfer" else "cbis-ddsm"
-    folders = arguments.site or [phantom_dataset(name, patients=120, seed=seed) for seed in (0, 1)]
-    recipe = {"recipe": "small" if arguments.site else "phantom"}
+    if arguments.site:
+        own = [{"recipe": "small", "dataset_dir": folder} for folder in arguments.site]
+    else:
+        own = [{"recipe": "phantom", "phantom#patients": 120, "phantom#seed": seed} for seed in (0, 1)]
+    if arguments.bundle != "ddsm_patch":
+        own[0]["weights"] = "checkpoint"  # as without a federation; the other sites start from its weights
     clients = []
-    for index, folder in enumerate(folders, start=1):
-        # The first site starts as a training without federation does, and the others from its weights.
-        start = {"weights": "checkpoint"} if index == 1 and arguments.bundle != "ddsm_patch" else {}
-        settings = {"dataset_dir": folder, **recipe, **start, **arguments.settings}
-        site = f"site-{index}"
-        clients.append(join(BUNDLES / arguments.bundle, site, arguments.out / site, settings, arguments.local_epochs))
+    for index, keys in enumerate(own, start=1):
+        name = f"site-{index}"
+        settings = {**keys, **arguments.settings}
+        clients.append(join(BUNDLES / arguments.bundle, name, arguments.out / name, settings, arguments.local_epochs))
     _, history = federate(clients, arguments.rounds)
     for number, metrics in enumerate(history, start=1):
         print(f"round {number}:", *(f"{key} {value:.3f}" for site in metrics for key, value in site.items()))

@@ -22,9 +22,10 @@ UNSHARED = (*DESCRIPTIONS, "pixel_mean", "threshold")
 
 
 def share_what_is_learned(network: Network, federated: bool = True) -> Network:
-    """Leave the buffers of :data:`UNSHARED` out of a network's state dict.
+    """Leave the buffers of :data:`UNSHARED` out of a network's state dict, which a federation sends.
 
-    A state dict that is loaded may lack them too; if it has them, they are loaded.
+    A state dict that is loaded may lack them too; if it has them, they are loaded. Tensors that are kept channels last
+    are contiguous in the state dict: NVFlare's transport takes no others.
 
     Args:
         network: a classifier, changed in place and returned.
@@ -53,6 +54,8 @@ def model_file(network: nn.Module) -> dict[str, Any]:
 def _drop_unshared(_network: nn.Module, state: dict[str, torch.Tensor], prefix: str, _metadata: Mapping) -> None:
     for name in UNSHARED:
         state.pop(f"{prefix}{name}", None)
+    for key, value in state.items():
+        state[key] = value.contiguous()
 
 
 def _keep_own(network: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: Any) -> None:

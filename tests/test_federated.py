@@ -25,6 +25,14 @@ def test_the_state_of_a_shared_network_is_what_was_learned_alone():
     assert {name for name, _ in network.named_parameters()} <= set(network.state_dict())
 
 
+def test_the_state_of_a_shared_network_is_contiguous_in_any_memory_format():
+    network = share_what_is_learned(make_network().to(memory_format=torch.channels_last))
+    assert not all(parameter.is_contiguous() for parameter in network.parameters())
+    state = network.state_dict()
+    assert all(value.is_contiguous() for value in state.values())
+    assert all(torch.equal(state[name], parameter) for name, parameter in network.named_parameters())
+
+
 def test_a_shared_network_loads_such_a_state_and_keeps_what_describes_it():
     network, other = (share_what_is_learned(make_network(pixel_mean=mean)) for mean in (40.0, 60.0))
     network.load_state_dict(other.state_dict())

@@ -2,8 +2,13 @@
 image that it has in memory, as MONAI Deploy's do.
 """
 
+import csv
+import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +21,10 @@ from monai.data import load_net_with_metadata
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.inferers import HeatmapInferer
 from monai_e2e.predict.models import load_model
+from monai_e2e.predict.run import predict
 from monai_e2e.shipped.bundles import copy_bundle
 
+ROOT = Path(__file__).parents[2]
 SHIPPED = {"ddsm_patch": "phantom-patch", "ddsm_whole": "phantom-whole", "inbreast_transfer": "phantom-whole"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -64,3 +71,31 @@ def test_an_array_gets_the_score_that_predict_gives_the_file(exported, mammogram
     np.testing.assert_allclose(result["pred"].numpy(), wanted.numpy(), atol=1e-3)
     assert int(result["predicted_class"]) == int(wanted.argmax())
     assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"]["1"] == "positive"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exported", ["ddsm_whole"], indirect=True)
+def test_the_app_of_monai_deploy_writes_an_sr_with_the_probabilities_of_predict(exported, mammogram, tmp_path):
+    if importlib.util.find_spec("monai.deploy") is None:
+        pytest.skip("the App SDK is needed: pip install monai-deploy-app-sdk highdicom")
+    study, exam = tmp_path / "study", mammogram.name.split("_")[1]
+    study.mkdir()
+    for file in mammogram.parent.glob(f"*_{exam}_*.dcm"):
+        shutil.copy(file, study)
+    options = ["--input", study, "--model", exported[1].parent, "--output", tmp_path / "out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    app = [sys.executable, ROOT / "docs/deploy_app.py", *options]
+    finished = subprocess.run(app, capture_output=True, text=True, env=environment)
+    assert finished.returncode == 0, finished.stderr
+
+    (report,) = (tmp_path / "out").glob("*.dcm")
+    written = pydicom.dcmread(report)
+    assert written.StudyInstanceUID == pydicom.dcmread(mammogram, stop_before_pixels=True).StudyInstanceUID
+    title, *lines, last = written.ContentSequence[0].TextValue.splitlines()
+    assert title.startswith("Whole-image mammography classifier")
+    assert last == "For research, not for diagnosis."
+    predict(["phantom-whole"], study, tmp_path / "predicted")
+    with (tmp_path / "predicted/predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    wanted = [f"{row['laterality'][0]} {row['view']}: {float(row['p_malignant']):.3f}" for row in rows]
+    assert sorted(lines) == sorted(wanted)

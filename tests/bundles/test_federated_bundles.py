@@ -1,7 +1,10 @@
 """Each bundle as a site of a federation, run by MONAI's own client."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,11 +18,12 @@ from monai.fl.utils.exchange_object import ExchangeObject
 from without_pictures import WITHOUT_PICTURES
 
 from monai_e2e.bundle import user_error
-from monai_e2e.data import phantom_dataset
 from monai_e2e.data.prepared.images import save_grey16
 from monai_e2e.federated import UNSHARED
 from monai_e2e.networks import load_classifier
 from monai_e2e.networks.weights import read_patients
+from monai_e2e.shipped.bundles import copy_bundle
+from monai_e2e.shipped.models import find_model
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -227,18 +231,32 @@ def test_the_average_counts_a_site_by_its_images():
 
 
 @pytest.mark.slow
-def test_two_sites_of_phantoms_of_the_recipes_size(tmp_path):
-    folders = [phantom_dataset("cbis-ddsm", patients=120, seed=seed, folder=tmp_path, workers=2) for seed in (0, 1)]
-    clients = [
-        two_sites.join(
-            ROOT / "bundles/ddsm_whole",
-            str(index),
-            tmp_path / str(index),
-            {"dataset_dir": folder, "recipe": "phantom"} | ({"weights": "checkpoint"} if index == 0 else {}),
-            2,
-        )
-        for index, folder in enumerate(folders)
-    ]
-    _, history = two_sites.federate(clients, rounds=3)
-    for first, last in zip(history[0], history[-1], strict=True):
-        assert last["val_auc"] > first["val_auc"]
+def test_two_sites_of_phantoms_of_the_recipes_size(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["two_sites.py", "--out", str(tmp_path)])
+    two_sites.main()
+    lines = capsys.readouterr().out.splitlines()
+    aucs = [[float(value) for value in re.findall(r"val_auc (\S+)", line)] for line in lines]
+    assert [len(values) for values in aucs] == [2, 2, 2]
+    assert min(aucs[-1]) > 0.8
+
+
+@pytest.mark.slow
+def test_nvflare_averages_what_two_sites_learned_into_a_model_for_predict(folders, tmp_path):
+    pytest.importorskip("nvflare", reason="NVFlare is needed: pip install nvflare")
+    sites = {"north": tmp_path / "north", "south": tmp_path / "south"}
+    for folder, data in zip(sites.values(), folders, strict=True):
+        copy_bundle("inbreast_transfer", folder)
+        settings = settings_of("inbreast_transfer", data)
+        del settings["width"]  # the start's network is the recipe's
+        (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    options = [f"--site={name}={folder}" for name, folder in sites.items()]
+    job = [sys.executable, ROOT / "docs/nvflare_job.py", "--rounds=2", "--out", tmp_path / "job", *options]
+    finished = subprocess.run(job, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert finished.returncode == 0, finished.stderr
+    last = Path(finished.stdout.splitlines()[-1].split(": ")[-1])
+    average, north, south = (
+        load_classifier(file) for file in (last, *(f / "models/model_final.pt" for f in sites.values()))
+    )
+    for key, value in average.named_parameters():
+        torch.testing.assert_close(value, (north.get_parameter(key) + south.get_parameter(key)) / 2)
+    assert average.pixel_mean == load_classifier(find_model("phantom-whole")).pixel_mean
