@@ -68,7 +68,7 @@ def _breast_flags(pixels: np.ndarray, view: str) -> list[str]:
         return ["no breast found"]
     breast = pixels[region.box]
     flags = []
-    if (breast >= breast.max()).mean() > _CLIPPED:
+    if np.count_nonzero(breast >= breast.max()) > _CLIPPED * breast.size:
         flags.append("clipped")
     if region.labels >= _TEXT:
         flags.append("text in the image")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
-from PIL.PngImagePlugin import PngInfo
 
 from monai_e2e.data.images.brightness import count_values, without_outliers
 from monai_e2e.data.images.dicom_files import MAX_PIXELS, one_file
@@ -27,6 +26,8 @@ _GREY_MODES = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I;16L": 65535, 
 _COLOUR_MODES = ("RGB", "RGBA")
 #: PNG's keyword and word by which images of the prepared folder are known: their values span 16 bits, dark or not.
 _PREPARED = ("Software", "monai-e2e")
+#: Bytes of a PNG's signature and first chunk, after which texts may stand.
+_PNG_HEADER = 33
 #: One of so many rows and columns shows that an image has more than two values.
 _SPARSE = 64
 #: Bits of detectors and digitisers whose values are saved in pictures of 16 bits, unscaled.
@@ -116,20 +117,23 @@ def _used_depth(pixels: np.ndarray) -> int:
 
 
 def save_grey16(image: np.ndarray, path: Path) -> None:
-    """Write uint16 ``[rows, columns]`` as PNG.
-
-    zlib's strategy for runs: of mammograms it makes smaller files than the default one, in two thirds of the time.
-    """
-    words = PngInfo()
-    words.add_text(*_PREPARED)
-    Image.fromarray(image.astype(np.uint16, copy=False)).save(
-        path, format="PNG", compress_type=zlib.Z_RLE, pnginfo=words
-    )
+    """Write uint16 ``[rows, columns]`` as PNG, marked as the preparation's."""
+    png = _as_png(image.astype(np.uint16, copy=False))
+    chunk = b"tEXt" + "\0".join(_PREPARED).encode("latin-1")
+    text = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    path.write_bytes(png[:_PNG_HEADER] + text + png[_PNG_HEADER:])
 
 
 def save_mask(mask: np.ndarray, path: Path) -> None:
     """Write a bool mask ``[rows, columns]`` as PNG of 0 and 255."""
-    Image.fromarray(mask.view(np.uint8) * 255).save(path, format="PNG", compress_type=zlib.Z_RLE)
+    path.write_bytes(_as_png(mask.view(np.uint8) * 255))
+
+
+def _as_png(pixels: np.ndarray) -> bytes:
+    """In less than half of Pillow's time, and no larger: OpenCV chooses zlib's strategy for runs, and one filter."""
+    import cv2  # which processes that find all images finished needn't load
+
+    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def is_two_valued(pixels: np.ndarray) -> bool:
