@@ -96,8 +96,10 @@ def _run(argv: list[str], log: Path, variables: dict[str, str]) -> None:
 def starting(variables: Mapping[str, str]) -> Iterator[None]:
     """For the start of processes, which have ``variables`` in their environment and get no Ctrl-C at first.
 
-    They don't import the main module, which a script without a guard would run once more.
+    They don't import the main module, which a script without a guard would run once more. Nor do they import from the
+    current folder before the parent's path is theirs: a folder of data may have a module's name.
     """
+    variables = {"PYTHONSAFEPATH": "1", **variables}  # unknown to Python 3.10
     main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in variables}
     with _lock, interrupts_later():
         sys.modules["__main__"] = ModuleType("__main__")
