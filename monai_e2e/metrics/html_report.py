@@ -29,7 +29,7 @@ _LIMITS = (
     "They are of these images alone: another population, scanner or share of cancers gives others.",
     "DeLong's interval, computed on the logit scale, and DeLong's test take images as independent, which the images of "
     "one patient are not; so do Wilson's and Wald's intervals. The bootstrap draws whole patients: where patients have "
-    "several images, quote its interval of the AUC, and take the others as too narrow.",
+    "several images, quote its intervals, and take the others as too narrow.",
     "The operating points at fixed rates are read off these data and are no thresholds to work at. A threshold to work "
     "at is chosen on validation data.",
     "PPV and NPV are those of the share of positives here, which in screening is far smaller.",
@@ -160,16 +160,16 @@ def _calibration(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     rows = []
     for level in levels:
         score, line = scored[level], scored[level]["calibration_line"]
-        figures = [score["brier"], score["calibration"]["expected_calibration_error"]]
+        brier = format_rate(score["brier"], score["brier_ci_bootstrap"])
         lines = [format_rate(line[name], line[f"{name}_ci"]) for name in ("slope", "intercept")]
-        rows.append([level, *(f"{value:.3f}" for value in figures), *lines])
+        rows.append([level, brier, f"{score['calibration']['expected_calibration_error']:.3f}", *lines])
     table = make_table(["per", "Brier score", "expected calibration error", "slope", "intercept"], rows)
     changed = scored["settings"].get("recalibration")
     note = "" if changed is None else f" Probabilities were recalibrated: {escape(changed)}."
     return (
         f'<h2>Calibration</h2>{table}<p class="soft">Brier score and error: 0 is best. Slope: 1 is best, below it '
         "probabilities are too extreme, above it too near to each other. Intercept: 0 is best, below it they are too "
-        f"high on the whole, above it too low. Wald's intervals.{note}</p>"
+        f"high on the whole, above it too low. Intervals: the bootstrap's, and Wald's of slope and intercept.{note}</p>"
     )
 
 
@@ -178,11 +178,13 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     first, rows, benefits = scored[levels[0]], [], []
     for level in levels:
         score = scored[level]
-        f1 = [score["probabilistic_f1"]["value"], score["best_f1"]["value"], *score["partial_auc"].values()]
-        points = score["sensitivity_at_recall_rate"].values()
-        rows.append([level, *(f"{value:.3f}" for value in f1), *(f"{one['sensitivity']:.3f}" for one in points)])
-        for name, key in (("model", "model"), ("everybody", "all")):
-            benefits.append([level, name, *(_per_thousand(one[key]) for one in score["net_benefit"])])
+        f1, benefit = score["probabilistic_f1"], score["net_benefit"]
+        figures = [score["best_f1"]["value"], *score["partial_auc"].values()]
+        figures += [one["sensitivity"] for one in score["sensitivity_at_recall_rate"].values()]
+        of_f1 = format_rate(f1["value"], f1["value_ci_bootstrap"])
+        rows.append([level, of_f1, *(f"{value:.3f}" for value in figures)])
+        benefits.append([level, "model", *(_per_thousand(one["model"], one["model_ci_bootstrap"]) for one in benefit)])
+        benefits.append([level, "everybody", *(_per_thousand(one["all"]) for one in benefit)])
     header = [
         "per",
         "probabilistic F1",
@@ -198,16 +200,17 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     return (
         f"<h2>Further figures</h2>{make_table(header, rows)}"
         '<p class="soft">The best F1 is that of the threshold that suits these data. Partial AUC is scaled: chance has '
-        f"0.5.</p><h2>Net benefit per 1,000, by threshold</h2>{make_table(called, benefits)}"
+        f"0.5. Intervals: bootstrap.</p><h2>Net benefit per 1,000, by threshold</h2>{make_table(called, benefits)}"
         '<p class="soft">True positives less false positives weighed by the odds of the threshold, in 1,000 images, '
         "breasts or exams; calling nobody back has 0. For net benefit and the shares called back the share of "
         f"positives is {where}.</p>"
     )
 
 
-def _per_thousand(benefit: float) -> str:
-    """A net benefit with one decimal, never −0.0."""
-    return f"{round(1000 * benefit, 1) + 0.0:.1f}".replace("-", "−")
+def _per_thousand(benefit: float, limits: Sequence[float] | None = None) -> str:
+    """A net benefit with one decimal, never −0.0, and its interval if there is one."""
+    value, *ends = (round(1000 * number, 1) + 0.0 for number in (benefit, *(limits or ())))
+    return f"{value:.1f} {format_interval(ends, '.1f') if ends else ''}".strip().replace("-", "−")
 
 
 def _subgroups(
