@@ -155,7 +155,7 @@ def _score(arguments: argparse.Namespace) -> int:
             _write_checklist(arguments, scored, out or tables[0].parent)
         return show_score(scored, out or tables[0].parent)
     print(format_summary(scored))
-    print(f"Reports: {out}/*/report.html, summary: {out / 'score.json'}")
+    print(f"Report: {out / 'report.html'}, of each: {out}/*/report.html")
     return 0
 
 

@@ -95,6 +95,11 @@ def prepared_folder(path: str | Path, labels: str | Path | None = None) -> Path 
     return Path(dataset["path"]) if dataset.get("path") else None
 
 
+def known_folds(path: str | Path) -> int | None:
+    """How many folds the data of predictions were split into, by the ``run.json`` beside them; None: unknown."""
+    return (read_json(Path(path).parent / "run.json").get("dataset") or {}).get("folds")
+
+
 def describe_in_words(about: Mapping[str, Any]) -> str:
     """The facts as the title of a page, ``""`` where the model isn't known: ``ResNet on CBIS-DDSM, test, fold 1``."""
     model = about.get("name") or about.get("model")

@@ -16,6 +16,7 @@ from monai_e2e.metrics.decision import decision_curve
 from monai_e2e.metrics.facts import (
     describe_in_words,
     describe_predictions,
+    known_folds,
     notes_of_run,
     prepared_folder,
     table_name,
@@ -32,6 +33,7 @@ from monai_e2e.metrics.pooled import (
     group_tables,
     pool_rows,
     summarize,
+    summary_page,
 )
 from monai_e2e.metrics.recalibration import (
     recalibrate_rows,
@@ -147,7 +149,7 @@ def score_table(
     scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence, present)
     scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
     scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
-    add_folds(scored, rows, levels[0], by_fold)
+    add_folds(scored, rows, levels[0], by_fold, known_folds(paths[0]))
     scored["notes"] = notes + dropped + more + cohort_notes(scored["cohort"]) + scored["notes"]
     unlabelled = {row["image"] for row in everything} - {row["image"] for row in rows}
     comparisons = []
@@ -174,7 +176,7 @@ def score_files(
     """Score several tables: those of one seed without a common image, as folds, are pooled; others stand side by side.
 
     Pooled rows are written to ``pooled.csv``. Of several seeds or models each gets a folder in ``out``, with all that
-    :func:`score_table` writes, and ``score.json`` has their AUCs with mean and standard deviation.
+    :func:`score_table` writes; ``score.json`` and ``report.html`` have their AUCs with mean and standard deviation.
 
     Args:
         predictions: tables.
@@ -195,14 +197,16 @@ def score_files(
     groups = group_tables(tables)
     folders = [out] if len(groups) == 1 else [out / str(number) for number in range(len(groups))]
     scores: dict[str, dict[str, Any]] = {}
+    named: dict[str, Path] = {}
     for members, folder in zip(groups, folders, strict=True):
         name = _group_name(members, tables)
-        scored = score_table(members, labels, out=folder, **settings).score
-        scores[f"{name} ({folder.name})" if name in scores else name] = scored
+        name = f"{name} ({folder.name})" if name in scores else name
+        scores[name], named[name] = score_table(members, labels, out=folder, **settings).score, folder
     if len(groups) == 1:
         return next(iter(scores.values()))
     summary = summarize(scores)
     write_json(out / "score.json", summary, allow_nan=False)
+    (out / "report.html").write_text(summary_page(summary, named), encoding="utf-8")
     return summary
 
 

@@ -104,7 +104,7 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
 
 
 def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
-    """What a record of a run says of its data: path and SHA-256 of the data list, name, protocol, seed, size, labels.
+    """What a record of a run says of its data: path and SHA-256 of the data list, and how they were prepared.
 
     Raises:
         UserError: when there is no data list that can be read.
@@ -115,7 +115,7 @@ def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
         datalist = json.loads(data)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: no readable datalist.json ({error}); name a prepared folder") from error
-    keys = ("name", "protocol", "seed", "image_size", "label_source", "label_unit", "label_rule")
+    keys = ("name", "protocol", "folds", "seed", "image_size", "label_source", "label_unit", "label_rule")
     settings = {key: datalist.get(key) for key in keys}
     return {"path": str(folder.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
 
