@@ -79,7 +79,7 @@ def begin() -> None:
     overrides.read_as_typed(workflow, typed)
     _refuse_dangling_references(workflow.parser.get())
     _refuse_unknown_keys(workflow.parser.get())
-    overrides.check_kinds(workflow.parser.get())
+    overrides.check_kinds(workflow)
     overrides.refuse_unknown_arguments(workflow.parser)
     overrides.check_run_id(workflow)
     overrides.refuse_without_effect(workflow, typed)
