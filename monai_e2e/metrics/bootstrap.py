@@ -132,12 +132,9 @@ def weighted_sums(columns: ArrayLike, patients: ArrayLike, figures: Callable[[np
     """
     of_patients = np.stack([np.bincount(patients, column) for column in np.asarray(columns)], axis=1)
 
-    def values(counts: np.ndarray) -> np.ndarray:
-        own = counts[:, : len(of_patients)]
-        drawn = np.stack([own & np.uint64(0xFFFFFFFF), own >> np.uint64(32)], axis=1, dtype=np.float64)
-        return figures((drawn @ of_patients).reshape(-1, of_patients.shape[1]).T)
-
-    return values
+    return lambda counts: figures(
+        np.concatenate([_apart(drawn[: len(of_patients)]) @ of_patients for drawn in counts]).T
+    )
 
 
 def limits_of(interval: BootstrapInterval) -> list[float] | None:

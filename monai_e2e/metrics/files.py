@@ -125,7 +125,9 @@ def score_table(
     if len(paths) > 1:
         path = out / "pooled.csv"
         write_predictions(path, pool_rows([read_predictions(one) for one in paths]))
-    everything, notes = _labelled(path, labels)
+    everything, notes = read_predictions(path), list[str]()
+    if labels is not None:
+        everything, notes = join_labels(everything, read_labels(labels), labels)
     notes = [*(note for one in paths for note in notes_of_run(one)), *notes]
     rows: Sequence[Row]
     rows, dropped = require_labels(everything, path, drop_unlabelled)
@@ -285,11 +287,6 @@ def format_scores(scored: Mapping[str, Any]) -> str:
 
 def _drawn(scored: Mapping[str, Any]) -> str:
     return f"bootstrap of {scored['image']['drawn']}"
-
-
-def _labelled(path: Path, labels: str | Path | None) -> tuple[list[dict[str, Any]], list[str]]:
-    rows = read_predictions(path)
-    return (rows, []) if labels is None else join_labels(rows, read_labels(labels), labels)
 
 
 def _write_points(out: Path, samples: Mapping[str, Samples], scored: Mapping[str, Any]) -> None:
