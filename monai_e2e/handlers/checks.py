@@ -58,7 +58,8 @@ class StopOnBadLoss:
     loss: a gradient scaler that skips a step now and then is normal and doesn't end the run.
 
     Expects ``engine.state.output["loss"]`` (and ``"pred"``, to tell which images caused it), and lists of names in
-    ``engine.state.batch`` under ``image_id``, ``image_path`` or ``patient_id``. It includes :class:`EndOnMistake`, so list it first.
+    ``engine.state.batch`` under ``image_id``, ``image_path`` or ``patient_id``. It includes :class:`EndOnMistake`, so
+    list it first.
 
     Raises:
         UserError: during training, when the loss is not finite.

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from scipy.special import expit
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.cohort import cohort_notes, describe_cohort
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
-from monai_e2e.metrics.decision import decision_curve
 from monai_e2e.metrics.facts import (
     describe_in_words,
     describe_predictions,
@@ -21,33 +17,24 @@ from monai_e2e.metrics.facts import (
     prepared_folder,
     table_name,
 )
-from monai_e2e.metrics.html_page import format_difference, format_p
-from monai_e2e.metrics.html_report import write_html
+from monai_e2e.metrics.html_page import format_difference, format_limits, format_p
 from monai_e2e.metrics.labels import join_labels, read_labels, require_labels
-from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_froc, plot_pr, plot_roc
 from monai_e2e.metrics.pooled import (
     add_folds,
     fold_thresholds,
-    format_limits,
     format_spread,
     group_tables,
     pool_rows,
     summarize,
     summary_page,
 )
-from monai_e2e.metrics.recalibration import (
-    recalibrate_rows,
-    write_recalibration,
-)
-from monai_e2e.metrics.report import score_rows, write_score
+from monai_e2e.metrics.recalibration import recalibrate_rows, write_recalibration
+from monai_e2e.metrics.report import score_rows
+from monai_e2e.metrics.results import write_results
 from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
-from monai_e2e.metrics.tables import read_predictions, write_predictions, write_table
+from monai_e2e.metrics.tables import read_predictions, write_predictions
 from monai_e2e.metrics.validation import find_recalibration, find_threshold
 from monai_e2e.work.files import write_json
-
-#: Names of the files of curves.
-CURVES = ("roc", "pr", "calibration", "decision")
-_CALIBRATION = ("level", "low", "high", "n", "mean_predicted", "observed", "observed_low", "observed_high")
 
 
 class Scored(NamedTuple):
@@ -220,44 +207,6 @@ def _group_name(members: Sequence[Path], tables: Mapping[Path, Sequence[Mapping[
     return known if len(members) == 1 else f"{known}, {len(members)} folds"
 
 
-def write_results(
-    out: str | Path, scored: Mapping[str, Any], samples: Mapping[str, Samples], title: str = "predictions.csv"
-) -> None:
-    """Write ``score.json``, ``report.html``, and ``roc``, ``pr``, ``calibration`` and ``decision`` as PNG and CSV.
-
-    Args:
-        out: folder, made if need be.
-        scored: of :func:`~monai_e2e.metrics.score_rows`, possibly with ``comparisons``.
-        samples: what was scored, of :func:`~monai_e2e.metrics.level_samples`.
-        title: name of the predictions in the report.
-    """
-    out = Path(out)
-    curves = {f"per {level}": (sample.labels, sample.ranks) for level, sample in samples.items()}
-    points = {
-        f"per {level}": (scored[level]["at_threshold"]["sensitivity"], scored[level]["at_threshold"]["specificity"])
-        for level in samples
-        if "at_threshold" in scored[level]
-    }
-    plot_roc(curves, out / "roc.png", points)
-    plot_pr(curves, out / "pr.png")
-    plot_calibration({f"per {level}": scored[level]["calibration"] for level in samples}, out / "calibration.png")
-    shares = {"prevalence": scored["settings"]["prevalence"], "present": scored["settings"]["calibrated_at"]}
-    benefits = {
-        level: decision_curve(sample.labels, expit(sample.logits), **shares) for level, sample in samples.items()
-    }
-    plot_decision({f"per {level}": curve for level, curve in benefits.items()}, out / "decision.png")
-    write_table(
-        out / "decision.csv", [{"level": level, **point} for level, curve in benefits.items() for point in curve]
-    )
-    _write_points(out, samples, scored)
-    write_score(out / "score.json", scored)
-    pictures = {name: out / f"{name}.png" for name in CURVES}
-    if "localisation" in scored:
-        pictures["froc"] = out / "froc.png"
-        plot_froc(scored["localisation"]["froc"]["curve"], pictures["froc"])
-    write_html(out / "report.html", scored, title, pictures)
-
-
 def format_scores(scored: Mapping[str, Any]) -> str:
     """The table that the command prints: AUCs with their intervals, comparisons and notes.
 
@@ -287,26 +236,3 @@ def format_scores(scored: Mapping[str, Any]) -> str:
 
 def _drawn(scored: Mapping[str, Any]) -> str:
     return f"bootstrap of {scored['image']['drawn']}"
-
-
-def _write_points(out: Path, samples: Mapping[str, Samples], scored: Mapping[str, Any]) -> None:
-    roc: list[dict[str, Any]] = []
-    pr: list[dict[str, Any]] = []
-    calibration: list[dict[str, Any]] = []
-    for level, sample in samples.items():
-        keys = ("level", "false_positive_rate", "true_positive_rate", "logit")
-        roc += _points(keys, level, roc_curve(sample.labels, sample.logits))
-        precision, recall, scores = precision_recall_curve(sample.labels, sample.logits, drop_intermediate=True)
-        # The curve's last point, precision 1 at recall 0, has no score.
-        pr += _points(("level", "precision", "recall", "logit"), level, (precision, recall, [*scores, float("inf")]))
-        for row in scored[level]["calibration"]["bins"]:
-            low, high = row["observed_ci"]
-            calibration.append({"level": level, **row, "observed_low": low, "observed_high": high})
-    write_table(out / "roc.csv", roc)
-    write_table(out / "pr.csv", pr)
-    write_table(out / "calibration.csv", calibration, _CALIBRATION)
-
-
-def _points(keys: Sequence[str], level: str, curve: Iterable[Iterable[float]]) -> Iterator[dict[str, Any]]:
-    for point in zip(*curve, strict=True):
-        yield dict(zip(keys, (level, *map(float, point)), strict=True))

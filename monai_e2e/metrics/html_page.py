@@ -106,9 +106,14 @@ def table_row(cells: Iterable[str], tag: str = "td") -> str:
     return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
 
+def format_limits(limits: Sequence[float] | None, form: str = ".3f") -> str:
+    """``0.741 to 0.851``; a dash for none."""
+    return "–" if limits is None else f"{limits[0]:{form}} to {limits[1]:{form}}".replace("-", "−")
+
+
 def format_interval(limits: Sequence[float] | None, form: str = ".3f") -> str:
     """``(0.741 to 0.851)``; a dash for none."""
-    return "–" if limits is None else f"({limits[0]:{form}} to {limits[1]:{form}})".replace("-", "−")
+    return "–" if limits is None else f"({format_limits(limits, form)})"
 
 
 def format_rate(value: float | None, limits: Sequence[float] | None) -> str:

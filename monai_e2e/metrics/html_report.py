@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.metrics.cohort import cohort_section
+from monai_e2e.metrics.comparison import COMPARISON_LEGEND, comparison_table
 from monai_e2e.metrics.facts import describe_in_words
 from monai_e2e.metrics.html_page import (
     draw_bar,
@@ -37,12 +38,6 @@ _LIMITS = (
 _AS_GIVEN = (
     "Probabilities are as the network gives them. One trained on classes of equal weight says too much of a rare "
     "class: calibration tells by how much, and the AUC doesn't depend on it."
-)
-#: What the columns of :func:`comparison_table` mean.
-COMPARISON_LEGEND = (
-    "Difference: the first AUC less the second, with 95 % intervals. Two-sided tests of the same images. DeLong's "
-    "takes images as independent, which those of one patient are not; Obuchowski's, with clusters, doesn't. Quote the "
-    "last p: it is Obuchowski's with Holm's correction for the number of comparisons of images, of breasts or of exams."
 )
 _CAPTIONS = {
     "roc": "ROC curve. Dots: the threshold, if there is one.",
@@ -277,27 +272,6 @@ def _folds(folds: Mapping[str, Mapping[str, Any]]) -> str:
         if scores["mean"] is not None:
             rows.append([level, "mean ± SD", "", "", format_spread(scores["mean"], scores["sd"])])
     return f"<h2>Folds</h2>{make_table(['per', 'fold', 'n', 'malignant', 'AUC (DeLong)'], rows)}"
-
-
-def comparison_table(comparison: Mapping[str, Any], drawn: str, first: str, second: str) -> str:
-    """The levels of a paired comparison, of :func:`~monai_e2e.metrics.compare_rows`.
-
-    Args:
-        comparison: by level.
-        drawn: what the bootstrap draws.
-        first, second: what the two are called.
-    """
-    rows = []
-    for level in LEVELS:
-        if level in comparison:
-            test = comparison[level]
-            difference = [f"{test['difference']:+.3f}".replace("-", "−")]
-            difference += [format_interval(test[key], "+.3f") for key in ("difference_ci_bootstrap", "difference_ci")]
-            aucs = [f"{test['auc_first']:.3f}", f"{test['auc_second']:.3f}"]
-            ps = [escape(format_p(test.get(key)).removeprefix("p ")) for key in ("p", "p_patients", "p_holm")]
-            rows.append([level, *aucs, *difference, *ps])
-    header = ["per", f"AUC {first}", f"AUC {second}", "difference", f"bootstrap of {drawn}", "DeLong"]
-    return make_table([*header, "p, DeLong", f"p, {drawn} as clusters", "p, Holm"], rows, raw=True)
 
 
 def _comparisons(scored: Mapping[str, Any]) -> str:

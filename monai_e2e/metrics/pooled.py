@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.auc import roc_auc
-from monai_e2e.metrics.html_page import format_interval, make_table, page
+from monai_e2e.metrics.html_page import format_interval, format_limits, make_table, page
 from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.operating import performance_at
 from monai_e2e.metrics.samples import LEVELS, Row, Samples
@@ -175,11 +175,6 @@ def summary_page(summary: Mapping[str, Any], folders: Mapping[str, Path]) -> str
 def format_spread(average: float, sd: float | None) -> str:
     """``"0.850 ± 0.012"``."""
     return f"{average:.3f}" + ("" if sd is None else f" ± {sd:.3f}")
-
-
-def format_limits(limits: Sequence[float] | None) -> str:
-    """``"0.741 to 0.851"``; a dash for none."""
-    return "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
 
 
 def _auc(samples: Samples) -> dict[str, Any]:
