@@ -111,9 +111,8 @@ def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
 
 def _result(path: Path) -> dict[str, Any]:
     """Value, interval and number of images of a ``score.json``; empty where it isn't there."""
-    if not path.is_file():
+    if not (score := read_json(path)):
         return {}
-    score = json.loads(path.read_text(encoding="utf-8"))
     if "patch" in score:
         patch = score["patch"]
         limits: Sequence[float | None] | None = wilson_interval(round(patch["accuracy"] * patch["n"]), patch["n"])

@@ -88,11 +88,16 @@ def figures(pictures: Mapping[str, tuple[Path, str]]) -> str:
         pictures: alternative text → PNG and caption, the latter HTML.
     """
     shown = "".join(
-        f'<figure><img alt="{escape(name)}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure><img alt="{escape(name)}" src="{embed(path.read_bytes())}">'
+        f"<figcaption>{caption}</figcaption></figure>"
         for name, (path, caption) in pictures.items()
     )
     return f'<div class="curves">{shown}</div>'
+
+
+def embed(picture: bytes, kind: str = "png") -> str:
+    """A picture as the address of an image, which the page then holds."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def make_table(header: Sequence[str], rows: Sequence[Sequence[str]], raw: bool = False) -> str:
