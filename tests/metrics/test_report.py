@@ -13,25 +13,20 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics import (
     aggregate_breasts,
     aggregate_exams,
-    brier_score,
     calibration_line,
     choose_threshold,
     compare_aucs,
     compare_rows,
-    decision_curve,
-    level_samples,
     performance_at,
     plot_calibration,
     plot_pr,
     plot_roc,
-    probabilistic_f1,
     reliability,
     roc_auc,
     score_classes,
     score_rows,
     write_score,
 )
-from monai_e2e.metrics.decision import SHOWN
 
 
 def test_figures_per_image_are_scikit_learns():
@@ -48,28 +43,6 @@ def test_figures_per_image_are_scikit_learns():
     for name in ("auc", "average_precision"):
         low, high = score[f"{name}_ci_bootstrap"]
         assert low < score[name] < high
-
-
-@pytest.mark.parametrize("prevalence", [None, 0.006])
-def test_intervals_are_of_the_figures_of_resampled_patients(prevalence):
-    rows = make_rows()
-    score = score_rows(rows, seed=3, resamples=301, prevalence=prevalence, present=prevalence and 0.175)["image"]
-    samples = level_samples(rows)[0]["image"]
-    labels, p = samples.labels, expit(samples.logits)
-    draws = np.random.default_rng(3).multinomial(40, np.full(40, 1 / 40), size=301)
-    repeated = [np.repeat(np.arange(160), counts[samples.owners]) for counts in draws]
-    figures = [
-        [
-            brier_score(labels[r], p[r]),
-            probabilistic_f1(labels[r], p[r])["value"],
-            *(at["model"] for at in decision_curve(labels[r], p[r], SHOWN, prevalence, prevalence and 0.175)),
-        ]
-        for r in repeated
-    ]
-    found = [score["brier_ci_bootstrap"], score["probabilistic_f1"]["value_ci_bootstrap"]]
-    found += [at["model_ci_bootstrap"] for at in score["net_benefit"]]
-    expected = np.quantile(figures, [0.025, 0.975], axis=0).T
-    assert found == [pytest.approx(limits, abs=1e-12) for limits in expected.tolist()]
 
 
 @pytest.mark.parametrize("how", ["mean", "max"])
