@@ -178,8 +178,12 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         figures += [one["sensitivity"] for one in score["sensitivity_at_recall_rate"].values()]
         of_f1 = format_rate(f1["value"], f1["value_ci_bootstrap"])
         rows.append([level, of_f1, *(f"{value:.3f}" for value in figures)])
-        benefits.append([level, "model", *(_per_thousand(one["model"], one["model_ci_bootstrap"]) for one in benefit)])
-        benefits.append([level, "everybody", *(_per_thousand(one["all"]) for one in benefit)])
+        limits = [one["model_ci_bootstrap"] for one in benefit]
+        benefits.append([level, "model", *(_per_thousand(one["model"]) for one in benefit)])
+        benefits.append(
+            ["", "95 %", *("–" if ends is None else " to ".join(map(_per_thousand, ends)) for ends in limits)]
+        )
+        benefits.append(["", "everybody", *(_per_thousand(one["all"]) for one in benefit)])
     header = [
         "per",
         "probabilistic F1",
@@ -202,10 +206,9 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     )
 
 
-def _per_thousand(benefit: float, limits: Sequence[float] | None = None) -> str:
-    """A net benefit with one decimal, never −0.0, and its interval if there is one."""
-    value, *ends = (round(1000 * number, 1) + 0.0 for number in (benefit, *(limits or ())))
-    return f"{value:.1f} {format_interval(ends, '.1f') if ends else ''}".strip().replace("-", "−")
+def _per_thousand(benefit: float) -> str:
+    """A net benefit with one decimal, never −0.0."""
+    return f"{round(1000 * benefit, 1) + 0.0:.1f}".replace("-", "−")
 
 
 def _subgroups(

@@ -113,7 +113,8 @@ def test_net_benefit_is_per_thousand_and_shows_no_minus_zero(tmp_path):
     write_results(tmp_path, scored, level_samples(rows)[0])
     text = (tmp_path / "report.html").read_text()
     assert "Net benefit per 1,000" in text
-    assert "<td>2.5 (0.0 to 4.9)</td>" in text
+    assert "<td>2.5</td>" in text
+    assert "<td>0.0 to 4.9</td>" in text
     assert "−0.0<" not in text
 
 
