@@ -178,11 +178,9 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         figures += [one["sensitivity"] for one in score["sensitivity_at_recall_rate"].values()]
         of_f1 = format_rate(f1["value"], f1["value_ci_bootstrap"])
         rows.append([level, of_f1, *(f"{value:.3f}" for value in figures)])
-        limits = [one["model_ci_bootstrap"] for one in benefit]
+        limits = [one["model_ci_bootstrap"] or () for one in benefit]
         benefits.append([level, "model", *(_per_thousand(one["model"]) for one in benefit)])
-        benefits.append(
-            ["", "95 %", *("–" if ends is None else " to ".join(map(_per_thousand, ends)) for ends in limits)]
-        )
+        benefits.append(["", "95 %", *(" to ".join(map(_per_thousand, ends)) or "–" for ends in limits)])
         benefits.append(["", "everybody", *(_per_thousand(one["all"]) for one in benefit)])
     header = [
         "per",
