@@ -30,7 +30,7 @@ def compare_rows(
     how: str = "mean",
     seed: int = 0,
     resamples: int = 2000,
-    levels: tuple[Mapping[str, Samples], Sequence[str]] | None = None,
+    levels: Mapping[str, Samples] | None = None,
 ) -> dict[str, Any]:
     """Paired comparison with another classifier on the same images: DeLong's test and the patients' bootstrap.
 
@@ -42,7 +42,7 @@ def compare_rows(
         how: how the views of a breast become one score.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-        levels: as for :func:`score_rows`.
+        levels: the samples of the rows, where they are known already.
 
     Returns:
         For each level what :func:`~monai_e2e.metrics.compare_aucs` and
@@ -67,7 +67,7 @@ def compare_rows(
         {key: row.get(key) for key in _PLACE} | {key: by_image[str(row["image"])].get(key) for key in _SCORE}
         for row in rows
     ]
-    first = level_samples(rows, how)[0] if levels is None else levels[0]
+    first = levels or level_samples(rows, how)[0]
     second = level_samples(replaced, how)[0]
 
     def difference(level: str) -> Statistics:

@@ -145,7 +145,7 @@ def score_table(
     for other in map(Path, compare):
         others = [row for row in read_predictions(other) if row["image"] not in unlabelled]
         try:
-            compared = compare_rows(rows, others, how, seed, resamples, levels)
+            compared = compare_rows(rows, others, how, seed, resamples, levels[0])
         except UserError as error:
             raise UserError(f"{path} and {other}: {error}") from error
         called = describe_in_words(describe_predictions(other, others)) or table_name(other)

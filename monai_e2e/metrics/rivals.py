@@ -76,7 +76,7 @@ def score_rivals(
     pairs: list[dict[str, Any]] = []
     for (first, one), (second, two) in combinations(found.items(), 2):
         try:
-            compared = compare_rows(one.rows, two.rows, how, seed, resamples, (one.levels, ()))
+            compared = compare_rows(one.rows, two.rows, how, seed, resamples, one.levels)
         except UserError as error:
             raise UserError(f"{first} and {second}: {error}") from error
         pairs.append({"first": first, "second": second, **compared})
