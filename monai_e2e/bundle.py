@@ -77,9 +77,8 @@ def begin() -> None:
         end_on_interrupt(advice if os.environ.get("RANK", "0") == "0" else None)
     typed = overrides.typed_overrides(overrides.command_line())
     overrides.read_as_typed(workflow, typed)
-    _refuse_dangling_references(workflow.parser.get())
     _refuse_unknown_keys(workflow.parser.get())
-    overrides.check_kinds(workflow.parser.get())
+    overrides.check_kinds(workflow)
     overrides.refuse_unknown_arguments(workflow.parser)
     overrides.check_run_id(workflow)
     overrides.refuse_without_effect(workflow, typed)
@@ -87,7 +86,8 @@ def begin() -> None:
         overrides.replace(workflow, "device", choose_device(name))
 
 
-def _refuse_dangling_references(config: Mapping[str, object]) -> None:
+def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
+    """Refuse references to keys that there aren't, and plain keys that nothing refers to."""
     used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
     if missing := sorted(used - set(config) - {""}):
         raise UserError(
@@ -95,10 +95,6 @@ def _refuse_dangling_references(config: Mapping[str, object]) -> None:
             "doesn't have: name the file that defines them first, such as --config_file \"['configs/train.json',"
             "'configs/evaluate.json']\""
         )
-
-
-def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
-    used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
     known = {
         str(specification[BundlePropertyConfig.ID]).split("::")[0]
         for properties in (TrainProperties, InferProperties, MetaProperties)

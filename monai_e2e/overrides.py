@@ -14,11 +14,13 @@ import pydoc
 import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow
 
 from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.work.files import read_json
 
 #: Keys whose value is a file or a folder.
 _PATH = re.compile(r"(_dir|checkpoint)$|^weights$")
@@ -57,8 +59,6 @@ _SMALLEST = {
 }
 _MAY_BE_NULL = ("fold", "num_threads", "training_patients")
 _AMP_DTYPES = ("float16", "bfloat16")
-#: Keys that are components, dicts with a ``_target_``.
-_COMPONENTS = ("dataloader", "dataset", "evaluator", "loss", "network_def", "optimizer", "patch_net", "phantom")
 _UNRESOLVED = (RuntimeError, ValueError, LookupError, SyntaxError)
 
 
@@ -112,16 +112,19 @@ def replace(workflow: ConfigWorkflow, key: str, value: Any) -> None:
     workflow.parser.ref_resolver.resolved_content[key] = value
 
 
-def check_kinds(config: Mapping[str, Any]) -> None:
+def check_kinds(workflow: ConfigWorkflow) -> None:
     """Refuse plain values of the top level that are of another kind than their keys.
 
     Raises:
         UserError: when there is one; the message says what is allowed.
     """
+    config: Mapping[str, Any] = workflow.parser.get()
+    files = [read_json(path) for path in Path(workflow.config_root_path).glob("*.json")]  # as without overrides
+    components = {key for file in files for key, value in file.items() if _is_component(value)}
     for key, value in config.items():
         if isinstance(value, str) and value.startswith(_SPECIAL):
             continue
-        if key in _COMPONENTS and (not isinstance(value, Mapping) or "_target_" not in value):
+        if key in components and not _is_component(value):
             name = next(iter(value), "…") if isinstance(value, Mapping) else "…"
             raise UserError(
                 f"{key} {value!r}: a component, whose arguments are set one by one, as in --{key}#{name} VALUE; to "
@@ -184,7 +187,7 @@ def refuse_unknown_arguments(parser: ConfigParser) -> None:
 
 
 def _components(config: object, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(config, Mapping) and "_target_" in config:
+    if _is_component(config):
         yield where, config
     if isinstance(config, (Mapping, list)):
         parts = config.items() if isinstance(config, Mapping) else enumerate(config)
@@ -257,8 +260,12 @@ def _check_expression(workflow: ConfigWorkflow, key: str, text: str) -> None:
         ) from error
 
 
+def _is_component(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
 def _acts(value: object) -> bool:
     """Whether a part of a config can be run: an expression, or a list of expressions and components."""
     if isinstance(value, list):
-        return bool(value) and all(_acts(item) or (isinstance(item, Mapping) and "_target_" in item) for item in value)
+        return bool(value) and all(_acts(item) or _is_component(item) for item in value)
     return isinstance(value, str) and value.startswith(_SPECIAL)

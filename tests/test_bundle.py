@@ -261,6 +261,9 @@ class TestWithoutEffect:
         assert "phantom {'patients': 10}: a component" in line
         assert "--phantom#patients VALUE" in line
 
+    def test_a_component_is_not_replaced_by_a_plain_value(self):
+        assert "tensorboard False: a component" in self.refused(tensorboard=False)
+
     def test_a_device_that_is_not_there(self):
         assert "'cuda:99' can't be used here" in self.refused(device="cuda:99")
 

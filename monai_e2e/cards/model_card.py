@@ -59,10 +59,10 @@ def write_card(model: str | Path, out: str | Path | None = None, name: str | Non
         UserError: when there is no such model, it is a shipped one and no folder is named, or the folder has a
             README.md without ``card.json``, which this command didn't write.
     """
-    shipped, path = shipped_model(model), find_model(model)
+    shipped = shipped_model(model)
     if shipped is not None and out is None:
         raise UserError(f"{model} comes with the package: name a folder for its card")
-    checkpoint = checkpoint_of(path) if path.is_dir() else path
+    checkpoint = checkpoint_of(find_model(model))
     folder = checkpoint.parent if out is None else Path(out)
     page, card = folder / "README.md", folder / "card.json"
     if page.exists() and not card.exists():

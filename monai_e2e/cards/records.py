@@ -96,7 +96,7 @@ def statements(records: Records) -> dict[str, list[Statement]]:
 
     _of_report(records.report, add)
     _of_training(records.training, add)
-    for key, name in (("data", "data"), ("result", "performance"), ("use", "use")):
+    for key, name in (("data", "data"), ("training", "training"), ("result", "performance"), ("use", "use")):
         add(name, "card", records.card.get(key))
     add("threshold", "card", records.card.get("threshold") and f"threshold: {records.card['threshold']}")
     add("limits", "card", records.card.get("never_shown") and f"never shown: {records.card['never_shown']}")

@@ -108,18 +108,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from monai_e2e.data.prepared.report import format_report
 
     given = vars(arguments)
-    settings = (
-        "image_size",
-        "protocol",
-        "folds",
-        "seed",
-        "voi_lut",
-        "any_modality",
-        "crop",
-        "orient",
-        "workers",
-        "dry_run",
-    )
+    settings = ["image_size", "protocol", "folds", "seed", "voi_lut", "any_modality", "crop", "orient"]
+    settings += ["workers", "dry_run"]
     options = {option for source in SOURCES.values() for option in source.options if given[option] is not None}
     out = arguments.out
     chosen = {name: given[name] for name in (*settings, *sorted(options))}

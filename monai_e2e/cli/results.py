@@ -55,6 +55,7 @@ def _models(arguments: argparse.Namespace) -> int:
         for title, text in (
             ("result", model.result),
             ("trained on", model.data),
+            ("training", model.training),
             ("never shown", model.never_shown),
             ("threshold", model.threshold),
             ("use", model.use),

@@ -123,19 +123,9 @@ def _score(arguments: argparse.Namespace) -> int:
             raise UserError(f"--{name} belongs to one model: leave it out, or score that model by itself")
     if (named or len(tables) > 1) and out is None:
         raise UserError("several tables: name the folder of the results, --out DIR")
-    settings = {
-        "labels": arguments.labels,
-        "compare": arguments.compare,
-        "how": arguments.aggregate,
-        "threshold": arguments.threshold,
-        "threshold_from": arguments.threshold_from,
-        "drop_unlabelled": arguments.drop_unlabelled,
-        "seed": arguments.seed,
-        "resamples": arguments.resamples,
-        "prevalence": arguments.prevalence,
-        "recalibrate": arguments.recalibrate,
-        "recalibrate_from": arguments.recalibrate_from,
-    }
+    names = ["labels", "compare", "threshold", "threshold_from", "drop_unlabelled", "seed", "resamples"]
+    names += ["prevalence", "recalibrate", "recalibrate_from"]
+    settings = {"how": arguments.aggregate, **{name: getattr(arguments, name) for name in names}}
     if arguments.localisation:
         from monai_e2e.predict.localisation import localisation_of
 
@@ -155,7 +145,7 @@ def _score(arguments: argparse.Namespace) -> int:
             _write_checklist(arguments, scored, out or tables[0].parent)
         return show_score(scored, out or tables[0].parent)
     print(format_summary(scored))
-    print(f"Reports: {out}/*/report.html, summary: {out / 'score.json'}")
+    print(f"Report: {out / 'report.html'}, of each: {out}/*/report.html")
     return 0
 
 

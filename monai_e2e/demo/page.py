@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
 import io
@@ -13,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from monai_e2e.data import load_datalist, read_mammogram, read_mask
-from monai_e2e.metrics.html_page import make_table, page
+from monai_e2e.metrics.html_page import embed, make_table, page
 from monai_e2e.predict.heatmaps import read_heatmap
 from monai_e2e.predict.overlays import draw_mammogram
 
@@ -66,8 +65,8 @@ def write_page(out: Path, summary: Mapping, commands: Sequence[tuple[str, float]
         minutes=summary["seconds"] / 60,
         report=(first / "report.html").relative_to(out).as_posix(),
         transfer_report=(transfer / "report.html").relative_to(out).as_posix(),
-        roc=_embed((first / "roc.png").read_bytes()),
-        examples=_embed(examples),
+        roc=embed((first / "roc.png").read_bytes()),
+        examples=embed(examples),
         commands="\n".join(f"# {seconds:.0f} s\n{html.escape(command)}" for command, seconds in commands),
     )
     (out / "index.html").write_text(page(_TITLE, body), encoding="utf-8")
@@ -149,7 +148,3 @@ def _figure(examples: Sequence[tuple[str, str, float]], samples: Mapping[str, Ma
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, bbox_inches="tight")
     return buffer.getvalue()
-
-
-def _embed(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

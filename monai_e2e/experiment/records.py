@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from monai_e2e.errors import UserError
 from monai_e2e.experiment.commands import Commands
 from monai_e2e.provenance import now
-from monai_e2e.work.files import read_json, write_json
+from monai_e2e.work.files import digest_of, read_json, write_json
 from monai_e2e.work.locking import HeldError, is_held, locked
 from monai_e2e.work.steps import Step
 
@@ -46,11 +44,11 @@ class Records:
     def seconds(self, step: Step) -> float | None:
         """What a finished step took, None of one that isn't finished or whose file has gone."""
         there = step.makes is None or step.makes.is_file()
-        return self._read(step).get("seconds") if there else None
+        return read_json(self._file(step)).get("seconds") if there else None
 
     def check(self, step: Step) -> None:
         """Refuse a folder in which the step was run with other settings."""
-        earlier = self._read(step).get("command")
+        earlier = read_json(self._file(step)).get("command")
         if earlier is not None and earlier.replace(*_WITHOUT_EFFECT) != self._portable(step):
             raise UserError(
                 f"{self._file(step)}: '{step.name}' was run here with other settings or data ({earlier}); name another "
@@ -64,12 +62,8 @@ class Records:
             folder = self.commands.prepared(dataset)
             listed = folder / "datalist.json"
             if str(folder) in words and listed.is_file() and step.argv[2] != "prepare":
-                digest = hashlib.sha256(listed.read_bytes()).hexdigest()[:12]
-                words = words.replace(str(folder), f"{dataset}:{digest}")
+                words = words.replace(str(folder), f"{dataset}:{digest_of(listed)[:12]}")
         return words.replace(str(self.commands.bundles), "BUNDLES").replace(str(self.commands.out), "OUT")
-
-    def _read(self, step: Step) -> dict[str, Any]:
-        return read_json(self._file(step))
 
     def _write(self, step: Step, seconds: float | None) -> None:
         record = {"command": self._portable(step), "seconds": seconds, "written": now()}

@@ -111,9 +111,8 @@ def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
 
 def _result(path: Path) -> dict[str, Any]:
     """Value, interval and number of images of a ``score.json``; empty where it isn't there."""
-    if not path.is_file():
+    if not (score := read_json(path)):
         return {}
-    score = json.loads(path.read_text(encoding="utf-8"))
     if "patch" in score:
         patch = score["patch"]
         limits: Sequence[float | None] | None = wilson_interval(round(patch["accuracy"] * patch["n"]), patch["n"])
@@ -172,7 +171,7 @@ def write_results(
     (out / "table.tex").write_text(_latex(header, cells), encoding="utf-8")
     pictures = _figures(out, plan, lines, rows)
     path = out / "index.html"
-    path.write_text(_page(plan, header, cells, pictures, commands, data), encoding="utf-8")
+    path.write_text(_page(plan, header, cells, pictures, _runs(lines), commands, data), encoding="utf-8")
     return path
 
 
@@ -259,11 +258,24 @@ def _first(line: Line) -> Sequence[Run]:
     return next(iter(line.runs.values()))
 
 
+def _runs(lines: Sequence[Line]) -> list[list[str]]:
+    """Label, report and value of each run, and of the folds of a seed together, as HTML."""
+    scores = [(line.row.label, run.score) for line in lines for runs in line.runs.values() for run in runs]
+    scores += [(line.row.label, step.makes) for line in lines for step in line.pooled.values() if step and step.makes]
+    rows = []
+    for label, score in scores:
+        name = escape(score.parent.name)
+        report = f'<a href="../{name}/report.html">{name}</a>' if (score.parent / "report.html").is_file() else name
+        rows.append([escape(label), report, _with_interval({**dict.fromkeys(COLUMNS), **_result(score)})])
+    return rows
+
+
 def _page(
     plan: Plan,
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     pictures: Sequence[Path],
+    runs: Sequence[Sequence[str]],
     commands: Sequence[tuple[str, str, float | None]],
     data: Sequence[str],
 ) -> str:
@@ -276,5 +288,6 @@ def _page(
         plan.title,
         f'{facts}{make_table(header, rows)}<p class="soft">{escape(_LEGEND)}</p>'
         f"{figures({path.stem: (path, '') for path in pictures})}"
+        f"<h2>The runs</h2>{make_table(['', 'report', 'value (95 % interval)'], runs, raw=True)}"
         f'<h2>The commands</h2><pre class="wide soft">{listed}</pre>',
     )

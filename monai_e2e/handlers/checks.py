@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,12 +18,13 @@ from monai.engines.utils import IterationEvents
 
 from monai_e2e.bundle import user_error
 from monai_e2e.errors import UserError
+from monai_e2e.metrics.labels import some
 from monai_e2e.networks.distributed import rank
 
 logger = logging.getLogger(__name__)
 
-#: Most images that the message names.
-_NAMED = 16
+#: Keys of a batch that may name its images; the first one present is used.
+_ID_KEYS = ("image_id", "image_path", "patient_id")
 #: Number of recent epochs that the time left is estimated from: stages differ in speed, and the first fills the caches.
 _EPOCHS_OF_ETA = 3
 
@@ -57,18 +58,14 @@ class StopOnBadLoss:
     loss: a gradient scaler that skips a step now and then is normal and doesn't end the run.
 
     Expects ``engine.state.output["loss"]`` (and ``"pred"``, to tell which images caused it), and lists of names in
-    ``engine.state.batch``. It includes :class:`EndOnMistake`, so list it first.
-
-    Args:
-        id_keys: keys of the batch that may name the images; the first one present is used. Of a path the last two
-            parts are shown.
+    ``engine.state.batch`` under ``image_id``, ``image_path`` or ``patient_id``. It includes :class:`EndOnMistake`, so
+    list it first.
 
     Raises:
         UserError: during training, when the loss is not finite.
     """
 
-    def __init__(self, id_keys: Sequence[str] = ("image_id", "image_path", "patient_id")) -> None:
-        self.id_keys = tuple(id_keys)
+    def __init__(self) -> None:
         self._looked_at = 0
 
     def attach(self, engine: Engine) -> None:
@@ -84,22 +81,14 @@ class StopOnBadLoss:
         loss = engine.state.output["loss"].detach()
         if torch.isfinite(loss).all():
             return
-        names = self._names(engine.state.batch)
+        names = _names(engine.state.batch)
         bad = self._to_blame(engine.state.output.get("pred"), len(names))
         blamed = [name for name, is_bad in zip(names, bad, strict=True) if is_bad]
-        listed = ", ".join(blamed[:_NAMED]) + (f" and {len(blamed) - _NAMED} more" if len(blamed) > _NAMED else "")
         raise UserError(
             f"the loss is {loss.float().mean().item()} in epoch {engine.state.epoch}, iteration "
-            f"{engine.state.iteration}, on {listed or 'a batch without names'}: look at these images, lower the "
-            f"learning rate, or train without mixed precision (amp false)"
+            f"{engine.state.iteration}, on {some(blamed, 16) or 'a batch without names'}: look at these images, lower "
+            f"the learning rate, or train without mixed precision (amp false)"
         )
-
-    def _names(self, batch: object) -> list[str]:
-        for key in self.id_keys:
-            if isinstance(batch, Mapping) and key in batch:
-                names = [str(name) for name in batch[key]]
-                return ["/".join(Path(name).parts[-2:]) for name in names] if key.endswith("path") else names
-        return []
 
     @staticmethod
     def _to_blame(logits: torch.Tensor | None, count: int) -> list[bool]:
@@ -150,6 +139,15 @@ class Progress:
         left = (last - epoch) * sum(self._seconds) / len(self._seconds)
         rest = f", about {_duration(left)} left" if epoch < last and not engine.should_terminate else ""
         logger.info("Epoch %d of %d took %.1f s%s.", epoch, last, self._seconds[-1], rest)
+
+
+def _names(batch: object) -> list[str]:
+    """The names of a batch's images, of a path the last two parts."""
+    for key in _ID_KEYS:
+        if isinstance(batch, Mapping) and key in batch:
+            names = [str(name) for name in batch[key]]
+            return ["/".join(Path(name).parts[-2:]) for name in names] if key.endswith("path") else names
+    return []
 
 
 def _duration(seconds: float) -> str:

@@ -29,6 +29,9 @@ from monai_e2e.seen import seen_flags, shared_fact
 
 logger = logging.getLogger(__name__)
 
+#: Keys of a batch that become columns.
+_ID_KEYS = ("patient_id", "laterality", "view")
+
 
 def logit_of_positive(logits: torch.Tensor) -> torch.Tensor:
     """Log-odds of the positive class, ``logits[..., 1] - logits[..., 0]`` in float32.
@@ -60,13 +63,13 @@ class PredictionWriter:
     logits there is a probability for each of ``classes``, and ``score.json`` has the accuracy and the confusion matrix.
 
     It reads ``pred`` (logits ``[B, C]``) from ``engine.state.output``, and lists from ``engine.state.batch``:
-    ``image_path``, ``image_id`` (without it the path's stem names the row), ``label`` (where known) and the id keys. It
-    reads them right after the forward pass, before they are decollated and postprocessed.
+    ``image_path``, ``image_id`` (without it the path's stem names the row) and, where known, ``label``, ``patient_id``,
+    ``laterality`` and ``view``. It reads them right after the forward pass, before they are decollated and
+    postprocessed.
 
     Args:
         output_dir: folder for the files.
         classes: names of the logits.
-        id_keys: further keys of a batch that become columns.
         samples: samples of the data list, found by the path under ``image``, for ``density``, ``lesions``, ``exam_id``
             and :data:`~monai_e2e.data.records.GROUP_COLUMNS`.
         network: network whose buffer ``threshold`` (log-odds; 0 if no validation chose one) is the operating point.
@@ -80,14 +83,12 @@ class PredictionWriter:
         self,
         output_dir: str | Path,
         classes: Sequence[str] = ("negative", "positive"),
-        id_keys: Sequence[str] = ("patient_id", "laterality", "view"),
         samples: Sequence[Mapping[str, Any]] = (),
         network: nn.Module | None = None,
         model: str = "",
     ) -> None:
         self.output_dir = Path(output_dir)
         self.classes = tuple(classes)
-        self.id_keys = tuple(id_keys)
         self.samples = {str(sample["image"]): sample for sample in samples}
         self.network = network
         self.model = model
@@ -107,7 +108,7 @@ class PredictionWriter:
         labels = torch.as_tensor(batch["label"]).tolist() if "label" in batch else None
         for index, path in enumerate(batch["image_path"]):
             row = {"image": batch["image_id"][index] if "image_id" in batch else Path(path).stem}
-            row |= {key: batch[key][index] for key in self.id_keys if key in batch}
+            row |= {key: batch[key][index] for key in _ID_KEYS if key in batch}
             if labels is not None:
                 row["label"] = labels[index]
             if str(path) in self.samples:

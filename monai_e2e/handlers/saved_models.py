@@ -23,7 +23,6 @@ class _SavedModel:
     Args:
         save_dir: folder of the file.
         network: the network to save.
-        filename: name of the file; None for ``model.pt`` (best) or ``model_final.pt`` (final).
 
     Raises:
         UserError: when the file can't be written.
@@ -31,8 +30,8 @@ class _SavedModel:
 
     _filename: str
 
-    def __init__(self, save_dir: str | Path, network: nn.Module, filename: str | None = None) -> None:
-        self.path = Path(save_dir) / (filename or self._filename)
+    def __init__(self, save_dir: str | Path, network: nn.Module) -> None:
+        self.path = Path(save_dir) / self._filename
         self.network = unwrapped(network)
 
     def write(self) -> None:

@@ -7,13 +7,7 @@ from monai_e2e.metrics.calibration import brier_score, calibration_line, reliabi
 from monai_e2e.metrics.challenge import best_f1, partial_auc, probabilistic_f1, sensitivity_at_recall_rate
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm, holm
 from monai_e2e.metrics.decision import decision_curve
-from monai_e2e.metrics.files import (
-    format_scores,
-    score_file,
-    score_files,
-    score_table,
-    write_results,
-)
+from monai_e2e.metrics.files import format_scores, score_file, score_files, score_table
 from monai_e2e.metrics.labels import join_labels, lesion_types, read_labels, require_labels
 from monai_e2e.metrics.operating import (
     choose_threshold,
@@ -33,6 +27,7 @@ from monai_e2e.metrics.recalibration import (
     write_recalibration,
 )
 from monai_e2e.metrics.report import score_classes, score_rows, write_score
+from monai_e2e.metrics.results import write_results
 from monai_e2e.metrics.rivals import score_rivals
 from monai_e2e.metrics.samples import level_samples
 from monai_e2e.metrics.subgroups import heterogeneity, subgroup_members

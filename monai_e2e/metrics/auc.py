@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from monai_e2e.errors import UserError
@@ -63,8 +64,7 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> t
     if variance == 0.0:  # every score the same: nothing is known
         return auc, 0.0, 1.0
     half = norm.ppf(0.5 + confidence / 2) * np.sqrt(variance) / (auc * (1 - auc))
-    logit = np.log(auc / (1 - auc))
-    low, high = (float(1 / (1 + np.exp(-(logit + side * half)))) for side in (-1, 1))
+    low, high = (float(expit(logit(auc) + side * half)) for side in (-1, 1))
     return auc, low, high
 
 

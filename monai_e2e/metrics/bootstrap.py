@@ -45,7 +45,7 @@ def patient_bootstrap(
 
     Args:
         patients: how many there are.
-        statistics: see :func:`weighted_areas`.
+        statistics: see :func:`weighted_areas` and :func:`weighted_sums`.
         seed: the same seed draws the same patients.
         resamples: number of resamples.
         confidence: coverage of the intervals.
@@ -120,6 +120,21 @@ def weighted_areas(
         return values.reshape(len(values), -1)
 
     return areas
+
+
+def weighted_sums(columns: ArrayLike, patients: ArrayLike, figures: Callable[[np.ndarray], np.ndarray]) -> Statistics:
+    """Figures that are made of sums over samples, as functions of how often each patient is drawn.
+
+    Args:
+        columns: what is summed, ``[K, N]``.
+        patients: the number of each sample's patient, from 0.
+        figures: from sums ``[K, R]`` to values ``[S, R]``.
+    """
+    of_patients = np.stack([np.bincount(patients, column) for column in np.asarray(columns)], axis=1)
+
+    return lambda counts: figures(
+        np.concatenate([_apart(drawn[: len(of_patients)]) @ of_patients for drawn in counts]).T
+    )
 
 
 def limits_of(interval: BootstrapInterval) -> list[float] | None:

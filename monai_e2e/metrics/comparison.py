@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.auc import compare_aucs, compare_clustered
 from monai_e2e.metrics.bootstrap import Statistics, limits_of, patient_bootstrap, weighted_areas
+from monai_e2e.metrics.html_page import format_interval, format_p, make_table
 from monai_e2e.metrics.labels import some
-from monai_e2e.metrics.samples import Row, Samples, level_samples, owners_of
+from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples, owners_of
 
 #: What a row says of its image, by whose flags some are left out of a breast's score; and what a model says of it.
 _PLACE = ("image", "patient_id", "exam_id", "laterality", "view", "label", "flags")
 _SCORE = ("logit", "p_malignant")
+#: What the columns of :func:`comparison_table` mean.
+COMPARISON_LEGEND = (
+    "Difference: the first AUC less the second, with 95 % intervals. Two-sided tests of the same images. DeLong's "
+    "takes images as independent, which those of one patient are not; Obuchowski's, with clusters, doesn't. Quote the "
+    "last p: it is Obuchowski's with Holm's correction for the number of comparisons of images, of breasts or of exams."
+)
 
 
 def compare_rows(
@@ -22,7 +30,7 @@ def compare_rows(
     how: str = "mean",
     seed: int = 0,
     resamples: int = 2000,
-    levels: tuple[Mapping[str, Samples], Sequence[str]] | None = None,
+    levels: Mapping[str, Samples] | None = None,
 ) -> dict[str, Any]:
     """Paired comparison with another classifier on the same images: DeLong's test and the patients' bootstrap.
 
@@ -34,7 +42,7 @@ def compare_rows(
         how: how the views of a breast become one score.
         seed: of the bootstrap.
         resamples: of the bootstrap.
-        levels: as for :func:`score_rows`.
+        levels: the samples of the rows, where they are known already.
 
     Returns:
         For each level what :func:`~monai_e2e.metrics.compare_aucs` and
@@ -59,7 +67,7 @@ def compare_rows(
         {key: row.get(key) for key in _PLACE} | {key: by_image[str(row["image"])].get(key) for key in _SCORE}
         for row in rows
     ]
-    first = level_samples(rows, how)[0] if levels is None else levels[0]
+    first = levels or level_samples(rows, how)[0]
     second = level_samples(replaced, how)[0]
 
     def difference(level: str) -> Statistics:
@@ -89,6 +97,27 @@ def correct_by_holm(comparisons: Sequence[Mapping[str, Any]]) -> None:
             test["p_holm"] = None
         for test, p in zip(known, holm([test["p_patients"] for test in known]), strict=True):
             test["p_holm"] = p
+
+
+def comparison_table(comparison: Mapping[str, Any], drawn: str, first: str, second: str) -> str:
+    """The levels of a paired comparison, of :func:`~monai_e2e.metrics.compare_rows`.
+
+    Args:
+        comparison: by level.
+        drawn: what the bootstrap draws.
+        first, second: what the two are called.
+    """
+    rows = []
+    for level in LEVELS:
+        if level in comparison:
+            test = comparison[level]
+            difference = [f"{test['difference']:+.3f}".replace("-", "−")]
+            difference += [format_interval(test[key], "+.3f") for key in ("difference_ci_bootstrap", "difference_ci")]
+            aucs = [f"{test['auc_first']:.3f}", f"{test['auc_second']:.3f}"]
+            ps = [escape(format_p(test.get(key)).removeprefix("p ")) for key in ("p", "p_patients", "p_holm")]
+            rows.append([level, *aucs, *difference, *ps])
+    header = ["per", f"AUC {first}", f"AUC {second}", "difference", f"bootstrap of {drawn}", "DeLong"]
+    return make_table([*header, "p, DeLong", f"p, {drawn} as clusters", "p, Holm"], rows, raw=True)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

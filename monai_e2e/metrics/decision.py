@@ -46,14 +46,21 @@ def decision_curve(
     """
     y, p = check_scores(labels, probabilities)
     share = check_prevalence(float(y.mean()) if prevalence is None else prevalence)
-    shift = 0.0 if present is None else logit(share) - logit(check_prevalence(present))
     positive, negative = np.sort(p[y]), np.sort(p[~y])
     curve = []
-    for threshold in thresholds:
-        odds, limit = threshold / (1 - threshold), threshold if not shift else expit(logit(threshold) - shift)
+    for threshold, limit in zip(thresholds, limits_at(thresholds, share, present), strict=True):
+        odds = threshold / (1 - threshold)
         sensitivity, false_alarms = (
             1 - float(np.searchsorted(scores, limit)) / scores.size for scores in (positive, negative)
         )
         benefit = {"threshold": threshold, "model": share * sensitivity - (1 - share) * false_alarms * odds}
         curve.append(benefit | {"all": share - (1 - share) * odds})
     return curve
+
+
+def limits_at(thresholds: Sequence[float], prevalence: float, present: float | None) -> Sequence[float]:
+    """The probabilities, as they were calibrated, that are the thresholds at the prevalence."""
+    if present in (None, prevalence):
+        return thresholds
+    shift = logit(prevalence) - logit(check_prevalence(present))
+    return [float(expit(logit(threshold) - shift)) for threshold in thresholds]

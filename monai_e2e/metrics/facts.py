@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.data.prepared.datalist import labels_in_words, read_datalist
+from monai_e2e.metrics.labels import some
 from monai_e2e.work.files import read_json
 
-_NAMED = 3
 _KEPT = ("data", "protocol", "partition", "predicted")
 
 
@@ -95,6 +95,11 @@ def prepared_folder(path: str | Path, labels: str | Path | None = None) -> Path 
     return Path(dataset["path"]) if dataset.get("path") else None
 
 
+def known_folds(path: str | Path) -> int | None:
+    """How many folds the data of predictions were split into, by the ``run.json`` beside them; None: unknown."""
+    return (read_json(Path(path).parent / "run.json").get("dataset") or {}).get("folds")
+
+
 def describe_in_words(about: Mapping[str, Any]) -> str:
     """The facts as the title of a page, ``""`` where the model isn't known: ``ResNet on CBIS-DDSM, test, fold 1``."""
     model = about.get("name") or about.get("model")
@@ -109,7 +114,4 @@ def describe_in_words(about: Mapping[str, Any]) -> str:
 def _joined(rows: Sequence[Mapping[str, Any]], column: str) -> Any:
     """A column's one value, else its values as text; None where there is none."""
     values = sorted({row[column] for row in rows if row.get(column) not in (None, "")})
-    if len(values) < 2:
-        return values[0] if values else None
-    more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
-    return ", ".join(map(str, values[:_NAMED])) + more
+    return some(values, 3) if len(values) > 1 else next(iter(values), None)

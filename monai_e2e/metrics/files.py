@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from scipy.special import expit
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.cohort import cohort_notes, describe_cohort
 from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
-from monai_e2e.metrics.decision import decision_curve
 from monai_e2e.metrics.facts import (
     describe_in_words,
     describe_predictions,
+    known_folds,
     notes_of_run,
     prepared_folder,
     table_name,
 )
-from monai_e2e.metrics.html_page import format_difference, format_p
-from monai_e2e.metrics.html_report import write_html
+from monai_e2e.metrics.html_page import format_difference, format_limits, format_p
 from monai_e2e.metrics.labels import join_labels, read_labels, require_labels
-from monai_e2e.metrics.plots import plot_calibration, plot_decision, plot_froc, plot_pr, plot_roc
 from monai_e2e.metrics.pooled import (
     add_folds,
     fold_thresholds,
-    format_limits,
     format_spread,
     group_tables,
     pool_rows,
     summarize,
+    summary_page,
 )
-from monai_e2e.metrics.recalibration import (
-    recalibrate_rows,
-    write_recalibration,
-)
-from monai_e2e.metrics.report import score_rows, write_score
+from monai_e2e.metrics.recalibration import recalibrate_rows, write_recalibration
+from monai_e2e.metrics.report import score_rows
+from monai_e2e.metrics.results import write_results
 from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
-from monai_e2e.metrics.tables import read_predictions, write_predictions, write_table
+from monai_e2e.metrics.tables import read_predictions, write_predictions
 from monai_e2e.metrics.validation import find_recalibration, find_threshold
 from monai_e2e.work.files import write_json
-
-#: Names of the files of curves.
-CURVES = ("roc", "pr", "calibration", "decision")
-_CALIBRATION = ("level", "low", "high", "n", "mean_predicted", "observed", "observed_low", "observed_high")
 
 
 class Scored(NamedTuple):
@@ -123,7 +112,9 @@ def score_table(
     if len(paths) > 1:
         path = out / "pooled.csv"
         write_predictions(path, pool_rows([read_predictions(one) for one in paths]))
-    everything, notes = _labelled(path, labels)
+    everything, notes = read_predictions(path), list[str]()
+    if labels is not None:
+        everything, notes = join_labels(everything, read_labels(labels), labels)
     notes = [*(note for one in paths for note in notes_of_run(one)), *notes]
     rows: Sequence[Row]
     rows, dropped = require_labels(everything, path, drop_unlabelled)
@@ -147,14 +138,14 @@ def score_table(
     scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence, present)
     scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
     scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
-    add_folds(scored, rows, levels[0], by_fold)
+    add_folds(scored, rows, levels[0], by_fold, known_folds(paths[0]))
     scored["notes"] = notes + dropped + more + cohort_notes(scored["cohort"]) + scored["notes"]
     unlabelled = {row["image"] for row in everything} - {row["image"] for row in rows}
     comparisons = []
     for other in map(Path, compare):
         others = [row for row in read_predictions(other) if row["image"] not in unlabelled]
         try:
-            compared = compare_rows(rows, others, how, seed, resamples, levels)
+            compared = compare_rows(rows, others, how, seed, resamples, levels[0])
         except UserError as error:
             raise UserError(f"{path} and {other}: {error}") from error
         called = describe_in_words(describe_predictions(other, others)) or table_name(other)
@@ -174,7 +165,7 @@ def score_files(
     """Score several tables: those of one seed without a common image, as folds, are pooled; others stand side by side.
 
     Pooled rows are written to ``pooled.csv``. Of several seeds or models each gets a folder in ``out``, with all that
-    :func:`score_table` writes, and ``score.json`` has their AUCs with mean and standard deviation.
+    :func:`score_table` writes; ``score.json`` and ``report.html`` have their AUCs with mean and standard deviation.
 
     Args:
         predictions: tables.
@@ -195,14 +186,16 @@ def score_files(
     groups = group_tables(tables)
     folders = [out] if len(groups) == 1 else [out / str(number) for number in range(len(groups))]
     scores: dict[str, dict[str, Any]] = {}
+    named: dict[str, Path] = {}
     for members, folder in zip(groups, folders, strict=True):
         name = _group_name(members, tables)
-        scored = score_table(members, labels, out=folder, **settings).score
-        scores[f"{name} ({folder.name})" if name in scores else name] = scored
+        name = f"{name} ({folder.name})" if name in scores else name
+        scores[name], named[name] = score_table(members, labels, out=folder, **settings).score, folder
     if len(groups) == 1:
         return next(iter(scores.values()))
     summary = summarize(scores)
     write_json(out / "score.json", summary, allow_nan=False)
+    (out / "report.html").write_text(summary_page(summary, named), encoding="utf-8")
     return summary
 
 
@@ -212,44 +205,6 @@ def _group_name(members: Sequence[Path], tables: Mapping[Path, Sequence[Mapping[
     named = first.stem if shared else first.resolve().parent.name
     known = f"seed {seeds.pop()}" if len(seeds) == 1 and None not in seeds else named
     return known if len(members) == 1 else f"{known}, {len(members)} folds"
-
-
-def write_results(
-    out: str | Path, scored: Mapping[str, Any], samples: Mapping[str, Samples], title: str = "predictions.csv"
-) -> None:
-    """Write ``score.json``, ``report.html``, and ``roc``, ``pr``, ``calibration`` and ``decision`` as PNG and CSV.
-
-    Args:
-        out: folder, made if need be.
-        scored: of :func:`~monai_e2e.metrics.score_rows`, possibly with ``comparisons``.
-        samples: what was scored, of :func:`~monai_e2e.metrics.level_samples`.
-        title: name of the predictions in the report.
-    """
-    out = Path(out)
-    curves = {f"per {level}": (sample.labels, sample.ranks) for level, sample in samples.items()}
-    points = {
-        f"per {level}": (scored[level]["at_threshold"]["sensitivity"], scored[level]["at_threshold"]["specificity"])
-        for level in samples
-        if "at_threshold" in scored[level]
-    }
-    plot_roc(curves, out / "roc.png", points)
-    plot_pr(curves, out / "pr.png")
-    plot_calibration({f"per {level}": scored[level]["calibration"] for level in samples}, out / "calibration.png")
-    shares = {"prevalence": scored["settings"]["prevalence"], "present": scored["settings"]["calibrated_at"]}
-    benefits = {
-        level: decision_curve(sample.labels, expit(sample.logits), **shares) for level, sample in samples.items()
-    }
-    plot_decision({f"per {level}": curve for level, curve in benefits.items()}, out / "decision.png")
-    write_table(
-        out / "decision.csv", [{"level": level, **point} for level, curve in benefits.items() for point in curve]
-    )
-    _write_points(out, samples, scored)
-    write_score(out / "score.json", scored)
-    pictures = {name: out / f"{name}.png" for name in CURVES}
-    if "localisation" in scored:
-        pictures["froc"] = out / "froc.png"
-        plot_froc(scored["localisation"]["froc"]["curve"], pictures["froc"])
-    write_html(out / "report.html", scored, title, pictures)
 
 
 def format_scores(scored: Mapping[str, Any]) -> str:
@@ -281,31 +236,3 @@ def format_scores(scored: Mapping[str, Any]) -> str:
 
 def _drawn(scored: Mapping[str, Any]) -> str:
     return f"bootstrap of {scored['image']['drawn']}"
-
-
-def _labelled(path: Path, labels: str | Path | None) -> tuple[list[dict[str, Any]], list[str]]:
-    rows = read_predictions(path)
-    return (rows, []) if labels is None else join_labels(rows, read_labels(labels), labels)
-
-
-def _write_points(out: Path, samples: Mapping[str, Samples], scored: Mapping[str, Any]) -> None:
-    roc: list[dict[str, Any]] = []
-    pr: list[dict[str, Any]] = []
-    calibration: list[dict[str, Any]] = []
-    for level, sample in samples.items():
-        keys = ("level", "false_positive_rate", "true_positive_rate", "logit")
-        roc += _points(keys, level, roc_curve(sample.labels, sample.logits))
-        precision, recall, scores = precision_recall_curve(sample.labels, sample.logits, drop_intermediate=True)
-        # The curve's last point, precision 1 at recall 0, has no score.
-        pr += _points(("level", "precision", "recall", "logit"), level, (precision, recall, [*scores, float("inf")]))
-        for row in scored[level]["calibration"]["bins"]:
-            low, high = row["observed_ci"]
-            calibration.append({"level": level, **row, "observed_low": low, "observed_high": high})
-    write_table(out / "roc.csv", roc)
-    write_table(out / "pr.csv", pr)
-    write_table(out / "calibration.csv", calibration, _CALIBRATION)
-
-
-def _points(keys: Sequence[str], level: str, curve: Iterable[Iterable[float]]) -> Iterator[dict[str, Any]]:
-    for point in zip(*curve, strict=True):
-        yield dict(zip(keys, (level, *map(float, point)), strict=True))

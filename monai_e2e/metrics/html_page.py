@@ -88,11 +88,16 @@ def figures(pictures: Mapping[str, tuple[Path, str]]) -> str:
         pictures: alternative text → PNG and caption, the latter HTML.
     """
     shown = "".join(
-        f'<figure><img alt="{escape(name)}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure><img alt="{escape(name)}" src="{embed(path.read_bytes())}">'
+        f"<figcaption>{caption}</figcaption></figure>"
         for name, (path, caption) in pictures.items()
     )
     return f'<div class="curves">{shown}</div>'
+
+
+def embed(picture: bytes, kind: str = "png") -> str:
+    """A picture as the address of an image, which the page then holds."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def make_table(header: Sequence[str], rows: Sequence[Sequence[str]], raw: bool = False) -> str:
@@ -106,9 +111,14 @@ def table_row(cells: Iterable[str], tag: str = "td") -> str:
     return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
 
+def format_limits(limits: Sequence[float] | None, form: str = ".3f") -> str:
+    """``0.741 to 0.851``; a dash for none."""
+    return "–" if limits is None else f"{limits[0]:{form}} to {limits[1]:{form}}".replace("-", "−")
+
+
 def format_interval(limits: Sequence[float] | None, form: str = ".3f") -> str:
     """``(0.741 to 0.851)``; a dash for none."""
-    return "–" if limits is None else f"({limits[0]:{form}} to {limits[1]:{form}})".replace("-", "−")
+    return "–" if limits is None else f"({format_limits(limits, form)})"
 
 
 def format_rate(value: float | None, limits: Sequence[float] | None) -> str:

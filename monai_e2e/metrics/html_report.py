@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.metrics.cohort import cohort_section
+from monai_e2e.metrics.comparison import COMPARISON_LEGEND, comparison_table
 from monai_e2e.metrics.facts import describe_in_words
 from monai_e2e.metrics.html_page import (
     draw_bar,
@@ -29,7 +30,7 @@ _LIMITS = (
     "They are of these images alone: another population, scanner or share of cancers gives others.",
     "DeLong's interval, computed on the logit scale, and DeLong's test take images as independent, which the images of "
     "one patient are not; so do Wilson's and Wald's intervals. The bootstrap draws whole patients: where patients have "
-    "several images, quote its interval of the AUC, and take the others as too narrow.",
+    "several images, quote its intervals, and take the others as too narrow.",
     "The operating points at fixed rates are read off these data and are no thresholds to work at. A threshold to work "
     "at is chosen on validation data.",
     "PPV and NPV are those of the share of positives here, which in screening is far smaller.",
@@ -37,12 +38,6 @@ _LIMITS = (
 _AS_GIVEN = (
     "Probabilities are as the network gives them. One trained on classes of equal weight says too much of a rare "
     "class: calibration tells by how much, and the AUC doesn't depend on it."
-)
-#: What the columns of :func:`comparison_table` mean.
-COMPARISON_LEGEND = (
-    "Difference: the first AUC less the second, with 95 % intervals. Two-sided tests of the same images. DeLong's "
-    "takes images as independent, which those of one patient are not; Obuchowski's, with clusters, doesn't. Quote the "
-    "last p: it is Obuchowski's with Holm's correction for the number of comparisons of images, of breasts or of exams."
 )
 _CAPTIONS = {
     "roc": "ROC curve. Dots: the threshold, if there is one.",
@@ -160,16 +155,16 @@ def _calibration(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     rows = []
     for level in levels:
         score, line = scored[level], scored[level]["calibration_line"]
-        figures = [score["brier"], score["calibration"]["expected_calibration_error"]]
+        brier = format_rate(score["brier"], score["brier_ci_bootstrap"])
         lines = [format_rate(line[name], line[f"{name}_ci"]) for name in ("slope", "intercept")]
-        rows.append([level, *(f"{value:.3f}" for value in figures), *lines])
+        rows.append([level, brier, f"{score['calibration']['expected_calibration_error']:.3f}", *lines])
     table = make_table(["per", "Brier score", "expected calibration error", "slope", "intercept"], rows)
     changed = scored["settings"].get("recalibration")
     note = "" if changed is None else f" Probabilities were recalibrated: {escape(changed)}."
     return (
         f'<h2>Calibration</h2>{table}<p class="soft">Brier score and error: 0 is best. Slope: 1 is best, below it '
         "probabilities are too extreme, above it too near to each other. Intercept: 0 is best, below it they are too "
-        f"high on the whole, above it too low. Wald's intervals.{note}</p>"
+        f"high on the whole, above it too low. Intervals: the bootstrap's, and Wald's of slope and intercept.{note}</p>"
     )
 
 
@@ -178,11 +173,15 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     first, rows, benefits = scored[levels[0]], [], []
     for level in levels:
         score = scored[level]
-        f1 = [score["probabilistic_f1"]["value"], score["best_f1"]["value"], *score["partial_auc"].values()]
-        points = score["sensitivity_at_recall_rate"].values()
-        rows.append([level, *(f"{value:.3f}" for value in f1), *(f"{one['sensitivity']:.3f}" for one in points)])
-        for name, key in (("model", "model"), ("everybody", "all")):
-            benefits.append([level, name, *(_per_thousand(one[key]) for one in score["net_benefit"])])
+        f1, benefit = score["probabilistic_f1"], score["net_benefit"]
+        figures = [score["best_f1"]["value"], *score["partial_auc"].values()]
+        figures += [one["sensitivity"] for one in score["sensitivity_at_recall_rate"].values()]
+        of_f1 = format_rate(f1["value"], f1["value_ci_bootstrap"])
+        rows.append([level, of_f1, *(f"{value:.3f}" for value in figures)])
+        limits = [one["model_ci_bootstrap"] or () for one in benefit]
+        benefits.append([level, "model", *(_per_thousand(one["model"]) for one in benefit)])
+        benefits.append(["", "95 %", *(" to ".join(map(_per_thousand, ends)) or "–" for ends in limits)])
+        benefits.append(["", "everybody", *(_per_thousand(one["all"]) for one in benefit)])
     header = [
         "per",
         "probabilistic F1",
@@ -198,7 +197,7 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     return (
         f"<h2>Further figures</h2>{make_table(header, rows)}"
         '<p class="soft">The best F1 is that of the threshold that suits these data. Partial AUC is scaled: chance has '
-        f"0.5.</p><h2>Net benefit per 1,000, by threshold</h2>{make_table(called, benefits)}"
+        f"0.5. Intervals: bootstrap.</p><h2>Net benefit per 1,000, by threshold</h2>{make_table(called, benefits)}"
         '<p class="soft">True positives less false positives weighed by the odds of the threshold, in 1,000 images, '
         "breasts or exams; calling nobody back has 0. For net benefit and the shares called back the share of "
         f"positives is {where}.</p>"
@@ -274,27 +273,6 @@ def _folds(folds: Mapping[str, Mapping[str, Any]]) -> str:
         if scores["mean"] is not None:
             rows.append([level, "mean ± SD", "", "", format_spread(scores["mean"], scores["sd"])])
     return f"<h2>Folds</h2>{make_table(['per', 'fold', 'n', 'malignant', 'AUC (DeLong)'], rows)}"
-
-
-def comparison_table(comparison: Mapping[str, Any], drawn: str, first: str, second: str) -> str:
-    """The levels of a paired comparison, of :func:`~monai_e2e.metrics.compare_rows`.
-
-    Args:
-        comparison: by level.
-        drawn: what the bootstrap draws.
-        first, second: what the two are called.
-    """
-    rows = []
-    for level in LEVELS:
-        if level in comparison:
-            test = comparison[level]
-            difference = [f"{test['difference']:+.3f}".replace("-", "−")]
-            difference += [format_interval(test[key], "+.3f") for key in ("difference_ci_bootstrap", "difference_ci")]
-            aucs = [f"{test['auc_first']:.3f}", f"{test['auc_second']:.3f}"]
-            ps = [escape(format_p(test.get(key)).removeprefix("p ")) for key in ("p", "p_patients", "p_holm")]
-            rows.append([level, *aucs, *difference, *ps])
-    header = ["per", f"AUC {first}", f"AUC {second}", "difference", f"bootstrap of {drawn}", "DeLong"]
-    return make_table([*header, "p, DeLong", f"p, {drawn} as clusters", "p, Holm"], rows, raw=True)
 
 
 def _comparisons(scored: Mapping[str, Any]) -> str:

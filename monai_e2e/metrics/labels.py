@@ -16,7 +16,6 @@ from monai_e2e.metrics.cells import parse_density, parse_group, parse_label, par
 #: Columns that a table of labels may have beside the label.
 _FACTS = ("patient_id", "exam_id", "laterality", "view", "density", "lesion_type")
 _ADVICE = "write a CSV with `image,label[,patient_id,exam_id,laterality,view,density,lesion_type]`"
-_NAMED = 5
 
 
 def read_labels(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -116,11 +115,11 @@ def image_key(image: str) -> str:
     return (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).as_posix()
 
 
-def some(names: Iterable[str]) -> str:
+def some(names: Iterable[object], most: int = 5) -> str:
     """The first few names, for a message."""
     listed = [str(name) for name in names]
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return ", ".join(listed[:_NAMED]) + more
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
 
 
 def _of_table(path: Path) -> dict[str, dict[str, Any]]:

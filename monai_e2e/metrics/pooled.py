@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -13,6 +14,7 @@ from scipy.special import expit, logit
 from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.auc import roc_auc
+from monai_e2e.metrics.html_page import format_interval, format_limits, make_table, page
 from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.operating import performance_at
 from monai_e2e.metrics.samples import LEVELS, Row, Samples
@@ -70,6 +72,7 @@ def add_folds(
     rows: Sequence[Row],
     samples: Mapping[str, Samples],
     thresholds: Mapping[int, float] | None,
+    known: int | None = None,
 ) -> None:
     """Add what is known of each fold to the score of the pooled rows.
 
@@ -82,6 +85,7 @@ def add_folds(
         rows: what was scored.
         samples: those of the rows by level, of :func:`~monai_e2e.metrics.level_samples`.
         thresholds: of :func:`fold_thresholds`.
+        known: how many folds the data were split into; None: as many as the rows have.
 
     Raises:
         UserError: when a patient is in two folds.
@@ -107,7 +111,7 @@ def add_folds(
         f"Pooled over {len(folds)} folds: scores of different models are compared with each other here, so look at the "
         "AUC of each fold too."
     )
-    if absent := set(range(max(folds))) - set(folds):
+    if absent := set(range(max(known or 0, *folds))) - set(folds):
         scored["notes"].append(f"Not among the tables: fold {', '.join(map(str, sorted(absent)))}.")
     if thresholds is not None:
         scored["settings"]["threshold_by_fold"] = {str(fold): float(expit(t)) for fold, t in thresholds.items()}
@@ -150,14 +154,27 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def summary_page(summary: Mapping[str, Any], folders: Mapping[str, Path]) -> str:
+    """The summary as a page, with a link to the report of each.
+
+    Args:
+        summary: of :func:`summarize`.
+        folders: of the reports, by name, beside the page.
+    """
+    rows = []
+    for level, spread in summary["mean"].items():
+        for name, levels in summary["groups"].items():
+            one, link = levels[level], f'<a href="{folders[name].name}/report.html">{escape(name)}</a>'
+            limits = [format_interval(one[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong")]
+            rows.append([level, link, str(one["n"]), str(one["positive"]), f"{one['auc']:.3f}", *limits])
+        rows.append([level, "mean ± SD", "", "", format_spread(spread["auc"], spread["sd"]), "", ""])
+    header = ["per", "report", "n", "malignant", "AUC", "95 %, bootstrap", "95 %, DeLong"]
+    return page("Scores side by side", make_table(header, rows, raw=True))
+
+
 def format_spread(average: float, sd: float | None) -> str:
     """``"0.850 ± 0.012"``."""
     return f"{average:.3f}" + ("" if sd is None else f" ± {sd:.3f}")
-
-
-def format_limits(limits: Sequence[float] | None) -> str:
-    """``"0.741 to 0.851"``; a dash for none."""
-    return "–" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
 
 
 def _auc(samples: Samples) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sklearn.isotonic import IsotonicRegression
 from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.metrics.auc import check_scores
 from monai_e2e.metrics.calibration import fit_logistic
-from monai_e2e.metrics.challenge import check_prevalence
+from monai_e2e.metrics.operating import check_prevalence
 from monai_e2e.metrics.tables import EXTREME, SPREAD_COLUMNS
 from monai_e2e.work.files import write_json
 

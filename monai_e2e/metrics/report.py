@@ -12,13 +12,14 @@ from sklearn.metrics import average_precision_score
 
 from monai_e2e import NOTICE, __version__
 from monai_e2e.metrics.auc import roc_auc
-from monai_e2e.metrics.bootstrap import BootstrapInterval, limits_of, patient_bootstrap, weighted_areas
+from monai_e2e.metrics.bootstrap import BootstrapInterval, limits_of
 from monai_e2e.metrics.calibration import brier_score, calibration_line, reliability
 from monai_e2e.metrics.challenge import best_f1, partial_auc, probabilistic_f1, sensitivity_at_recall_rate
 from monai_e2e.metrics.decision import SHOWN, decision_curve
 from monai_e2e.metrics.html_page import format_p
+from monai_e2e.metrics.intervals import bootstrap_intervals
 from monai_e2e.metrics.operating import performance_at, sensitivity_at_specificity, specificity_at_sensitivity
-from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples, owners_of
+from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
 from monai_e2e.metrics.subgroups import OF_POSITIVES, SUBGROUPS, heterogeneity, subgroup_members
 from monai_e2e.work.files import write_json
 
@@ -64,10 +65,10 @@ def score_rows(
         not all are known), ``drawn`` (what the bootstrap draws: ``"patients"``, ``"exams"`` or, where nobody's are
         known, ``"images"``), ``auc``, ``auc_ci_delong``, ``auc_ci_bootstrap``, ``average_precision``,
         ``average_precision_ci_bootstrap``, ``sensitivity_at_specificity``, ``specificity_at_sensitivity``,
-        ``sensitivity_at_recall_rate``, ``partial_auc``, ``probabilistic_f1``, ``best_f1``, ``brier``, ``calibration``,
-        ``calibration_line``, ``net_benefit``, and with a threshold ``at_threshold``;
-        ``subgroups`` and their ``heterogeneity``; ``notes`` on what was left out; ``settings``. A subgroup of one class
-        has ``auc`` None and a ``reason``.
+        ``sensitivity_at_recall_rate``, ``partial_auc``, ``probabilistic_f1``, ``best_f1``, ``brier``,
+        ``brier_ci_bootstrap``, ``calibration``, ``calibration_line``, ``net_benefit``, and with a threshold
+        ``at_threshold``; ``subgroups`` and their ``heterogeneity``; ``notes`` on what was left out; ``settings``. A
+        subgroup of one class has ``auc`` None and a ``reason``.
 
     Raises:
         UserError: when there are no rows, a row lacks a label, a score is not finite, an image is twice in the rows,
@@ -78,10 +79,10 @@ def score_rows(
         threshold if isinstance(threshold, Mapping) else dict.fromkeys(LEVELS, threshold)
     )
     members = subgroup_members(rows)
-    intervals = _intervals(samples, members, seed, resamples)
+    of_levels, of_groups = bootstrap_intervals(samples, members, seed, resamples, prevalence, present)
     scored: dict[str, Any] = {}
     for level, sample in samples.items():
-        area, precision = intervals[level]
+        area, precision, brier, f1, *benefits = of_levels[level]
         probabilities = expit(sample.logits)
         score = _headline(sample, area) | {
             "average_precision": float(average_precision_score(sample.labels, sample.ranks)),
@@ -92,12 +93,18 @@ def score_rows(
                 sample.labels, sample.ranks, prevalence=prevalence
             ),
             "partial_auc": partial_auc(sample.labels, sample.ranks),
-            "probabilistic_f1": probabilistic_f1(sample.labels, probabilities),
+            "probabilistic_f1": probabilistic_f1(sample.labels, probabilities) | {"value_ci_bootstrap": limits_of(f1)},
             "best_f1": best_f1(sample.labels, probabilities),
             "brier": brier_score(sample.labels, probabilities),
+            "brier_ci_bootstrap": limits_of(brier),
             "calibration": reliability(sample.labels, probabilities),
             "calibration_line": calibration_line(sample.labels, sample.logits),
-            "net_benefit": decision_curve(sample.labels, probabilities, SHOWN, prevalence, present),
+            "net_benefit": [
+                point | {"model_ci_bootstrap": limits_of(interval)}
+                for point, interval in zip(
+                    decision_curve(sample.labels, probabilities, SHOWN, prevalence, present), benefits, strict=True
+                )
+            ],
         }
         limit = thresholds.get(level)
         if limit is not None:
@@ -107,7 +114,7 @@ def score_rows(
     if threshold is not None and not isinstance(threshold, Mapping) and len(samples) > 1:
         notes.append("The threshold was chosen on images; breasts and exams have the same threshold.")
     subgroups = {
-        name: {word: _subgroup(samples["image"], name, chosen, intervals[name, word]) for word, chosen in words.items()}
+        name: {word: _subgroup(samples["image"], name, chosen, of_groups[name, word]) for word, chosen in words.items()}
         for name, words in members.items()
     }
     differing = {name: heterogeneity(groups) for name, groups in subgroups.items()}
@@ -173,25 +180,6 @@ def _subgroup(images: Samples, name: str, chosen: np.ndarray, area: BootstrapInt
         return _headline(part, area)
     reason = "no negative image" if part.labels.any() else "no positive image"
     return {"n": len(part.labels), "positive": int(part.labels.sum()), "auc": None, "reason": reason}
-
-
-def _intervals(
-    samples: Mapping[str, Samples], members: Mapping[str, Mapping[str, np.ndarray]], seed: int, resamples: int
-) -> dict[Any, Any]:
-    """Bootstrap intervals: of AUC and average precision by level, and of the AUC by name and word of a subgroup."""
-    images = samples["image"]
-    of_positives = {(name, word): chosen for name in OF_POSITIVES for word, chosen in members.get(name, {}).items()}
-    subsets = [np.isin(np.arange(len(images.labels)), chosen) for chosen in of_positives.values()]
-    parts: dict[Any, Samples] = dict(samples)
-    for name in members.keys() - set(OF_POSITIVES):
-        parts |= {(name, word): images.part(chosen) for word, chosen in members[name].items()}
-    statistics = [
-        weighted_areas(part.labels, part.ranks, part.owners, subsets if part is images else (), key in samples)
-        for key, part in parts.items()
-    ]
-    found = dict(zip(parts, patient_bootstrap(owners_of(samples), statistics, seed, resamples), strict=True))
-    of_subsets = dict(zip(of_positives, found["image"][1:-1], strict=True))
-    return {key: (areas[0], areas[-1]) if key in samples else areas[0] for key, areas in found.items()} | of_subsets
 
 
 def _bootstrap_notes(score: Row, level: str, resamples: int) -> list[str]:

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.comparison import compare_rows, correct_by_holm
+from monai_e2e.metrics.comparison import COMPARISON_LEGEND, compare_rows, comparison_table, correct_by_holm
 from monai_e2e.metrics.facts import describe_in_words
 from monai_e2e.metrics.files import Scored, score_table
 from monai_e2e.metrics.html_page import (
     figures,
     format_difference,
     format_interval,
+    format_limits,
     format_p,
     make_list,
     make_table,
     page,
 )
-from monai_e2e.metrics.html_report import COMPARISON_LEGEND, comparison_table
 from monai_e2e.metrics.plots import plot_pr, plot_roc
-from monai_e2e.metrics.pooled import format_limits
 from monai_e2e.metrics.report import write_score
 from monai_e2e.metrics.samples import LEVELS
 
@@ -77,7 +76,7 @@ def score_rivals(
     pairs: list[dict[str, Any]] = []
     for (first, one), (second, two) in combinations(found.items(), 2):
         try:
-            compared = compare_rows(one.rows, two.rows, how, seed, resamples, (one.levels, ()))
+            compared = compare_rows(one.rows, two.rows, how, seed, resamples, one.levels)
         except UserError as error:
             raise UserError(f"{first} and {second}: {error}") from error
         pairs.append({"first": first, "second": second, **compared})

@@ -5,7 +5,6 @@ Don't pass the page on: it has copies of the images, which stay under their data
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from scipy.special import expit
 from monai_e2e.data.images.pixels import resize_mask
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_predictions, require_labels
-from monai_e2e.metrics.html_page import page
+from monai_e2e.metrics.html_page import embed, page
 from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.validation import find_threshold
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
@@ -196,4 +195,4 @@ def _picture(image: np.ndarray, heatmap: Heatmap, masks: Sequence[np.ndarray]) -
     both = np.hstack([draw_mammogram(small, None, lesions), gap, draw_mammogram(small, heatmap, lesions)])
     buffer = io.BytesIO()
     Image.fromarray(both).save(buffer, format="JPEG", quality=85, subsampling=0)  # the outlines are thin and coloured
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return embed(buffer.getvalue(), "jpeg")

@@ -129,7 +129,7 @@ def load_model(path: str | Path, device: torch.device, src: str | Path, weights_
         UserError: when there is no such model, or it can't be built or loaded.
     """
     path = find_model(path)
-    if path.is_dir() and weights_only:
+    if weights_only:
         path = checkpoint_of(path)
     if path.is_dir():
         return _load_bundle(path, device, src)
@@ -204,11 +204,11 @@ def _patch_bundle_beside(path: str | Path) -> Path | None:
     return beside if (beside / "models" / "model.pt").is_file() else None
 
 
-def checkpoint_of(folder: Path) -> Path:
-    """A bundle's trained network; raises :class:`UserError` where there is none."""
-    checkpoint = folder / "models" / "model.pt"
-    if not checkpoint.is_file():
-        raise UserError(f"{folder}: no checkpoint at models/model.pt; train the bundle first, or name a checkpoint")
+def checkpoint_of(path: Path) -> Path:
+    """A bundle's trained network, or the checkpoint itself; raises :class:`UserError` where a bundle has none."""
+    checkpoint = path / "models" / "model.pt" if path.is_dir() else path
+    if path.is_dir() and not checkpoint.is_file():
+        raise UserError(f"{path}: no checkpoint at models/model.pt; train the bundle first, or name a checkpoint")
     return checkpoint
 
 

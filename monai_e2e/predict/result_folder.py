@@ -19,8 +19,8 @@ from typing import Any
 from monai_e2e.data.images.appearance import OTHER_SIDE, is_of_the_set
 from monai_e2e.data.sources.formulas import guarded_cell, unguarded_cell
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import aggregate_breasts, aggregate_exams, write_table
-from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS
+from monai_e2e.metrics.aggregate import BREAST_COLUMNS, EXAM_COLUMNS, aggregate_breasts, exams_of
+from monai_e2e.metrics.tables import write_table
 from monai_e2e.provenance import now, versions
 from monai_e2e.work.files import write_json, write_text
 from monai_e2e.work.locking import INSIDE
@@ -61,20 +61,13 @@ class ResultFolder:
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
+        self.predictions, self.failures = self.folder / "predictions.csv", self.folder / "failures.csv"
         self.record: dict[str, Any] = {"kind": _KIND, "settings": dict(settings), "started": now()}
         self.failed = 0
         self._of_the_set = 0  # rows of an earlier run that lost their flag to it
         self._check()
         #: Columns of the finished rows, and patient and exam of each image that has one.
         self.columns, self.finished = self._read_rows()
-
-    @property
-    def predictions(self) -> Path:
-        return self.folder / "predictions.csv"
-
-    @property
-    def failures(self) -> Path:
-        return self.folder / "failures.csv"
 
     def start(self, columns: Sequence[str], facts: Mapping[str, Any]) -> None:
         """Write ``run.json`` with the settings, versions and further facts, and begin the table of predictions.
@@ -122,12 +115,11 @@ class ResultFolder:
             rows = [_unguarded(row) for row in csv.DictReader(file)]
         with _writing(self.folder):
             self._describe_set(rows)
-            for name, columns, combine in (
-                ("breast.csv", BREAST_COLUMNS, aggregate_breasts),
-                ("exam.csv", EXAM_COLUMNS, aggregate_exams),
-            ):
+            breasts = aggregate_breasts(rows, aggregate)
+            tables = {"breast": (breasts, BREAST_COLUMNS), "exam": (exams_of(breasts), EXAM_COLUMNS)}
+            for name, (table, columns) in tables.items():
                 wanted = [column for column in columns if column != "label" or "label" in self.columns]
-                write_table(self.folder / name, combine(rows, aggregate), wanted)
+                write_table(self.folder / f"{name}.csv", table, wanted)
             self.record |= {"ended": now(), "predicted": len(rows), "failed": self.failed, "aggregate": aggregate}
             self.record |= facts or {}
             self._write_record()

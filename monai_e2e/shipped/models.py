@@ -28,6 +28,7 @@ class ShippedModel:
         kind: ``"patch classifier"`` or ``"whole-image classifier"``.
         sha256: of its file.
         data: what it was trained on.
+        training: how: what it started from, recipe, seed, epochs.
         never_shown: what kinds of images it has not seen.
         licence: of the weights, with the attribution that the data's licence asks for.
         result: its test result in one line, with the interval and the data.
@@ -41,6 +42,7 @@ class ShippedModel:
     kind: str
     sha256: str
     data: str
+    training: str
     never_shown: str
     licence: str
     result: str

@@ -93,7 +93,7 @@ def validate(
     settings = settings or Settings()
     if settings.recalibrate == settings.partition:
         raise UserError(f"--recalibrate {settings.recalibrate}: the partition that is scored; choose validation")
-    checkpoints = {name: _checkpoint(path) for name, path in _named(models).items()}
+    checkpoints = {name: checkpoint_of(find_model(path)) for name, path in _named(models).items()}
     folders = _named(datasets)
     for folder in folders.values():
         if not is_prepared(folder):
@@ -153,11 +153,6 @@ def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
             name, number = f"{base}--{number}", number + 1
         named[name] = path
     return named
-
-
-def _checkpoint(model: str | Path) -> Path:
-    path = find_model(model)
-    return checkpoint_of(path) if path.is_dir() else path
 
 
 def _source(checkpoint: Path, folders: Mapping[str, str | Path]) -> str | None:

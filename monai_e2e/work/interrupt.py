@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.resource_tracker import ensure_running
+from multiprocessing.util import get_temp_dir
 from types import FrameType
 
 import psutil
@@ -58,7 +60,7 @@ def end_on_interrupt(advice: str | None) -> None:
     Args:
         advice: how to go on; None: say nothing, as all processes but the first of a distributed run.
     """
-    own, said = os.getpid(), False
+    own, said, folder = os.getpid(), False, get_temp_dir()  # before any process is started, so that all have this one
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         nonlocal said
@@ -80,6 +82,8 @@ def end_on_interrupt(advice: str | None) -> None:
                         started.kill()
         for call in _endings:
             call()
+        if multiprocessing.parent_process() is None:
+            shutil.rmtree(folder, ignore_errors=True)  # Python does it in an exit that isn't this one
         os._exit(STATUS)
 
     signal.signal(signal.SIGINT, end)

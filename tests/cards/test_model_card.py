@@ -91,6 +91,8 @@ def test_card_of_a_shipped_model_tells_its_data_result_and_licence(tmp_path):
     threshold = json.loads((tmp_path / "card" / "card.json").read_text())["threshold_logit"]
     assert f"An image counts as malignant from a probability of {expit(threshold):.3f} on." in text
     assert "- threshold: largest Youden index on the 150 validation images" in text
+    assert "## Training\n\n- EfficientNet-Lite0 from cbis-mass-patch, recipe small, seed 0" in text
+    assert "to be filled in" not in text
 
 
 def test_card_needs_a_model_a_folder_and_overwrites_nobodys_page(bundle, tmp_path, capsys):

@@ -61,6 +61,7 @@ def place(tmp_path, monkeypatch, model):
         if kind in ("evaluate", "score"):
             image = {"auc": AUC.get(name, 0.5), "auc_ci_bootstrap": [0.4, 0.95], "n": 3}
             (folder / "score.json").write_text(json.dumps({"image": image}))
+            (folder / "report.html").touch()
         step.seconds = 60.0
 
     monkeypatch.setattr(Step, "run", run)
@@ -112,6 +113,7 @@ def test_the_table_has_value_interval_deviation_and_what_it_took(place):
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "python -m monai.bundle run training" in page
     assert "protocol official" in page
+    assert '<td><a href="../four-seed1/report.html">four-seed1</a></td><td>0.850 (0.400–0.950)</td>' in page
     assert "PHANTOMS" not in page
 
 

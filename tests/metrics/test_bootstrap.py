@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import patient_bootstrap, roc_auc
-from monai_e2e.metrics.bootstrap import in_pairs, weighted_areas
+from monai_e2e.metrics.bootstrap import in_pairs, weighted_areas, weighted_sums
 
 
 def interval(labels, scores, patients=None, **settings):
@@ -39,6 +39,15 @@ def test_patients_count_with_all_their_samples():
     counts = random.integers(0, 4, (20, 9))
     of_samples = weighted_areas(labels, scores)(in_pairs(counts[:, patients]))
     assert weighted_areas(labels, scores, patients)(in_pairs(counts)).tolist() == of_samples.tolist()
+
+
+@pytest.mark.parametrize("resamples", [20, 21])
+def test_sums_are_those_of_the_repeated_samples(resamples):
+    random = np.random.default_rng(0)
+    columns, patients = random.normal(size=(2, 40)), random.integers(0, 7, 40)
+    counts = random.integers(0, 4, (resamples, 9))  # two patients have no sample at this level
+    found = weighted_sums(columns, patients, lambda sums: sums)(in_pairs(counts))[:, :resamples]
+    assert found == pytest.approx(columns @ counts[:, patients].T)
 
 
 def test_resample_of_one_class_has_no_value():

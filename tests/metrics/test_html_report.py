@@ -108,11 +108,13 @@ def test_recalibrated_probabilities_are_not_called_the_networks(tmp_path):
 def test_net_benefit_is_per_thousand_and_shows_no_minus_zero(tmp_path):
     rows = make_rows()
     scored = score_rows(rows, resamples=RESAMPLES)
-    scored["image"]["net_benefit"][0] |= {"model": 0.00253, "all": -0.00001}
+    limits = {"model_ci_bootstrap": [-0.00001, 0.0049]}
+    scored["image"]["net_benefit"][0] |= {"model": 0.00253, "all": -0.00001, **limits}
     write_results(tmp_path, scored, level_samples(rows)[0])
     text = (tmp_path / "report.html").read_text()
     assert "Net benefit per 1,000" in text
     assert "<td>2.5</td>" in text
+    assert "<td>0.0 to 4.9</td>" in text
     assert "−0.0<" not in text
 
 

@@ -1,6 +1,7 @@
 """Folds pooled with their own thresholds, and seeds side by side."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,11 @@ def test_seeds_stand_side_by_side_with_mean_and_deviation(tables, tmp_path):
     assert [group["image"]["auc"] for group in scored["groups"].values()] == aucs
     assert list(scored["groups"]) == ["seed 0, 3 folds", "seed 1, 3 folds"]
     assert scored["mean"]["image"] == {"auc": np.mean(aucs), "sd": pytest.approx(np.std(aucs, ddof=1)), "groups": 2}
-    assert (tmp_path / "out" / "1" / "report.html").is_file()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    reports = re.findall(r'href="([^"]+)">([^<]+)<', page)
+    assert reports == [("0/report.html", "seed 0, 3 folds"), ("1/report.html", "seed 1, 3 folds")] * 3
+    assert all((tmp_path / "out" / report).is_file() for report, _ in reports)
+    assert f"{np.mean(aucs):.3f} ± {np.std(aucs, ddof=1):.3f}" in page
 
 
 def test_models_on_the_same_images_stand_side_by_side(tmp_path):
@@ -146,3 +151,6 @@ def test_a_missing_fold_is_noted(tmp_path):
         write_predictions(paths[-1], [row for row in rows if row["fold"] == fold])
     scored = score_files(paths, tmp_path / "out", resamples=RESAMPLES)
     assert "Not among the tables: fold 1, 2." in scored["notes"]
+    (tmp_path / "0" / "run.json").write_text(json.dumps({"bundle": {}, "dataset": {"folds": 5}}))
+    scored = score_files(paths, tmp_path / "out", resamples=RESAMPLES)
+    assert "Not among the tables: fold 1, 2, 4." in scored["notes"]

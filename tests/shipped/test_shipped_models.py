@@ -34,7 +34,7 @@ def test_each_is_the_network_that_its_card_says(name):
     assert hashlib.sha256(model.path.read_bytes()).hexdigest() == model.sha256
     assert 0 < float(network.pixel_mean) < 255
     assert recorded_patients(network)["training"]
-    assert all(getattr(model, field) for field in ("data", "never_shown", "licence", "result", "use"))
+    assert all(getattr(model, field) for field in ("data", "training", "never_shown", "licence", "result", "use"))
     if model.kind == "whole-image classifier":
         assert operating_point(network) is not None
         assert model.threshold
@@ -64,7 +64,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest():
 def test_a_file_that_is_not_the_shipped_one_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     card = {"kind": "patch classifier", "sha256": "0" * 64}
-    card |= dict.fromkeys(("data", "never_shown", "licence", "result", "threshold", "use"), "told")
+    card |= dict.fromkeys(("data", "training", "never_shown", "licence", "result", "threshold", "use"), "told")
     (tmp_path / "mine.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match=r"mine\.pt can't be read .*install monai-e2e again"):
         find_model("mine")

@@ -73,12 +73,13 @@ run_steps([Step("sleep", ["-m", "sleeping"], Path(sys.argv[1] + ".log"))], 1)
 """
 
 
-def begun(code, *arguments):
+def begun(code, *arguments, **variables):
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | variables,
         start_new_session=True,  # a group of its own, which gets the signal as that of a terminal does
     )
     assert process.stdout.readline() == "ready\n"
@@ -91,8 +92,8 @@ def gone(processes, seconds=30):
 
 
 @pytest.mark.parametrize("code", [SLEEP, LOADER, WORKERS.format(start=STREAM)], ids=["alone", "loader", "stream"])
-def test_an_interrupt_is_one_line_and_ends_all(code):
-    process = begun(code)
+def test_an_interrupt_is_one_line_and_ends_all(code, tmp_path):
+    process = begun(code, TMPDIR=str(tmp_path))
     children = psutil.Process(process.pid).children(recursive=True)
     started = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
@@ -100,6 +101,7 @@ def test_an_interrupt_is_one_line_and_ends_all(code):
     assert (process.returncode, errors.strip()) == (130, "interrupted: do this")
     assert time.monotonic() - started < 20
     assert gone(children) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals of POSIX")
@@ -118,9 +120,11 @@ def test_workers_end_with_a_parent_that_was_killed():
 
 
 def test_an_interrupt_of_the_demos_process_alone_ends_the_command_that_it_runs(tmp_path):
-    process = begun(STEPS, str(tmp_path / "made"))
+    (tmp_path / "tmp").mkdir()
+    process = begun(STEPS, str(tmp_path / "made"), TMPDIR=str(tmp_path / "tmp"))
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     assert gone(children, 10) == []
+    assert list((tmp_path / "tmp").iterdir()) == []

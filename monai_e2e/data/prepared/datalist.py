@@ -11,66 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from monai_e2e.data.prepared.schema import PARTITIONS, PREPARE, check_datalist
 from monai_e2e.data.prepared.splits import check_patients, partition_of_fold
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
-
-PARTITIONS = ("training", "validation", "test")
-_PREPARE = "run `monai-e2e prepare cbis-ddsm SRC OUT`, or another data set's name or folder"
-#: Characters of a schema's message, which quotes what it found.
-_MESSAGE = 200
-_PATH = {"type": "string", "minLength": 1, "maxLength": 1000}
-_WORD = {"type": ["string", "null"]}
-_LESION = {
-    "type": "object",
-    "required": ["mask"],
-    "properties": {"mask": _PATH, "type": _WORD, "pathology": _WORD, "drawn_as": _WORD},
-}
-_SAMPLE = {
-    "type": "object",
-    "required": ["image", "label", "patient_id", "lesions"],
-    "properties": {
-        "image": _PATH,
-        "label": {"enum": [0, 1]},
-        "patient_id": {"type": "string", "minLength": 1},
-        "laterality": {"type": "string"},
-        "view": {"type": "string"},
-        "lesions": {"type": "array", "items": _LESION},
-        "lesions_excluded": {"type": "integer"},
-        "flags": {"type": "string"},
-        "density": {"enum": [1, 2, 3, 4, None]},
-        "age": {"type": ["integer", "null"]},
-        **dict.fromkeys(("exam_id", "vendor", "machine", "site", "implant", "subtype"), _WORD),
-        "lesion_size": {"type": "number", "exclusiveMinimum": 0},
-        "mean": {"type": "number", "minimum": 0, "maximum": 255},
-        "fold": {"type": "integer", "minimum": 0},
-        "original_size": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2},
-        "pixel_spacing": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
-    },
-}
-#: What a data list must have, as a JSON schema; other keys are allowed.
-_SCHEMA = {
-    "type": "object",
-    "required": ["image_size", "pixel_mean", *PARTITIONS],
-    "properties": {
-        "image_size": {
-            "type": "array",
-            "items": {"type": "integer", "minimum": 1, "maximum": 65535},
-            "minItems": 2,
-            "maxItems": 2,
-        },
-        "pixel_mean": {"type": ["number", "null"], "minimum": 0, "maximum": 255},
-        "folds": {"type": "integer", "minimum": 3},
-        "voi_lut": {"enum": [False, True, "auto"]},
-        "models_may_be_passed_on": {"type": "boolean"},
-        "classes": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
-        "crop": {"enum": [None, "breast"]},
-        "orient": {"enum": [None, "left"]},
-        **{name: {"type": "array", "items": _SAMPLE} for name in PARTITIONS},
-    },
-}
-
 
 #: Digests of lists that were found sound: a training reads its list eight times, and each check takes longer than that.
 _checked: set[bytes] = set()
@@ -85,26 +30,26 @@ def read_datalist(prepared_dir: str | Path) -> dict[str, Any]:
     """
     folder = Path(prepared_dir)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; {_PREPARE}")
+        raise UserError(f"{folder}: no such folder; {PREPARE}")
     path = folder / "datalist.json"
     if not path.is_file():
-        raise UserError(f"{folder}: not a prepared folder (no datalist.json); {_PREPARE}")
+        raise UserError(f"{folder}: not a prepared folder (no datalist.json); {PREPARE}")
     try:
         content = path.read_bytes()
         datalist = json.loads(content, parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); {_PREPARE} again") from error
+        raise UserError(f"{path}: not readable as JSON ({error}); {PREPARE} again") from error
     except RecursionError:
-        raise UserError(f"{path}: not readable as JSON (nested too deeply); {_PREPARE} again") from None
+        raise UserError(f"{path}: not readable as JSON (nested too deeply); {PREPARE} again") from None
     digest = hashlib.sha256(content).digest()
     if digest not in _checked:
-        _check(datalist, path)
+        check_datalist(datalist, path)
         _checked.add(digest)
     return datalist
 
 
 def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
-    """What a record of a run says of its data: path and SHA-256 of the data list, name, protocol, seed, size, labels.
+    """What a record of a run says of its data: path and SHA-256 of the data list, and how they were prepared.
 
     Raises:
         UserError: when there is no data list that can be read.
@@ -115,7 +60,7 @@ def fingerprint(prepared_dir: str | Path) -> dict[str, Any]:
         datalist = json.loads(data)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: no readable datalist.json ({error}); name a prepared folder") from error
-    keys = ("name", "protocol", "seed", "image_size", "label_source", "label_unit", "label_rule")
+    keys = ("name", "protocol", "folds", "seed", "image_size", "label_source", "label_unit", "label_rule")
     settings = {key: datalist.get(key) for key in keys}
     return {"path": str(folder.resolve()), "sha256": hashlib.sha256(data).hexdigest(), **settings}
 
@@ -134,18 +79,6 @@ def labels_in_words(dataset: Mapping[str, Any]) -> str:
 def _refuse_constant(name: str) -> None:
     """NaN and infinity are no JSON, and no limit of a schema holds NaN back."""
     raise ValueError(f"{name} is no number")
-
-
-def _check(datalist: Any, path: Path) -> None:
-    """Raise :class:`UserError` unless the data list has what :data:`_SCHEMA` wants."""
-    from jsonschema import Draft202012Validator  # a quarter of a second that worker processes needn't pay
-
-    # The first one: a damaged list may have thousands.
-    error = next(Draft202012Validator(_SCHEMA).iter_errors(datalist), None)
-    if error is not None:
-        place = error.json_path.removeprefix("$").removeprefix(".") or "the file"
-        message = error.message if len(error.message) <= _MESSAGE else f"{error.message[:_MESSAGE]} …"
-        raise UserError(f"{path}: {place}: {message}; {_PREPARE} again")
 
 
 def pixel_mean(
@@ -293,7 +226,7 @@ def _arranged(datalist: dict[str, Any], fold: int | None, prepared_dir: str | Pa
     partitions: dict[str, list[dict[str, Any]]] = {name: [] for name in PARTITIONS}
     for sample in sorted((s for name in PARTITIONS for s in datalist[name]), key=lambda sample: sample["image"]):
         if not 0 <= sample.get("fold", -1) < folds:
-            raise UserError(f"{prepared_dir}: image {sample['image']} has none of the {folds} folds; {_PREPARE} again")
+            raise UserError(f"{prepared_dir}: image {sample['image']} has none of the {folds} folds; {PREPARE} again")
         partitions[partition_of_fold(sample["fold"], fold, folds)].append(sample)
     return datalist | partitions
 
@@ -310,11 +243,11 @@ def _inside(relative: str, root: Path) -> str:
         there = path.is_file()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, half a character, links in a circle
         message = f"{root / 'datalist.json'}: {relative[:100]!r} is no usable path ({type(error).__name__})"
-        raise UserError(f"{message}; {_PREPARE} again") from error
+        raise UserError(f"{message}; {PREPARE} again") from error
     if not path.is_relative_to(root):
-        raise UserError(f"{root / 'datalist.json'}: {relative} leads out of the folder; {_PREPARE} again")
+        raise UserError(f"{root / 'datalist.json'}: {relative} leads out of the folder; {PREPARE} again")
     if not there:
-        raise UserError(f"{path}: absent though datalist.json names it; {_PREPARE} again")
+        raise UserError(f"{path}: absent though datalist.json names it; {PREPARE} again")
     return str(path)
 
 
