@@ -1,8 +1,11 @@
 """Settings of every test: one thread (test processes share the cores), and no data outside the test's own folders."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from monai_e2e.work.forked import READING, TRAINING, import_once
 from monai_e2e.work.threads import thread_variables
@@ -15,6 +18,20 @@ def _private_data(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONAI_DATA_DIRECTORY", str(tmp_path_factory.mktemp("monai-data")))
         yield
+
+
+@pytest.fixture
+def blank_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A score's curves as pictures of one pixel: to draw them is most of its time.
+
+    For tests of anything else of a score, with ``pytestmark = pytest.mark.usefixtures("blank_curves")``.
+    """
+
+    def save(_figure: Any, path: str | Path) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (1, 1)).save(path)
+
+    monkeypatch.setattr("monai_e2e.metrics.plots._save", save)
 
 
 def pytest_configure() -> None:

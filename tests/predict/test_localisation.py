@@ -14,6 +14,8 @@ from monai_e2e.metrics import write_predictions
 from monai_e2e.predict.heatmaps import Heatmap, describe_format
 from monai_e2e.predict.localisation import join_cluster, localisation_of, localise, summarize_localisation
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 SIZE = (288, 224)
 #: Around the centre of the window at (2, 3), which is at row 96, column 128.
 HIT = (slice(80, 120), slice(110, 150))
