@@ -25,6 +25,14 @@ from monai_e2e.work.forked import run_forked
 print(run_forked(["-m", "monai_e2e", "--version"], Path(sys.argv[1]), {}))
 """
 
+COLLECTING = """
+import sys
+from pathlib import Path
+from monai_e2e.work.forked import import_once, run_forked
+import_once(["json"], {})
+run_forked(["-m", "counting"], Path(sys.argv[1]), {})
+"""
+
 
 def test_a_command_has_its_arguments_variables_and_log(run_code):
     text = """
@@ -36,6 +44,13 @@ def test_a_command_has_its_arguments_variables_and_log(run_code):
         0,
         "__main__ ['a b', '--c'] here\nfrom a process of its own\n",
     )
+
+
+def test_what_is_imported_once_is_left_out_of_garbage_collections(tmp_path):
+    (tmp_path / "script.py").write_text(COLLECTING)
+    (tmp_path / "counting.py").write_text("import gc; print(gc.get_freeze_count())")
+    subprocess.run([sys.executable, str(tmp_path / "script.py"), str(tmp_path / "log")], check=True)
+    assert int((tmp_path / "log").read_text()) > 1000
 
 
 @pytest.mark.parametrize(
