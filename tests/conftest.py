@@ -1,5 +1,6 @@
 """Settings of every test: one thread (test processes share the cores), and no data outside the test's own folders."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -52,5 +53,11 @@ def run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., t
 
 
 def pytest_configure() -> None:
+    gc.disable()  # a quarter of the imports' time, to which pytest_collection_finish puts an end
     if "PYTEST_XDIST_WORKER" in os.environ:  # the whole suite: all processes that tests start import MONAI once
         import_once((*TRAINING, *READING), thread_variables(1))
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()  # what tests leave is looked through, not all of PyTorch again and again

@@ -5,5 +5,6 @@ These would look at all of it in each of them, and so copy its memory: a third o
 
 import gc
 
+gc.enable()
 gc.collect()
 gc.freeze()
