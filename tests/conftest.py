@@ -12,7 +12,7 @@ from PIL import Image
 from monai_e2e.work.forked import READING, TRAINING, import_once, run_forked
 from monai_e2e.work.threads import thread_variables
 
-os.environ["OMP_NUM_THREADS"] = "1"  # for PyTorch, which tests of tables never load, and the commands that tests start
+os.environ.update(thread_variables(1))  # for what tests of tables never load, and for the commands that tests start
 
 
 @pytest.fixture(scope="session", autouse=True)
