@@ -7,8 +7,8 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,23 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this package and of all that it needs; with PyTorch's build, such as ``+cu130``."""
-    return {"python": platform.python_version(), **dict(_package_versions()), "torch": str(torch.__version__)}
+    return {"python": platform.python_version(), **_package_versions(), "torch": str(torch.__version__)}
 
 
-def _package_versions() -> Iterator[tuple[str, str]]:
+@cache
+def _package_versions() -> dict[str, str]:
     try:
         needed = [text for text in requires("monai-e2e") or [] if "extra ==" not in text]
     except PackageNotFoundError:  # run from a checkout that isn't installed
         needed = ["monai", "torch", "pytorch-ignite", "numpy"]
-    for name in ["monai-e2e", *(re.split(r"[^\w.-]", text)[0] for text in needed)]:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            yield name, "unknown"
+    return {name: _version(name) for name in ["monai-e2e", *(re.split(r"[^\w.-]", text)[0] for text in needed)]}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def device_name(device: torch.device | None) -> str:

@@ -1,13 +1,18 @@
 """Settings of every test: one thread (test processes share the cores), and no data outside the test's own folders."""
 
+import gc
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
-from monai_e2e.work.forked import READING, TRAINING, import_once
+from monai_e2e.work.forked import READING, TRAINING, import_once, run_forked
 from monai_e2e.work.threads import thread_variables
 
-os.environ["OMP_NUM_THREADS"] = "1"  # for PyTorch, which tests of tables never load, and the commands that tests start
+os.environ.update(thread_variables(1))  # for what tests of tables never load, and for the commands that tests start
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,6 +22,42 @@ def _private_data(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def blank_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A score's curves as pictures of one pixel: to draw them is most of its time.
+
+    For tests of anything else of a score, with ``pytestmark = pytest.mark.usefixtures("blank_curves")``.
+    """
+
+    def save(_figure: Any, path: str | Path) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (1, 1)).save(path)
+
+    monkeypatch.setattr("monai_e2e.metrics.plots._save", save)
+
+
+@pytest.fixture
+def run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Runs Python text in a process of its own → its exit status and output.
+
+    The process is forked from one that has imported MONAI, which a new one would do for seconds.
+    """
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def run(code: str, *arguments: str, **variables: str) -> tuple[int, str]:
+        (tmp_path / "made_module.py").write_text(code)
+        status = run_forked(["-m", "made_module", *arguments], tmp_path / "log", variables)
+        return status, (tmp_path / "log").read_text()
+
+    return run
+
+
 def pytest_configure() -> None:
+    gc.disable()  # a quarter of the imports' time, to which pytest_collection_finish puts an end
     if "PYTEST_XDIST_WORKER" in os.environ:  # the whole suite: all processes that tests start import MONAI once
         import_once((*TRAINING, *READING), thread_variables(1))
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()  # what tests leave is looked through, not all of PyTorch again and again

@@ -51,7 +51,7 @@ def import_once(modules: Sequence[str], variables: Mapping[str, str]) -> None:
     if FORKING is not None:
         from multiprocessing.forkserver import ensure_running
 
-        FORKING.set_forkserver_preload(list(modules))
+        FORKING.set_forkserver_preload(["monai_e2e.work.settling", *modules, "monai_e2e.work.settled"])
         with starting(variables):
             ensure_running()
 

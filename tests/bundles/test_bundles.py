@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from monai.handlers import MLFlowHandler
+from without_pictures import WITHOUT_PICTURES
 
 from monai_e2e.bundle import user_error
 from monai_e2e.data import load_datalist, phantom_dataset
@@ -41,9 +42,11 @@ def run(bundle, action, configs, **keys):
     return workflow
 
 
-def train(bundle, dataset, out, **keys):
+def train(bundle, dataset, out, pictures=False, **keys):
     out = str(out)
     extra = {"patch_size": 32, "per_roi": 2} if bundle == "ddsm_patch" else {}
+    if not pictures:
+        extra |= WITHOUT_PICTURES
     keys = {"dataset_dir": dataset, "model_dir": out, "output_dir": out, "stages": ONE_EPOCH, **extra, **keys}
     return run(bundle, "training", ["train"], **keys)
 
@@ -52,11 +55,12 @@ def train(bundle, dataset, out, **keys):
 def trained(prepared, tmp_path_factory):
     """The three bundles trained one after the other, each from the one before."""
     root = tmp_path_factory.mktemp("trained")
-    train("ddsm_patch", prepared["cbis-ddsm"], root / "ddsm_patch")
+    train("ddsm_patch", prepared["cbis-ddsm"], root / "ddsm_patch", pictures=True)
     train(
         "ddsm_whole",
         prepared["cbis-ddsm"],
         root / "ddsm_whole",
+        pictures=True,
         weights="checkpoint",
         patch_checkpoint=str(root / "ddsm_patch/model.pt"),
     )
@@ -64,6 +68,7 @@ def trained(prepared, tmp_path_factory):
         "inbreast_transfer",
         prepared["inbreast"],
         root / "inbreast_transfer",
+        pictures=True,
         weights="checkpoint",
         whole_checkpoint=str(root / "ddsm_whole/model.pt"),
     )

@@ -10,6 +10,8 @@ from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import score_file, write_predictions
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 ROWS = [
     {
         "image": f"P{n}",

@@ -8,6 +8,8 @@ import pytest
 from monai_e2e.cli.main import main
 from monai_e2e.metrics import score_file, write_predictions
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 
 def make_rows(seed: int = 0, patient: str = "P") -> list[dict]:
     random = np.random.default_rng(seed)

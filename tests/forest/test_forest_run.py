@@ -18,6 +18,8 @@ from monai_e2e.forest.features import CUTOFFS
 from monai_e2e.forest.run import LEAF_SIZES, fit_forest, log_odds, run_forest
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 SIZE = (160, 128)
 TREES = 20
 

@@ -143,6 +143,7 @@ def test_classes_of_patches_get_a_column_each_and_a_confusion_matrix(tmp_path):
     assert not (tmp_path / "roc.png").exists()
 
 
+@pytest.mark.usefixtures("blank_curves")
 def test_second_run_of_the_evaluator_starts_anew(tmp_path):
     evaluator = evaluate(tmp_path, LOGITS, LABELS)
     evaluator.run()

@@ -10,6 +10,8 @@ from made_rows import RESAMPLES, make_rows
 from monai_e2e.metrics import score_file, write_predictions
 from monai_e2e.metrics.cohort import cohort_section, describe_cohort
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 REPORT = {
     "name": "CBIS-DDSM <x>",
     "protocol": "official",

@@ -23,6 +23,8 @@ from monai_e2e.metrics import (
 )
 from monai_e2e.metrics.html_page import format_p
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 FILES = [
     "calibration.csv",
     "calibration.png",

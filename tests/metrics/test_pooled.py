@@ -13,6 +13,8 @@ from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import predictive_values, read_predictions, score_file, score_files, write_predictions
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 FOLDS = 3
 THRESHOLDS = (0.3, 0.5, 0.7)
 

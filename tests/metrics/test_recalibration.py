@@ -26,6 +26,8 @@ from monai_e2e.metrics import (
 from monai_e2e.metrics.decision import SHOWN
 from monai_e2e.metrics.recalibration import recalibrate_rows
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 METHODS = ("temperature", "platt", "isotonic")
 
 

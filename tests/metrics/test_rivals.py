@@ -11,6 +11,8 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics import compare_rows, holm, score_rivals, write_predictions
 from monai_e2e.metrics.rivals import format_rivals
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 
 @pytest.fixture
 def tables(tmp_path):

@@ -6,6 +6,8 @@ from made_rows import RESAMPLES, make_rows
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import read_labels, read_predictions, score_file, subgroup_members, write_predictions
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 HEADER = "image,label,logit,age,vendor,implant,lesion_size,subtype"
 
 

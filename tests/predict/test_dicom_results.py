@@ -277,6 +277,5 @@ def test_without_highdicom_the_message_says_how_to_install_it(tmp_path, monkeypa
         results(tmp_path / "out", write_image(tmp_path / "image.dcm"))
 
 
-def test_highdicom_is_not_loaded_before_it_is_needed():
-    code = "import sys, monai_e2e.predict.dicom_results; sys.exit('highdicom' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_highdicom_is_not_loaded_before_it_is_needed(run_code):
+    assert run_code("import sys, monai_e2e.predict.dicom_results; sys.exit('highdicom' in sys.modules)") == (0, "")

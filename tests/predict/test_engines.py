@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -240,7 +237,7 @@ class TestChoice:
         with pytest.raises(UserError, match=r"monai-e2e\[fast\]"):
             Engine(CPU, "openvino")
 
-    def test_nothing_is_told_to_others_about_its_use(self, model, tmp_path):
+    def test_nothing_is_told_to_others_about_its_use(self, model, run_code, tmp_path):
         pytest.importorskip("openvino")
         code = (
             "import sys, socket, torch, numpy as np\n"
@@ -253,9 +250,8 @@ class TestChoice:
             "model.infer([np.zeros((3, 96, 64), np.float32)], engine)\n"
             "print(engine.used, [name for name in sys.modules if name.startswith('openvino_telemetry.')])"
         )
-        command = [sys.executable, "-c", code, str(model.checkpoint)]
-        own = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-        printed = subprocess.run(command, capture_output=True, text=True, check=True, env=own).stdout
+        status, printed = run_code(code, str(model.checkpoint), XDG_CACHE_HOME=str(tmp_path))
+        assert status == 0
         assert printed.startswith("{'whole': 'openvino ")
         assert printed.endswith("[]\n")
 

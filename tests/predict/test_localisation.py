@@ -1,6 +1,7 @@
 """The heatmap's peak, the pointing game and FROC, on maps and lesions drawn by hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from monai_e2e.errors import UserError
 from monai_e2e.metrics import write_predictions
 from monai_e2e.predict.heatmaps import Heatmap, describe_format
 from monai_e2e.predict.localisation import join_cluster, localisation_of, localise, summarize_localisation
+
+pytestmark = pytest.mark.usefixtures("blank_curves")
 
 SIZE = (288, 224)
 #: Around the centre of the window at (2, 3), which is at row 96, column 128.
@@ -93,10 +96,16 @@ def test_images_without_any_lesion_have_no_localisation():
         summarize_localisation([localise(heatmap((2, 3, 0.9)), [])])
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    return phantom_dataset("cbis-ddsm", patients=24, image_size=(288, 224), folder=folder, workers=1)
+
+
 @pytest.fixture
-def results(tmp_path):
-    """Results whose heatmaps are highest where a malignant lesion is, and nowhere else."""
-    prepared = phantom_dataset("cbis-ddsm", patients=24, image_size=(288, 224), folder=tmp_path, workers=1)
+def results(drawn, tmp_path):
+    """Results whose heatmaps are highest where a malignant lesion is, and nowhere else; with the prepared folder."""
+    prepared = str(shutil.copytree(drawn, tmp_path / "prepared"))
     folder, rows = tmp_path / "results", []
     (folder / "heatmaps").mkdir(parents=True)
     samples = load_datalist(prepared, "test")

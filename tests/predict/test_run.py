@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +51,22 @@ def save_networks(folder: Path, seed: int) -> None:
         shutil.copytree(BUNDLES / name / "configs", folder / name / "configs")
         (folder / name / "models").mkdir()
         torch.save(network.state_dict(), folder / name / "models" / "model.pt")
+
+
+#: A command that is killed when its table has two images.
+KILLED = """
+import os, sys, threading, time
+from pathlib import Path
+from monai_e2e.cli.main import main
+def kill():
+    table = Path(sys.argv[1])
+    while not (table.is_file() and table.read_bytes().count(b"\\n") > 2):
+        time.sleep(0.001)
+    os.kill(os.getpid(), 9)
+threading.Thread(target=kill, daemon=True).start()
+main([*sys.argv[2:], "--workers", "0"])
+time.sleep(10)  # the thread may be late
+"""
 
 
 @pytest.fixture(scope="module")
@@ -296,26 +311,11 @@ class TestFailures:
 
 
 class TestResuming:
-    def test_a_run_that_was_killed_goes_on_to_the_same_results(self, root, tmp_path):
-        images = root / "download" / "AllDICOMs"
+    def test_a_run_that_was_killed_goes_on_to_the_same_results(self, root, run_code, tmp_path):
+        images, table = root / "download" / "AllDICOMs", tmp_path / "out" / "predictions.csv"
         predict([whole(root)], images, tmp_path / "whole", HERE)
-        command = [
-            sys.executable,
-            "-m",
-            "monai_e2e",
-            "predict",
-            whole(root),
-            images,
-            tmp_path / "out",
-            "--workers",
-            "0",
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        table = tmp_path / "out" / "predictions.csv"
-        while process.poll() is None and not (table.is_file() and table.read_bytes().count(b"\n") > 2):
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        status, said = run_code(KILLED, str(table), "predict", *map(str, (whole(root), images, tmp_path / "out")))
+        assert status == -signal.SIGKILL, said
         written = table.read_bytes()
         table.write_bytes(written[:-7])  # as if it had been killed in the middle of a line
         outcome = predict([whole(root)], images, tmp_path / "out", HERE)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from monai_e2e.work.forked import READING, TRAINING, run_forked
+from monai_e2e.work.forked import READING, TRAINING
 
 #: Fails where an import looks for a GPU, which a fork then couldn't use, or starts a thread, which it wouldn't have.
 IMPORTING = """
@@ -25,26 +25,22 @@ from monai_e2e.work.forked import TRAINING, import_once, run_forked
 print(run_forked(["-m", "monai_e2e", "--version"], Path(sys.argv[1]), {}))
 """
 
-
-@pytest.fixture
-def module(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def write(text):
-        (tmp_path / "made_module.py").write_text(text)
-        log = tmp_path / "log"
-        return run_forked(["-m", "made_module", "a b", "--c"], log, {"MADE": "here"}), log.read_text()
-
-    return write
+COLLECTING = """
+import sys
+from pathlib import Path
+from monai_e2e.work.forked import import_once, run_forked
+import_once(["json"], {})
+run_forked(["-m", "counting"], Path(sys.argv[1]), {})
+"""
 
 
-def test_a_command_has_its_arguments_variables_and_log(module):
+def test_a_command_has_its_arguments_variables_and_log(run_code):
     text = """
         import os, sys
         print(__name__, sys.argv[1:], os.environ["MADE"], flush=True)
         os.system("echo from a process of its own >&2")
     """
-    assert module(text.replace("\n        ", "\n")) == (
+    assert run_code(text.replace("\n        ", "\n"), "a b", "--c", MADE="here") == (
         0,
         "__main__ ['a b', '--c'] here\nfrom a process of its own\n",
     )
@@ -60,6 +56,13 @@ def test_a_folder_or_file_in_the_current_folder_is_not_imported_in_place_of_a_mo
     assert (finished.stdout, finished.stderr) == ("0\n", "")
 
 
+def test_what_is_imported_once_is_left_out_of_garbage_collections(tmp_path):
+    (tmp_path / "script.py").write_text(COLLECTING)
+    (tmp_path / "counting.py").write_text("import gc; print(gc.get_freeze_count() * gc.isenabled())")
+    subprocess.run([sys.executable, str(tmp_path / "script.py"), str(tmp_path / "log")], check=True)
+    assert int((tmp_path / "log").read_text()) > 1000
+
+
 @pytest.mark.parametrize(
     ("text", "status", "last"),
     [
@@ -71,8 +74,8 @@ def test_a_folder_or_file_in_the_current_folder_is_not_imported_in_place_of_a_mo
     ],
     ids=["status", "message", "error", "error in one line", "killed"],
 )
-def test_a_command_that_fails_has_the_status_and_the_end_of_its_log(module, text, status, last):
-    got, log = module(text)
+def test_a_command_that_fails_has_the_status_and_the_end_of_its_log(run_code, text, status, last):
+    got, log = run_code(text)
     assert (got, log.strip().rpartition("\n")[2]) == (status, last)
 
 

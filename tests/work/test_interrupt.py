@@ -16,7 +16,7 @@ end_on_interrupt("do this")
 print("ready", flush=True)
 while True:
     try:
-        time.sleep(60)
+        time.sleep(1)  # a signal that comes just before it waits for its end
     except BaseException:
         pass
 """

@@ -27,7 +27,7 @@ def downloads(tmp_path_factory):
     for layout in LAYOUTS:
         for defects in (False, True):
             folder = root / f"{layout}-{defects}"
-            planted = write_cbis_ddsm(folder, 40, seed=5, rows=256, layout=layout, workers=2, defects=defects)
+            planted = write_cbis_ddsm(folder, 24, seed=5, rows=256, layout=layout, workers=2, defects=defects)
             found[layout, defects] = folder, planted
     return found
 
@@ -108,12 +108,12 @@ def test_planted_faults_are_found_and_nothing_else_is_lost(layout, downloads, pr
     assert prepared[layout, False][1]["excluded_by_reason"].keys() == {"TCIA's test half"}
 
 
-def test_the_papers_way_counts_each_file(downloads, tmp_path):
+def test_the_papers_way_counts_each_file(downloads, prepared, tmp_path):
     folder, _ = downloads["descriptive", False]
     report = prepare_dataset("cbis-ddsm", folder, tmp_path / "out", samples="files", image_size=SIZE, workers=2)
     assert adds_up(report)
     used = sum(part["images"] for part in report["partitions"].values())
-    views = prepare_dataset("cbis-ddsm", folder, tmp_path / "views", image_size=SIZE, workers=2)
+    views = prepared["descriptive", False][1]
     merged = views["notes"]["images_merged"]
     assert merged > 0
     assert used > sum(part["images"] for part in views["partitions"].values())
