@@ -196,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # in a new home it tells of its list of fonts
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()

@@ -176,6 +176,13 @@ def test_only_what_is_needed_is_loaded(code, unwanted):
     assert result.stdout.splitlines()[-1] == "[]"
 
 
+def test_matplotlibs_list_of_fonts_is_no_news(tmp_path):
+    code = "from monai_e2e.cli.main import main; main(['models']); import matplotlib.font_manager"
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert (result.stderr, len(list(tmp_path.iterdir()))) == ("", 1)
+
+
 def test_module_is_the_command():
     command = [sys.executable, "-m", "monai_e2e", "prepare", "inbreast", "/nonexistent", "/nonexistent/out"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
