@@ -96,6 +96,7 @@ def _entries(table: Path, rows: list[tuple[int, re.Match[str]]], notes: Counter[
             view=View.MLO,
             label=int(lesion is not None and lesion.pathology is Pathology.MALIGNANT),
             lesions=(lesion,) if lesion else (),
+            outlined_size=(_SIZE, _SIZE),
         )
         yield Entry(place, image, mammogram)
 

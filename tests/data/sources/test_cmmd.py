@@ -91,7 +91,7 @@ def test_report_says_that_contralateral_breasts_are_left_out(tmp_path):
 
 
 def test_sigmoid_window_of_eight_bits_is_applied(tmp_path):
-    _, datalist = prepared("cmmd", write_cmmd(tmp_path / "src"), tmp_path / "out", voi_lut="auto")
+    _, datalist = prepared("cmmd", write_cmmd(tmp_path / "src"), tmp_path / "out", window="auto")
     assert {sample["window"] for sample in samples_of(datalist)} == {"SIGMOID"}
 
 
