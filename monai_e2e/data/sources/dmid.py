@@ -40,9 +40,8 @@ def read_dmid(src: str | Path, tables_only: bool = False) -> Catalogue:
         UserError: when the folder, the table or a column is missing, or no image can be used.
     """
     release = Release(src, "dmid", masks=r"(^|/)roi masks?/")
-    images = [path for path in release.images if not _DRAWINGS.search(release.relative(path))]
-    pictures = {path.stem for path in images if path.suffix.lower() in (".tif", ".tiff")}
-    release.keep([path for path in images if path.suffix.lower() != ".dcm" or path.stem not in pictures])
+    release.keep([path for path in release.images if not _DRAWINGS.search(release.relative(path))])
+    release.prefer(".tif", ".tiff")
     table = release.table(_NEEDED)
     notes, count = Counter[str](), count_values(table, "ID")
     return release.join(_entries(release, table, notes), notes, tables_only, patients=count, files=count)

@@ -81,6 +81,11 @@ class Release:
         """Look for images among these alone."""
         self.images, self._images = list(images), by_stem(images)
 
+    def prefer(self, *suffixes: str) -> None:
+        """Of images and masks that are there twice, leave out those without such an ending."""
+        self.images, self.masks = (_preferred(paths, suffixes) for paths in (self.images, self.masks))
+        self._images, self._masks = by_stem(self.images), by_stem(self.masks)
+
     def relative(self, path: Path) -> str:
         """A file's path below the folder."""
         return path.relative_to(self.src).as_posix()
@@ -196,6 +201,11 @@ class Release:
         if not image:
             raise Refused("no image named")
         return Path(plain_path(image)) if tables_only else self.find(image)
+
+
+def _preferred(paths: Sequence[Path], suffixes: Collection[str]) -> list[Path]:
+    names = {path.stem for path in paths if path.suffix.lower() in suffixes}
+    return [path for path in paths if path.suffix.lower() in suffixes or path.stem not in names]
 
 
 def entries_of(table: Table, key: str, parse: Callable[[dict[str, str]], Mammogram]) -> Iterator[Entry]:
