@@ -51,6 +51,7 @@ def test_breasts_are_joined_by_accession_number_and_side_in_any_encoding(src, tm
         ("Numéro d'examen\tCôté\tRésultat\nA-1\tgauche\tmalin\nA-1\tdroite\tbénin\nA-2\tG\tkyste\n", "cp1252"),
         ("Número de estudio;Lado;Diagnóstico\nA-1;izquierda;maligno\nA-1;derecha;benigno\nA-2;I;quiste\n", "utf-8"),
         ("检查号,侧别,病理结果\nA-1,左,恶性\nA-1,右,良性\nA-2,左乳,囊肿\n", "gb18030"),
+        ('accession|Seite|Histologie\n="A-1"|links|True\nA-1|R|False\nA-2|gauche|bénin\n', "utf-16-le"),
     ],
 )
 def test_other_languages_say_the_same(src, tmp_path, text, encoding):
