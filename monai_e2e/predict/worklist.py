@@ -23,6 +23,7 @@ from monai_e2e.data.images.headers import OTHER_VIEW, Header, flags_beside_table
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.prepared.folder import find_images
 from monai_e2e.data.records import GROUP_COLUMNS
+from monai_e2e.data.sources.disk import one_form
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import lesion_types
@@ -224,13 +225,13 @@ def _join(
 ) -> list[ListedImage]:
     """The images that the table names, with what it says of them."""
     table = read_table(path, ("image", "patient_id"), _OPTIONAL_COLUMNS, advice=_ADVICE)
-    by_name = {mammogram.image: mammogram for mammogram in mammograms}
+    by_name = {one_form(mammogram.image): mammogram for mammogram in mammograms}
     root = folder.resolve()
-    by_name |= {mammogram.path.relative_to(root).as_posix(): mammogram for mammogram in mammograms}
+    by_name |= {one_form(str(mammogram.path.relative_to(root))): mammogram for mammogram in mammograms}
     joined: dict[str, ListedImage] = {}
     for line, values in table.rows:
         place = f"{path}, row {line}"
-        mammogram = by_name.get(values["image"].replace("\\", "/"))
+        mammogram = by_name.get(one_form(values["image"]))
         if mammogram is None:
             raise UserError(f"{place}: image {values['image']!r} is not in {folder}; correct the path or drop the row")
         if mammogram.image in joined:

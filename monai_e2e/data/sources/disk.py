@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,11 @@ def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
     for path in paths:
         stems[path.stem.casefold()].append(path)
     return stems
+
+
+def one_form(path: str) -> str:
+    """A path in the one way that tables and folders of different programs share: ``/``, no ``./``, composed accents."""
+    return unicodedata.normalize("NFC", PurePosixPath(path.replace("\\", "/")).as_posix())
 
 
 def plain_path(image: str) -> str:

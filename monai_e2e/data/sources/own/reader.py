@@ -10,7 +10,8 @@ The table, CSV or a spreadsheet, has a row per image::
 column     needed values
 ========== ====== ====================================================================================================
 image      yes    path within the folder, with ``/`` or ``\\``; the ending may be left out where one file fits
-label      yes    of the image, not of a lesion: ``0``, ``negative``, ``benign`` or ``1``, ``positive``, ``malignant``
+label      yes    of the image, not of a lesion: ``0``, ``negative``, ``benign``, ``false`` or ``1``, ``positive``,
+                  ``malignant``, ``true``
 patient_id yes    whatever is the same for all images of a person; use pseudonyms, they are written into the data list
 exam_id    no     of the exam, where a patient has several; a pseudonym too
 laterality no     ``L``, ``LEFT``, ``R``, ``RIGHT`` or empty
