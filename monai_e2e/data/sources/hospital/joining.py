@@ -156,6 +156,9 @@ class _Index:
 def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_first: bool) -> Joined:
     joined = Joined(role)
     dates = parse_dates({statement.date for statement in statements}, days_first)
+    of_patients: dict[str, set[str]] = defaultdict(set)
+    for statement in statements:
+        of_patients[identifier_key(statement.keys.get("patient_id", ""))].add(dates[statement.date])
     changed = 0
     patients: list[tuple[Statement, list[Image], str]] = []
     for statement in statements:
@@ -170,8 +173,8 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
             if _same_name(found, text):
                 found, reason = [], "several files of this name: write the path"
         if found and role == "patient_id" and statement.date:
-            found = [image for image in found if image.header.date == dates[statement.date]]
-            unit, reason = "exam", "" if found else "no image of this patient and date"
+            dated = of_patients[identifier_key(text)]
+            found, unit, reason = _of_date(found, dates[statement.date], len(dated) > 1)
         if found and unit != "image":
             found, unit, reason = _narrowed(found, statement, unit)
         if found:
@@ -188,6 +191,17 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
     if several:
         joined.notes.append(f"{several} rows are of patients with several exams, and count for all of them: add a date")
     return joined
+
+
+def _of_date(found: list[Image], date: str, several: bool) -> tuple[list[Image], str, str]:
+    """A patient's images of a date, the unit, and why there are none; pictures have no date, and need none of one."""
+    if not date:
+        return [], "exam", "date not understood"
+    if not any(image.header.date for image in found):
+        unknown = "date of the images unknown, of a patient with several"
+        return ([], "exam", unknown) if several else (found, "patient", "")
+    found = [image for image in found if image.header.date == date]
+    return found, "exam", "" if found else "no image of this patient and date"
 
 
 def _same_name(found: Iterable[Image], text: str) -> bool:

@@ -169,3 +169,22 @@ DENSITIES = {
     for number, letters in enumerate(("1 a i", "2 b ii", "3 c iii", "4 d iv"), start=1)
     for letter in letters.split()
 }
+#: How names of months begin.
+MONTHS = {
+    start: number
+    for number, starts in {
+        1: "jan ene",
+        2: "feb fev",
+        3: "mar mrz mae",
+        4: "apr avr abr",
+        5: "mai may",
+        6: "jun juin",
+        7: "jul juil",
+        8: "aug aou ago",
+        9: "sep",
+        10: "oct okt",
+        11: "nov",
+        12: "dec dez dic",
+    }.items()
+    for start in starts.split()
+}

@@ -156,6 +156,64 @@ def test_the_order_of_day_and_month_is_the_one_that_joins(src, tmp_path):
         assert set(labelled(collect_labels(src, [path]))) == {f"ST1/IM{n}" for n in range(4)}
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "1 Feb 2020",
+        "01-FEB-20",
+        "01FEB2020",
+        "2020-Feb-01",
+        "February 1, 2020",
+        "1. Februar 2020",
+        "1er février 2020",
+        "1 de febrero de 2020",
+    ],
+)
+def test_months_may_have_names(src, tmp_path, date):
+    path = table(tmp_path, f"patient;date;label\n008;{date};1\n")
+    assert set(labelled(collect_labels(src, [path]))) == {f"ST1/IM{n}" for n in range(4)}
+
+
+def test_a_date_that_is_not_understood_is_said(src, tmp_path):
+    path = table(tmp_path, "patient;date;label\n007;Q1/2020;1\n008;01.02.2020;0\n")
+    labels = collect_labels(src, [path])
+    assert set(labelled(labels)) == {f"ST1/IM{n}" for n in range(4)}
+    assert "not joined: 1 × date not understood (row 2)" in format_labels(labels)
+
+
+def pictures(folder, *names):
+    from PIL import Image
+
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(folder / name)
+    return folder
+
+
+def test_pictures_of_a_patient_with_one_date_need_none(tmp_path):
+    """They have no date; a patient with two is ambiguous, unless folders are named by something else too."""
+    src = pictures(tmp_path / "src", "P1/1.png", "P2/1.png", "P3/1.png")
+    rows = "patient,date,label\nP1,2020-01-31,1\nP2,2020-01-31,0\nP2,2021-01-31,1\nP3,someday,0\n"
+    labels = collect_labels(src, [table(tmp_path, rows)])
+    assert labelled(labels) == {"P1/1.png": "1"}
+    shown = format_labels(labels)
+    assert "2 × date of the images unknown, of a patient with several (row 3, 4)" in shown
+    assert "1 × date not understood (row 5)" in shown
+
+
+def test_two_columns_of_one_name_are_ambiguous(src, tmp_path):
+    with pytest.raises(UserError, match="column 'label' occurs twice; rename or remove one"):
+        collect_labels(src, [table(tmp_path, "accession,label,label\nA-1,1,0\nA-2,0,0\n")])
+    labels = collect_labels(src, [table(tmp_path, "accession,text,label,text\nA-1,x,1,y\nA-2,x,0,y\n")])
+    assert len(labels.rows) == 8
+
+
+@pytest.mark.parametrize(("high", "low"), [("IV", "II"), ("BI-RADS IVa", "BIRADS-I"), ("V", "II "), ("VI", "I")])
+def test_categories_may_be_roman_numbers(src, tmp_path, high, low):
+    labels = collect_labels(src, [table(tmp_path, f"accession,BI-RADS\nA-1,{high}\nA-2,{low}\nA-3,III\n")])
+    assert labelled(labels) == {f"ST0/IM{n}": "1" for n in range(4)} | {f"ST1/IM{n}": "0" for n in range(4)}
+
+
 def test_a_column_of_each_breast_is_two_labels(src, tmp_path):
     path = table(tmp_path, "Accession;BIRADS li;BIRADS re\nA-1;4,0;1\nA-2;0;2\n")
     labels = collect_labels(src, [path])
