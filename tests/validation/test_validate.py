@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 
 import pytest
 import torch
@@ -149,6 +150,17 @@ def test_the_command_tells_models_from_data_sets(root, tmp_path, capsys):
     assert main(["validate", str(root / "home.pt"), str(tmp_path / "out")]) == 2
     assert main([*words, "--recalibrate", "test"]) == 2
     assert "choose validation" in capsys.readouterr().err
+
+
+def test_what_is_true_of_a_model_is_said_once(root, tmp_path, caplog):
+    names = [root / "inbreast", root / "cbis-ddsm"]
+    settings = Settings(recalibrate="validation", resamples=100, options=HERE)
+    with caplog.at_level(logging.INFO):
+        validate(["phantom-whole", root / "home.pt"], names, tmp_path / "out", settings)
+        predict([root / "home.pt"], root / "inbreast", tmp_path / "again", HERE)  # as always afterwards
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("monai_e2e.predict")]
+    assert sum("phantom-whole was trained without" in line for line in said) == 1
+    assert sum("home is computed by" in line for line in said) == 2
 
 
 def test_two_into_one_folder_are_refused(root, tmp_path):
