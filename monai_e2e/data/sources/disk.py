@@ -10,15 +10,39 @@ from pathlib import Path, PurePosixPath
 
 from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.data.sources.cells import Refused
+from monai_e2e.errors import UserError
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+
+
+def check_folder(src: Path, advice: str) -> None:
+    """Raise :class:`UserError` with the advice unless it is a folder."""
+    if not src.is_dir():
+        what = f"a file; unpack it and {advice}" if src.is_file() else f"no such folder; {advice}"
+        raise UserError(f"{src}: {what}")
+
+
+def packed_hint(files: Iterable[Path]) -> str:
+    """What to do first where files lie in archives, as the end of a message; else empty."""
+    archives = [path.name for path in files if path.suffix.lower() in _ARCHIVES]
+    return f"; unpack {archives[0]} first" if archives else ""
+
+
+def refuse_unreadable(error: OSError) -> None:
+    """For ``os.walk``, which passes over folders that it can't read: their images would be missed silently."""
+    raise UserError(f"{error.filename}: can't be read ({error.strerror}); change its permissions or move it") from error
 
 
 def walk(src: Path) -> Iterator[Path]:
     """All files under a folder but for hidden ones (macOS leaves a ``._1.dcm`` beside each ``1.dcm``).
 
     Links are followed, since images are often kept on another disk.
+
+    Raises:
+        UserError: when a folder can't be read.
     """
     seen = set()
-    for folder, subfolders, names in os.walk(src, followlinks=True):
+    for folder, subfolders, names in os.walk(src, followlinks=True, onerror=refuse_unreadable):
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads in a circle
             subfolders.clear()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from monai_e2e.data.records import IMAGE_SUFFIXES, Catalogue, Excluded, Lesion, Mammogram
 from monai_e2e.data.sources.cells import Refused
-from monai_e2e.data.sources.disk import by_stem, find_by_path, plain_path, walk
+from monai_e2e.data.sources.disk import by_stem, check_folder, find_by_path, plain_path, walk
 from monai_e2e.data.sources.grids import can_read_spreadsheets
 from monai_e2e.data.sources.naming import safe_id, with_suffixes
 from monai_e2e.data.sources.spreadsheets import (
@@ -67,8 +67,7 @@ class Release:
 
     def __init__(self, src: str | Path, name: str, masks: str = "(?!)") -> None:
         self.src, self.name = Path(src), name
-        if not self.src.is_dir():
-            raise UserError(f"{src}: no such folder; name the one that the download of {name} was unpacked into")
+        check_folder(self.src, f"name the folder that the download of {name} was unpacked into")
         self.files = list(walk(self.src))
         pictures = [path for path in self.files if path.suffix.lower() in IMAGE_SUFFIXES]
         is_mask = re.compile(masks, re.IGNORECASE)

@@ -47,6 +47,17 @@ def test_a_folder_without_images_is_a_users_mistake(tmp_path, make):
         list_mammograms(folder)
 
 
+def test_images_in_an_archive_and_results_among_images_are_mistakes_that_are_named(tmp_path):
+    (tmp_path / "export.zip").touch()
+    with pytest.raises(UserError, match=r"1 others; unpack export\.zip first"):
+        find_images(tmp_path)
+    with pytest.raises(UserError, match=r"export\.zip: a file; unpack it"):
+        find_images(tmp_path / "export.zip")
+    picture(tmp_path / "image.png")
+    with pytest.raises(UserError, match="the folder of the images; name another one for the results"):
+        find_images(tmp_path, [tmp_path])
+
+
 def test_images_named_by_uids_keep_the_whole_name(tmp_path):
     write_inbreast(tmp_path / "download", patients=1, rows=256, workers=1)
     images = sorted((tmp_path / "download" / "AllDICOMs").iterdir())[:2]

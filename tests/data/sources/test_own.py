@@ -341,7 +341,7 @@ def test_wrong_arguments_say_what_to_do(tmp_path):
         read(src)
     with pytest.raises(UserError, match=r"absent\.csv: no such table; write one row per image, for example `image,"):
         read_own(src, tmp_path / "absent.csv")
-    with pytest.raises(UserError, match="absent: no such folder; name the one that holds the mammograms"):
+    with pytest.raises(UserError, match="absent: no such folder; name the folder that holds the mammograms"):
         read_own(tmp_path / "absent", tmp_path / "labels.csv")
     (src / "here.csv").touch()
     with pytest.raises(UserError, match=r"here\.csv: no such table; did you mean .*src/here\.csv\?"):

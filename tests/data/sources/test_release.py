@@ -1,5 +1,6 @@
 """A download's files: tables by their columns, images by the end of their paths, and the join of both."""
 
+import errno
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from monai_e2e.data.records import Excluded, Lesion, LesionType, Mammogram
 from monai_e2e.data.sources.cells import Refused
 from monai_e2e.data.sources.disk import has_images, walk
 from monai_e2e.data.sources.naming import safe_id
+from monai_e2e.data.sources.own.files import OwnFiles
 from monai_e2e.data.sources.release import Entry, Release
 from monai_e2e.errors import UserError
 
@@ -54,6 +56,22 @@ def test_hidden_files_and_links_to_nothing_are_left_out_and_links_are_followed(t
     assert [path.relative_to(src).as_posix() for path in walk(src)] == ["images/1.dcm"]
     assert has_images(src)
     assert not has_images(touch(tmp_path / "tables", "a.csv"))
+
+
+@pytest.mark.parametrize("read", [lambda src: list(walk(src)), OwnFiles], ids=["public", "own"])
+def test_folders_that_cannot_be_read_are_an_error_and_not_missed(tmp_path, monkeypatch, read):
+    """As a folder of another owner's is; who runs the tests may be allowed to read anything."""
+    touch(tmp_path, "a/1.dcm", "b/2.dcm")
+    scandir = os.scandir
+
+    def refuse(folder):
+        if os.path.basename(folder) == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"b: can't be read \(Permission denied\)"):
+        read(tmp_path)
 
 
 def test_no_patients_name_leads_out_of_the_prepared_folder(tmp_path):
@@ -135,3 +153,5 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path):
         release.join([entry("2.png"), entry("3.png")])
     with pytest.raises(UserError, match="no such folder"):
         Release(tmp_path / "absent", "rsna")
+    with pytest.raises(UserError, match=r"rsna\.zip: a file; unpack it"):
+        Release(touch(tmp_path, "rsna.zip") / "rsna.zip", "rsna")

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from monai_e2e.data.images.headers import OTHER_VIEW, survey
 from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.data.sources.cells import BIRADS_RULES
+from monai_e2e.data.sources.disk import check_folder, packed_hint, walk
 from monai_e2e.data.sources.formulas import guarded_cell
 from monai_e2e.data.sources.hospital.columns import Column, check_roles, find_columns, is_column
 from monai_e2e.data.sources.hospital.joining import KEYS, UNITS, Image, Joined, Statement, join
@@ -157,8 +158,7 @@ def write_labels(labels: Labels, out: str | Path) -> None:
 
 def _images(src: Path) -> tuple[list[Image], Counter[str]]:
     """The folder's mammograms, and what is left out by the reason."""
-    if not src.is_dir():
-        raise UserError(f"{src}: no such folder; name the one that holds the mammograms")
+    check_folder(src, "name the folder that holds the mammograms")
     files = OwnFiles(src)
     images, without = [], Counter[str]()
     for path in tqdm(files.images, desc="headers", unit="file", disable=None):
@@ -174,7 +174,8 @@ def _images(src: Path) -> tuple[list[Image], Counter[str]]:
             images.append(Image(name, real_path(path), header))
     if not images:
         found = "; ".join(f"{count} × {why}" for why, count in without.items())
-        raise UserError(f"{src}: no mammogram ({found or 'no DICOM, PNG, TIFF or JPEG file'}); name another folder")
+        why = found or f"no DICOM, PNG, TIFF or JPEG file{packed_hint(walk(src))}"
+        raise UserError(f"{src}: no mammogram ({why}); name another folder")
     return images, without
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import defaultdict
@@ -10,7 +11,9 @@ from pathlib import Path
 from monai_e2e.data.images.dicom_files import is_dicom
 from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.data.sources.cells import Refused
-from monai_e2e.data.sources.disk import one_form
+from monai_e2e.data.sources.disk import one_form, refuse_unreadable
+
+logger = logging.getLogger(__name__)
 
 
 class OwnFiles:
@@ -21,17 +24,32 @@ class OwnFiles:
         self.images: list[Path] = []
         self.named: set[Path] = set()
         self._by_name: dict[str, list[Path]] = defaultdict(list)
-        for folder, subfolders, names in os.walk(self.root):
+        leading_out = 0
+        for folder, subfolders, names in os.walk(self.root, onerror=refuse_unreadable):
             if "datalist.json" in names and Path(folder) != self.root:  # a prepared folder
                 subfolders.clear()
                 continue
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            leading_out += sum(not self._holds(Path(folder, name)) for name in subfolders)
             for path in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
-                if real_path(path).is_relative_to(self.root) and _is_image(path):
+                if not self._holds(path):
+                    leading_out += 1
+                elif _is_image(path):
                     self.images.append(path)
                     name = path.relative_to(self.root)
                     for known in {one_form(str(name)), one_form(str(name.with_suffix("")))}:
                         self._by_name[known].append(path)
+
+        if leading_out:
+            logger.warning(
+                "%s: %d links that lead out of the folder are left out: copy their files into it, or name the folder "
+                "that they lead to",
+                src,
+                leading_out,
+            )
+
+    def _holds(self, path: Path) -> bool:
+        return real_path(path).is_relative_to(self.root)
 
     def take(self, text: str) -> Path:
         """As :meth:`find`, and the file counts as named by the tables."""

@@ -347,3 +347,26 @@ def test_the_command_shows_what_joined_and_writes_only_where_it_is_told(src, tmp
     assert f"prepare folder {src} PREPARED --labels {out}" in capsys.readouterr().out
     assert main(["labels", str(src), str(path), "-o", str(out), "--keep-link", str(out.parent / "l.csv")]) == 2
     assert main(["labels", str(src), str(path), "-o", str(path)]) == 2
+
+
+def test_the_command_quotes_what_a_shell_would_split_and_writes_the_link_first(src, tmp_path, capsys):
+    path, out = table(tmp_path, GERMAN), tmp_path / "of 2020" / "labels.csv"
+    assert main(["labels", str(src), str(path), "-o", str(out), "--keep-link", str(tmp_path / "link.csv")]) == 0
+    assert f"--labels '{out}'" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    arguments = ["labels", str(src), str(path), "-o", str(tmp_path / "new.csv")]
+    assert main([*arguments, "--keep-link", str(tmp_path / "file" / "link.csv")]) == 2
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_images_in_an_archive_or_behind_links_are_named(src, tmp_path, caplog):
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "zipped" / "export.zip").touch()
+    with pytest.raises(UserError, match=r"no DICOM, PNG, TIFF or JPEG file; unpack export\.zip first"):
+        collect_labels(tmp_path / "zipped", [table(tmp_path, GERMAN)])
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "exams").symlink_to(src / "ST0", target_is_directory=True)
+    (tmp_path / "linked" / "one.dcm").symlink_to(src / "ST1" / "IM0")
+    with pytest.raises(UserError, match="no mammogram"):
+        collect_labels(tmp_path / "linked", [table(tmp_path, GERMAN)])
+    assert "2 links that lead out of the folder are left out" in caplog.text
