@@ -18,8 +18,8 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 def check_folder(src: Path, advice: str) -> None:
     """Raise :class:`UserError` with the advice unless it is a folder."""
     if not src.is_dir():
-        what = f"a file; unpack it and {advice}" if src.is_file() else f"no such folder; {advice}"
-        raise UserError(f"{src}: {what}")
+        what = f"a file{packed_hint([src])}" if src.is_file() else "no such folder"
+        raise UserError(f"{src}: {what}; {advice}")
 
 
 def packed_hint(files: Iterable[Path]) -> str:

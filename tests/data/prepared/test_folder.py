@@ -51,7 +51,7 @@ def test_images_in_an_archive_and_results_among_images_are_mistakes_that_are_nam
     (tmp_path / "export.zip").touch()
     with pytest.raises(UserError, match=r"1 others; unpack export\.zip first"):
         find_images(tmp_path)
-    with pytest.raises(UserError, match=r"export\.zip: a file; unpack it"):
+    with pytest.raises(UserError, match=r"export\.zip: a file; unpack export\.zip first; name"):
         find_images(tmp_path / "export.zip")
     picture(tmp_path / "image.png")
     with pytest.raises(UserError, match="the folder of the images; name another one for the results"):

@@ -153,5 +153,5 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path):
         release.join([entry("2.png"), entry("3.png")])
     with pytest.raises(UserError, match="no such folder"):
         Release(tmp_path / "absent", "rsna")
-    with pytest.raises(UserError, match=r"rsna\.zip: a file; unpack it"):
+    with pytest.raises(UserError, match=r"rsna\.zip: a file; unpack rsna\.zip first; name"):
         Release(touch(tmp_path, "rsna.zip") / "rsna.zip", "rsna")
