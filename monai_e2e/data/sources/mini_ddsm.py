@@ -33,8 +33,7 @@ def read_mini_ddsm(src: str | Path, tables_only: bool = False) -> Catalogue:
     Raises:
         UserError: when the folder, the table or a column is missing, or no image can be used.
     """
-    release = Release(src, "mini-ddsm", masks=r"mask\w*\.\w+$")
-    release.prefer(".png")
+    release = Release(src, "mini-ddsm", masks=r"mask\w*\.\w+$", originals=(".png",))
     table = release.table(_NEEDED, _OPTIONAL)
     for _, values in table.rows:
         *folders, _ = values["fullPath"].replace("\\", "/").split("/")

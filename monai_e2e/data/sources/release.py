@@ -60,30 +60,29 @@ class Release:
         src: the folder.
         name: the data set's name as the command line writes it.
         masks: pattern of the paths, below ``src`` and with ``/``, of image files that show lesions instead of breasts.
+        originals: endings of images of which the others are copies: of the same name, one without is left out.
 
     Raises:
         UserError: when the folder is missing.
     """
 
-    def __init__(self, src: str | Path, name: str, masks: str = "(?!)") -> None:
+    def __init__(
+        self, src: str | Path, name: str, masks: str = "(?!)", originals: Sequence[str] = (".dcm", ".dicom")
+    ) -> None:
         self.src, self.name = Path(src), name
         check_folder(self.src, f"name the folder that the download of {name} was unpacked into")
         self.files = list(walk(self.src))
         pictures = [path for path in self.files if path.suffix.lower() in IMAGE_SUFFIXES]
         is_mask = re.compile(masks, re.IGNORECASE)
-        self.masks = [path for path in pictures if is_mask.search(self.relative(path))]
-        aside = set(self.masks)
-        self.images = [path for path in pictures if path not in aside]
+        shown = [path for path in pictures if is_mask.search(self.relative(path))]
+        aside = set(shown)
+        self.masks = without_copies(shown, originals)
+        self.images = without_copies([path for path in pictures if path not in aside], originals)
         self._images, self._masks = by_stem(self.images), by_stem(self.masks)
 
     def keep(self, images: Sequence[Path]) -> None:
         """Look for images among these alone."""
         self.images, self._images = list(images), by_stem(images)
-
-    def prefer(self, *suffixes: str) -> None:
-        """Of images and masks that are there twice, leave out those without such an ending."""
-        self.images, self.masks = (_preferred(paths, suffixes) for paths in (self.images, self.masks))
-        self._images, self._masks = by_stem(self.images), by_stem(self.masks)
 
     def relative(self, path: Path) -> str:
         """A file's path below the folder."""
@@ -202,9 +201,10 @@ class Release:
         return Path(plain_path(image)) if tables_only else self.find(image)
 
 
-def _preferred(paths: Sequence[Path], suffixes: Collection[str]) -> list[Path]:
-    names = {path.stem for path in paths if path.suffix.lower() in suffixes}
-    return [path for path in paths if path.suffix.lower() in suffixes or path.stem not in names]
+def without_copies(paths: Sequence[Path], originals: Sequence[str]) -> list[Path]:
+    """Files without those that are called as one with an ending of the originals."""
+    names = {path.stem for path in paths if path.suffix.lower() in originals}
+    return [path for path in paths if path.suffix.lower() in originals or path.stem not in names]
 
 
 def entries_of(table: Table, key: str, parse: Callable[[dict[str, str]], Mammogram]) -> Iterator[Entry]:

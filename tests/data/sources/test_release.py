@@ -47,6 +47,14 @@ def test_image_that_is_absent_or_there_twice_is_refused(tmp_path):
         release.find("1.dcm")
 
 
+def test_of_copies_in_several_formats_the_original_is_read(tmp_path):
+    release = Release(touch(tmp_path, "images/a/1.dcm", "png/a/1.png", "png/a/2.png"), "rsna")
+    assert release.relative(release.find("a/1")) == "images/a/1.dcm"
+    assert [path.name for path in release.images] == ["1.dcm", "2.png"]
+    release = Release(touch(tmp_path, "all/3.pgm", "png/3.png", "png/3.dcm"), "mias", originals=(".pgm",))
+    assert release.relative(release.find("3")) == "all/3.pgm"
+
+
 def test_hidden_files_and_links_to_nothing_are_left_out_and_links_are_followed(tmp_path):
     touch(tmp_path / "disk", "1.dcm")
     src = touch(tmp_path / "src", "._2.dcm", ".trash/3.dcm")

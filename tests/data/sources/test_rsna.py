@@ -58,6 +58,14 @@ def test_copies_whose_names_have_patient_and_image_are_found(tmp_path):
     assert reasons(catalogue) == {"view neither CC nor MLO": 1, "image without row": 1}
 
 
+def test_copies_beside_the_originals_are_not_read(tmp_path):
+    src = write_rsna(tmp_path)
+    for path in list((src / "train_images").rglob("*.dcm")):
+        write_image(src / "png" / f"{path.parent.name}_{path.stem}.png")
+        write_image(src / "plain" / path.parent.name / f"{path.stem}.png")
+    assert {image.path.suffix for image in check_rows(read_rsna(src)).mammograms} == {".dcm"}
+
+
 def test_facts_are_carried(tmp_path):
     images = by_name(read_rsna(write_rsna(tmp_path)))
     first = images["462822612"]
