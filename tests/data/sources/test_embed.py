@@ -40,7 +40,8 @@ class Made:
 
     def file(self, patient: int, exam: int, side: str, **values: object) -> str:
         cohort, name = 1 + patient % 2, f"1.2.3.{len(self.files)}"
-        path = f"cohort_{cohort}/{patient}/1.2.{exam}/{name}.dcm"
+        series = "1.2.9/" if side == "R" else ""  # some paths have the series, others don't
+        path = f"cohort_{cohort}/{patient}/1.2.{exam}/{series}{name}.dcm"
         row = {"empi_anon": patient, "acc_anon": float(exam), "ImageLateralityFinal": side, **FILE}
         self.files.append({**row, "anon_dicom_path": f"/mnt/store/anon_dicom/{path}", **values})
         write_image(self.folder / "images" / path, len(self.files))
