@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from monai_e2e.data.images.headers import Header
 from monai_e2e.data.records import IMAGE_SUFFIXES
-from monai_e2e.data.sources.hospital.values import has_ambiguous_dates, parse_dates
+from monai_e2e.data.sources.hospital.values import UNKNOWN_VIEW, has_ambiguous_dates, parse_dates
 from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
 
 #: Keys by rank, and the unit that a row of a table joined by it is about, before side and view narrow it.
@@ -82,7 +82,7 @@ class Statement:
         keys: its identifiers by role, as far as it has any.
         date: as the table writes it.
         laterality: LEFT, RIGHT or empty.
-        view: an abbreviation, or empty.
+        view: an abbreviation, empty, or :data:`~monai_e2e.data.sources.hospital.values.UNKNOWN_VIEW`.
         label: 0, 1, or None where it says nothing.
         facts: other facts by column of the labels' table.
     """
@@ -217,6 +217,8 @@ def _narrowed(found: list[Image], statement: Statement, unit: str) -> tuple[list
         fitting = [image for image in found if getattr(image, name) == wanted]
         if not fitting:
             word = {"laterality": "side", "view": "view"}[name]
+            if wanted == UNKNOWN_VIEW:
+                return [], unit, "view not understood"
             unknown = any(not getattr(image, name) for image in found)
             return [], unit, f"{word} of the images unknown" if unknown else f"no image of this {word}"
         found = fitting

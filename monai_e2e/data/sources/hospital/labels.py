@@ -26,7 +26,14 @@ from monai_e2e.data.sources.formulas import guarded_cell
 from monai_e2e.data.sources.hospital.columns import Column, check_roles, find_columns, is_column
 from monai_e2e.data.sources.hospital.joining import KEYS, UNITS, Image, Joined, Statement, join
 from monai_e2e.data.sources.hospital.pseudonyms import Pseudonyms
-from monai_e2e.data.sources.hospital.values import map_labels, parse_density, parse_facts, parse_side, parse_view
+from monai_e2e.data.sources.hospital.values import (
+    UNKNOWN_VIEW,
+    map_labels,
+    parse_density,
+    parse_facts,
+    parse_side,
+    parse_view,
+)
 from monai_e2e.data.sources.hospital.words import COLUMNS, word_key
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier, identifier_key
 from monai_e2e.data.sources.own.files import OwnFiles, real_path
@@ -133,12 +140,14 @@ def collect_labels(
                     source = next(column.source for column in used if column.role == "label")
                     said.setdefault(image.name, []).append(_Said(statement.label, source, unit, report.rule))
         reports.append(report)
-    if not any(report.mapping for report in reports):
+    if not any(column.role == "label" for _, used in read for column in used):
         names = ", ".join(repr(name) for table, _ in read for name in table.columns)
         raise UserError(f"{tables[0]}: no column of labels is known among {names[:300]}; say --column label=…")
     result = Labels([], reports, without)
     _fill(result, images, said, Path(link) if link else None)
     if not result.rows:
+        if any(report.joined.found and report.mapping for report in reports):
+            raise UserError(f"{src}: no image got a label: the labels of all rows are left out or empty")
         reasons = "; ".join(f"{len(lines)} × {why}" for r in reports for why, lines in r.joined.missed.items())
         raise UserError(
             f"{src}: no image got a label ({reasons or 'no row has an identifier that images have'}); {_ADVICE}"
@@ -183,6 +192,8 @@ def _read(path: Path, given: Mapping[str, str]) -> tuple[Table, tuple[Column, ..
     own = {word_key(name) for name in given.values()}
     table = read_whole_table(path, lambda cell: word_key(cell) in own or is_column(cell), _ADVICE)
     columns = find_columns(path, table.columns, given)
+    if not table.rows:
+        raise UserError(f"{path}: the table has no row; name another one")
     if not any(column.role in KEYS for column in columns):
         raise UserError(
             f"{path}: no column that tells which images a row is about ({', '.join(table.columns)}); {_ADVICE}"
@@ -235,7 +246,8 @@ def _understand(
         for own_side, label in said or [("", None)]:
             of = own_side or side
             for one in ("LEFT", "RIGHT") if of == "BOTH" else (of,):
-                own = {name: value for name, value in {**facts, "laterality": one, "view": view}.items() if value}
+                known = {**facts, "laterality": one, "view": "" if view == UNKNOWN_VIEW else view}
+                own = {name: value for name, value in known.items() if value}
                 statements.append(Statement(line, keys, cell["date"], one, view, label, own))
     mapping = {text: (label, cells[text]) for text, label in mapped.items()}
     return TableReport(table, columns, mapping, Joined(), rule), statements

@@ -25,7 +25,9 @@ _CATEGORY = re.compile(r"(birads|acr|kategorie|category|categorie|categoria|cat|
 _ROMAN = {"i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6"}
 _ROMAN_CATEGORY = re.compile(r"(|birads|acr|kategorie|category|categorie|categoria|cat)(i{1,3}|iv|vi?)([abc]?)")
 _ICD10 = (("c50", 1), ("d051", 1), ("d24", 0), ("n60", 0))
-_SIDED_VIEW = re.compile(r"(l|r)(cc|mlo|ml|lm|lmo|fb|sio|iso|xccl|xccm)")
+_SIDED_VIEW = re.compile(r"(?P<l>l|r)?(?P<view>cc|mlo|ml|lm|lmo|fb|sio|iso|xccl|xccm)(?P<r>l|r)?")
+#: A view that isn't understood.
+UNKNOWN_VIEW = "?"
 #: Years, perhaps with a word for them; neither a date nor a range.
 _AGE = re.compile(r"0*(\d{1,3})([.,]\d+)?\s*[^\W\d]*\.?")
 _EXCEL_DAY_0 = date(1899, 12, 30)
@@ -114,11 +116,14 @@ def parse_side(where: str, text: str) -> str:
 
 
 def parse_view(text: str) -> tuple[str, str]:
-    """Side and view of a cell such as ``MLO``, ``R-CC`` or ``schräg``; a word that isn't known says nothing."""
+    """Side and view of a cell such as ``MLO``, ``R-CC``, ``CC L`` or ``schräg``, both empty where it says nothing."""
     key = value_key(text)
-    if found := _SIDED_VIEW.fullmatch(key):
-        return SIDES[found[1]], VIEWS[found[2]]
-    return "", VIEWS.get(key, "")
+    if key in VIEWS or key in ("", *MISSING):
+        return "", VIEWS.get(key, "")
+    found = _SIDED_VIEW.fullmatch(key)
+    if found and bool(found["l"]) != bool(found["r"]):
+        return SIDES[found["l"] or found["r"]], VIEWS[found["view"]]
+    return "", UNKNOWN_VIEW
 
 
 def parse_density(text: str) -> str:

@@ -238,6 +238,14 @@ def test_files_are_joined_with_or_without_folder_and_ending(tmp_path):
     assert "another side in the header" in labels.notes[0]
 
 
+def test_a_view_that_is_not_understood_does_not_widen_the_row_to_the_exam(src, tmp_path):
+    rows = "accession;view;label\nA-1;MLO-L;1\nA-1;R CC;0\nA-2;Spezial;1\nA-3;2 Ebenen;0\n"
+    labels = collect_labels(src, [table(tmp_path, rows)])
+    of_exam = {f"ST2/IM{number}": "0" for number in range(4)}
+    assert labelled(labels) == {"ST0/IM1": "1", "ST0/IM2": "0", **of_exam}
+    assert "not joined: 1 × view not understood (row 4)" in format_labels(labels)
+
+
 def test_pictures_lie_in_folders_named_by_patient(tmp_path):
     from PIL import Image
 
@@ -294,6 +302,8 @@ def test_an_image_of_several_rows_is_malignant_if_any_is(src, tmp_path):
         ("name,weight\nx,3\n", "no row of column names that are known.*--column"),
         ("histology,view\nM,CC\n", "no column that tells which images"),
         ("accession,view\nA-1,CC\n", "no column of labels is known"),
+        ("accession,BI-RADS\nA-1,0\nA-2,3\n", "no image got a label: the labels of all rows are left out or empty"),
+        ("accession,label\n", r"t\.csv: the table has no row"),
         ("accession,label\nX-1,1\n", r"no image got a label \(1 × no image of this accession number\)"),
         ("patient,label\n7,1\n007,0\n", "differ in leading zeros alone"),
         ("patient,label\n2.27E+07,1\n", "a spreadsheet program rounded"),
