@@ -224,8 +224,9 @@ def entries_of(table: Table, key: str, parse: Callable[[dict[str, str]], Mammogr
 
 
 def count_values(table: Table, *columns: str) -> int:
-    """How many different values some columns have together."""
-    return len({tuple(values[column] for column in columns) for _, values in table.rows})
+    """How many different values some columns have together; empty ones are none."""
+    found = {tuple(values[column] for column in columns) for _, values in table.rows}
+    return sum(map(any, found))
 
 
 def numbered(lesions: Iterable[Lesion]) -> tuple[Lesion, ...]:
