@@ -263,7 +263,7 @@ def _fill(result: Labels, images: Sequence[Image], said: Mapping[str, list[_Said
             own = pseudonyms.setdefault(identifier_key(image.header.patient), [])
             own += [named] if named not in own else []
     taken = {image.facts.get("patient_id", "") for image in images}
-    patients, exams = Pseudonyms("patient", link, taken), Pseudonyms("exam", link)
+    patients, exams = Pseudonyms("patient", link, taken, identifier_key), Pseudonyms("exam", link)
     contradictory = mirrored = 0
     for image in images:
         named = image.facts.get("patient_id", "")
@@ -303,6 +303,10 @@ def _fill(result: Labels, images: Sequence[Image], said: Mapping[str, list[_Said
         result.notes.append(
             f"{several} Patient IDs of the headers have several pseudonyms in the tables: if these are of one person, "
             "who may then be in two partitions, correct the tables"
+        )
+    if several := patients.written_in_several_ways:
+        result.notes.append(
+            f"{several} patients have several Patient IDs in the headers, which differ in case or leading zeros alone"
         )
     if contradictory:
         result.notes.append(f"{contradictory} images have rows of both labels: malignant counts")

@@ -128,6 +128,19 @@ def test_a_woman_with_a_pseudonym_for_one_of_her_exams_is_one_patient(src, tmp_p
     assert labels.notes == []
 
 
+def test_patient_ids_that_differ_in_leading_zeros_or_case_are_one_patient(tmp_path):
+    """As those of two modalities may; a patient must not be in two partitions."""
+    exams = [(name, f"A-{number}", "20200131", f"1.2.{number}") for number, name in enumerate(("007", "7", "p8", "P8"))]
+    src = write_export(tmp_path / "src", exams)
+    path = table(tmp_path, "accession,label\nA-0,1\nA-1,1\nA-2,0\nA-3,0\n")
+    labels = collect_labels(src, [path])
+    patients = {row["image"].split("/")[0]: row["patient_id"] for row in labels.rows}
+    assert patients == {"ST0": "patient-0001", "ST1": "patient-0001", "ST2": "patient-0002", "ST3": "patient-0002"}
+    assert "2 patients have several Patient IDs in the headers, which differ in case" in labels.notes[0]
+    write_link(labels.links, tmp_path / "link.csv")
+    assert collect_labels(src, [path], link=tmp_path / "link.csv").rows == labels.rows
+
+
 def test_running_numbers_are_none_that_a_table_has(src, tmp_path):
     keys = table(tmp_path, "accession,pseudonym\nA-1,patient-0001\n", "keys.csv")
     labels = collect_labels(src, [keys, table(tmp_path, "accession,label\nA-1,1\nA-2,0\n")])
