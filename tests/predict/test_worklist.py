@@ -44,7 +44,7 @@ def table(folder, *lines):
 
 
 def test_patients_and_exams_are_numbered_in_the_order_of_the_paths(images):
-    for name, patient, study in (("a", "Z9", "1.7"), ("b", "A1", "1.5"), ("c", "Z9", "1.7"), ("d", "Z9", "1.6")):
+    for name, patient, study in (("a", "Z9", "1.7"), ("b", "A1", "1.5"), ("c", "Z9", "1.7"), ("d", "z9", "1.6")):
         change(images / f"{name}.dcm", PatientID=patient, StudyInstanceUID=study)
     found = list_images(images)
     assert [image.patient_id for image in found] == ["patient-0001", "patient-0002", "patient-0001", "patient-0001"]
