@@ -36,7 +36,7 @@ def refuse_unreadable(error: OSError) -> None:
 def walk(src: Path) -> Iterator[Path]:
     """All files under a folder but for hidden ones (macOS leaves a ``._1.dcm`` beside each ``1.dcm``).
 
-    Links are followed, since images are often kept on another disk.
+    Prepared folders further down are left out. Links are followed, since images are often kept on another disk.
 
     Raises:
         UserError: when a folder can't be read.
@@ -48,6 +48,9 @@ def walk(src: Path) -> Iterator[Path]:
             subfolders.clear()
             continue
         seen.add(real)
+        if "datalist.json" in names and Path(folder) != src:  # a prepared folder
+            subfolders.clear()
+            continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         paths = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
         yield from (path for path in paths if path.is_file())  # no link to nothing

@@ -82,6 +82,12 @@ def test_folders_that_cannot_be_read_are_an_error_and_not_missed(tmp_path, monke
         read(tmp_path)
 
 
+def test_prepared_folders_among_the_downloads_are_left_out(tmp_path):
+    touch(tmp_path, "images/1.dcm", "prepared/datalist.json", "prepared/images/1.png", "prepared/patches/a/1.png")
+    assert [path.name for path in walk(tmp_path)] == ["1.dcm"]
+    assert [path.name for path in walk(tmp_path / "prepared")] == ["datalist.json", "1.png", "1.png"]
+
+
 def test_no_patients_name_leads_out_of_the_prepared_folder(tmp_path):
     release = Release(touch(tmp_path, "1.dcm", "2.dcm"), "rsna")
     images = release.join([entry("1.dcm", patient_id="../../P1"), entry("2.dcm", patient_id="P-2")]).mammograms
