@@ -56,7 +56,7 @@ def grids(path: Path, advice: str) -> Iterator[Grid]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); {advice or 'check the path'}") from error
+        raise UserError(f"{path}: can't be read ({error.strerror}); check the path") from error
     yield from _sheets(path, content, advice) if content.startswith(_SPREADSHEETS) else _texts(path, content)
 
 

@@ -166,7 +166,11 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
         found, was_changed = index.find(text.replace("\\", "/") if role == "image" else text) if text else ([], False)
         unit, reason = (
             KEYS[role],
-            "" if found else f"no image of this {KEY_NAMES[role]}" if text else f"no {KEY_NAMES[role]}",
+            ""
+            if found
+            else f"no image of this {KEY_NAMES[role]}"
+            if text
+            else f"no {KEY_NAMES[role]}; fill in empty and merged cells",
         )
         if found and role == "image" and len(found) > 1:
             unit = "exam"  # a folder's name

@@ -102,3 +102,10 @@ def test_rows_of_another_patient_than_the_header_s_are_left_out_where_most_agree
     labels = collect_labels(src, [table(tmp_path, rows)])
     assert not [name for name in labelled(labels) if name.startswith("ST2")]
     assert "1 × another patient than the image's header (row 4)" in format_labels(labels)
+
+
+def test_rows_of_a_merged_cell_are_counted_with_what_to_do(src, tmp_path):
+    """A spreadsheet program has its value in the first of them alone."""
+    labels = collect_labels(src, [table(tmp_path, "accession,side,label\nA-1,L,1\n,R,0\n")])
+    assert labelled(labels) == {"ST0/IM0": "1", "ST0/IM1": "1"}
+    assert "1 × no accession number; fill in empty and merged cells (row 3)" in format_labels(labels)

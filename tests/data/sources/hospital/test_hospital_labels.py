@@ -221,6 +221,17 @@ def test_what_cannot_be_understood_is_an_error_that_says_what_to_do(src, tmp_pat
         collect_labels(src, [table(tmp_path, rows)])
 
 
+def test_files_that_are_no_tables_say_so(src, tmp_path):
+    with pytest.raises(UserError, match=r"absent\.xlsx: can't be read \(No such file or directory\); check the path"):
+        collect_labels(src, [tmp_path / "absent.xlsx"])
+    pytest.importorskip("python_calamine")
+    (tmp_path / "locked.xlsx").write_bytes(b"\xd0\xcf\x11\xe0 encrypted")
+    with pytest.raises(
+        UserError, match=r"locked\.xlsx: not readable as a spreadsheet; open it in a spreadsheet program"
+    ):
+        collect_labels(src, [tmp_path / "locked.xlsx"])
+
+
 def test_the_user_says_what_no_dictionary_knows(src, tmp_path):
     path = table(tmp_path, "Auftrag;Text\nA-1;LCIS\nA-2;Ca (NST)\nA-3;?\n")
     columns, values = {"accession": "Auftrag", "label": "text"}, {"lcis": "0", "Ca (NST)": "1"}
