@@ -67,7 +67,10 @@ class Image:
         if role == "image":
             short = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
             folders = {parent.as_posix() for parent in path.parents} - {"."}
-            return {self.name, short.as_posix(), path.name, short.name, *folders, *(Path(f).name for f in folders)}
+            files = {self.name, short.as_posix(), path.name, short.name}
+            if not folders:  # a whole path has the name of the export's own folder before it
+                files |= {f"{self.path.parent.name}/{name}" for name in files}
+            return {*files, *folders, *(Path(folder).name for folder in folders)}
         attribute = "patient" if role == "patient_id" else role
         own = {getattr(self.header, attribute), self.facts.get(role, "")} - {""}
         return own or (set(path.parts[:-1]) if role != "instance" else set())
@@ -152,6 +155,15 @@ class _Index:
         alike = self.alike.get(identifier_key(cleaned), set())
         return (self.exact[next(iter(alike))], True) if len(alike) == 1 else ([], False)
 
+    def find_file(self, text: str) -> tuple[list[Image], bool]:
+        """As :meth:`find`, of a path; another machine's ends with the path within the export."""
+        parts = text.replace("\\", "/").split("/")
+        for start in range(max(1, len(parts) - 1)):
+            found, was_changed = self.find("/".join(parts[start:]))
+            if found:
+                return found, was_changed
+        return [], False
+
 
 def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_first: bool) -> Joined:
     joined = Joined(role)
@@ -163,7 +175,7 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
     patients: list[tuple[Statement, list[Image], str]] = []
     for statement in statements:
         text = statement.keys.get(role, "")
-        found, was_changed = index.find(text.replace("\\", "/") if role == "image" else text) if text else ([], False)
+        found, was_changed = ([], False) if not text else index.find_file(text) if role == "image" else index.find(text)
         unit, reason = (
             KEYS[role],
             ""

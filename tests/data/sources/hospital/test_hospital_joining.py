@@ -109,3 +109,19 @@ def test_rows_of_a_merged_cell_are_counted_with_what_to_do(src, tmp_path):
     labels = collect_labels(src, [table(tmp_path, "accession,side,label\nA-1,L,1\n,R,0\n")])
     assert labelled(labels) == {"ST0/IM0": "1", "ST0/IM1": "1"}
     assert "1 × no accession number; fill in empty and merged cells (row 3)" in format_labels(labels)
+
+
+@pytest.mark.parametrize("root", ["D:\\PACS\\src\\", "\\\\server\\share\\", "/mnt/export/", "src/"])
+def test_whole_paths_of_another_machine_are_joined_by_their_end(tmp_path, root):
+    for name in ("a/1.dcm", "b/1.dcm", "c/2.dcm", "2021/d/3.dcm"):
+        write_image(tmp_path / "src" / name, Modality="MG", PatientID="1", ImageLaterality="L", ViewPosition="CC")
+    rows = f"file,label\n{root}a/1.dcm,1\n{root}b\\1,0\n{root}elsewhere/2.dcm,1\n{root}2020/d/3.dcm,1\n"
+    labels = collect_labels(tmp_path / "src", [table(tmp_path, rows)])
+    assert labelled(labels) == {"a/1.dcm": "1", "b/1.dcm": "0"}  # those of other folders may be other images
+    assert "2 × no image of this file (row 4, 5)" in format_labels(labels)
+
+
+def test_whole_paths_of_files_in_no_subfolder_have_the_folders_name(tmp_path):
+    write_image(tmp_path / "Export" / "1.dcm", Modality="MG", PatientID="1", ImageLaterality="L", ViewPosition="CC")
+    labels = collect_labels(tmp_path / "Export", [table(tmp_path, "file,label\nD:\\PACS\\Export\\1.dcm,1\n")])
+    assert labelled(labels) == {"1.dcm": "1"}
