@@ -7,6 +7,7 @@ then narrow the images. Images whose header lacks a key, as PNG files do, may li
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ KEY_NAMES = {
     "accession": "accession number",
     "patient_id": "patient",
 }
+#: A column of files with such numbers counts an exam's images; it means no folders.
+_RUNNING_NUMBER = re.compile(r"\d{1,3}")
 #: Units from the finest.
 UNITS = ("image", "breast", "exam", "patient")
 
@@ -70,7 +73,8 @@ class Image:
             files = {self.name, short.as_posix(), path.name, short.name}
             if not folders:  # a whole path has the name of the export's own folder before it
                 files |= {f"{self.path.parent.name}/{name}" for name in files}
-            return {*files, *folders, *(Path(folder).name for folder in folders)}
+            named = {name for folder in folders for name in (folder, Path(folder).name)}
+            return files | {name for name in named if not _RUNNING_NUMBER.fullmatch(name)}
         attribute = "patient" if role == "patient_id" else role
         own = {getattr(self.header, attribute), self.facts.get(role, "")} - {""}
         return own or (set(path.parts[:-1]) if role != "instance" else set())

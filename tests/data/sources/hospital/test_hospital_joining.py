@@ -1,7 +1,7 @@
 """Rows find images by dates, files, views and patients, and those that don't are counted with the reason."""
 
 import pytest
-from export import labelled, table, write_image, write_xlsx
+from export import labelled, table, write_export, write_image, write_xlsx
 
 from monai_e2e.data.sources.hospital.labels import collect_labels
 from monai_e2e.data.sources.hospital.summary import format_labels
@@ -125,3 +125,15 @@ def test_whole_paths_of_files_in_no_subfolder_have_the_folders_name(tmp_path):
     write_image(tmp_path / "Export" / "1.dcm", Modality="MG", PatientID="1", ImageLaterality="L", ViewPosition="CC")
     labels = collect_labels(tmp_path / "Export", [table(tmp_path, "file,label\nD:\\PACS\\Export\\1.dcm,1\n")])
     assert labelled(labels) == {"1.dcm": "1"}
+
+
+def test_a_running_number_of_images_is_no_folder(tmp_path):
+    """``Bild`` counts the images of an exam here, and folders count patients."""
+    exams = [(f"P{number}", f"A-{number}", "20200131", f"1.2.{number}") for number in (1, 2)]
+    src = write_export(tmp_path / "src", exams)
+    for number in (0, 1):
+        (src / f"ST{number}").rename(src / f"{number + 1}")
+    rows = "Auftragsnummer;Bild;label\nA-2;1;1\nA-2;2;1\nA-1;1;0\nA-1;2;0\n"
+    labels = collect_labels(src, [table(tmp_path, rows)])
+    assert {(name[0], label) for name, label in labelled(labels).items()} == {("1", "0"), ("2", "1")}
+    assert labels.tables[0].joined.key == "accession"
