@@ -57,6 +57,12 @@ def parse_age(text: str) -> int | None:
     return int(years[1]) or None if years else None
 
 
+def parse_size(rows: str, columns: str) -> tuple[int, int] | None:
+    """Rows and columns of an image; None where one isn't known."""
+    size = [int(number) for number in map(whole_number, (rows, columns)) if number.isdecimal()]
+    return (size[0], size[1]) if len(size) == 2 and all(size) else None
+
+
 def type_of(mass: bool, calcification: bool) -> LesionType | None:
     """Type of a lesion that is said to be either; None where it is both or neither."""
     if mass == calcification:

@@ -28,9 +28,9 @@ from monai_e2e.data.sources.cells import (
     parse_age,
     parse_density,
     parse_side,
+    parse_size,
     parse_view,
 )
-from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 from monai_e2e.data.sources.shapes import box_outline
 from monai_e2e.errors import UserError
@@ -76,7 +76,7 @@ def read_vindr(src: str | Path, tables_only: bool = False, positive: str = "bira
             age=parse_age(header.get(_AGE, "")),
             vendor=header.get(_VENDOR) or None,
             machine=header.get(_MACHINE) or None,
-            outlined_size=_size(values),
+            outlined_size=parse_size(*(values[column] for column in _SIZE)),
             lesions=tuple(lesions.pop(values["image_id"], ())),  # last: those of an image that is refused stay
         )
 
@@ -102,12 +102,6 @@ def _headers(release: Release) -> dict[str, dict[str, str]]:
         logger.warning("%s; ages and machines aren't known", error)
         return {}
     return {values[_INSTANCE]: values for _, values in table.rows} if table else {}
-
-
-def _size(values: dict[str, str]) -> tuple[int, int] | None:
-    """Rows and columns of the original, on which the boxes are; copies as PNG are often smaller."""
-    rows, columns = (whole_number(values[column]) for column in _SIZE)
-    return (int(rows), int(columns)) if rows.isdecimal() and columns.isdecimal() and int(rows) * int(columns) else None
 
 
 def _birads(text: str) -> int:

@@ -153,6 +153,13 @@ def test_what_is_no_usable_image_is_left_out_with_the_reason(made):
     }
 
 
+def test_boxes_are_on_an_image_of_the_size_that_the_headers_had(made):
+    whole, unknown = made.file(1, 100, "L", Rows=4096.0, Columns=3328.0), made.file(1, 100, "R", Rows="", Columns="")
+    made.finding(1, 100, "B", "N")
+    images = by_name(read_embed(made.write()))
+    assert [images[name].outlined_size for name in (whole, unknown)] == [(4096, 3328), None]
+
+
 def test_boxes_have_a_class_where_the_findings_agree(made):
     one = made.file(1, 100, "L", ROI_coords="[[3, 2, 12, 10], [1, 1, 4, 5]]")
     made.finding(1, 100, "L", "M", path_severity=0, massshape="I")
