@@ -137,3 +137,25 @@ def test_a_running_number_of_images_is_no_folder(tmp_path):
     labels = collect_labels(src, [table(tmp_path, rows)])
     assert {(name[0], label) for name, label in labelled(labels).items()} == {("1", "0"), ("2", "1")}
     assert labels.tables[0].joined.key == "accession"
+
+
+@pytest.mark.parametrize(
+    ("text", "exam", "note"),
+    [
+        ("007", "ST0", False),  # as it is, though 7 is alike
+        ("7", "ST1", False),
+        ("0007", "", False),  # may be either
+        ("008", "ST2", False),
+        ("8", "ST2", True),
+        ('="0008"', "ST2", True),
+        ("8.0", "ST2", True),  # as programs write whole numbers
+        ("08 ", "ST2", True),
+        ("80", "", False),
+    ],
+)
+def test_leading_zeros_are_lost_and_found_where_that_is_certain(tmp_path, text, exam, note):
+    exams = [("P1", "007", "20200131", "1.1"), ("P2", "7", "20200131", "1.2"), ("P3", "008", "20200131", "1.3")]
+    src = write_export(tmp_path / "src", [*exams, ("P4", "A", "20200131", "1.4")])
+    labels = collect_labels(src, [table(tmp_path, f"accession,label\nA,0\n{text},1\n")])
+    assert {name[:3] for name, label in labelled(labels).items() if label == "1"} == ({exam} if exam else set())
+    assert ("leading zeros or case differ (accession number)" in format_labels(labels)) is note
