@@ -31,7 +31,8 @@ from monai_e2e.work.streaming import stream_parallel
 
 COLUMNS = ("image", "patient_id", "exam_id", "laterality", "view", "rows", "columns", "verdict", "flags", "reason")
 _THUMBNAIL = 220
-_OF_HEADERS = ("side unknown", "view unknown", "patient unknown")
+_PATIENT_UNKNOWN = "patient unknown"
+_OF_HEADERS = ("side unknown", "view unknown", _PATIENT_UNKNOWN)
 _SYNTHESIZED = "synthesized 2D"
 _LACK = "exam without"
 #: Exams that lack a view; if there are as many, and more than half of all, the set is described and not they.
@@ -179,8 +180,9 @@ def _is_lack(flag: str) -> bool:
 
 
 def _exam_flags(images: Sequence[CheckedImage]) -> Iterator[str]:
-    """``exam without LEFT MLO`` and ``synthesized beside 2D``; nothing where a side or view isn't known."""
-    if not all(image.listed.laterality for image in images):
+    """``exam without LEFT MLO`` and ``synthesized beside 2D``; nothing where an exam, a side or a view isn't known."""
+    alone = any(_PATIENT_UNKNOWN in image.flags and not image.listed.exam_id for image in images)
+    if alone or not all(image.listed.laterality for image in images):
         return
     views = {(image.listed.laterality, image.listed.view) for image in images}
     if all(view for _, view in views):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from monai_e2e.errors import UserError
@@ -72,12 +73,12 @@ def _labels(arguments: argparse.Namespace) -> int:
     if out is None:
         print("Nothing written: add -o labels.csv")
         return 0
-    write_labels(labels, out)
-    print(f"Labels: {out}")
-    if link is not None:
+    if link is not None:  # first, for without it nobody knows whose the labels are
         write_link(labels.links, link)
         print(f"Link of pseudonyms and Patient IDs, private: {link}")
-    print(f"Next: monai-e2e prepare folder {arguments.src} PREPARED --labels {out}")
+    write_labels(labels, out)
+    print(f"Labels: {out}")
+    print(f"Next: monai-e2e prepare folder {quote(str(arguments.src))} PREPARED --labels {quote(str(out))}")
     return 0
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from monai_e2e import __version__
 from monai_e2e.cli import check as cli_check
@@ -134,7 +135,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
     if arguments.defects:
         print("Planted: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
     print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
-    print(f"Next: monai-e2e prepare {arguments.dataset} {arguments.out} PREPARED")
+    print(f"Next: monai-e2e prepare {arguments.dataset} {quote(str(arguments.out))} PREPARED")
     return 0
 
 
@@ -151,7 +152,7 @@ def _bundle(arguments: argparse.Namespace) -> int:
     out = copy_bundle(arguments.name, arguments.out, arguments.model)
     print(f"Bundle: {out} (its settings: configs/train.json, its page: docs/README.md)")
     action, config = ("training", "train") if arguments.model is None else ("inferring", "inference")
-    print(f"Next: python -m monai.bundle run {action} --config_file {out}/configs/{config}.json")
+    print(f"Next: python -m monai.bundle run {action} --config_file {quote(str(out))}/configs/{config}.json")
     return 0
 
 
@@ -179,7 +180,7 @@ def _convert_keras(arguments: argparse.Namespace) -> int:
     if isinstance(network, PatchClassifier):
         bundle, key = "ddsm_whole", "patch_checkpoint"
     print(f"Next: python -m monai.bundle run training --config_file bundles/{bundle}/configs/train.json \\")
-    print(f"    --{key} {arguments.out} --dataset_dir PREPARED")
+    print(f"    --{key} {quote(str(arguments.out))} --dataset_dir PREPARED")
     return 0
 
 

@@ -8,6 +8,7 @@ import logging
 import textwrap
 from dataclasses import asdict, fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from monai_e2e import NOTICE
@@ -183,7 +184,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         print(f"{_images(outcome.failed)} failed: {arguments.out}/failures.csv; the same command tries again")
     if outcome.predicted:
         labels = "" if outcome.labelled else " --labels CSV"
-        print(f"Next: monai-e2e score {arguments.out}/predictions.csv{labels}")
+        print(f"Next: monai-e2e score {quote(str(arguments.out))}/predictions.csv{labels}")
     return 1 if outcome.failed else 0
 
 

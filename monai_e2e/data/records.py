@@ -111,6 +111,8 @@ class Mammogram:
         implant: ``"yes"`` or ``"no"``, None where unknown.
         subtype: of the cancer, in the data set's words, None where unknown.
         flags: what is odd about it by the tables, in the words of docs/results.md.
+        outlined_size: rows and columns of the image that the outlines were drawn on, as the data set says, of which
+            the file may be a smaller copy; None: the file's own.
     """
 
     path: Path | None
@@ -131,6 +133,7 @@ class Mammogram:
     implant: str | None = None
     subtype: str | None = None
     flags: tuple[str, ...] = ()
+    outlined_size: tuple[int, int] | None = None
 
     @property
     def image_id(self) -> str:

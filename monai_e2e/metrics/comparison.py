@@ -51,15 +51,8 @@ def compare_rows(
     Raises:
         UserError: when the images differ, or labels of ``others`` contradict those of ``rows``.
     """
+    check_same_images(rows, others)
     by_image = {str(row["image"]): row for row in others}
-    missing = [str(row["image"]) for row in rows if str(row["image"]) not in by_image]
-    extra = by_image.keys() - {str(row["image"]) for row in rows}
-    if missing or extra:
-        raise UserError(
-            f"the two sets of images differ: {len(missing)} are without prediction ({some(missing) or 'none'}), "
-            f"{len(extra)} are in the other set alone ({some(sorted(extra)) or 'none'}); a paired test needs the same "
-            "images: predict both sets of images with both models"
-        )
     against = [row["image"] for row in rows if by_image[str(row["image"])].get("label") not in (None, "", row["label"])]
     if against:
         raise UserError(f"{len(against)} images have another label in the other table: {some(against)}; correct it")
@@ -82,6 +75,19 @@ def compare_rows(
         | compare_clustered(sample.labels, sample.ranks, second[level].ranks, sample.owners)
         for (level, sample), (of_area,) in zip(first.items(), intervals, strict=True)
     }
+
+
+def check_same_images(rows: Sequence[Row], others: Sequence[Row]) -> None:
+    """Raise :class:`UserError` unless both are predictions of the same images."""
+    first, second = ([str(row["image"]) for row in own] for own in (rows, others))
+    known = set(second)
+    missing, extra = [image for image in first if image not in known], known - set(first)
+    if missing or extra:
+        raise UserError(
+            f"the two sets of images differ: {len(missing)} are without prediction ({some(missing) or 'none'}), "
+            f"{len(extra)} are in the other set alone ({some(sorted(extra)) or 'none'}); a paired test needs the same "
+            "images: predict both sets of images with both models"
+        )
 
 
 def correct_by_holm(comparisons: Sequence[Mapping[str, Any]]) -> None:

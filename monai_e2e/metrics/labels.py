@@ -9,6 +9,7 @@ from typing import Any
 
 from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 from monai_e2e.data.records import GROUP_COLUMNS, IMAGE_SUFFIXES
+from monai_e2e.data.sources.disk import one_form
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.cells import parse_density, parse_group, parse_label, parse_place
@@ -111,7 +112,7 @@ def lesion_types(lesions: Iterable[Mapping[str, Any]]) -> str:
 
 def image_key(image: str) -> str:
     """An image's name without ending and with ``/``, by which tables from different programs are joined."""
-    path = PurePosixPath(str(image).replace("\\", "/"))
+    path = PurePosixPath(one_form(str(image)))
     return (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).as_posix()
 
 

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.errors import UserError
-from monai_e2e.metrics.comparison import COMPARISON_LEGEND, compare_rows, comparison_table, correct_by_holm
+from monai_e2e.metrics.comparison import (
+    COMPARISON_LEGEND,
+    check_same_images,
+    compare_rows,
+    comparison_table,
+    correct_by_holm,
+)
 from monai_e2e.metrics.facts import describe_in_words
 from monai_e2e.metrics.files import Scored, score_table
 from monai_e2e.metrics.html_page import (
@@ -26,6 +32,7 @@ from monai_e2e.metrics.html_page import (
 from monai_e2e.metrics.plots import plot_pr, plot_roc
 from monai_e2e.metrics.report import write_score
 from monai_e2e.metrics.samples import LEVELS
+from monai_e2e.metrics.tables import read_predictions
 
 #: A name is also that of a folder.
 _NAME = re.compile(r"[^\W_][\w .+-]*")
@@ -66,6 +73,8 @@ def score_rivals(
         raise UserError("--name: give two models or more, as --name A=a.csv --name B=b.csv")
     if wrong := [name for name in tables if not _NAME.fullmatch(name)]:
         raise UserError(f"--name {wrong[0]!r}: use letters, digits, blanks and . + - _, a letter or digit first")
+    if not settings.get("drop_unlabelled"):  # else they may differ in those that are left out
+        _check_images(tables)
     settings |= {"labels": labels, "how": how, "seed": seed, "resamples": resamples}
     found = {}
     for name, paths in tables.items():
@@ -91,6 +100,16 @@ def score_rivals(
     pictures = _plot(out, found)
     (out / "report.html").write_text(_page(result, pictures, found), encoding="utf-8")
     return result
+
+
+def _check_images(tables: Mapping[str, Sequence[str | Path]]) -> None:
+    """Raise :class:`UserError` where images differ, before anything is computed and written."""
+    read = {name: [row for path in paths for row in read_predictions(path)] for name, paths in tables.items()}
+    for (first, one), (second, two) in combinations(read.items(), 2):
+        try:
+            check_same_images(one, two)
+        except UserError as error:
+            raise UserError(f"{first} and {second}: {error}") from error
 
 
 def format_rivals(result: Mapping[str, Any]) -> str:

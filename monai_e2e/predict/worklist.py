@@ -23,6 +23,8 @@ from monai_e2e.data.images.headers import OTHER_VIEW, Header, flags_beside_table
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.prepared.folder import find_images
 from monai_e2e.data.records import GROUP_COLUMNS
+from monai_e2e.data.sources.disk import one_form
+from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.data.sources.spreadsheets import read_table
 from monai_e2e.errors import UserError
 from monai_e2e.metrics import lesion_types
@@ -112,7 +114,8 @@ def list_images(
 
     Side and view are the table's, else the DICOM header's. So are patient and exam, but of the header's Patient ID and
     Study Instance UID, which name people, only a running number in the order of the paths is kept: ``patient-0001``.
-    Images without a Patient ID are a patient of their own, or one with the images of the same study.
+    Images without a Patient ID are a patient of their own, or one with the images of the same study; those of IDs that
+    differ in case or leading zeros alone are of one patient.
 
     Args:
         folder: see :func:`~monai_e2e.data.prepared.folder.find_images`.
@@ -157,7 +160,8 @@ def _number_images(
     """The images with what their headers say, patients and exams as running numbers."""
     those = [headers[mammogram.image] for mammogram in mammograms]
     before = [earlier.get(mammogram.image, ("", "")) for mammogram in mammograms]
-    patients = _number("patient", [header.patient or header.study for header in those], [one for one, _ in before])
+    ids = [identifier_key(header.patient) or header.study for header in those]
+    patients = _number("patient", ids, [one for one, _ in before])
     studies = _number("exam", [header.study for header in those], [exam for _, exam in before])
     return [
         replace(
@@ -224,13 +228,13 @@ def _join(
 ) -> list[ListedImage]:
     """The images that the table names, with what it says of them."""
     table = read_table(path, ("image", "patient_id"), _OPTIONAL_COLUMNS, advice=_ADVICE)
-    by_name = {mammogram.image: mammogram for mammogram in mammograms}
+    by_name = {one_form(mammogram.image): mammogram for mammogram in mammograms}
     root = folder.resolve()
-    by_name |= {mammogram.path.relative_to(root).as_posix(): mammogram for mammogram in mammograms}
+    by_name |= {one_form(str(mammogram.path.relative_to(root))): mammogram for mammogram in mammograms}
     joined: dict[str, ListedImage] = {}
     for line, values in table.rows:
         place = f"{path}, row {line}"
-        mammogram = by_name.get(values["image"].replace("\\", "/"))
+        mammogram = by_name.get(one_form(values["image"]))
         if mammogram is None:
             raise UserError(f"{place}: image {values['image']!r} is not in {folder}; correct the path or drop the row")
         if mammogram.image in joined:

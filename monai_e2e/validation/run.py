@@ -8,7 +8,8 @@ the scores were recalibrated, ``<model>/<data set>/recalibration.json`` and ``re
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def validate(
     if settings.source is not None and settings.source not in folders:
         raise UserError(f"--source {settings.source}: choose one of {', '.join(folders)}")
     out = Path(out)
-    with locked(out):
+    with locked(out), _said_once():
         rows: list[dict[str, Any]] = []
         for (name, checkpoint), model in zip(checkpoints.items(), models, strict=True):
             own = [
@@ -139,6 +140,27 @@ def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
     notes = [f"{row['model']} on {row['dataset']}: {row['note']}" for row in rows if row.get("note")]
     failed = [f"{row['model']} on {row['dataset']}: {row['reason']}" for row in rows if row["auc"] is None]
     return "\n".join([*table, *notes, *failed, NOTICE])
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """What the prediction says of a model it says once, and not again for each data set and partition."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in said
+        said.add(message)
+        return new
+
+    loggers = [logging.getLogger(f"monai_e2e.predict.{module}") for module in ("run", "engines")]
+    for one in loggers:
+        one.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for one in loggers:
+            one.removeFilter(is_new)
 
 
 def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
@@ -184,8 +206,7 @@ def _pair(
         rows.append(blank | _scores(tested, settings))
         if settings.recalibrate is not None:
             rows.append(blank | {"recalibrated": True} | _recalibrated(model, folder, out, tested, settings))
-    except UserError as error:
-        logger.warning("%s on %s: %s", name, dataset, error)
+    except UserError as error:  # the table of the command says it
         rows.append(blank | {"recalibrated": bool(rows), "reason": str(error)})
     return rows
 

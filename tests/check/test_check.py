@@ -99,12 +99,12 @@ def test_two_into_one_folder_are_refused(checked, capsys):
     assert "is writing to it" in capsys.readouterr().err
 
 
-def exams(number, views):
+def exams(number, views, flags=()):
     return [
         CheckedImage(
             SimpleNamespace(patient_id=f"{n}", exam_id="", laterality="LEFT", view=view),
             (9, 9),
-            (),
+            flags,
             digest=f"{n}{view}",
         )
         for n in range(number)
@@ -120,4 +120,11 @@ def test_views_that_most_exams_lack_are_said_once_of_the_set():
     ]
     images, remarks = with_flags_of_the_set(exams(3, ["CC"]))
     assert images[0].flags == ("exam without LEFT MLO", "exam without RIGHT CC", "exam without RIGHT MLO")
+    assert remarks == []
+
+
+def test_images_of_which_nobody_knows_the_exam_lack_no_view():
+    """Without Patient ID and Study Instance UID each counts as a patient."""
+    images, remarks = with_flags_of_the_set(exams(3, ["CC"], ("patient unknown",)))
+    assert {image.flags for image in images} == {("patient unknown",)}
     assert remarks == []

@@ -1,6 +1,7 @@
 """Labels of any origin meet the predictions of the same image, and what doesn't meet is said."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -42,6 +43,12 @@ def test_labels_and_facts_of_a_table_are_joined_by_image_whatever_its_ending(tmp
     assert (rows[1]["patient_id"], rows[1]["laterality"], rows[1]["view"]) == ("K1", "LEFT", "MLO")
     assert (rows[1]["density"], rows[1]["lesion_type"]) == (3, "mass")
     assert notes == []
+
+
+def test_names_in_either_form_of_unicode_meet(tmp_path):
+    path = table(tmp_path, "image,label\n./Müller/1.dcm,True\n")
+    rows, _ = join_labels(predictions(unicodedata.normalize("NFD", "Müller/1")), read_labels(path), path)
+    assert rows[0]["label"] == 1
 
 
 def test_prepared_folder_gives_labels_density_and_lesions(tmp_path):

@@ -136,7 +136,7 @@ def test_view_that_is_neither_becomes_unknown_and_is_flagged(tmp_path):
         ("image,p_malignant,logit\na,0.5,0\nb,0.5,\n", "row 3, image 'b': logit is empty; fill it in for all"),
         ("image,p_malignant,logit\na,0.9,0.5\n", r"p_malignant 0.9 isn't the probability of logit 0.5, which is 0.622"),
         ("image,logit,laterality\na,0,LFT\n", "laterality 'LFT'; allowed are L, LEFT, R, RIGHT, or empty"),
-        ("image,logit,label\na,0,maybe\n", "label 'maybe'; allowed are 0, negative, benign, 1"),
+        ("image,logit,label\na,0,maybe\n", "label 'maybe'; allowed are 0, negative, benign, false, 1"),
         ("image,logit,label\na,0,2\n", "label '2'"),
         ("image,logit,density\na,0,5\n", "density '5'; allowed are 1 to 4"),
         ("image,logit,threshold\na,0,-0.3\n", "threshold -0.3; allowed are probabilities"),

@@ -74,6 +74,13 @@ def test_unfit_commands_are_refused(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_nothing_is_written_where_the_images_differ(tables, tmp_path):
+    write_predictions(tables["forest"][0], make_rows(noise=2.5)[:-1])
+    with pytest.raises(UserError, match=r"VGG-16 and forest: the two sets of images differ: 1 are without prediction"):
+        score_rivals({name: tables[name] for name in ("VGG-16", "forest")}, tmp_path / "out", resamples=RESAMPLES)
+    assert not (tmp_path / "out").exists()
+
+
 def test_folds_that_share_patients_are_an_error_that_names_the_model(tables, tmp_path):
     both = [*tables["VGG-16"], *tables["forest"]]
     with pytest.raises(UserError, match="A: 40 patients are in more than one fold"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 
 import pydicom
 import pytest
@@ -43,7 +44,7 @@ def table(folder, *lines):
 
 
 def test_patients_and_exams_are_numbered_in_the_order_of_the_paths(images):
-    for name, patient, study in (("a", "Z9", "1.7"), ("b", "A1", "1.5"), ("c", "Z9", "1.7"), ("d", "Z9", "1.6")):
+    for name, patient, study in (("a", "Z9", "1.7"), ("b", "A1", "1.5"), ("c", "Z9", "1.7"), ("d", "z9", "1.6")):
         change(images / f"{name}.dcm", PatientID=patient, StudyInstanceUID=study)
     found = list_images(images)
     assert [image.patient_id for image in found] == ["patient-0001", "patient-0002", "patient-0001", "patient-0001"]
@@ -116,6 +117,13 @@ def test_a_tables_ml_counts_as_mlo_and_says_so(images):
     change(images / "a.dcm", ViewPosition="ML")
     (image,) = list_images(images, table(images, "image,patient_id,view", "a.dcm,1,ml"))
     assert (image.view, image.flags) == ("MLO", ("view ML read as MLO",))
+
+
+@pytest.mark.parametrize("ending", ["", ".dcm"])
+def test_a_table_may_name_images_in_either_form_of_unicode(images, ending):
+    (images / "a.dcm").rename(images / unicodedata.normalize("NFD", "é.dcm"))
+    (found,) = list_images(images, table(images, "image,patient_id", f"./é{ending},P1"))
+    assert found.patient_id == "P1"
 
 
 def test_images_that_a_table_does_not_name_are_left_out_and_counted(images, caplog):

@@ -2,10 +2,14 @@
 
 import csv
 import json
+import logging
+import subprocess
+import sys
 
 import pytest
 import torch
 from filelock import FileLock
+from test_vindr import write_vindr
 
 from monai_e2e.cli.main import main
 from monai_e2e.data import phantom_dataset
@@ -15,6 +19,7 @@ from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 from monai_e2e.networks.patients import record_patients
 from monai_e2e.predict import Options, predict
 from monai_e2e.seen import describe_patients
+from monai_e2e.shipped.bundles import copy_bundle
 from monai_e2e.validation import Settings, format_validation, validate
 from monai_e2e.validation.run import _named
 
@@ -151,6 +156,56 @@ def test_the_command_tells_models_from_data_sets(root, tmp_path, capsys):
     assert "choose validation" in capsys.readouterr().err
 
 
+def test_what_is_true_of_a_model_is_said_once(root, tmp_path, caplog):
+    names = [root / "inbreast", root / "cbis-ddsm"]
+    settings = Settings(recalibrate="validation", resamples=100, options=HERE)
+    with caplog.at_level(logging.INFO):
+        validate(["phantom-whole", root / "home.pt"], names, tmp_path / "out", settings)
+        predict([root / "home.pt"], root / "inbreast", tmp_path / "again", HERE)  # as always afterwards
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("monai_e2e.predict")]
+    assert sum("phantom-whole was trained without" in line for line in said) == 1
+    assert sum("home is computed by" in line for line in said) == 2
+
+
 def test_two_into_one_folder_are_refused(root, tmp_path):
     with FileLock(tmp_path / ".out.lock"), pytest.raises(UserError, match="is writing to it"):
         validate([root / "home.pt"], [root / "inbreast"], tmp_path / "out", Settings(options=HERE))
+
+
+@pytest.mark.slow
+def test_three_commands_lead_from_a_download_to_models_side_by_side(tmp_path):
+    """As docs/data.md has them, with files in the form of VinDr-Mammo and one epoch."""
+    write_vindr(tmp_path / "download")
+    size = ["--image-size", "288x224"]
+    assert main(["prepare", "vindr", str(tmp_path / "download"), str(tmp_path / "vindr"), *size, "--workers", "1"]) == 0
+    copy_bundle("inbreast_transfer", tmp_path / "own", None)
+    stages = [{"name": "all", "trainable": ["*"], "lr": 0.0001, "epochs": 1}]
+    command = [sys.executable, "-m", "monai.bundle", "run", "training"]
+    command += ["--config_file", str(tmp_path / "own" / "configs" / "train.json"), "--recipe", "phantom"]
+    command += [
+        "--dataset_dir",
+        str(tmp_path / "vindr"),
+        "--whole_checkpoint",
+        "phantom-whole",
+        "--stages",
+        str(stages),
+    ]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    models = [str(tmp_path / "own"), "phantom-whole"]
+    words = [
+        "validate",
+        *models,
+        str(tmp_path / "vindr"),
+        str(tmp_path / "out"),
+        "--workers",
+        "0",
+        "--resamples",
+        "100",
+    ]
+    assert main(words) == 0
+    rows = json.loads((tmp_path / "out" / "validation.json").read_text())["rows"]
+    assert [(row["model"], row["images"], row["label_source"]) for row in rows] == [
+        ("own", 16, "BI-RADS"),
+        ("phantom-whole", 16, "BI-RADS"),
+    ]
+    assert [row["change"] for row in rows] == ["source", None]

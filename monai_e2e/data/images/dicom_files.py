@@ -98,10 +98,16 @@ def one_file(path: str | Path, problem: str = "not readable") -> Iterator[None]:
 
 
 def is_dicom(path: str | Path) -> bool:
-    """Whether the file is DICOM by its content (PS3.10 §7.1), with or without preamble; False where it is missing."""
+    """Whether the file is DICOM by its content (PS3.10 §7.1), with or without preamble; False where it is missing.
+
+    A file that nobody may read is by its ending, if it has none or a number, so that it isn't passed over silently.
+    """
     try:
         with open(path, "rb") as file:
             return _start_of_meta(file) is not None
+    except PermissionError:
+        ending = Path(path).suffix.lower()
+        return ending in (".dcm", ".dicom") or not ending[1:].isalpha()
     except OSError:
         return False
 

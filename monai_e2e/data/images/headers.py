@@ -95,6 +95,8 @@ _VIEW_CODES = {
 _UNKNOWN_CLASS = "unknown kind of file"
 #: Former names of a coding scheme (PS3.16 §8.1).
 _SCHEMES = {"SNM3": "SRT", "99SDM": "SRT"}
+#: Numbers so long are SNOMED CT's, by whatever name files call it.
+_SNOMED_CT = re.compile(r"\d{8,}")
 #: Modifiers of a view (CID 4015) under which an image doesn't show the whole breast as others do.
 _PARTIAL = (codes.cid4015.Magnification, codes.cid4015.SpotCompression, codes.cid4015.ImplantDisplaced)
 
@@ -280,6 +282,8 @@ def _modifiers(dataset: Dataset) -> Iterator[Code]:
 
 
 def _codes(item: Dataset) -> Iterator[Code]:
-    value, scheme = item.get("CodeValue"), item.get("CodingSchemeDesignator")
+    value, scheme = str(item.get("CodeValue") or ""), str(item.get("CodingSchemeDesignator") or "")
+    if _SNOMED_CT.fullmatch(value):
+        scheme = "SCT"
     if value and scheme:
-        yield Code(str(value), _SCHEMES.get(str(scheme), str(scheme)), "")
+        yield Code(value, _SCHEMES.get(scheme, scheme), "")

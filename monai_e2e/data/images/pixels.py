@@ -241,6 +241,16 @@ def draw_outline(
     return mask if mask.any() else None
 
 
+def scaled_outline(
+    outline: tuple[tuple[float, float], ...], drawn_on: Sequence[int], size: Sequence[int]
+) -> tuple[tuple[float, float], ...]:
+    """An outline of an image ``[*drawn_on]`` on a copy ``[*size]``; ``(0, 0)`` is the first pixel's centre in both."""
+    if tuple(drawn_on) == tuple(size):
+        return outline
+    down, across = size[0] / drawn_on[0], size[1] / drawn_on[1]
+    return tuple(((row + 0.5) * down - 0.5, (column + 0.5) * across - 0.5) for row, column in outline)
+
+
 def has_area(points: Sequence[tuple[float, float]]) -> bool:
     """Whether a polygon encloses any of a pixel (shoelace formula)."""
     following = [*points[1:], *points[:1]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from monai_e2e.data.images.dicom_files import is_dicom
 from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.data.records import IMAGE_SUFFIXES
+from monai_e2e.data.sources.disk import check_folder, packed_hint
 from monai_e2e.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -73,16 +74,18 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
         UserError: when the folder is absent or holds no image.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: name one with DICOM, PNG, TIFF or JPEG mammograms")
+    check_folder(folder, "name a folder with DICOM, PNG, TIFF or JPEG mammograms")
     root = Path(os.path.realpath(folder))
     left_out = {os.path.realpath(path) for path in without}
+    if str(root) in left_out:
+        raise UserError(f"{folder}: the folder of the images; name another one for the results")
     files = list(_walk(str(root), left_out, set()))
     images = sorted(path for path in map(Path, files) if path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path))
     if not images:
-        raise UserError(f"{folder} holds no DICOM, PNG, TIFF or JPEG file ({len(files)} others): name another folder")
-    others = Counter(path.suffix.lower() for path in set(map(Path, files)) - set(images))
-    if named := [f"{others[suffix]} {suffix}" for suffix in _OTHER_IMAGES if others[suffix]]:
+        others = f"({len(files)} others{packed_hint(map(Path, files))})"
+        raise UserError(f"{folder} holds no DICOM, PNG, TIFF or JPEG file {others}: name another folder")
+    suffixes = Counter(path.suffix.lower() for path in set(map(Path, files)) - set(images))
+    if named := [f"{suffixes[suffix]} {suffix}" for suffix in _OTHER_IMAGES if suffixes[suffix]]:
         logger.warning("%s: files that aren't DICOM, PNG, TIFF or JPEG are left out: %s", folder, ", ".join(named))
     names = [shown(path.relative_to(root).as_posix()) for path in images]
     # No other ending is dropped: the file 1.2.840.7 is called after a UID.

@@ -31,6 +31,7 @@ from monai_e2e.data.images.pixels import (
     same_aspect,
     save_grey16,
     save_mask,
+    scaled_outline,
 )
 from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram, Pathology
 from monai_e2e.errors import UserError
@@ -176,12 +177,17 @@ def _lesion_mask(
 ) -> tuple[np.ndarray | None, list[Excluded]]:
     """The lesion's bool mask at the target size, or None and the reasons."""
     if lesion.outline:
-        outline, size = lesion.outline, original_size
+        place = f"{mammogram.path}, lesion {lesion.number}"
+        outline, size, drawn_on = lesion.outline, original_size, mammogram.outlined_size or original_size
+        if not same_aspect(drawn_on, original_size):
+            sizes = f"outline {drawn_on[0]}×{drawn_on[1]}, image {original_size[0]}×{original_size[1]}"
+            return None, [Excluded(place, f"outline and image differ in shape: {sizes}", lesion.rows)]
+        outline = scaled_outline(outline, drawn_on, original_size)
         if framing is not None:
             outline = tuple(framing.apply_to_points(outline))
             size = framing.apply(np.empty(tuple(original_size), dtype=bool)).shape
         mask = draw_outline(outline, size, image_size)
-        outside = Excluded(f"{mammogram.path}, lesion {lesion.number}", "lesion outside the image", lesion.rows)
+        outside = Excluded(place, "lesion outside the image", lesion.rows)
         return mask, ([] if mask is not None else [outside])
     problems = []
     for path in lesion.mask_paths:

@@ -114,7 +114,8 @@ class Split:
 def check_protocol(protocol: str, known: Sequence[str], folds: int | None) -> None:
     """Raise :class:`UserError` unless ``protocol`` is one of ``known`` and ``folds`` goes with it."""
     if protocol not in known:
-        raise UserError(f"protocol {protocol!r}: choose one of {', '.join(known)}")
+        words = ", ".join(name.partition("-")[0] for name in known)  # as the command takes them
+        raise UserError(f"protocol {protocol!r}: choose one of {words}")
     if protocol == "kfold" and (folds is None or folds < MIN_FOLDS):
         raise UserError(f"protocol 'kfold' needs --folds {MIN_FOLDS} or more, got {folds}")
     if protocol != "kfold" and folds is not None:

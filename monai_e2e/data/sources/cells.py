@@ -47,14 +47,20 @@ def parse_view(text: str) -> View:
 
 
 def parse_density(text: str) -> int | None:
-    """ACR density 1–4 of ``B``, ``2`` or ``DENSITY B``; None where unknown."""
-    return DENSITIES.get(whole_number(text.upper().removeprefix("DENSITY").strip()))
+    """ACR density 1–4 of ``B``, ``2``, ``DENSITY B`` or ``ACR B``; None where unknown."""
+    return DENSITIES.get(whole_number(re.sub(r"^(DENSITY|ACR|BI-?RADS)\b", "", text.upper()).strip()))
 
 
 def parse_age(text: str) -> int | None:
-    """Age in years, of ``58``, ``58.0`` or ``058Y``; None where unknown, as which 0 is written too."""
-    years = re.fullmatch(r"0*(\d{1,3})(?:\.\d+)?Y?", text.strip(), re.IGNORECASE)
+    """Age in years, of ``58``, ``58.0``, ``58,0`` or ``058Y``; None where unknown, as which 0 is written too."""
+    years = re.fullmatch(r"0*(\d{1,3})(?:[.,]\d+)?Y?", text.strip(), re.IGNORECASE)
     return int(years[1]) or None if years else None
+
+
+def parse_size(rows: str, columns: str) -> tuple[int, int] | None:
+    """Rows and columns of an image; None where one isn't known."""
+    size = [int(number) for number in map(whole_number, (rows, columns)) if number.isdecimal()]
+    return (size[0], size[1]) if len(size) == 2 and all(size) else None
 
 
 def type_of(mass: bool, calcification: bool) -> LesionType | None:

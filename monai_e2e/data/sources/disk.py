@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.data.sources.cells import Refused
+from monai_e2e.errors import UserError
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
+
+
+def check_folder(src: Path, advice: str) -> None:
+    """Raise :class:`UserError` with the advice unless it is a folder."""
+    if not src.is_dir():
+        what = f"a file{packed_hint([src])}" if src.is_file() else "no such folder"
+        raise UserError(f"{src}: {what}; {advice}")
+
+
+def packed_hint(files: Iterable[Path]) -> str:
+    """What to do first where files lie in archives, as the end of a message; else empty."""
+    archives = [path.name for path in files if path.suffix.lower() in _ARCHIVES]
+    return f"; unpack {archives[0]} first" if archives else ""
+
+
+def refuse_unreadable(error: OSError) -> None:
+    """For ``os.walk``, which passes over folders that it can't read: their images would be missed silently."""
+    raise UserError(f"{error.filename}: can't be read ({error.strerror}); change its permissions or move it") from error
 
 
 def walk(src: Path) -> Iterator[Path]:
     """All files under a folder but for hidden ones (macOS leaves a ``._1.dcm`` beside each ``1.dcm``).
 
-    Links are followed, since images are often kept on another disk.
+    Prepared folders further down are left out. Links are followed, since images are often kept on another disk.
+
+    Raises:
+        UserError: when a folder can't be read.
     """
     seen = set()
-    for folder, subfolders, names in os.walk(src, followlinks=True):
+    for folder, subfolders, names in os.walk(src, followlinks=True, onerror=refuse_unreadable):
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads in a circle
             subfolders.clear()
             continue
         seen.add(real)
+        if "datalist.json" in names and Path(folder) != src:  # a prepared folder
+            subfolders.clear()
+            continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         paths = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
         yield from (path for path in paths if path.is_file())  # no link to nothing
@@ -42,6 +70,11 @@ def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
     for path in paths:
         stems[path.stem.casefold()].append(path)
     return stems
+
+
+def one_form(path: str) -> str:
+    """A path in the one way that tables and folders of different programs share: ``/``, no ``./``, composed accents."""
+    return unicodedata.normalize("NFC", PurePosixPath(path.replace("\\", "/")).as_posix())
 
 
 def plain_path(image: str) -> str:

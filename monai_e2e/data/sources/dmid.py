@@ -19,7 +19,7 @@ from pathlib import Path
 from monai_e2e.data.records import Catalogue, Laterality, Lesion, LesionType, Mammogram, Pathology, View
 from monai_e2e.data.sources.cells import Refused, choose
 from monai_e2e.data.sources.mias import ABNORMALITIES, PATHOLOGIES
-from monai_e2e.data.sources.release import Entry, Release, count_values
+from monai_e2e.data.sources.release import Entry, Release, count_values, without_copies
 from monai_e2e.data.sources.spreadsheets import Table
 
 _NEEDED = ("ID", "view", "abnormality", "pathology")
@@ -39,10 +39,9 @@ def read_dmid(src: str | Path, tables_only: bool = False) -> Catalogue:
     Raises:
         UserError: when the folder, the table or a column is missing, or no image can be used.
     """
-    release = Release(src, "dmid", masks=r"(^|/)roi masks?/")
+    release = Release(src, "dmid", masks=r"(^|/)roi masks?/", originals=())
     images = [path for path in release.images if not _DRAWINGS.search(release.relative(path))]
-    pictures = {path.stem for path in images if path.suffix.lower() in (".tif", ".tiff")}
-    release.keep([path for path in images if path.suffix.lower() != ".dcm" or path.stem not in pictures])
+    release.keep(without_copies(images, (".tif", ".tiff")))
     table = release.table(_NEEDED)
     notes, count = Counter[str](), count_values(table, "ID")
     return release.join(_entries(release, table, notes), notes, tables_only, patients=count, files=count)

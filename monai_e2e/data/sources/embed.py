@@ -27,13 +27,23 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from monai_e2e.data.records import Catalogue, DrawnAs, Laterality, Lesion, Mammogram, Pathology
-from monai_e2e.data.sources.cells import YES_NO, Refused, parse_age, parse_density, parse_side, parse_view, type_of
+from monai_e2e.data.sources.cells import (
+    YES_NO,
+    Refused,
+    parse_age,
+    parse_density,
+    parse_side,
+    parse_size,
+    parse_view,
+    type_of,
+)
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.data.sources.release import Release, count_values, entries_of
 from monai_e2e.data.sources.shapes import box_outline
 
 _FILES = ("empi_anon", "acc_anon", "anon_dicom_path", "FinalImageType", "ImageLateralityFinal", "ViewPosition")
-_MORE_OF_FILES = ("spot_mag", "ROI_coords", "BreastImplantPresent", "Manufacturer", "ManufacturerModelName")
+_SIZE = ("Rows", "Columns")
+_MORE_OF_FILES = ("spot_mag", "ROI_coords", "BreastImplantPresent", "Manufacturer", "ManufacturerModelName", *_SIZE)
 _FINDINGS = ("empi_anon", "acc_anon", "study_date_anon", "tissueden", "asses", "side", "path_severity")
 _MORE_OF_FINDINGS = ("massshape", "calcfind", "bside", "age_at_study")
 _COHORTS = {"cohort_1": "training", "cohort_2": "test"}
@@ -88,6 +98,7 @@ def read_embed(src: str | Path, tables_only: bool = False) -> Catalogue:
             patient_id=whole_number(values["empi_anon"]),
             laterality=side,
             view=view,
+            outlined_size=parse_size(*(values[column] for column in _SIZE)),
             label=int(subtype is not None),
             lesions=_lesions(values["ROI_coords"], rows, side, notes),
             partition=_COHORTS.get(values["file"].partition("/")[0]),

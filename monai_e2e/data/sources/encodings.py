@@ -19,8 +19,8 @@ _COMMON = re.compile(rb"[\xa1-\xa9\xb0-\xd7][\xa1-\xfe]")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 
 
-def decode_table(path: Path, content: bytes, advice: str = "") -> str:
-    """The text of a table: UTF-8 or UTF-16 by their byte order marks, UTF-8, GB18030 or Windows-1252 by its bytes.
+def decode_table(path: Path, content: bytes) -> str:
+    """The text of a table: UTF-16, UTF-8, GB18030 or Windows-1252 by its bytes, with a byte order mark or without.
 
     Raises:
         UserError: when it is none of them.
@@ -35,12 +35,21 @@ def decode_table(path: Path, content: bytes, advice: str = "") -> str:
         if encoding in _NAMES:
             logger.warning("%s: not UTF-8, read as %s", path, _NAMES[encoding])
         return text
-    raise UserError(f"{path}: not readable as a table; {advice or 'save it as CSV with UTF-8'}")
+    raise UserError(f"{path}: not readable as a table; save it as CSV with UTF-8")
+
+
+def utf16_of(content: bytes) -> str:
+    """The kind of UTF-16 that a text is in, by its byte order mark or, of Latin letters, its zero bytes; or ``""``."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if 3 * content.count(0) < len(content) or not content:
+        return ""
+    return "utf-16-be" if content[::2].count(0) > content[1::2].count(0) else "utf-16-le"
 
 
 def _candidates(content: bytes) -> tuple[str, ...]:
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return ("utf-16",)
+    if utf16 := utf16_of(content):
+        return (utf16,)
     return ("utf-8-sig", "gb18030", "cp1252") if _looks_chinese(content) else ("utf-8-sig", "cp1252")
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 #: How cells begin that spreadsheet programs run as formulas.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+#: How exports keep a spreadsheet program from reading text as a number.
+_TEXT = re.compile(r'="([^"]*)"')
 
 
 def guarded_cell(value: Any) -> Any:
@@ -18,7 +20,9 @@ def guarded_cell(value: Any) -> Any:
 
 
 def unguarded_cell(text: str) -> str:
-    """The text that :func:`guarded_cell` was given."""
+    """The text that :func:`guarded_cell` was given, or that another program guarded as ``="007"``."""
+    if formula := _TEXT.fullmatch(text):
+        return formula[1]
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 

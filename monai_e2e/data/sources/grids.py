@@ -1,30 +1,33 @@
 """A file's cells: CSV from any program, or a spreadsheet, as rows of stripped text.
 
 What a file is, its content decides and not its name: spreadsheets have a signature, everything else is text
-separated by semicolons, commas or tabs.
+separated by semicolons, commas, tabs or bars.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.data.sources.encodings import decode_table
+from monai_e2e.data.sources.encodings import decode_table, utf16_of
 from monai_e2e.data.sources.formulas import unguarded_cell
 from monai_e2e.errors import UserError
 
 #: First bytes of zip files (xlsx) and of OLE2 files (xls).
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: What separates the cells of a text.
-DELIMITERS = (";", ",", "\t")
+DELIMITERS = (";", ",", "\t", "|")
 #: Spreadsheet programs keep 15 digits of a number, and nothing of what follows them.
 _EXACT = 10**15
+#: Longer cells are seldom alike.
+_LONG = 32
+_LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n)|[^\r\n]+")
 #: Bytes in which a text has its header.
 _START = 1 << 16
 
@@ -53,8 +56,8 @@ def grids(path: Path, advice: str) -> Iterator[Grid]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); {advice or 'check the path'}") from error
-    yield from (_sheets if content.startswith(_SPREADSHEETS) else _texts)(path, content, advice)
+        raise UserError(f"{path}: can't be read ({error.strerror}); check the path") from error
+    yield from _sheets(path, content, advice) if content.startswith(_SPREADSHEETS) else _texts(path, content)
 
 
 def beginnings(path: Path) -> Iterator[Grid] | None:
@@ -63,8 +66,7 @@ def beginnings(path: Path) -> Iterator[Grid] | None:
         start = file.read(_START)
     if start.startswith(_SPREADSHEETS):
         return None
-    utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = start.decode("utf-16" if utf16 else "utf-8-sig", "replace")
+    text = start.decode(utf16_of(start) or "utf-8-sig", "replace")
     return (_separated(text, delimiter) for delimiter in DELIMITERS)
 
 
@@ -77,9 +79,9 @@ def can_read_spreadsheets() -> bool:
     return True
 
 
-def _texts(path: Path, content: bytes, advice: str) -> Iterator[Grid]:
+def _texts(path: Path, content: bytes) -> Iterator[Grid]:
     """The text's cells by each delimiter that it may have been written with, the likeliest first."""
-    text = decode_table(path, content, advice)
+    text = decode_table(path, content)
     for delimiter in sorted(DELIMITERS, key=text.partition("\n")[0].count, reverse=True):
         yield _separated(text, delimiter)
 
@@ -87,11 +89,14 @@ def _texts(path: Path, content: bytes, advice: str) -> Iterator[Grid]:
 def _separated(text: str, delimiter: str) -> Grid:
     rows: list[list[str]] = []
     problem = ""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    once = dict[str, str]().setdefault  # most cells of large tables are one of few words, which are kept once
+    lines = (line[0] for line in _LINE.finditer(text))  # a StringIO needs four bytes for each character
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for row in reader:
-            cells = [cell.strip() for cell in row]
-            rows.append([unguarded_cell(cell) for cell in cells] if "'" in "".join(cells) else cells)
+            cells = [cell if len(cell) > _LONG else once(cell, cell) for cell in map(str.strip, row)]
+            joined = "".join(cells)
+            rows.append([unguarded_cell(cell) for cell in cells] if "'" in joined or "=" in joined else cells)
     except csv.Error as error:
         problem = f'a quote (") is stray or never closed, or a cell is too long ({error})'
     return Grid(rows, delimiter, problem, open_end=not text.endswith(("\n", "\r")))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from monai_e2e.data.sources.identifiers import whole_number
 from monai_e2e.errors import UserError
 
-LABELS = {"0": 0, "negative": 0, "benign": 0, "1": 1, "positive": 1, "malignant": 1}
+LABELS = {"0": 0, "negative": 0, "benign": 0, "false": 0, "1": 1, "positive": 1, "malignant": 1, "true": 1}
 #: Assessments and densities are numbers too, but neither is a class.
 _CATEGORY = re.compile(r"(bi-?rads)?[\s:_-]*([2-6]|4[abc])", re.IGNORECASE)
 

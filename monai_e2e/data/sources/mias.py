@@ -57,7 +57,7 @@ def read_mias(src: str | Path, tables_only: bool = False) -> Catalogue:
     Raises:
         UserError: when the folder or the table is missing, or no image can be used.
     """
-    release, notes = Release(src, "mias"), Counter[str]()
+    release, notes = Release(src, "mias", originals=(".pgm",)), Counter[str]()
     table, lines = _rows(release)
     entries = list(_entries(table, lines, notes))
     names = {row[1].lower() for _, row in lines}
@@ -96,6 +96,7 @@ def _entries(table: Path, rows: list[tuple[int, re.Match[str]]], notes: Counter[
             view=View.MLO,
             label=int(lesion is not None and lesion.pathology is Pathology.MALIGNANT),
             lesions=(lesion,) if lesion else (),
+            outlined_size=(_SIZE, _SIZE),
         )
         yield Entry(place, image, mammogram)
 

@@ -1,5 +1,7 @@
 """mini-DDSM: 7,808 images of 1,952 patients of the DDSM, as PNG or JPEG (Lekamlage et al., 2020; Heath et al., 2000).
 
+Where both copies are there, the PNG files are read, which have 16 bits.
+
 ``Data-MoreThanTwoMasks.xlsx`` or ``DataWMask.xlsx`` has a row per image: ``fullPath`` (with backslashes,
 ``<Status>\\<case>\\<file>``), ``View``, ``Side``, ``Status`` and the paths of the lesions' masks, ``Tumour_Contour``
 to ``Tumour_Contour6``, ``-`` being none. **Status is the patient's**: an image of a patient with cancer is positive if
@@ -31,7 +33,7 @@ def read_mini_ddsm(src: str | Path, tables_only: bool = False) -> Catalogue:
     Raises:
         UserError: when the folder, the table or a column is missing, or no image can be used.
     """
-    release = Release(src, "mini-ddsm", masks=r"mask\w*\.\w+$")
+    release = Release(src, "mini-ddsm", masks=r"mask\w*\.\w+$", originals=(".png",))
     table = release.table(_NEEDED, _OPTIONAL)
     for _, values in table.rows:
         *folders, _ = values["fullPath"].replace("\\", "/").split("/")

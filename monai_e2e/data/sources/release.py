@@ -15,7 +15,7 @@ from pathlib import Path
 
 from monai_e2e.data.records import IMAGE_SUFFIXES, Catalogue, Excluded, Lesion, Mammogram
 from monai_e2e.data.sources.cells import Refused
-from monai_e2e.data.sources.disk import by_stem, find_by_path, plain_path, walk
+from monai_e2e.data.sources.disk import by_stem, check_folder, find_by_path, plain_path, walk
 from monai_e2e.data.sources.grids import can_read_spreadsheets
 from monai_e2e.data.sources.naming import safe_id, with_suffixes
 from monai_e2e.data.sources.spreadsheets import (
@@ -60,21 +60,24 @@ class Release:
         src: the folder.
         name: the data set's name as the command line writes it.
         masks: pattern of the paths, below ``src`` and with ``/``, of image files that show lesions instead of breasts.
+        originals: endings of images of which the others are copies: of the same name, one without is left out.
 
     Raises:
         UserError: when the folder is missing.
     """
 
-    def __init__(self, src: str | Path, name: str, masks: str = "(?!)") -> None:
+    def __init__(
+        self, src: str | Path, name: str, masks: str = "(?!)", originals: Sequence[str] = (".dcm", ".dicom")
+    ) -> None:
         self.src, self.name = Path(src), name
-        if not self.src.is_dir():
-            raise UserError(f"{src}: no such folder; name the one that the download of {name} was unpacked into")
+        check_folder(self.src, f"name the folder that the download of {name} was unpacked into")
         self.files = list(walk(self.src))
         pictures = [path for path in self.files if path.suffix.lower() in IMAGE_SUFFIXES]
         is_mask = re.compile(masks, re.IGNORECASE)
-        self.masks = [path for path in pictures if is_mask.search(self.relative(path))]
-        aside = set(self.masks)
-        self.images = [path for path in pictures if path not in aside]
+        shown = [path for path in pictures if is_mask.search(self.relative(path))]
+        aside = set(shown)
+        self.masks = without_copies(shown, originals)
+        self.images = without_copies([path for path in pictures if path not in aside], originals)
         self._images, self._masks = by_stem(self.images), by_stem(self.masks)
 
     def keep(self, images: Sequence[Path]) -> None:
@@ -198,6 +201,12 @@ class Release:
         return Path(plain_path(image)) if tables_only else self.find(image)
 
 
+def without_copies(paths: Sequence[Path], originals: Sequence[str]) -> list[Path]:
+    """Files without those that are called as one with an ending of the originals."""
+    names = {path.stem for path in paths if path.suffix.lower() in originals}
+    return [path for path in paths if path.suffix.lower() in originals or path.stem not in names]
+
+
 def entries_of(table: Table, key: str, parse: Callable[[dict[str, str]], Mammogram]) -> Iterator[Entry]:
     """The rows of a table with a row per image.
 
@@ -215,8 +224,9 @@ def entries_of(table: Table, key: str, parse: Callable[[dict[str, str]], Mammogr
 
 
 def count_values(table: Table, *columns: str) -> int:
-    """How many different values some columns have together."""
-    return len({tuple(values[column] for column in columns) for _, values in table.rows})
+    """How many different values some columns have together; empty ones are none."""
+    found = {tuple(values[column] for column in columns) for _, values in table.rows}
+    return sum(map(any, found))
 
 
 def numbered(lesions: Iterable[Lesion]) -> tuple[Lesion, ...]:

@@ -33,7 +33,8 @@ def read_rsna(src: str | Path, tables_only: bool = False) -> Catalogue:
     stems = {path.stem for path in release.images}
     for _, values in table.rows:
         patient, image = values["patient_id"], whole_number(values["image_id"])
-        values["file"] = name if (name := f"{patient}_{image}") in stems else f"{patient}/{image}"
+        is_copy = image not in stems and f"{patient}_{image}" in stems
+        values["file"] = f"{patient}_{image}" if is_copy else f"{patient}/{image}"
     entries = entries_of(table, "file", _mammogram)
     return release.join(
         entries,

@@ -88,7 +88,7 @@ def read_whole_table(path: str | Path, is_known: Callable[[str], bool], advice: 
     Args:
         path: the file.
         is_known: whether a cell may be a column's name.
-        advice: as of :func:`read_table`.
+        advice: what to do about a table without such a row, the end of the message.
 
     Raises:
         UserError: as :func:`read_table`, but for columns, and when no row has a cell that is known.
@@ -96,7 +96,7 @@ def read_whole_table(path: str | Path, is_known: Callable[[str], bool], advice: 
     path = Path(path)
     best: tuple[int, int, Grid] = (0, 0, Grid([]))
     alike: list[Grid] = []
-    for grid in grids(path, advice):
+    for grid in grids(path, ""):
         known = [sum(map(is_known, row)) for row in grid.rows[:_HEADER_ROWS]]
         count = max(known, default=0)
         if count > best[0]:

@@ -2,7 +2,8 @@
 
 ``breast-level_annotations.csv`` has a row per image, ``finding_annotations.csv`` a row per finding (or one of
 ``['No Finding']``), ``metadata.csv`` what the headers say, and ``images/<study_id>/<image_id>.dicom`` are the images.
-There is no pathology and no column of patients: a study is one. Boxes are in pixels of the original.
+There is no pathology and no column of patients: a study is one. Boxes are in pixels of the original, whose size is in
+the table; copies as PNG are often smaller.
 
 The label is the breast's BI-RADS: 4 and 5 positive, 1 and 2 negative, 3 left out; with ``positive="birads5"`` 4 is left
 out too. A box's class for patches follows the finding's own BI-RADS by the same rule, 3 being benign there. Masses and
@@ -27,6 +28,7 @@ from monai_e2e.data.sources.cells import (
     parse_age,
     parse_density,
     parse_side,
+    parse_size,
     parse_view,
 )
 from monai_e2e.data.sources.release import Release, count_values, entries_of
@@ -36,6 +38,7 @@ from monai_e2e.errors import UserError
 logger = logging.getLogger(__name__)
 
 _IMAGE_COLUMNS = ("study_id", "image_id", "laterality", "view_position", "breast_birads", "split")
+_SIZE = ("height", "width")
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 _FINDING_COLUMNS = ("image_id", "finding_categories", "finding_birads", *_BOX)
 _INSTANCE, _AGE, _VENDOR, _MACHINE = "SOP Instance UID", "Patient's Age", "Manufacturer", "Manufacturer's Model Name"
@@ -55,7 +58,7 @@ def read_vindr(src: str | Path, tables_only: bool = False, positive: str = "bira
         UserError: when the folder, a table or a column is missing, or no image can be used.
     """
     release, notes = Release(src, "vindr"), Counter[str]()
-    table = release.table(_IMAGE_COLUMNS, ("breast_density",), without="finding_categories")
+    table = release.table(_IMAGE_COLUMNS, ("breast_density", *_SIZE), without="finding_categories")
     excluded: list[Excluded] = []
     lesions, lesion_rows = _lesions(release, positive, excluded, notes)
     headers = _headers(release)
@@ -73,6 +76,7 @@ def read_vindr(src: str | Path, tables_only: bool = False, positive: str = "bira
             age=parse_age(header.get(_AGE, "")),
             vendor=header.get(_VENDOR) or None,
             machine=header.get(_MACHINE) or None,
+            outlined_size=parse_size(*(values[column] for column in _SIZE)),
             lesions=tuple(lesions.pop(values["image_id"], ())),  # last: those of an image that is refused stay
         )
 

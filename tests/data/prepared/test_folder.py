@@ -1,5 +1,6 @@
 """Listing the images of any folder."""
 
+import errno
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from monai_e2e.data import list_mammograms
+from monai_e2e.data.images.headers import survey
 from monai_e2e.data.phantom import write_inbreast
 from monai_e2e.data.prepared.folder import find_images
 from monai_e2e.errors import UserError
@@ -47,6 +49,17 @@ def test_a_folder_without_images_is_a_users_mistake(tmp_path, make):
         list_mammograms(folder)
 
 
+def test_images_in_an_archive_and_results_among_images_are_mistakes_that_are_named(tmp_path):
+    (tmp_path / "export.zip").touch()
+    with pytest.raises(UserError, match=r"1 others; unpack export\.zip first"):
+        find_images(tmp_path)
+    with pytest.raises(UserError, match=r"export\.zip: a file; unpack export\.zip first; name"):
+        find_images(tmp_path / "export.zip")
+    picture(tmp_path / "image.png")
+    with pytest.raises(UserError, match="the folder of the images; name another one for the results"):
+        find_images(tmp_path, [tmp_path])
+
+
 def test_images_named_by_uids_keep_the_whole_name(tmp_path):
     write_inbreast(tmp_path / "download", patients=1, rows=256, workers=1)
     images = sorted((tmp_path / "download" / "AllDICOMs").iterdir())[:2]
@@ -83,6 +96,23 @@ def test_hidden_files_tables_of_contents_and_the_results_are_left_out(tmp_path):
 def test_a_damaged_dicom_file_is_listed_for_its_ending_so_that_it_is_not_lost_silently(tmp_path):
     (tmp_path / "empty.dcm").write_bytes(b"")
     assert list(find_images(tmp_path)) == ["empty"]
+
+
+def test_files_without_permission_are_listed_so_that_they_are_not_lost_silently(tmp_path, monkeypatch):
+    """Whoever runs the tests may be allowed to read anything."""
+    for name in ("IM1", "1.2.840.7", "2.dcm", "notes.txt"):
+        (tmp_path / name).write_bytes(b"locked")
+    unlocked = open
+
+    def refuse(path, *arguments, **options):
+        if str(path).startswith(str(tmp_path)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return unlocked(path, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert list(find_images(tmp_path)) == ["1.2.840.7", "2", "IM1"]
+    with pytest.raises(UserError, match="header not readable"):
+        survey(tmp_path / "IM1")
 
 
 def test_names_that_are_not_utf8_have_an_id_that_can_be_written(tmp_path):

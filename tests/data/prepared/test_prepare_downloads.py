@@ -203,7 +203,7 @@ class TestOwnImages:
         assert main(["prepare", "inbreast", str(folder), str(out), "--labels", str(labels)]) == 2
         assert "--labels is for folder, not for inbreast" in capsys.readouterr().err
         assert main(["prepare", "inbreast", str(folder), str(out), "--protocol", "official"]) == 2
-        assert "choose one of paper-70-30, kfold" in capsys.readouterr().err
+        assert "choose one of paper, kfold" in capsys.readouterr().err
 
     def test_images_of_one_class_are_refused(self, images):
         folder, labels, out = images

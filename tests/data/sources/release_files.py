@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from test_dicom import write_dicom
 
-from monai_e2e.data.prepared.prepare import prepare_dataset
+from monai_e2e.cli.main import main
 from monai_e2e.data.records import Catalogue
 
 SIZE = (24, 20)
@@ -88,9 +88,13 @@ def reasons(catalogue: Catalogue) -> Counter[str]:
     return Counter(item.reason.split(":")[0] for item in catalogue.excluded)
 
 
-def prepared(name: str, src: Path, out: Path, **arguments: object) -> tuple[dict, dict]:
-    """Prepare at a tiny size; returns report and data list, after what holds for every data set."""
-    report = prepare_dataset(name, src, out, image_size=(12, 10), workers=1, **arguments)
+def prepared(name: str, src: Path, out: Path, **options: object) -> tuple[dict, dict]:
+    """Prepare by the command, at a tiny size; returns report and data list, after what holds for every data set."""
+    words = ["prepare", name, str(src), str(out), "--image-size", "12x10", "--workers", "1"]
+    for option, value in options.items():
+        words += [f"--{option.replace('_', '-')}", *([] if value is True else [str(value)])]
+    assert main(words) == 0
+    report = json.loads((out / "report.json").read_text())
     datalist = json.loads((out / "datalist.json").read_text())
     text = (out / "report.md").read_text()
     assert report["rows_used"] + report["rows_excluded"] == report["tables"]["rows"]

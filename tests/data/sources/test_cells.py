@@ -7,14 +7,26 @@ from monai_e2e.data.sources.cells import Refused, birads_label, parse_age, parse
 
 
 @pytest.mark.parametrize(
-    ("text", "age"), [("58", 58), ("58.0", 58), ("058Y", 58), (" 61 ", 61), ("0", None), ("", None), ("x", None)]
+    ("text", "age"),
+    [("58", 58), ("58.0", 58), ("58,0", 58), ("058Y", 58), (" 61 ", 61), ("0", None), ("", None), ("x", None)],
 )
 def test_age(text, age):
     assert parse_age(text) == age
 
 
 @pytest.mark.parametrize(
-    ("text", "density"), [("B", 2), ("2", 2), ("2.0", 2), ("DENSITY D", 4), ("density c", 3), ("0", None), ("", None)]
+    ("text", "density"),
+    [
+        ("B", 2),
+        ("2", 2),
+        ("2.0", 2),
+        ("DENSITY D", 4),
+        ("ACR b", 2),
+        ("BI-RADS C", 3),
+        ("density c", 3),
+        ("0", None),
+        ("", None),
+    ],
 )
 def test_density(text, density):
     assert parse_density(text) == density

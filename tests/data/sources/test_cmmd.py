@@ -18,13 +18,13 @@ WINDOW = {"VOILUTFunction": "SIGMOID", "WindowCenter": 128, "WindowWidth": 256}
 CODES = {"CC": "399162004", "MLO": "399368009"}
 
 
-def view_code(view: str) -> Sequence:
+def view_code(view: str, scheme: str) -> Sequence:
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = CODES[view], "SCT", "cranio-caudal"
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = CODES[view], scheme, "cranio-caudal"
     return Sequence([item])
 
 
-def write_cmmd(folder: Path) -> Path:
+def write_cmmd(folder: Path, scheme: str = "SCT") -> Path:
     """12 patients: D1-0001 with both breasts in the table, D1-0002 with two images, D2-0003 of no row."""
     rows = []
     for number in range(12):
@@ -35,7 +35,7 @@ def write_cmmd(folder: Path) -> Path:
             row["classification"] = "Malignant" if number < 7 and side == "L" else "Benign"
             rows.append({**row, "subtype": "Luminal A" if number == 1 else ""})
         for place, (side, view) in enumerate((s, v) for s in ("L" if number == 1 else "LR") for v in CODES):
-            header = {"PatientID": patient, "ImageLaterality": side, "ViewCodeSequence": view_code(view)}
+            header = {"PatientID": patient, "ImageLaterality": side, "ViewCodeSequence": view_code(view, scheme)}
             header["PatientOrientation"] = ["A", "R"]
             series = folder / "manifest-1616439774456/CMMD" / patient / "07-18-2010-NA-NA-1" / "1.000000-NA-1"
             write_dicom(series / f"1-{place + 1}.dcm", pixels(10 * number + place), **header, **WINDOW)
@@ -70,6 +70,11 @@ def test_patients_are_known_in_folders_of_other_names_too(tmp_path):
     }
 
 
+@pytest.mark.parametrize("scheme", ["", "SNOMED-CT", "99XY"])
+def test_views_are_known_by_their_codes_whatever_the_scheme_is_called(tmp_path, scheme):
+    assert len(read_cmmd(write_cmmd(tmp_path, scheme)).mammograms) == 42
+
+
 def test_contralateral_breasts_can_be_left_out(tmp_path):
     catalogue = check_rows(read_cmmd(write_cmmd(tmp_path), exclude_contralateral=True))
     assert len(catalogue.mammograms) == 24
@@ -91,7 +96,7 @@ def test_report_says_that_contralateral_breasts_are_left_out(tmp_path):
 
 
 def test_sigmoid_window_of_eight_bits_is_applied(tmp_path):
-    _, datalist = prepared("cmmd", write_cmmd(tmp_path / "src"), tmp_path / "out", voi_lut="auto")
+    _, datalist = prepared("cmmd", write_cmmd(tmp_path / "src"), tmp_path / "out", window="auto")
     assert {sample["window"] for sample in samples_of(datalist)} == {"SIGMOID"}
 
 

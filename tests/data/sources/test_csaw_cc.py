@@ -45,20 +45,29 @@ def write_csaw(folder: Path) -> Path:
                     (folder / "masks").mkdir(exist_ok=True)
                     Image.fromarray(mask).save(folder / "masks" / f"{stem}_mask.png")
                 rows.append(row)
+    for row in [row for row in rows if row["anon_patientid"] == "00001"]:  # two years before, called alike
+        stem = f"{row['anon_filename'][:-4]}0"
+        timing = {"x_case": 1, "rad_timing": 3, "exam_year": 2010, "anon_filename": f"{stem}.dcm"}
+        rows.append({**row, **timing, "rad_recall": 0})
+        write_image(folder / "images" / f"{stem}.dcm", len(rows))
     write_csv(folder / "CSAW-CC_breast_cancer_screening_data.csv", rows)
     return folder
 
 
 def test_label_is_the_breasts_at_the_exam_that_found_it(tmp_path):
     catalogue = check_rows(read_csaw_cc(write_csaw(tmp_path)))
-    labels = {(image.patient_id, image.laterality.value): image.label for image in catalogue.mammograms}
+    labels = {
+        (image.patient_id, image.laterality.value): image.label
+        for image in catalogue.mammograms
+        if image.exam_id.endswith("2012")
+    }
     assert (labels["00001", "LEFT"], labels["00001", "RIGHT"]) == (1, 0)
     assert ("00004", "LEFT") not in labels  # interval
     assert ("00005", "RIGHT") not in labels  # prior
     assert (labels["00004", "RIGHT"], labels["00005", "LEFT"], labels["00012", "LEFT"]) == (0, 0, 0)
     assert reasons(catalogue) == {
         "interval cancer, found 60 to 729 days after this exam": 2,
-        "cancer found 730 days or more after this exam": 2,
+        "cancer found 730 days or more after this exam": 5,  # three of them of an earlier exam of patient 1
         "side of the cancer unknown": 4,
     }
     first = next(image for image in catalogue.mammograms if image.patient_id == "00001")
@@ -68,7 +77,14 @@ def test_label_is_the_breasts_at_the_exam_that_found_it(tmp_path):
 def test_interval_cancers_can_count(tmp_path):
     catalogue = check_rows(read_csaw_cc(write_csaw(tmp_path), positive="interval"))
     assert {image.label for image in catalogue.mammograms if image.patient_id == "00004"} == {0, 1}
-    assert reasons(catalogue)["cancer found 730 days or more after this exam"] == 2
+    assert reasons(catalogue)["cancer found 730 days or more after this exam"] == 5
+
+
+def test_earlier_exams_of_a_woman_are_exams_of_their_own(tmp_path):
+    images = [image for image in read_csaw_cc(write_csaw(tmp_path)).mammograms if image.patient_id == "00001"]
+    sides = {(image.exam_id, image.laterality.value): image.label for image in images}
+    assert sides == {("00001_2012", "LEFT"): 1, ("00001_2012", "RIGHT"): 0, ("00001_2010", "RIGHT"): 0}
+    assert len({image.image_id for image in images}) == len(images)
 
 
 def test_second_image_of_a_view_is_another_sample(tmp_path):

@@ -40,7 +40,8 @@ class Made:
 
     def file(self, patient: int, exam: int, side: str, **values: object) -> str:
         cohort, name = 1 + patient % 2, f"1.2.3.{len(self.files)}"
-        path = f"cohort_{cohort}/{patient}/1.2.{exam}/{name}.dcm"
+        series = "1.2.9/" if side == "R" else ""  # some paths have the series, others don't
+        path = f"cohort_{cohort}/{patient}/1.2.{exam}/{series}{name}.dcm"
         row = {"empi_anon": patient, "acc_anon": float(exam), "ImageLateralityFinal": side, **FILE}
         self.files.append({**row, "anon_dicom_path": f"/mnt/store/anon_dicom/{path}", **values})
         write_image(self.folder / "images" / path, len(self.files))
@@ -150,6 +151,13 @@ def test_what_is_no_usable_image_is_left_out_with_the_reason(made):
         "male": 1,
         "exam without a clinical row": 1,
     }
+
+
+def test_boxes_are_on_an_image_of_the_size_that_the_headers_had(made):
+    whole, unknown = made.file(1, 100, "L", Rows=4096.0, Columns=3328.0), made.file(1, 100, "R", Rows="", Columns="")
+    made.finding(1, 100, "B", "N")
+    images = by_name(read_embed(made.write()))
+    assert [images[name].outlined_size for name in (whole, unknown)] == [(4096, 3328), None]
 
 
 def test_boxes_have_a_class_where_the_findings_agree(made):

@@ -16,6 +16,8 @@ from monai_e2e.errors import UserError
         ("Größe;Äußerung;Öffnung\nsüß;böse;früh\n", "cp1252"),
         ("créée;L’été;CÔTÉ\nà droite;bénin;n°\n", "cp1252"),
         ("côté\n", "utf-16"),
+        ("image;côté\n", "utf-16-le"),
+        ("image;côté\n", "utf-16-be"),
         ("诊断\n", "utf-8-sig"),
     ],
 )

@@ -20,3 +20,11 @@ def test_text_that_spreadsheets_run_is_guarded_and_read_back(tmp_path, text):
 def test_numbers_and_other_text_need_no_guard(value):
     assert guarded_cell(value) == value
     assert not isinstance(value, str) or unguarded_cell(value) == value
+
+
+@pytest.mark.parametrize("cell", ['="007"', '"=""007"""'])
+def test_text_that_was_guarded_by_a_formula_loses_it(tmp_path, cell):
+    """So exports keep leading zeros: a spreadsheet program shows 007."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"image;patient_id\na.png;{cell}\n")
+    assert read_table(path, ["image", "patient_id"]).rows[0][1]["patient_id"] == "007"

@@ -24,10 +24,10 @@ def rows() -> list[str]:
     return [*lines, *(f"mdb{number:03d} F NORM " for number in range(13, 25))]
 
 
-def write_mias(folder: Path, header: str = PROSE, suffix: str = ".pgm") -> Path:
+def write_mias(folder: Path, header: str = PROSE, suffix: str = ".pgm", side: int = 1024) -> Path:
     (folder / "all-mias").mkdir(parents=True)
     for number in range(1, 25):
-        Image.fromarray(pixels(number)).save(folder / "all-mias" / f"mdb{number:03d}{suffix}")
+        Image.fromarray(pixels(number, (side, side))).save(folder / "all-mias" / f"mdb{number:03d}{suffix}")
     (folder / "all-mias" / "Info.txt").write_text(header + "\n".join(rows()) + "\n")
     return folder
 
@@ -69,6 +69,16 @@ def test_folder_is_prepared(tmp_path):
     assert report["images_by_class"] == {"not malignant": 16, "malignant": 8}
     assert (datalist["label_source"], datalist["label_unit"]) == ("pathology", "image")
     assert len(samples_of(datalist)) == 24
+
+
+def test_circles_lie_where_they_do_on_smaller_copies_too(tmp_path):
+    for side in (1024, 256):
+        write_mias(tmp_path / f"{side}", side=side)
+        report, datalist = prepared("mias", tmp_path / f"{side}", tmp_path / f"out{side}")
+        assert report["lesions_drawn_as"] == {"circle": 12}
+    names = [lesion["mask"] for sample in samples_of(datalist) for lesion in sample["lesions"]]
+    masks = [[Image.open(tmp_path / f"out{side}" / name).tobytes() for name in names] for side in (1024, 256)]
+    assert masks[0] == masks[1]
 
 
 def test_folder_without_the_table_says_what_is_wanted(tmp_path):

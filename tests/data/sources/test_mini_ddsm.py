@@ -57,6 +57,18 @@ def test_side_without_a_contour_is_negative(tmp_path):
     assert (images["C_0002_1.LEFT_CC"].age, images["C_0002_1.LEFT_CC"].density) == (62, 2)
 
 
+def test_of_the_two_copies_of_the_download_the_one_of_16_bits_is_read(tmp_path):
+    write_mini_ddsm(tmp_path)
+    images = by_name(read_mini_ddsm(tmp_path))
+    for path in list(tmp_path.rglob("*.png")):
+        copy = tmp_path / "MINI-DDSM-Complete-JPEG-8" / path.relative_to(tmp_path / ROOT).with_suffix(".jpg")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(copy)
+    catalogue = check_rows(read_mini_ddsm(tmp_path))
+    assert by_name(catalogue) == images
+    assert reasons(catalogue) == {}
+
+
 def test_contour_that_is_not_on_disk_keeps_its_label(tmp_path):
     lesion = by_name(read_mini_ddsm(write_mini_ddsm(tmp_path)))["C_0001_1.LEFT_CC"].lesions[0]
     assert lesion.mask_paths == ()

@@ -29,6 +29,7 @@ def test_cases_are_the_folders_and_false_positives_are_negative(tmp_path):
     assert (len(catalogue.mammograms), sum(image.label for image in catalogue.mammograms)) == (48, 10)
     assert {image.patient_id for image in catalogue.mammograms} == {str(1000 + case) for case in range(12)}
     assert {image.label for image in catalogue.mammograms if image.patient_id == "1006"} == {0}
+    assert catalogue.tables == {"rows": 49, "patients": 12, "files": 49, "views": None}
     assert reasons(catalogue) == {"no case in the path 'stray.dcm', such as normal\\1234\\image.dcm": 1}
     assert {image.vendor for image in catalogue.mammograms} == {"GE"}
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def test_one_patient_of_the_headers_under_two_identifiers_is_noted(tmp_path, cap
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("c.png,unsure,K3", "label not understood: 'unsure', allowed are 0, negative, benign, 1, positive, malignant"),
+        ("c.png,unsure,K3", "label not understood: 'unsure', allowed are 0, negative, benign, false, 1, positive"),
         ("c.png,,K3", "label not understood: '', allowed are 0, negative"),
         ("c.png,1,", "no patient_id: "),
         (",1,K3", "no image named"),
@@ -231,6 +232,19 @@ def test_rows_of_one_image_that_contradict_each_other_are_all_excluded(tmp_path,
     assert [(item.path, item.reason, item.rows) for item in catalogue.excluded] == [
         (f"labels.csv, row {line}: a.png", f"image listed twice with different values: {column}", 1) for line in (2, 5)
     ]
+
+
+def test_names_may_be_in_either_form_of_unicode_and_have_a_dot_before_them(tmp_path):
+    """macOS writes accents as signs of their own, a table from elsewhere doesn't."""
+    files = [unicodedata.normalize("NFD", name) for name in ("Müller/é.png", "b.png")]
+    src = write_own(tmp_path, "Müller/é.png,1,K1,,,,,", "./b.png,0,K2,,,,,", files=tuple(files))
+    assert [image.label for image in read(src).mammograms] == [1, 0]
+
+
+def test_exported_booleans_are_labels(tmp_path):
+    """As pandas and spreadsheet programs write them."""
+    src = write_own(tmp_path, "a.png,True,K1,,,,,", "b.png,FALSE,K2,,,,,")
+    assert [image.label for image in read(src).mammograms] == [1, 0]
 
 
 def test_images_of_one_view_are_told_apart_by_file_name_and_then_by_path(tmp_path):
@@ -327,7 +341,7 @@ def test_wrong_arguments_say_what_to_do(tmp_path):
         read(src)
     with pytest.raises(UserError, match=r"absent\.csv: no such table; write one row per image, for example `image,"):
         read_own(src, tmp_path / "absent.csv")
-    with pytest.raises(UserError, match="absent: no such folder; name the one that holds the mammograms"):
+    with pytest.raises(UserError, match="absent: no such folder; name the folder that holds the mammograms"):
         read_own(tmp_path / "absent", tmp_path / "labels.csv")
     (src / "here.csv").touch()
     with pytest.raises(UserError, match=r"here\.csv: no such table; did you mean .*src/here\.csv\?"):

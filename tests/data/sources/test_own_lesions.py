@@ -55,6 +55,13 @@ def test_a_box_covers_its_width_and_height_from_its_first_pixel(tmp_path):
     np.testing.assert_array_equal(drawn(lesion), expected)
 
 
+def test_decimal_commas_are_read_where_they_are_no_thousands(tmp_path):
+    (lesion,) = lesions(read(tmp_path, 'a.png,mass,malignant,"10,5","5,25",4,3,,,'))
+    assert lesion.outline[0] == (5.25, 10.5)
+    excluded = read(tmp_path, 'a.png,mass,malignant,"1,210",5,4,3,,,').excluded
+    assert any("x '1,210', write pixels such as 12 or 12.5" in item.reason for item in excluded)
+
+
 @pytest.mark.parametrize("size", ["1,1", "0.4,0.4"])
 def test_the_smallest_box_is_a_pixel(tmp_path, size):
     (lesion,) = lesions(read(tmp_path, f"a.png,mass,benign,10,5,{size},,,"))

@@ -1,5 +1,6 @@
 """A download's files: tables by their columns, images by the end of their paths, and the join of both."""
 
+import errno
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from monai_e2e.data.records import Excluded, Lesion, LesionType, Mammogram
 from monai_e2e.data.sources.cells import Refused
 from monai_e2e.data.sources.disk import has_images, walk
 from monai_e2e.data.sources.naming import safe_id
+from monai_e2e.data.sources.own.files import OwnFiles
 from monai_e2e.data.sources.release import Entry, Release
 from monai_e2e.errors import UserError
 
@@ -45,6 +47,14 @@ def test_image_that_is_absent_or_there_twice_is_refused(tmp_path):
         release.find("1.dcm")
 
 
+def test_of_copies_in_several_formats_the_original_is_read(tmp_path):
+    release = Release(touch(tmp_path, "images/a/1.dcm", "png/a/1.png", "png/a/2.png"), "rsna")
+    assert release.relative(release.find("a/1")) == "images/a/1.dcm"
+    assert [path.name for path in release.images] == ["1.dcm", "2.png"]
+    release = Release(touch(tmp_path, "all/3.pgm", "png/3.png", "png/3.dcm"), "mias", originals=(".pgm",))
+    assert release.relative(release.find("3")) == "all/3.pgm"
+
+
 def test_hidden_files_and_links_to_nothing_are_left_out_and_links_are_followed(tmp_path):
     touch(tmp_path / "disk", "1.dcm")
     src = touch(tmp_path / "src", "._2.dcm", ".trash/3.dcm")
@@ -54,6 +64,28 @@ def test_hidden_files_and_links_to_nothing_are_left_out_and_links_are_followed(t
     assert [path.relative_to(src).as_posix() for path in walk(src)] == ["images/1.dcm"]
     assert has_images(src)
     assert not has_images(touch(tmp_path / "tables", "a.csv"))
+
+
+@pytest.mark.parametrize("read", [lambda src: list(walk(src)), OwnFiles], ids=["public", "own"])
+def test_folders_that_cannot_be_read_are_an_error_and_not_missed(tmp_path, monkeypatch, read):
+    """As a folder of another owner's is; who runs the tests may be allowed to read anything."""
+    touch(tmp_path, "a/1.dcm", "b/2.dcm")
+    scandir = os.scandir
+
+    def refuse(folder):
+        if os.path.basename(folder) == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"b: can't be read \(Permission denied\)"):
+        read(tmp_path)
+
+
+def test_prepared_folders_among_the_downloads_are_left_out(tmp_path):
+    touch(tmp_path, "images/1.dcm", "prepared/datalist.json", "prepared/images/1.png", "prepared/patches/a/1.png")
+    assert [path.name for path in walk(tmp_path)] == ["1.dcm"]
+    assert [path.name for path in walk(tmp_path / "prepared")] == ["datalist.json", "1.png", "1.png"]
 
 
 def test_no_patients_name_leads_out_of_the_prepared_folder(tmp_path):
@@ -135,3 +167,5 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path):
         release.join([entry("2.png"), entry("3.png")])
     with pytest.raises(UserError, match="no such folder"):
         Release(tmp_path / "absent", "rsna")
+    with pytest.raises(UserError, match=r"rsna\.zip: a file; unpack rsna\.zip first; name"):
+        Release(touch(tmp_path, "rsna.zip") / "rsna.zip", "rsna")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from release_files import by_name, check_rows, prepared, reasons, samples_of, write_csv, write_image
 
 from monai_e2e.data.sources.rsna import read_rsna
@@ -58,6 +59,14 @@ def test_copies_whose_names_have_patient_and_image_are_found(tmp_path):
     assert reasons(catalogue) == {"view neither CC nor MLO": 1, "image without row": 1}
 
 
+def test_copies_beside_the_originals_are_not_read(tmp_path):
+    src = write_rsna(tmp_path)
+    for path in list((src / "train_images").rglob("*.dcm")):
+        write_image(src / "png" / f"{path.parent.name}_{path.stem}.png")
+        write_image(src / "plain" / path.parent.name / f"{path.stem}.png")
+    assert {image.path.suffix for image in check_rows(read_rsna(src)).mammograms} == {".dcm"}
+
+
 def test_facts_are_carried(tmp_path):
     images = by_name(read_rsna(write_rsna(tmp_path)))
     first = images["462822612"]
@@ -70,10 +79,18 @@ def test_facts_are_carried(tmp_path):
 
 
 def test_folder_is_prepared(tmp_path):
+    """Among the images are negatives, several windows and a window of the kind SIGMOID."""
     src = write_rsna(tmp_path / "src")
+    several = {"WindowCenter": [2000, 1500], "WindowWidth": [4000, 3000], "VOILUTFunction": "SIGMOID"}
+    first, second = sorted((src / "train_images/10009").glob("*.dcm"))[:2]
+    write_image(first, 1, **several)
+    write_image(second, 1, PhotometricInterpretation="MONOCHROME1", **several)
     broken = next((src / "train_images/10008").glob("*.dcm"))
     broken.write_bytes(broken.read_bytes()[:700])
-    report, datalist = prepared("rsna", src, tmp_path / "out")
+    report, datalist = prepared("rsna", src, tmp_path / "out", window="auto")
+    assert report["notes"]["images_by_SIGMOID"] == 2
+    pair = [sample for sample in samples_of(datalist) if sample.get("window") == "SIGMOID"]
+    assert sum(sample["mean"] for sample in pair) == pytest.approx(255, abs=5)  # one is the other's negative
     assert report["excluded_by_reason"] == {"view neither CC nor MLO": 1, "image not usable": 1}
     sample = next(sample for sample in samples_of(datalist) if sample["patient_id"] == "10006")
     assert (sample["machine"], sample["site"], sample["implant"]) == ("49", "1", "no")

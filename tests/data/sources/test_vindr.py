@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from release_files import by_name, check_rows, prepared, reasons, samples_of, write_csv, write_image
+from PIL import Image
+from release_files import by_name, check_rows, pixels, prepared, reasons, samples_of, write_csv, write_image
 
 from monai_e2e.data.prepared.datalist import fingerprint, labels_in_words
 from monai_e2e.data.prepared.prepare import prepare_dataset
@@ -153,6 +154,24 @@ def test_own_split_is_kept_and_validation_comes_from_training(tmp_path):
     _, ours = prepared("vindr", tmp_path / "src", tmp_path / "ours", protocol="patients")
     assert ours["protocol"] == "patients-70-15-15"
     assert {sample["image"] for sample in samples_of(ours)} == {sample["image"] for sample in samples_of(datalist)}
+
+
+@pytest.mark.parametrize(("size", "drawn"), [((48, 40), 15), ((12, 12), 0)])
+def test_boxes_are_scaled_to_copies_of_another_size_and_left_out_on_those_of_another_shape(tmp_path, size, drawn):
+    """The table has the size of the original, and copies as PNG are often of another one."""
+    write_vindr(tmp_path / "src")
+    prepared("vindr", tmp_path / "src", tmp_path / "out")
+    for number, path in enumerate(sorted((tmp_path / "src").rglob("*.dicom"))):
+        Image.fromarray(pixels(number, size)).save(path.with_suffix(".png"))
+        path.unlink()
+    report, copies = prepared("vindr", tmp_path / "src", tmp_path / "copies")
+    assert report["lesions_drawn_as"] == ({"box": drawn} if drawn else {})
+    assert report["excluded_by_reason"].get("outline and image differ in shape", 0) == 15 - drawn
+    masks = [lesion["mask"] for sample in samples_of(copies) for lesion in sample["lesions"]]
+    assert len(masks) == drawn
+    for name in masks:
+        first, second = (np.asarray(Image.open(tmp_path / folder / name)) for folder in ("out", "copies"))
+        assert np.mean(first != second) < 0.1
 
 
 def test_images_for_processing_are_left_out_and_either_polarity_is_read(tmp_path):

@@ -65,7 +65,7 @@ def find_columns(path: Path, names: Collection[str], given: Mapping[str, str]) -
         given: names by role, as the user said; those that this table doesn't have are other tables'.
 
     Raises:
-        UserError: when several columns may hold the label.
+        UserError: when several columns may hold the label, or a column that is used occurs twice.
     """
     by_key = {word_key(name): name for name in names}
     chosen = [
@@ -90,6 +90,8 @@ def find_columns(path: Path, names: Collection[str], given: Mapping[str, str]) -
             "breast by --column label_left=… --column label_right=…"
         )
     chosen += [Column(min(those)[1], role, side) for (role, side), those in candidates.items()]
+    if twice := next((column.name for column in chosen if f"{column.name} (2)" in names), ""):
+        raise UserError(f"{path}: column {twice!r} occurs twice; rename or remove one of the two")
     return tuple(chosen)
 
 

@@ -7,6 +7,7 @@ then narrow the images. Images whose header lacks a key, as PNG files do, may li
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from monai_e2e.data.images.headers import Header
 from monai_e2e.data.records import IMAGE_SUFFIXES
-from monai_e2e.data.sources.hospital.values import has_ambiguous_dates, parse_dates
+from monai_e2e.data.sources.hospital.values import UNKNOWN_VIEW, has_ambiguous_dates, parse_dates
 from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
 
 #: Keys by rank, and the unit that a row of a table joined by it is about, before side and view narrow it.
@@ -33,6 +34,8 @@ KEY_NAMES = {
     "accession": "accession number",
     "patient_id": "patient",
 }
+#: A column of files with such numbers counts an exam's images; it means no folders.
+_RUNNING_NUMBER = re.compile(r"\d{1,3}")
 #: Units from the finest.
 UNITS = ("image", "breast", "exam", "patient")
 
@@ -67,7 +70,11 @@ class Image:
         if role == "image":
             short = path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
             folders = {parent.as_posix() for parent in path.parents} - {"."}
-            return {self.name, short.as_posix(), path.name, short.name, *folders, *(Path(f).name for f in folders)}
+            files = {self.name, short.as_posix(), path.name, short.name}
+            if not folders:  # a whole path has the name of the export's own folder before it
+                files |= {f"{self.path.parent.name}/{name}" for name in files}
+            named = {name for folder in folders for name in (folder, Path(folder).name)}
+            return files | {name for name in named if not _RUNNING_NUMBER.fullmatch(name)}
         attribute = "patient" if role == "patient_id" else role
         own = {getattr(self.header, attribute), self.facts.get(role, "")} - {""}
         return own or (set(path.parts[:-1]) if role != "instance" else set())
@@ -82,7 +89,7 @@ class Statement:
         keys: its identifiers by role, as far as it has any.
         date: as the table writes it.
         laterality: LEFT, RIGHT or empty.
-        view: an abbreviation, or empty.
+        view: an abbreviation, empty, or :data:`~monai_e2e.data.sources.hospital.values.UNKNOWN_VIEW`.
         label: 0, 1, or None where it says nothing.
         facts: other facts by column of the labels' table.
     """
@@ -152,26 +159,42 @@ class _Index:
         alike = self.alike.get(identifier_key(cleaned), set())
         return (self.exact[next(iter(alike))], True) if len(alike) == 1 else ([], False)
 
+    def find_file(self, text: str) -> tuple[list[Image], bool]:
+        """As :meth:`find`, of a path; another machine's ends with the path within the export."""
+        parts = text.replace("\\", "/").split("/")
+        for start in range(max(1, len(parts) - 1)):
+            found, was_changed = self.find("/".join(parts[start:]))
+            if found:
+                return found, was_changed
+        return [], False
+
 
 def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_first: bool) -> Joined:
     joined = Joined(role)
     dates = parse_dates({statement.date for statement in statements}, days_first)
+    of_patients: dict[str, set[str]] = defaultdict(set)
+    for statement in statements:
+        of_patients[identifier_key(statement.keys.get("patient_id", ""))].add(dates[statement.date])
     changed = 0
     patients: list[tuple[Statement, list[Image], str]] = []
     for statement in statements:
         text = statement.keys.get(role, "")
-        found, was_changed = index.find(text.replace("\\", "/") if role == "image" else text) if text else ([], False)
+        found, was_changed = ([], False) if not text else index.find_file(text) if role == "image" else index.find(text)
         unit, reason = (
             KEYS[role],
-            "" if found else f"no image of this {KEY_NAMES[role]}" if text else f"no {KEY_NAMES[role]}",
+            ""
+            if found
+            else f"no image of this {KEY_NAMES[role]}"
+            if text
+            else f"no {KEY_NAMES[role]}; fill in empty and merged cells",
         )
         if found and role == "image" and len(found) > 1:
             unit = "exam"  # a folder's name
             if _same_name(found, text):
                 found, reason = [], "several files of this name: write the path"
         if found and role == "patient_id" and statement.date:
-            found = [image for image in found if image.header.date == dates[statement.date]]
-            unit, reason = "exam", "" if found else "no image of this patient and date"
+            dated = of_patients[identifier_key(text)]
+            found, unit, reason = _of_date(found, dates[statement.date], len(dated) > 1)
         if found and unit != "image":
             found, unit, reason = _narrowed(found, statement, unit)
         if found:
@@ -190,6 +213,17 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
     return joined
 
 
+def _of_date(found: list[Image], date: str, several: bool) -> tuple[list[Image], str, str]:
+    """A patient's images of a date, the unit, and why there are none; pictures have no date, and need none of one."""
+    if not date:
+        return [], "exam", "date not understood"
+    if not any(image.header.date for image in found):
+        unknown = "date of the images unknown, of a patient with several"
+        return ([], "exam", unknown) if several else (found, "patient", "")
+    found = [image for image in found if image.header.date == date]
+    return found, "exam", "" if found else "no image of this patient and date"
+
+
 def _same_name(found: Iterable[Image], text: str) -> bool:
     """Whether a text that fits several images is a file's name, not a folder's."""
     return any(PurePosixPath(text).name in (PurePosixPath(i.name).name, PurePosixPath(i.name).stem) for i in found)
@@ -203,6 +237,8 @@ def _narrowed(found: list[Image], statement: Statement, unit: str) -> tuple[list
         fitting = [image for image in found if getattr(image, name) == wanted]
         if not fitting:
             word = {"laterality": "side", "view": "view"}[name]
+            if wanted == UNKNOWN_VIEW:
+                return [], unit, "view not understood"
             unknown = any(not getattr(image, name) for image in found)
             return [], unit, f"{word} of the images unknown" if unknown else f"no image of this {word}"
         found = fitting

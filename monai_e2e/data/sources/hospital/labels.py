@@ -21,11 +21,19 @@ from tqdm import tqdm
 from monai_e2e.data.images.headers import OTHER_VIEW, survey
 from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.data.sources.cells import BIRADS_RULES
+from monai_e2e.data.sources.disk import check_folder, packed_hint, walk
 from monai_e2e.data.sources.formulas import guarded_cell
 from monai_e2e.data.sources.hospital.columns import Column, check_roles, find_columns, is_column
 from monai_e2e.data.sources.hospital.joining import KEYS, UNITS, Image, Joined, Statement, join
 from monai_e2e.data.sources.hospital.pseudonyms import Pseudonyms
-from monai_e2e.data.sources.hospital.values import map_labels, parse_density, parse_facts, parse_side, parse_view
+from monai_e2e.data.sources.hospital.values import (
+    UNKNOWN_VIEW,
+    map_labels,
+    parse_density,
+    parse_facts,
+    parse_side,
+    parse_view,
+)
 from monai_e2e.data.sources.hospital.words import COLUMNS, word_key
 from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier, identifier_key
 from monai_e2e.data.sources.own.files import OwnFiles, real_path
@@ -132,12 +140,14 @@ def collect_labels(
                     source = next(column.source for column in used if column.role == "label")
                     said.setdefault(image.name, []).append(_Said(statement.label, source, unit, report.rule))
         reports.append(report)
-    if not any(report.mapping for report in reports):
+    if not any(column.role == "label" for _, used in read for column in used):
         names = ", ".join(repr(name) for table, _ in read for name in table.columns)
         raise UserError(f"{tables[0]}: no column of labels is known among {names[:300]}; say --column label=…")
     result = Labels([], reports, without)
     _fill(result, images, said, Path(link) if link else None)
     if not result.rows:
+        if any(report.joined.found and report.mapping for report in reports):
+            raise UserError(f"{src}: no image got a label: the labels of all rows are left out or empty")
         reasons = "; ".join(f"{len(lines)} × {why}" for r in reports for why, lines in r.joined.missed.items())
         raise UserError(
             f"{src}: no image got a label ({reasons or 'no row has an identifier that images have'}); {_ADVICE}"
@@ -157,8 +167,7 @@ def write_labels(labels: Labels, out: str | Path) -> None:
 
 def _images(src: Path) -> tuple[list[Image], Counter[str]]:
     """The folder's mammograms, and what is left out by the reason."""
-    if not src.is_dir():
-        raise UserError(f"{src}: no such folder; name the one that holds the mammograms")
+    check_folder(src, "name the folder that holds the mammograms")
     files = OwnFiles(src)
     images, without = [], Counter[str]()
     for path in tqdm(files.images, desc="headers", unit="file", disable=None):
@@ -174,7 +183,8 @@ def _images(src: Path) -> tuple[list[Image], Counter[str]]:
             images.append(Image(name, real_path(path), header))
     if not images:
         found = "; ".join(f"{count} × {why}" for why, count in without.items())
-        raise UserError(f"{src}: no mammogram ({found or 'no DICOM, PNG, TIFF or JPEG file'}); name another folder")
+        why = found or f"no DICOM, PNG, TIFF or JPEG file{packed_hint(walk(src))}"
+        raise UserError(f"{src}: no mammogram ({why}); name another folder")
     return images, without
 
 
@@ -182,6 +192,8 @@ def _read(path: Path, given: Mapping[str, str]) -> tuple[Table, tuple[Column, ..
     own = {word_key(name) for name in given.values()}
     table = read_whole_table(path, lambda cell: word_key(cell) in own or is_column(cell), _ADVICE)
     columns = find_columns(path, table.columns, given)
+    if not table.rows:
+        raise UserError(f"{path}: the table has no row; name another one")
     if not any(column.role in KEYS for column in columns):
         raise UserError(
             f"{path}: no column that tells which images a row is about ({', '.join(table.columns)}); {_ADVICE}"
@@ -234,7 +246,8 @@ def _understand(
         for own_side, label in said or [("", None)]:
             of = own_side or side
             for one in ("LEFT", "RIGHT") if of == "BOTH" else (of,):
-                own = {name: value for name, value in {**facts, "laterality": one, "view": view}.items() if value}
+                known = {**facts, "laterality": one, "view": "" if view == UNKNOWN_VIEW else view}
+                own = {name: value for name, value in known.items() if value}
                 statements.append(Statement(line, keys, cell["date"], one, view, label, own))
     mapping = {text: (label, cells[text]) for text, label in mapped.items()}
     return TableReport(table, columns, mapping, Joined(), rule), statements
@@ -250,7 +263,7 @@ def _fill(result: Labels, images: Sequence[Image], said: Mapping[str, list[_Said
             own = pseudonyms.setdefault(identifier_key(image.header.patient), [])
             own += [named] if named not in own else []
     taken = {image.facts.get("patient_id", "") for image in images}
-    patients, exams = Pseudonyms("patient", link, taken), Pseudonyms("exam", link)
+    patients, exams = Pseudonyms("patient", link, taken, identifier_key), Pseudonyms("exam", link)
     contradictory = mirrored = 0
     for image in images:
         named = image.facts.get("patient_id", "")
@@ -290,6 +303,10 @@ def _fill(result: Labels, images: Sequence[Image], said: Mapping[str, list[_Said
         result.notes.append(
             f"{several} Patient IDs of the headers have several pseudonyms in the tables: if these are of one person, "
             "who may then be in two partitions, correct the tables"
+        )
+    if several := patients.written_in_several_ways:
+        result.notes.append(
+            f"{several} patients have several Patient IDs in the headers, which differ in case or leading zeros alone"
         )
     if contradictory:
         result.notes.append(f"{contradictory} images have rows of both labels: malignant counts")

@@ -8,12 +8,26 @@ from datetime import date, timedelta
 
 from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.data.sources.cells import BIRADS_RULES
-from monai_e2e.data.sources.hospital.words import DENSITIES, LABEL_WORDS, MISSING, SIDES, VIEWS, YES_NO, value_key
+from monai_e2e.data.sources.hospital.words import (
+    DENSITIES,
+    LABEL_WORDS,
+    MISSING,
+    MONTHS,
+    SIDES,
+    VIEWS,
+    YES_NO,
+    value_key,
+    word_key,
+)
 from monai_e2e.errors import UserError
 
 _CATEGORY = re.compile(r"(birads|acr|kategorie|category|categorie|categoria|cat|分类)?([0-6])([abc])?(类|级)?")
+_ROMAN = {"i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6"}
+_ROMAN_CATEGORY = re.compile(r"(|birads|acr|kategorie|category|categorie|categoria|cat)(i{1,3}|iv|vi?)([abc]?)")
 _ICD10 = (("c50", 1), ("d051", 1), ("d24", 0), ("n60", 0))
-_SIDED_VIEW = re.compile(r"(l|r)(cc|mlo|ml|lm|lmo|fb|sio|iso|xccl|xccm)")
+_SIDED_VIEW = re.compile(r"(?P<l>l|r)?(?P<view>cc|mlo|ml|lm|lmo|fb|sio|iso|xccl|xccm)(?P<r>l|r)?")
+#: A view that isn't understood.
+UNKNOWN_VIEW = "?"
 #: Years, perhaps with a word for them; neither a date nor a range.
 _AGE = re.compile(r"0*(\d{1,3})([.,]\d+)?\s*[^\W\d]*\.?")
 _EXCEL_DAY_0 = date(1899, 12, 30)
@@ -41,7 +55,7 @@ def map_labels(
     """
     own = {value_key(text): {"0": 0, "1": 1, "drop": None}[label] for text, label in given.items()}
     rest = [text for text in cells if value_key(text) not in own and value_key(text) not in ("", *MISSING)]
-    categories = [text for text in rest if (found := _CATEGORY.fullmatch(value_key(text))) and found[2] > "1"]
+    categories = [text for text in rest if (_category(text) or 0) > 1]
     named = is_birads or any("birads" in value_key(text) for text in categories)
     if categories and not named and positive is None:
         raise UserError(
@@ -53,14 +67,14 @@ def map_labels(
     unknown = []
     for text in cells:
         key = value_key(text)
-        found = _CATEGORY.fullmatch(key)
+        category = _category(text)
         icd = [label for prefix, label in _ICD10 if re.fullmatch(rf"{prefix}\d*", key)]
         if key in own:
             mapped[text] = own[key]
         elif key in ("", *MISSING):
             mapped[text] = None
-        elif rule is not None and found:
-            mapped[text] = rule.get(int(found[2]))
+        elif rule is not None and category is not None:
+            mapped[text] = rule.get(category)
         elif key in LABEL_WORDS and not (rule is not None and key.isdecimal()):
             mapped[text] = LABEL_WORDS[key]
         elif icd:
@@ -75,9 +89,18 @@ def map_labels(
     return mapped, _rule_words(positive or "birads4", given) if rule is not None else ""
 
 
+def _category(text: str) -> int | None:
+    """The BI-RADS category that a cell may be, of ``4``, ``BI-RADS 4a`` or ``IVa``."""
+    key = value_key(text)
+    if roman := _ROMAN_CATEGORY.fullmatch(key):
+        return int(_ROMAN[roman[2]])
+    found = _CATEGORY.fullmatch(key)
+    return int(found[2]) if found else None
+
+
 def _rule_words(positive: str, given: Mapping[str, str]) -> str:
     """How BI-RADS categories were read, those that the user says otherwise included."""
-    others = [f"{text} as {given[text]}" for text in given if _CATEGORY.fullmatch(value_key(text))]
+    others = [f"{text} as {given[text]}" for text in given if _category(text) is not None]
     words = {"birads4": "BI-RADS 4 to 6", "birads5": "BI-RADS 5 and 6"}[positive]
     return ", but ".join([f"{words} positive, 1 and 2 negative, others left out", *filter(None, [", ".join(others)])])
 
@@ -93,11 +116,14 @@ def parse_side(where: str, text: str) -> str:
 
 
 def parse_view(text: str) -> tuple[str, str]:
-    """Side and view of a cell such as ``MLO``, ``R-CC`` or ``schräg``; a word that isn't known says nothing."""
+    """Side and view of a cell such as ``MLO``, ``R-CC``, ``CC L`` or ``schräg``, both empty where it says nothing."""
     key = value_key(text)
-    if found := _SIDED_VIEW.fullmatch(key):
-        return SIDES[found[1]], VIEWS[found[2]]
-    return "", VIEWS.get(key, "")
+    if key in VIEWS or key in ("", *MISSING):
+        return "", VIEWS.get(key, "")
+    found = _SIDED_VIEW.fullmatch(key)
+    if found and bool(found["l"]) != bool(found["r"]):
+        return SIDES[found["l"] or found["r"]], VIEWS[found["view"]]
+    return "", UNKNOWN_VIEW
 
 
 def parse_density(text: str) -> str:
@@ -117,7 +143,7 @@ def parse_dates(texts: Iterable[str], days_first: bool) -> dict[str, str]:
     """Dates as DICOM writes them, ``20210131``, by cell; cells that are no date are empty.
 
     Understood are ``2021-01-31`` and ``2021/1/31`` in any writing with the year first, ``20210131``, the days that
-    Excel counts, and day, month and year.
+    Excel counts, day, month and year, and months by their names.
 
     Args:
         texts: the cells.
@@ -135,7 +161,11 @@ def _date(text: str, days_first: bool) -> str:
     text = text.strip()
     if re.fullmatch(r"\d{5}([.,]\d+)?", text) and int(text[:5]) in _EXCEL_DAYS:
         return f"{_EXCEL_DAY_0 + timedelta(days=int(text[:5])):%Y%m%d}"
-    numbers = re.findall(r"\d+", re.split(r"[T ]\d{1,2}:", text)[0])
+    text = re.split(r"[T ]\d{1,2}:", text)[0]
+    numbers = re.findall(r"\d+", text)
+    if len(numbers) == 2 and (month := _month(text)):
+        numbers.insert(1, month)
+        days_first = True
     if len(numbers) == 1 and len(numbers[0]) == 8:
         parts = [numbers[0][:4], numbers[0][4:6], numbers[0][6:]]
     elif len(numbers) == 3 and len(numbers[0]) == 4:
@@ -151,6 +181,12 @@ def _date(text: str, days_first: bool) -> str:
         return f"{date(*map(int, parts)):%Y%m%d}"
     except ValueError:
         return ""
+
+
+def _month(text: str) -> str:
+    """Number of the month that a text names, or empty."""
+    words = [word_key(word) for word in re.findall(r"[^\W\d_]+", text)]
+    return next((str(month) for word in words for start, month in MONTHS.items() if word.startswith(start)), "")
 
 
 def _listed(texts: Sequence[str], cells: Mapping[str, int]) -> str:

@@ -111,7 +111,7 @@ SIDES = {
         "BOTH",
     ),
 }
-#: Views by the abbreviations that headers have.
+#: Views by the abbreviations that headers have; of all views empty.
 VIEWS = {
     **dict.fromkeys(_keys("CC,craniocaudal,kraniokaudal,cranio-caudale,cráneo-caudal,face,头尾位,轴位"), "CC"),
     **dict.fromkeys(
@@ -120,6 +120,13 @@ VIEWS = {
             "oblique externe,oblicua mediolateral,oblicua,内外斜位,斜位"
         ),
         "MLO",
+    ),
+    **dict.fromkeys(
+        _keys(
+            "CC+MLO,MLO+CC,both,both views,2 views,all,beide,beide Ebenen,2 Ebenen,zwei Ebenen,alle,"
+            "les deux,2 incidences,toutes,ambas,2 proyecciones,todas,双位,全部"
+        ),
+        "",
     ),
     **{word_key(view): view for view in ("ML", "LM", "LMO", "FB", "SIO", "ISO", "XCCL", "XCCM")},
 }
@@ -168,4 +175,23 @@ DENSITIES = {
     letter: number
     for number, letters in enumerate(("1 a i", "2 b ii", "3 c iii", "4 d iv"), start=1)
     for letter in letters.split()
+}
+#: How names of months begin.
+MONTHS = {
+    start: number
+    for number, starts in {
+        1: "jan ene",
+        2: "feb fev",
+        3: "mar mrz mae",
+        4: "apr avr abr",
+        5: "mai may",
+        6: "jun juin",
+        7: "jul juil",
+        8: "aug aou ago",
+        9: "sep",
+        10: "oct okt",
+        11: "nov",
+        12: "dec dez dic",
+    }.items()
+    for start in starts.split()
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from monai_e2e.data.images.dicom_files import is_dicom
 from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.data.sources.cells import Refused
+from monai_e2e.data.sources.disk import one_form, refuse_unreadable
+
+logger = logging.getLogger(__name__)
 
 
 class OwnFiles:
@@ -19,16 +23,33 @@ class OwnFiles:
         self.root = real_path(src)
         self.images: list[Path] = []
         self.named: set[Path] = set()
-        self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        for folder, subfolders, names in os.walk(self.root):
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        leading_out = 0
+        for folder, subfolders, names in os.walk(self.root, onerror=refuse_unreadable):
             if "datalist.json" in names and Path(folder) != self.root:  # a prepared folder
                 subfolders.clear()
                 continue
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            leading_out += sum(not self._holds(Path(folder, name)) for name in subfolders)
             for path in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
-                if real_path(path).is_relative_to(self.root) and _is_image(path):
+                if not self._holds(path):
+                    leading_out += 1
+                elif _is_image(path):
                     self.images.append(path)
-                    self._by_stem[path.relative_to(self.root).with_suffix("").as_posix()].append(path)
+                    name = path.relative_to(self.root)
+                    for known in {one_form(str(name)), one_form(str(name.with_suffix("")))}:
+                        self._by_name[known].append(path)
+
+        if leading_out:
+            logger.warning(
+                "%s: %d links that lead out of the folder are left out: copy their files into it, or name the folder "
+                "that they lead to",
+                src,
+                leading_out,
+            )
+
+    def _holds(self, path: Path) -> bool:
+        return real_path(path).is_relative_to(self.root)
 
     def take(self, text: str) -> Path:
         """As :meth:`find`, and the file counts as named by the tables."""
@@ -48,7 +69,7 @@ class OwnFiles:
         if not path.is_relative_to(self.root):
             raise Refused("path leaves the folder: by '..' or by a link, copy the file into the folder")
         if not os.path.isfile(path):
-            fitting = self._by_stem.get(PurePosixPath(relative).as_posix(), [])
+            fitting = self._by_name.get(one_form(relative), [])
             if not fitting:
                 raise Refused("file not on disk")
             if len(fitting) > 1:

@@ -53,6 +53,8 @@ _TYPES = {**{kind.value: kind for kind in LesionType}, "": None}
 _PATHOLOGIES = {**{pathology.value: pathology for pathology in Pathology}, "": None}
 _ALLOWED = ", or ".join(" ".join(columns) for columns in _SHAPES)
 _ADVICE = "Write one row per lesion, for example `image,type,pathology,x,y,width,height`"
+#: Three digits behind a comma may be thousands.
+_DECIMAL_COMMA = re.compile(r"-?\d+,(\d{1,2}|\d{4,})")
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def _understand(row: LesionRow, files: OwnFiles) -> Lesion:
 
 
 def _number(column: str, word: str) -> float:
+    if column != "polygon" and _DECIMAL_COMMA.fullmatch(word):
+        word = word.replace(",", ".")
     try:
         number = float(word)
     except ValueError:

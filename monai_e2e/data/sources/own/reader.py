@@ -10,7 +10,8 @@ The table, CSV or a spreadsheet, has a row per image::
 column     needed values
 ========== ====== ====================================================================================================
 image      yes    path within the folder, with ``/`` or ``\\``; the ending may be left out where one file fits
-label      yes    of the image, not of a lesion: ``0``, ``negative``, ``benign`` or ``1``, ``positive``, ``malignant``
+label      yes    of the image, not of a lesion: ``0``, ``negative``, ``benign``, ``false`` or ``1``, ``positive``,
+                  ``malignant``, ``true``
 patient_id yes    whatever is the same for all images of a person; use pseudonyms, they are written into the data list
 exam_id    no     of the exam, where a patient has several; a pseudonym too
 laterality no     ``L``, ``LEFT``, ``R``, ``RIGHT`` or empty
@@ -40,6 +41,7 @@ from pathlib import Path
 from monai_e2e.data.images.headers import read_header
 from monai_e2e.data.records import FACTS, Catalogue, Excluded, Mammogram, Pathology, View
 from monai_e2e.data.sources.cells import SIDES, YES_NO, Refused, choose, parse_age, parse_density
+from monai_e2e.data.sources.disk import check_folder
 from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.data.sources.labels import LABELS, label_key, refuse_categories
 from monai_e2e.data.sources.naming import safe_id, with_suffixes
@@ -112,8 +114,7 @@ def read_own(
             some rows only, no row can be used, or all usable rows have the same label and are not all for testing.
     """
     src, labels = Path(src), Path(labels)
-    if not src.is_dir():
-        raise UserError(f"{src}: no such folder; name the one that holds the mammograms")
+    check_folder(src, "name the folder that holds the mammograms")
     if not labels.is_file():
         hint = f"; did you mean {src / labels}?" if (src / labels).is_file() else f"; {_EXAMPLE}"
         raise UserError(f"{labels}: no such table{hint}")

@@ -79,3 +79,13 @@ def write_xlsx(path: Path, rows) -> Path:
         for name, content in parts.items():
             file.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{content}')
     return path
+
+
+def table(tmp_path, text, name="t.csv", encoding="utf-8"):
+    path = tmp_path / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def labelled(labels):
+    return {row["image"]: row["label"] for row in labels.rows}

@@ -1,7 +1,7 @@
 """Images and hospitals' tables joined: by whichever identifiers there are, in five languages, and nothing guessed."""
 
 import pytest
-from export import EXAMS, write_export, write_image, write_xlsx
+from export import EXAMS, labelled, table, write_export, write_image
 
 from monai_e2e.cli.main import main
 from monai_e2e.data.records import GROUP_FACTS
@@ -10,22 +10,6 @@ from monai_e2e.data.sources.hospital.pseudonyms import write_link
 from monai_e2e.data.sources.hospital.summary import format_labels
 from monai_e2e.data.sources.own.reader import read_own
 from monai_e2e.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def src(tmp_path_factory):
-    return write_export(tmp_path_factory.mktemp("export"))
-
-
-def table(tmp_path, text, name="t.csv", encoding="utf-8"):
-    path = tmp_path / name
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-def labelled(labels):
-    return {row["image"]: row["label"] for row in labels.rows}
-
 
 GERMAN = """Befundliste 2020
 Auftrags-Nr;Seite;Histologie;Name
@@ -51,6 +35,7 @@ def test_breasts_are_joined_by_accession_number_and_side_in_any_encoding(src, tm
         ("Numéro d'examen\tCôté\tRésultat\nA-1\tgauche\tmalin\nA-1\tdroite\tbénin\nA-2\tG\tkyste\n", "cp1252"),
         ("Número de estudio;Lado;Diagnóstico\nA-1;izquierda;maligno\nA-1;derecha;benigno\nA-2;I;quiste\n", "utf-8"),
         ("检查号,侧别,病理结果\nA-1,左,恶性\nA-1,右,良性\nA-2,左乳,囊肿\n", "gb18030"),
+        ('accession|Seite|Histologie\n="A-1"|links|True\nA-1|R|False\nA-2|gauche|bénin\n', "utf-16-le"),
     ],
 )
 def test_other_languages_say_the_same(src, tmp_path, text, encoding):
@@ -127,6 +112,19 @@ def test_a_woman_with_a_pseudonym_for_one_of_her_exams_is_one_patient(src, tmp_p
     assert labels.notes == []
 
 
+def test_patient_ids_that_differ_in_leading_zeros_or_case_are_one_patient(tmp_path):
+    """As those of two modalities may; a patient must not be in two partitions."""
+    exams = [(name, f"A-{number}", "20200131", f"1.2.{number}") for number, name in enumerate(("007", "7", "p8", "P8"))]
+    src = write_export(tmp_path / "src", exams)
+    path = table(tmp_path, "accession,label\nA-0,1\nA-1,1\nA-2,0\nA-3,0\n")
+    labels = collect_labels(src, [path])
+    patients = {row["image"].split("/")[0]: row["patient_id"] for row in labels.rows}
+    assert patients == {"ST0": "patient-0001", "ST1": "patient-0001", "ST2": "patient-0002", "ST3": "patient-0002"}
+    assert "2 patients have several Patient IDs in the headers, which differ in case" in labels.notes[0]
+    write_link(labels.links, tmp_path / "link.csv")
+    assert collect_labels(src, [path], link=tmp_path / "link.csv").rows == labels.rows
+
+
 def test_running_numbers_are_none_that_a_table_has(src, tmp_path):
     keys = table(tmp_path, "accession,pseudonym\nA-1,patient-0001\n", "keys.csv")
     labels = collect_labels(src, [keys, table(tmp_path, "accession,label\nA-1,1\nA-2,0\n")])
@@ -139,20 +137,17 @@ def test_several_pseudonyms_of_one_patient_id_are_noted(src, tmp_path):
     assert "1 Patient IDs of the headers have several pseudonyms" in labels.notes[0]
 
 
-def test_excel_s_dates_and_lost_zeros_are_undone(src, tmp_path):
-    pytest.importorskip("python_calamine")
-    rows = [("Patienten-ID", "Untersuchungsdatum", "BI-RADS"), (7, 43861, "4a"), (8, 43862, 2.0), (8, 44257, "5")]
-    labels = collect_labels(src, [write_xlsx(tmp_path / "t.xlsx", rows)])
-    assert labelled(labels) == {f"ST{s}/IM{n}": label for s, label in enumerate("101") for n in range(4)}
-    assert labels.rows[0]["label_source"] == "BI-RADS"
-    assert "12 rows" not in format_labels(labels)
-    assert "3 rows joined although leading zeros" in format_labels(labels)
+def test_two_columns_of_one_name_are_ambiguous(src, tmp_path):
+    with pytest.raises(UserError, match="column 'label' occurs twice; rename or remove one"):
+        collect_labels(src, [table(tmp_path, "accession,label,label\nA-1,1,0\nA-2,0,0\n")])
+    labels = collect_labels(src, [table(tmp_path, "accession,text,label,text\nA-1,x,1,y\nA-2,x,0,y\n")])
+    assert len(labels.rows) == 8
 
 
-def test_the_order_of_day_and_month_is_the_one_that_joins(src, tmp_path):
-    for text in ("02/01/2020", "01/02/2020"):
-        path = table(tmp_path, f"patient,date,label\n008,{text},1\n")
-        assert set(labelled(collect_labels(src, [path]))) == {f"ST1/IM{n}" for n in range(4)}
+@pytest.mark.parametrize(("high", "low"), [("IV", "II"), ("BI-RADS IVa", "BIRADS-I"), ("V", "II "), ("VI", "I")])
+def test_categories_may_be_roman_numbers(src, tmp_path, high, low):
+    labels = collect_labels(src, [table(tmp_path, f"accession,BI-RADS\nA-1,{high}\nA-2,{low}\nA-3,III\n")])
+    assert labelled(labels) == {f"ST0/IM{n}": "1" for n in range(4)} | {f"ST1/IM{n}": "0" for n in range(4)}
 
 
 def test_a_column_of_each_breast_is_two_labels(src, tmp_path):
@@ -166,27 +161,6 @@ def test_a_column_of_each_breast_is_two_labels(src, tmp_path):
         "ST1/IM2": "0",
         "ST1/IM3": "0",
     }
-
-
-def test_files_are_joined_with_or_without_folder_and_ending(tmp_path):
-    for name in ("a/one.dcm", "b/two.dcm", "b/three.dcm"):
-        write_image(tmp_path / "src" / name, Modality="MG", PatientID="1", ImageLaterality="L", ViewPosition="CC")
-    path = table(tmp_path, "Datei,patient,view,label\na\\one.dcm,P,RMLO,1\ntwo,P,CC,0\nthree.dcm,P,,0\n")
-    labels = collect_labels(tmp_path / "src", [path])
-    assert labelled(labels) == {"a/one.dcm": "1", "b/two.dcm": "0", "b/three.dcm": "0"}
-    first = labels.rows[0]
-    assert (first["laterality"], first["view"], first["label_unit"]) == ("RIGHT", "MLO", "image")
-    assert "another side in the header" in labels.notes[0]
-
-
-def test_pictures_lie_in_folders_named_by_patient(tmp_path):
-    from PIL import Image
-
-    for name in ("007/1.png", "008/1.png"):
-        (tmp_path / "src" / name).parent.mkdir(parents=True)
-        Image.new("L", (4, 4)).save(tmp_path / "src" / name)
-    labels = collect_labels(tmp_path / "src", [table(tmp_path, "Patient,label\n7,1\n008,0\n")])
-    assert labelled(labels) == {"007/1.png": "1", "008/1.png": "0"}
 
 
 def test_an_accession_number_of_pictures_is_not_written_either(tmp_path):
@@ -235,6 +209,8 @@ def test_an_image_of_several_rows_is_malignant_if_any_is(src, tmp_path):
         ("name,weight\nx,3\n", "no row of column names that are known.*--column"),
         ("histology,view\nM,CC\n", "no column that tells which images"),
         ("accession,view\nA-1,CC\n", "no column of labels is known"),
+        ("accession,BI-RADS\nA-1,0\nA-2,3\n", "no image got a label: the labels of all rows are left out or empty"),
+        ("accession,label\n", r"t\.csv: the table has no row"),
         ("accession,label\nX-1,1\n", r"no image got a label \(1 × no image of this accession number\)"),
         ("patient,label\n7,1\n007,0\n", "differ in leading zeros alone"),
         ("patient,label\n2.27E+07,1\n", "a spreadsheet program rounded"),
@@ -243,6 +219,17 @@ def test_an_image_of_several_rows_is_malignant_if_any_is(src, tmp_path):
 def test_what_cannot_be_understood_is_an_error_that_says_what_to_do(src, tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         collect_labels(src, [table(tmp_path, rows)])
+
+
+def test_files_that_are_no_tables_say_so(src, tmp_path):
+    with pytest.raises(UserError, match=r"absent\.xlsx: can't be read \(No such file or directory\); check the path"):
+        collect_labels(src, [tmp_path / "absent.xlsx"])
+    pytest.importorskip("python_calamine")
+    (tmp_path / "locked.xlsx").write_bytes(b"\xd0\xcf\x11\xe0 encrypted")
+    with pytest.raises(
+        UserError, match=r"locked\.xlsx: not readable as a spreadsheet; open it in a spreadsheet program"
+    ):
+        collect_labels(src, [tmp_path / "locked.xlsx"])
 
 
 def test_the_user_says_what_no_dictionary_knows(src, tmp_path):
@@ -254,13 +241,6 @@ def test_the_user_says_what_no_dictionary_knows(src, tmp_path):
         collect_labels(src, [path], columns | {"date": "Tag"}, values)
     with pytest.raises(UserError, match="did you mean 'laterality'"):
         collect_labels(src, [path], columns | {"lateralty": "Tag"}, values)
-
-
-def test_rows_of_another_patient_than_the_header_s_are_left_out_where_most_agree(src, tmp_path):
-    rows = "accession,patient,label\nA-1,007,1\nA-2,008,0\nA-3,007,1\n"
-    labels = collect_labels(src, [table(tmp_path, rows)])
-    assert not [name for name in labelled(labels) if name.startswith("ST2")]
-    assert "1 × another patient than the image's header (row 4)" in format_labels(labels)
 
 
 def test_reports_raw_data_and_damaged_files_get_no_label(tmp_path):
@@ -288,3 +268,26 @@ def test_the_command_shows_what_joined_and_writes_only_where_it_is_told(src, tmp
     assert f"prepare folder {src} PREPARED --labels {out}" in capsys.readouterr().out
     assert main(["labels", str(src), str(path), "-o", str(out), "--keep-link", str(out.parent / "l.csv")]) == 2
     assert main(["labels", str(src), str(path), "-o", str(path)]) == 2
+
+
+def test_the_command_quotes_what_a_shell_would_split_and_writes_the_link_first(src, tmp_path, capsys):
+    path, out = table(tmp_path, GERMAN), tmp_path / "of 2020" / "labels.csv"
+    assert main(["labels", str(src), str(path), "-o", str(out), "--keep-link", str(tmp_path / "link.csv")]) == 0
+    assert f"--labels '{out}'" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    arguments = ["labels", str(src), str(path), "-o", str(tmp_path / "new.csv")]
+    assert main([*arguments, "--keep-link", str(tmp_path / "file" / "link.csv")]) == 2
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_images_in_an_archive_or_behind_links_are_named(src, tmp_path, caplog):
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "zipped" / "export.zip").touch()
+    with pytest.raises(UserError, match=r"no DICOM, PNG, TIFF or JPEG file; unpack export\.zip first"):
+        collect_labels(tmp_path / "zipped", [table(tmp_path, GERMAN)])
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "exams").symlink_to(src / "ST0", target_is_directory=True)
+    (tmp_path / "linked" / "one.dcm").symlink_to(src / "ST1" / "IM0")
+    with pytest.raises(UserError, match="no mammogram"):
+        collect_labels(tmp_path / "linked", [table(tmp_path, GERMAN)])
+    assert "2 links that lead out of the folder are left out" in caplog.text
