@@ -17,6 +17,9 @@ from monai.deploy.core import Application, Fragment, Operator, OperatorSpec
 from monai.deploy.operators import DICOMDataLoaderOperator, DICOMSeriesSelectorOperator, DICOMTextSRWriterOperator
 from monai.deploy.operators.dicom_text_sr_writer_operator import EquipmentInfo, ModelInfo
 
+from monai_e2e.bundle import user_error
+from monai_e2e.data.images.headers import read_header
+
 SERIES = "study_selected_series_list"
 MAMMOGRAMS = {"selections": [{"name": "mammograms", "conditions": {"Modality": "MG"}}]}
 
@@ -26,6 +29,8 @@ class ClassifyMammograms(Operator):
 
     def __init__(self, fragment: Fragment, *args, model: Path, **kwargs):
         network, self.about, files = load_net_with_metadata(str(model), more_extra_files=("inference.json",))
+        if self.about["network_data_format"]["outputs"]["pred"]["channel_def"] != {"0": "negative", "1": "positive"}:
+            raise ValueError(f"{model} is a {self.about['name']}; export a whole-image classifier")
         self.network = network.eval()
         parser = ConfigParser(json.loads(files["inference.json"]))
         parser["checkpoint"] = str(model)
@@ -47,13 +52,22 @@ class ClassifyMammograms(Operator):
             for selected in studies[0].selected_series
             for instance in selected.series.get_sop_instances()
         ]
-        lines = [
-            f"{image.ImageLaterality} {image.ViewPosition}: {self.classify(image.filename):.3f}" for image in instances
-        ]
+        lines = [self.describe(Path(image.filename)) for image in instances]
         title = f"{self.about['name']} {self.about['version']}: probability of malignancy"
         op_output.emit("\n".join([title, *sorted(lines), "For research, not for diagnosis."]), "text")
 
-    def classify(self, path: str) -> float:
+    def describe(self, path: Path) -> str:
+        """A line of the report. One image that can't be read doesn't keep the others from being reported."""
+        header = read_header(path)
+        name = f"{header.laterality[:1] or 'side unknown'} {header.view or 'view unknown'}"
+        try:
+            return f"{name}: {self.classify(path):.3f}"
+        except RuntimeError as error:
+            if user_error(error) is None:
+                raise
+            return f"{name}: NOT READ"
+
+    def classify(self, path: Path) -> float:
         image = self.preprocessing({"image": path})["image"]
         with torch.inference_mode():
             logits = self.inferer(image[None].as_tensor(), self.network)[0]

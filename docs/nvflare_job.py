@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from nvflare.app_opt.pt import PTFileModelPersistor
@@ -39,6 +40,8 @@ def main() -> None:
     parser.add_argument("--local-epochs", type=int, default=2, help="epochs of a round (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/nvflare"), help="(default: %(default)s)")
     arguments, _ = parser.parse_known_args()  # NVFlare reads its own
+    if wrong := [site for site in arguments.site or () if not re.fullmatch(r"[\w.-]+=\S+", site)]:
+        parser.error(f"--site {wrong[0]}: give NAME=FOLDER, without blanks")
 
     sites = dict(site.split("=", 1) for site in arguments.site) if arguments.site else make_sites(arguments.out)
     script = str(Path(__file__).with_name("nvflare_site.py"))

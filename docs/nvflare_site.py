@@ -16,13 +16,18 @@ from monai.fl.utils.constants import ExtraItems
 from monai.fl.utils.exchange_object import ExchangeObject
 from nvflare.apis.dxo import MetaKey
 
+from monai_e2e.errors import UserError
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="the site's folder")
     parser.add_argument("--local-epochs", type=int, required=True, help="epochs of a round")
     arguments = parser.parse_args()
-    keys = json.loads((arguments.folder / "settings.json").read_text(encoding="utf-8"))
+    settings = arguments.folder / "settings.json"
+    if not settings.is_file():
+        raise UserError(f"{settings} is missing: write the config's keys at this site into it, {{}} for none")
+    keys = json.loads(settings.read_text(encoding="utf-8"))
 
     flare.init()
     site = MonaiAlgo(

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,25 +88,37 @@ def begin() -> None:
 
 def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
     """Refuse references to keys that there aren't, and plain keys that nothing refers to."""
-    used = {reference.split("::")[0] for text in _strings(config) for reference in _references(text)}
-    if missing := sorted(used - set(config) - {""}):
+    used = {reference for text in _strings(config) for reference in _references(text)}
+    if missing := sorted({reference.split("::")[0] for reference in used} - set(config) - {""}):
         raise UserError(
             f"the config refers to '{missing[0]}'{f' and {len(missing) - 1} more keys' if missing[1:] else ''} that it "
             "doesn't have: name the file that defines them first, such as --config_file \"['configs/train.json',"
             "'configs/evaluate.json']\""
         )
     known = {
-        str(specification[BundlePropertyConfig.ID]).split("::")[0]
+        str(specification[BundlePropertyConfig.ID])
         for properties in (TrainProperties, InferProperties, MetaProperties)
         for specification in properties.values()
     } | {"run_name"}  # set by MONAI's federated client
-    for key, value in config.items():
+    _refuse_unknown_plain(config, used, known)
+    for name in ("train", "validate"):
+        if isinstance(part := config.get(name), Mapping):
+            _refuse_unknown_plain(part, _below(name, used), _below(name, known), f"{name}#")
+
+
+def _below(name: str, references: Iterable[str]) -> set[str]:
+    return {reference.removeprefix(f"{name}::") for reference in references if reference.startswith(f"{name}::")}
+
+
+def _refuse_unknown_plain(part: Mapping[str, object], used: set[str], known: set[str], where: str = "") -> None:
+    used, known = ({reference.split("::")[0] for reference in references} for references in (used, known))
+    for key, value in part.items():
         if key in used or key in known or not _is_plain(value):
             continue
-        if "stages" in config:
+        if not where and "stages" in part:
             overrides.refuse_of_a_stage(key, value)
-        words = sorted(used & set(config))
-        raise UserError(f"unknown key '{key}' (value {value!r}): {did_you_mean(key, words)}")
+        words = [f"{where}{word}" for word in sorted(used & set(part))]
+        raise UserError(f"unknown key '{where}{key}' (value {value!r}): {did_you_mean(f'{where}{key}', words)}")
 
 
 def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:

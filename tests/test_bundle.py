@@ -31,7 +31,7 @@ CONFIG = {
     "dataset_dir": None,
     "settings": {"learning_rate": 0.1},
     "model_path": "$@bundle_root + '/model.pt'",
-    "train": {"rate": "@settings#learning_rate", "size": "$@batch_size * 2", "copy": "%batch_size"},
+    "train": {"rate": "@settings#learning_rate", "size": "$@batch_size * 2", "copy": "@batch_size"},
     "initialize": ["$monai_e2e.bundle.begin()"],
     "run": ["$@model_path"],
     "fail": ["$monai_e2e.bundle.choose({'paper': {}}, 'papper')"],
@@ -128,6 +128,23 @@ class TestBegin:
         with pytest.raises(RuntimeError) as caught:
             workflow(REPOSITORY / "bundles/ddsm_whole/configs/train.json", **override).initialize()
         assert re.search(message, str(user_error(caught.value)))
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ({"validate#key_metrc": 3}, r"unknown key 'validate#key_metrc' \(value 3\): .* 'validate#key_metric'"),
+            ({"train#handler": []}, r"unknown key 'train#handler' \(value \[\]\): did you mean 'train#handlers'"),
+        ],
+        ids=str,
+    )
+    def test_refuses_a_key_of_a_part_that_nothing_refers_to(self, override, message):
+        with pytest.raises(RuntimeError) as caught:
+            workflow(REPOSITORY / "bundles/ddsm_whole/configs/train.json", **override).initialize()
+        assert re.search(message, str(user_error(caught.value)))
+
+    def test_accepts_an_empty_part_that_monai_asks_for(self):
+        path = REPOSITORY / "bundles/ddsm_whole/configs/train.json"
+        workflow(path, **{"train#postprocessing": None, "device": "cpu"}).initialize()
 
     @pytest.mark.parametrize(
         ("key", "own"),

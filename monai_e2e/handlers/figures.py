@@ -27,7 +27,7 @@ _ROWS = 400
 
 
 def draw_images(images: Sequence[tuple[np.ndarray, str, str]]) -> Figure:
-    """A grid of grey images ``[H, W]`` of 0–255, each with its class and its name above."""
+    """A grid of grey images ``[H, W]`` of 0–255, each with its class, coloured, and its name above."""
     columns = min(4, len(images))
     rows = -(-len(images) // columns)
     aspect = images[0][0].shape[0] / images[0][0].shape[1]
@@ -35,10 +35,16 @@ def draw_images(images: Sequence[tuple[np.ndarray, str, str]]) -> Figure:
     for index, (image, label, name) in enumerate(images, start=1):
         axes = figure.add_subplot(rows, columns, index, **_NO_TICKS)
         axes.imshow(thumbnail(image), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{label}\n", fontsize=8, fontweight="bold")
+        axes.set_title(f"{label}\n", fontsize=8, fontweight="bold", color=_colour(label))
         axes.text(0.5, 1.02, name, fontsize=5.5, color="0.35", ha="center", va="bottom", transform=axes.transAxes)
         axes.set_axis_off()
     return figure
+
+
+def _colour(label: str) -> str:
+    if "benign" in label or label == "not malignant":
+        return COLOURS[False]
+    return COLOURS[True] if "malignant" in label else "black"
 
 
 def draw_confusion(score: Mapping[str, Any]) -> Figure:

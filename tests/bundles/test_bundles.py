@@ -17,6 +17,8 @@ from without_pictures import WITHOUT_PICTURES
 from monai_e2e.bundle import user_error
 from monai_e2e.data import load_datalist, phantom_dataset
 from monai_e2e.networks import read_state
+from monai_e2e.networks.architecture import encode_description
+from monai_e2e.seen import hash_patient
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 NAMES = ("ddsm_patch", "ddsm_whole", "inbreast_transfer")
@@ -198,6 +200,21 @@ def test_inference_on_raw_dicom_agrees_with_evaluation_of_the_prepared_images(bu
     assert len(rows["raw"]) == 4
     assert "label" not in rows["raw"][0]
     assert len(rows["prepared"]) == len(load_datalist(data, "test"))
+
+
+def test_phantoms_with_ids_of_patients_in_a_models_training_are_warned_of_and_those_of_a_data_set_refused(
+    trained, prepared, tmp_path, caplog
+):
+    data, checkpoint = prepared["cbis-ddsm"], tmp_path / "model.pt"
+    ids = [hash_patient(sample["patient_id"]) for sample in load_datalist(data, "test")]
+    state = read_state(trained / "ddsm_whole/model.pt")
+    torch.save({**state, "patients": encode_description({"training": ids})}, checkpoint)
+    keys = {"checkpoint": str(checkpoint), "output_dir": str(tmp_path)}
+    run("ddsm_whole", "inferring", ["inference"], image_dir=data, **keys)  # image_dir: where phantoms were drawn
+    assert "test patients were in the training of" in caplog.text
+    with pytest.raises(RuntimeError) as caught:
+        run("ddsm_whole", "inferring", ["inference"], dataset_dir=data, **keys)
+    assert "test patients were in the training of" in str(user_error(caught.value))
 
 
 def test_patch_inference_writes_one_probability_map_for_each_image(trained, prepared, tmp_path):

@@ -82,6 +82,11 @@ def test_the_app_of_monai_deploy_writes_an_sr_with_the_probabilities_of_predict(
     study.mkdir()
     for file in mammogram.parent.glob(f"*_{exam}_*.dcm"):
         shutil.copy(file, study)
+    broken = pydicom.dcmread(mammogram)
+    del broken.ImageLaterality, broken.Laterality, broken.ViewPosition
+    broken.SOPInstanceUID = broken.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    broken.PixelData = broken.PixelData[:100]
+    broken.save_as(study / "broken.dcm")
     options = ["--input", study, "--model", exported[1].parent, "--output", tmp_path / "out"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     app = [sys.executable, ROOT / "docs/deploy_app.py", *options]
@@ -98,4 +103,4 @@ def test_the_app_of_monai_deploy_writes_an_sr_with_the_probabilities_of_predict(
     with (tmp_path / "predicted/predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     wanted = [f"{row['laterality'][0]} {row['view']}: {float(row['p_malignant']):.3f}" for row in rows]
-    assert sorted(lines) == sorted(wanted)
+    assert sorted(lines) == sorted([*wanted, "side unknown view unknown: NOT READ"])

@@ -240,6 +240,12 @@ class TestWhatIsDrawn:
         assert [is_malignant for _, is_malignant in benign.lesions] == [False]
         assert figures.COLOURS == {True: "red", False: "limegreen"}
 
+    def test_classes_of_training_images_have_the_colours_of_lesions(self):
+        labels = ("malignant", "not malignant", "mass-malignant", "calcification-benign", "background", "label 1")
+        figure = figures.draw_images([(np.zeros((8, 8)), label, "image") for label in labels])
+        colours = [axes.title.get_color() for axes in figure.axes]
+        assert colours == ["red", "limegreen", "red", "limegreen", "black", "black"]
+
     def test_losses_and_key_metrics_of_both_engines_share_a_chart(self, tmp_path):
         events = train(tmp_path)
         content = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
