@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
 
-from monai_e2e.work.interrupt import interrupts_later
+from monai_e2e.work.interrupt import interrupts_later, sockets_folder
 
 #: What trainings, evaluations and predictions import. None of it starts a thread or looks for a GPU, which would not
 #: survive the fork.
@@ -99,6 +99,7 @@ def starting(variables: Mapping[str, str]) -> Iterator[None]:
     They don't import the main module, which a script without a guard would run once more. Nor do they import from the
     current folder before the parent's path is theirs: a folder of data may have a module's name.
     """
+    sockets_folder()
     variables = {"PYTHONSAFEPATH": "1", **variables}  # unknown to Python 3.10
     main, before = sys.modules["__main__"], {name: os.environ.get(name) for name in variables}
     with _lock, interrupts_later():

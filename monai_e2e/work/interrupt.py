@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.resource_tracker import ensure_running
@@ -14,11 +15,27 @@ from types import FrameType
 
 import psutil
 
+#: Bytes of the longest folder of temporary files in which the path of a socket of multiprocessing has room.
+_LONGEST = 75
 #: What a shell takes for a process that Ctrl-C has ended.
 STATUS = 130
 _ERRORS = 2  # file descriptor: Python's own object may be in the middle of a line
 _open = 0
 _endings: list[Callable[[], object]] = []
+
+
+def sockets_folder() -> str:
+    """Where multiprocessing keeps this process's sockets: below ``/tmp`` where ``TMPDIR`` is too long for their paths.
+
+    Python looks at that itself from 3.14 on.
+    """
+    before = tempfile.tempdir
+    if os.name == "posix" and len(os.fsencode(tempfile.gettempdir())) > _LONGEST:
+        tempfile.tempdir = "/tmp"
+    try:
+        return get_temp_dir()  # which it keeps
+    finally:
+        tempfile.tempdir = before
 
 
 def at_end(call: Callable[[], object]) -> None:
@@ -60,7 +77,7 @@ def end_on_interrupt(advice: str | None) -> None:
     Args:
         advice: how to go on; None: say nothing, as all processes but the first of a distributed run.
     """
-    own, said, folder = os.getpid(), False, get_temp_dir()  # before any process is started, so that all have this one
+    own, said, folder = os.getpid(), False, sockets_folder()  # before any process is started, so that all have this one
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         nonlocal said

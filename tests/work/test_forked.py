@@ -1,5 +1,6 @@
 """Commands in forked processes: they are as if Python had been called for each."""
 
+import os
 import subprocess
 import sys
 
@@ -53,6 +54,14 @@ def test_a_folder_or_file_in_the_current_folder_is_not_imported_in_place_of_a_mo
     (tmp_path / "script/run.py").write_text(SCRIPT.replace("print(", "import_once(TRAINING, {}); print("))
     command = [sys.executable, "script/run.py", "log"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (finished.stdout, finished.stderr) == ("0\n", "")
+
+
+def test_a_folder_of_temporary_files_may_have_a_long_path(tmp_path):
+    folder = tmp_path / ("long" * 25)  # sockets have paths of at most 107 bytes
+    folder.mkdir()
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "log")]
+    finished = subprocess.run(command, env={**os.environ, "TMPDIR": str(folder)}, capture_output=True, text=True)
     assert (finished.stdout, finished.stderr) == ("0\n", "")
 
 
