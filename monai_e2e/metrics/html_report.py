@@ -45,7 +45,7 @@ _CAPTIONS = {
     "calibration": "Reliability; error: expected calibration error. Bars: Wilson's intervals of the shares; on the "
     "dashed line a probability means what it says.",
     "froc": "FROC curve: malignant lesions found by false positives per image.",
-    "decision": "Net benefit per image, breast or exam, by threshold. Dashed: calling everybody back; 0: nobody.",
+    "decision": "Net benefit per image, breast or exam, by threshold. Dashed: recalling everybody; 0: nobody.",
 }
 
 
@@ -188,8 +188,8 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         "best F1",
         *(f"partial AUC, false positives ≤ {percent(float(x))}" for x in first["partial_auc"]),
     ]
-    header += [f"sensitivity, called back ≤ {percent(float(x))}" for x in first["sensitivity_at_recall_rate"]]
-    called = ["per", "called back", *(percent(one["threshold"]) for one in first["net_benefit"])]
+    header += [f"sensitivity, recalled ≤ {percent(float(x))}" for x in first["sensitivity_at_recall_rate"]]
+    called = ["per", "recalled", *(percent(one["threshold"]) for one in first["net_benefit"])]
     share = scored["settings"].get("prevalence")
     where = "that of these data" if share is None else f"{share:.4g}"
     if share is not None and scored["settings"].get("calibrated_at") is None:
@@ -198,8 +198,8 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         f"<h2>Further figures</h2>{make_table(header, rows)}"
         '<p class="soft">The best F1 is that of the threshold that suits these data. Partial AUC is scaled: chance has '
         f"0.5. Intervals: bootstrap.</p><h2>Net benefit per 1,000, by threshold</h2>{make_table(called, benefits)}"
-        '<p class="soft">True positives less false positives weighed by the odds of the threshold, in 1,000 images, '
-        "breasts or exams; calling nobody back has 0. For net benefit and the shares called back the share of "
+        '<p class="soft">True positives minus false positives, these weighted by the odds of the threshold, in 1,000 '
+        "images, breasts or exams; recalling nobody has 0. For net benefit and the recalled shares, the share of "
         f"positives is {where}.</p>"
     )
 
