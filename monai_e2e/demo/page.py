@@ -21,16 +21,17 @@ _HEADER = ("Network", "Measure", "Value (95 % interval)", "Data")
 _BODY = """<p><strong>Whole-image networks that started from the patch classifier have an AUC of {auc:.3f} on {test};
 the same network from scratch has {scratch:.3f}. Fine-tuned by image labels alone, the first have {transferred:.3f} on
 {transfer_test} of the other data set.</strong> Each is the mean of {seeds} seeds.</p>
-<p>These are phantoms: every image was drawn by a program. The figures show that the pipeline works, and say nothing of
-how it does on patients.</p>
+<p>These are phantoms: every image was drawn by a program. The figures show that the pipeline works, and say nothing
+about patients.</p>
 <h2>Results on the held-out test patients</h2>
 {table}
 <p>All intervals are of the bootstrap of patients. The row from scratch had the same images and epochs, but not the
 patch classifier's weights. Models were chosen by validation AUC; no choice within the run looks at the test patients.
-The random forest on heatmaps is the rival of the paper's Appendix 1. The whole run took {minutes:.0f} minutes.</p>
+The random forest on heatmaps is the alternative design of the paper's Appendix 1. The whole run took
+{minutes:.0f} minutes.</p>
 <p>Reports: <a href="{report}">first whole-image network</a>, <a href="flips/report.html">its four flips</a>,
 <a href="forest/report.html">random forest</a>, <a href="{transfer_report}">first transferred network</a>. Pictures:
-<a href="flips/overlays">each test image with its heatmap</a>.</p>
+<a href="gallery/index.html">images that the four flips got right and wrong, with heatmaps</a>.</p>
 <h2>ROC curve of the whole-image classifier</h2>
 <figure><img alt="ROC curve" style="max-width: 28rem" src="{roc}"></figure>
 <h2>Three test images</h2>

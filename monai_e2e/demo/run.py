@@ -29,7 +29,7 @@ _MARKER = ".monai-e2e-demo"
 
 
 #: About what a step takes beside the others, in seconds, by the first word of its name.
-_COSTS = {"draw": 40, "prepare": 16, "train": 100, "evaluate": 6, "predict": 35, "forest": 24, "score": 2}
+_COSTS = {"draw": 40, "prepare": 16, "train": 100, "evaluate": 6, "predict": 35, "forest": 24, "score": 2, "gallery": 6}
 
 
 class Demo(Commands):
@@ -69,12 +69,19 @@ class Demo(Commands):
         }
         self.add(self.forest("forest", patch), patches)
         flips = self.predict("flips", whole[seeds[0]], patch, options=("--tta", "flips", "--heatmap"))
-        self.add(self.score("flips"), self.add(flips, wholes[seeds[0]]))
+        predicted = self.add(flips, wholes[seeds[0]])
+        self.add(self.score("flips"), predicted)
+        self.add(self.gallery("flips", "cbis-ddsm"), predicted)
         self.add(self.evaluate("ddsm_patch", "patch"), patches)
         for s in seeds:
             self.add(self.evaluate("ddsm_whole", f"whole/seed{s}"), wholes[s])
             self.add(self.evaluate("ddsm_whole", f"scratch/seed{s}"), scratch[s])
             self.add(self.evaluate("inbreast_transfer", f"transfer/seed{s}"), transfers[s])
+
+    def gallery(self, run: str, dataset: str) -> Step:
+        # An average over flips has no threshold of its own.
+        folders = (self.out / run, self.prepared(dataset), self.out / "gallery")
+        return self.cli(f"gallery {run}", "gallery", *folders, "--threshold", 0.5)
 
     def run(self) -> None:
         """Run the steps; raises the ``UserError`` of the first that fails, after which no other is begun."""
@@ -187,7 +194,7 @@ def _summary(demo: Demo, seeds: list[int], seconds: float) -> dict:
             "checkpoints": str(first / "model.pt"),
             "predictions": str(first / "predictions.csv"),
             "their statistics": str(first / "report.html"),
-            "heatmaps": str(demo.out / "flips" / "overlays"),
+            "images with heatmaps": str(demo.out / "gallery" / "index.html"),
         },
     }
 
