@@ -91,7 +91,7 @@ def test_the_rival_from_scratch_gets_the_same_number_of_epochs_and_all_layers():
 
 def test_the_examples_are_the_surest_right_answers_and_the_worst_mistake():
     scores = {"a": (1, 0.9), "b": (1, 0.2), "c": (0, 0.1), "d": (0, 0.6)}
-    rows = [{"image": name, "label": str(y), "p_malignant": str(p)} for name, (y, p) in scores.items()]
+    rows = [{"image": name, "label": y, "p_malignant": p} for name, (y, p) in scores.items()]
     assert [name for _, name, _ in _examples(rows)] == ["a", "c", "b"]
 
 
