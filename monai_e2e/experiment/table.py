@@ -286,8 +286,8 @@ def _page(
     facts = "".join(f"<p>{escape(sentence)}</p>" for sentence in [plan.about, *data] if sentence)
     return page(
         plan.title,
-        f'{facts}{make_table(header, rows)}<p class="soft">{escape(_LEGEND)}</p>'
+        f'{facts}<div class="names">{make_table(header, rows)}<p class="soft">{escape(_LEGEND)}</p>'
         f"{figures({path.stem: (path, '') for path in pictures})}"
-        f"<h2>The runs</h2>{make_table(['', 'report', 'value (95 % interval)'], runs, raw=True)}"
+        f"<h2>The runs</h2>{make_table(['', 'report', 'value (95 % interval)'], runs, raw=True)}</div>"
         f'<h2>The commands</h2><pre class="wide soft">{listed}</pre>',
     )

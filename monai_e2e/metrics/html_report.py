@@ -164,7 +164,7 @@ def _calibration(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     return (
         f'<h2>Calibration</h2>{table}<p class="soft">Brier score and error: 0 is best. Slope: 1 is best, below it '
         "probabilities are too extreme, above it too similar. Intercept: 0 is best, below it they are too "
-        f"high on the whole, above it too low. Intervals: the bootstrap's, and Wald's of slope and intercept.{note}</p>"
+        f"high on the whole, above it too low. Intervals: bootstrap; Wald for slope and intercept.{note}</p>"
     )
 
 
