@@ -1,5 +1,5 @@
 # monai-e2e in a container: docs/container.md says how to build and run it. For research, not for diagnosis.
-#   docker build -t monai-e2e .                               # processor alone
+#   docker build -t monai-e2e .                               # CPU only
 #   docker build -t monai-e2e:cuda --build-arg TORCH=cuda .   # NVIDIA GPUs
 ARG PYTHON=3.11
 FROM python:${PYTHON}-slim

@@ -52,7 +52,7 @@ CELLS = (
     """
     !python -m monai_e2e phantom cbis-ddsm download --patients 40 --seed 7 2> log.txt
     !python -m monai_e2e prepare cbis-ddsm download prepared --protocol official --image-size 288x224 2> log.txt
-    !head -n 14 prepared/report.md
+    !head -n 20 prepared/report.md
     """,
     """
     The data list has for each image what is known about it: label (1: malignant), patient, side, view and lesions.

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 #: Pictures on a page: a browser shows them at once, and they take some 10 MB.
 MOST = 1500
 _ORDER = ("not usable", "look", "ok")
-_TITLES = {"not usable": "Not usable", "look": "To look at", "ok": "Nothing odd"}
+_TITLES = {"not usable": "Not usable", "look": "To look at", "ok": "Nothing unusual"}
 
 
 def write_page(path: Path, images: Sequence[CheckedImage], title: str, remarks: Sequence[str] = ()) -> None:
     """Write the page; ``remarks`` are on the whole set."""
-    parts, left = ["<p>The page holds pictures of patients' images: it is for looking, where the images are.</p>"], MOST
+    parts, left = ["<p>This page has copies of patients' images: keep it where the images are.</p>"], MOST
     parts.append(make_list("On the whole set", remarks))
     for verdict in _ORDER:
         own = [image for image in images if image.verdict == verdict]

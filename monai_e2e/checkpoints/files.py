@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 
 from monai_e2e.checkpoints.torchscript import read_tensors
 from monai_e2e.errors import UserError
+from monai_e2e.work.files import written_whole
 
 #: To be raised when a training's checkpoint changes its form.
 FORMAT = 1
@@ -62,9 +62,8 @@ def save_shared(content: Any, path: Path) -> None:
     Raises:
         UserError: when it cannot be written.
     """
-    own = path.with_name(f"{path.stem}.{uuid4().hex}")
-    save_atomically(content, own)
-    own.replace(path)
+    with written_whole(path) as own:
+        save_atomically(content, own)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

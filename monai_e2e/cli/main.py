@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Whole-image breast-cancer classifiers on mammograms. For research, not for diagnosis.",
     )
     parser.add_argument("--version", action="version", version=f"monai-e2e {__version__}")
-    commands = parser.add_subparsers(metavar="command", required=True)
+    commands = parser.add_subparsers(metavar="command")
 
     phantom = commands.add_parser("phantom", help="draw a phantom data set with the folders and tables of the real one")
     phantom.description = (
@@ -193,7 +193,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:  # this is the program
         end_on_interrupt("run the same command again; prepare, predict and experiment go on where they were")
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if "run" not in arguments:  # no command
+        parser.print_help(sys.stderr)
+        return 2
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # It logs a traceback for each damaged file, which here is a line of excluded.csv.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)

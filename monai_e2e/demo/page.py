@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from monai_e2e.data import load_datalist, read_mammogram, read_mask
+from monai_e2e.metrics import read_predictions
 from monai_e2e.metrics.html_page import embed, make_table, page
 from monai_e2e.predict.heatmaps import read_heatmap
 from monai_e2e.predict.overlays import draw_mammogram
@@ -21,16 +22,17 @@ _HEADER = ("Network", "Measure", "Value (95 % interval)", "Data")
 _BODY = """<p><strong>Whole-image networks that started from the patch classifier have an AUC of {auc:.3f} on {test};
 the same network from scratch has {scratch:.3f}. Fine-tuned by image labels alone, the first have {transferred:.3f} on
 {transfer_test} of the other data set.</strong> Each is the mean of {seeds} seeds.</p>
-<p>These are phantoms: every image was drawn by a program. The figures show that the pipeline works, and say nothing of
-how it does on patients.</p>
+<p>These are phantoms: every image was drawn by a program. The figures show that the pipeline works, and say nothing
+about patients.</p>
 <h2>Results on the held-out test patients</h2>
 {table}
 <p>All intervals are of the bootstrap of patients. The row from scratch had the same images and epochs, but not the
 patch classifier's weights. Models were chosen by validation AUC; no choice within the run looks at the test patients.
-The random forest on heatmaps is the rival of the paper's Appendix 1. The whole run took {minutes:.0f} minutes.</p>
+The random forest on heatmaps is the alternative design of the paper's Appendix 1. The whole run took
+{minutes:.0f} minutes.</p>
 <p>Reports: <a href="{report}">first whole-image network</a>, <a href="flips/report.html">its four flips</a>,
 <a href="forest/report.html">random forest</a>, <a href="{transfer_report}">first transferred network</a>. Pictures:
-<a href="flips/overlays">each test image with its heatmap</a>.</p>
+<a href="gallery/index.html">images that the four flips got right and wrong, with heatmaps</a>.</p>
 <h2>ROC curve of the whole-image classifier</h2>
 <figure><img alt="ROC curve" style="max-width: 28rem" src="{roc}"></figure>
 <h2>Three test images</h2>
@@ -50,7 +52,7 @@ def write_page(out: Path, summary: Mapping, commands: Sequence[tuple[str, float]
     """
     first = out / "whole" / f"seed{summary['seeds'][0]}"
     transfer = out / "transfer" / first.name
-    predictions, transferred = _predictions(first), _predictions(transfer)
+    predictions, transferred = (read_predictions(run / "predictions.csv") for run in (first, transfer))
     samples = {Path(s["image"]).stem: s for s in load_datalist(out / "data" / "cbis-ddsm" / "prepared", "test")}
     examples = _figure(_examples(predictions), samples, out / "flips" / "heatmaps")
     (out / "examples.png").write_bytes(examples)
@@ -72,27 +74,25 @@ def write_page(out: Path, summary: Mapping, commands: Sequence[tuple[str, float]
     (out / "index.html").write_text(page(_TITLE, body), encoding="utf-8")
 
 
-def _predictions(run: Path) -> list[dict[str, str]]:
-    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def with_interval(score: Mapping) -> str:
+    """An AUC with its interval, for people."""
+    low, high = score["auc_ci"]
+    return f"{score['auc']:.3f} ({low:.3f}–{high:.3f})"
 
 
-def _size(predictions: Sequence[Mapping[str, str]]) -> str:
+def _size(predictions: Sequence[Mapping[str, Any]]) -> str:
     return f"{len(predictions)} test images of {len({row['patient_id'] for row in predictions})} patients"
 
 
 def _rows(summary: Mapping) -> list[tuple[str, str, str, str]]:
     whole, transfer = summary["whole"], summary["transfer"]
 
-    def interval(score: Mapping) -> str:
-        return f"{score['auc']:.3f} ({score['auc_ci'][0]:.3f}–{score['auc_ci'][1]:.3f})"
-
     def each(values: Sequence[float]) -> str:
         return ", ".join(f"{value:.3f}" for value in values)
 
     return [
         ("Patch classifier", "accuracy, five classes", f"{summary['patch']['accuracy']:.3f}", "CBIS-DDSM phantoms"),
-        ("Whole image, from the patch classifier", "AUC, first seed", interval(whole), "CBIS-DDSM phantoms"),
+        ("Whole image, from the patch classifier", "AUC, first seed", with_interval(whole), "CBIS-DDSM phantoms"),
         (
             "Whole image, from the patch classifier",
             f"AUC, mean of seeds ({each(whole['auc_by_seed'])})",
@@ -105,9 +105,9 @@ def _rows(summary: Mapping) -> list[tuple[str, str, str, str]]:
             f"{whole['auc_from_scratch']:.3f}",
             "CBIS-DDSM phantoms",
         ),
-        ("Whole image, four flips averaged", "AUC, first seed", interval(summary["flips"]), "CBIS-DDSM phantoms"),
-        ("Random forest on heatmaps", "AUC", interval(summary["forest"]), "CBIS-DDSM phantoms"),
-        ("Transferred, image labels alone", "AUC, first seed", interval(transfer), "INbreast phantoms"),
+        ("Whole image, four flips averaged", "AUC, first seed", with_interval(summary["flips"]), "CBIS-DDSM phantoms"),
+        ("Random forest on heatmaps", "AUC", with_interval(summary["forest"]), "CBIS-DDSM phantoms"),
+        ("Transferred, image labels alone", "AUC, first seed", with_interval(transfer), "INbreast phantoms"),
         (
             "Transferred, image labels alone",
             f"AUC, mean of seeds ({each(transfer['auc_by_seed'])})",
@@ -117,10 +117,10 @@ def _rows(summary: Mapping) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _examples(predictions: Sequence[Mapping[str, str]]) -> list[tuple[str, str, float]]:
+def _examples(predictions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
     """The surest right answer of either class and the worst mistake, as (title, image id, score)."""
-    scores = {row["image"]: float(row["p_malignant"]) for row in predictions}
-    malignant = {row["image"]: row["label"] == "1" for row in predictions}
+    scores = {row["image"]: row["p_malignant"] for row in predictions}
+    malignant = {row["image"]: row["label"] == 1 for row in predictions}
     surest = max((name for name in scores if malignant[name]), key=scores.__getitem__)
     clearest = min((name for name in scores if not malignant[name]), key=scores.__getitem__)
     rest = [name for name in scores if name not in (surest, clearest)]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from monai_e2e.demo.page import write_page
+from monai_e2e.demo.page import with_interval, write_page
 from monai_e2e.errors import UserError
 from monai_e2e.experiment.commands import Commands, recipe_of
 from monai_e2e.shipped.bundles import bundles_folder
@@ -29,7 +29,7 @@ _MARKER = ".monai-e2e-demo"
 
 
 #: About what a step takes beside the others, in seconds, by the first word of its name.
-_COSTS = {"draw": 40, "prepare": 16, "train": 100, "evaluate": 6, "predict": 35, "forest": 24, "score": 2}
+_COSTS = {"draw": 40, "prepare": 16, "train": 100, "evaluate": 6, "predict": 35, "forest": 24, "score": 2, "gallery": 6}
 
 
 class Demo(Commands):
@@ -69,12 +69,19 @@ class Demo(Commands):
         }
         self.add(self.forest("forest", patch), patches)
         flips = self.predict("flips", whole[seeds[0]], patch, options=("--tta", "flips", "--heatmap"))
-        self.add(self.score("flips"), self.add(flips, wholes[seeds[0]]))
+        predicted = self.add(flips, wholes[seeds[0]])
+        self.add(self.score("flips"), predicted)
+        self.add(self.gallery("flips", "cbis-ddsm"), predicted)
         self.add(self.evaluate("ddsm_patch", "patch"), patches)
         for s in seeds:
             self.add(self.evaluate("ddsm_whole", f"whole/seed{s}"), wholes[s])
             self.add(self.evaluate("ddsm_whole", f"scratch/seed{s}"), scratch[s])
             self.add(self.evaluate("inbreast_transfer", f"transfer/seed{s}"), transfers[s])
+
+    def gallery(self, run: str, dataset: str) -> Step:
+        # An average over flips has no threshold of its own.
+        folders = (self.out / run, self.prepared(dataset), self.out / "gallery")
+        return self.cli(f"gallery {run}", "gallery", *folders, "--threshold", 0.5)
 
     def run(self) -> None:
         """Run the steps; raises the ``UserError`` of the first that fails, after which no other is begun."""
@@ -129,12 +136,12 @@ def format_summary(summary: dict) -> str:
     seeds = f"mean of {len(summary['seeds'])} seeds"
     rows = [
         ("patch classifier, accuracy", f"{summary['patch']['accuracy']:.3f}", "CBIS-DDSM phantoms, five classes"),
-        ("whole image, AUC", _with_interval(whole), "from the patch classifier"),
+        ("whole image, AUC", with_interval(whole), "from the patch classifier"),
         (f"  {seeds}", f"{whole['auc_mean']:.3f}", "from the patch classifier"),
         (f"  {seeds}", f"{whole['auc_from_scratch']:.3f}", "from scratch, same images and epochs"),
-        ("  four flips averaged", _with_interval(summary["flips"]), "the first, as the paper augments predictions"),
-        ("  random forest, AUC", _with_interval(summary["forest"]), "on the patch classifier's heatmaps, the rival"),
-        ("transferred, AUC", _with_interval(transfer), "INbreast phantoms, image labels alone"),
+        ("  four flips averaged", with_interval(summary["flips"]), "the first, as the paper augments predictions"),
+        ("  random forest, AUC", with_interval(summary["forest"]), "on the patch classifier's heatmaps, the rival"),
+        ("transferred, AUC", with_interval(transfer), "INbreast phantoms, image labels alone"),
         (f"  {seeds}", f"{transfer['auc_mean']:.3f}", "INbreast phantoms, image labels alone"),
     ]
     lines = [f"{name:<28} {value:<22} {note}" for name, value, note in rows]
@@ -149,11 +156,6 @@ def _scratch_plan(recipe: dict) -> str:
     epochs = sum(stage["epochs"] for stage in recipe["stages"])
     fastest = max(stage["lr"] for stage in recipe["stages"])
     return str([{**recipe["stages"][-1], "name": "all layers", "trainable": ["*"], "lr": fastest, "epochs": epochs}])
-
-
-def _with_interval(score: dict) -> str:
-    low, high = score["auc_ci"]
-    return f"{score['auc']:.3f} ({low:.3f}–{high:.3f})"
 
 
 def _summary(demo: Demo, seeds: list[int], seconds: float) -> dict:
@@ -187,7 +189,7 @@ def _summary(demo: Demo, seeds: list[int], seconds: float) -> dict:
             "checkpoints": str(first / "model.pt"),
             "predictions": str(first / "predictions.csv"),
             "their statistics": str(first / "report.html"),
-            "heatmaps": str(demo.out / "flips" / "overlays"),
+            "images with heatmaps": str(demo.out / "gallery" / "index.html"),
         },
     }
 

@@ -45,11 +45,11 @@ _LATEX = str.maketrans(
     | {"±": r"$\pm$", "–": "--", "×": r"$\times$"}
 )
 _LEGEND = (
-    "95 % intervals of AUC: bootstrap of patients; of accuracy: Wilson's, which takes patches as independent. The "
-    "value is the first seed's, of folds that of their pooled predictions; mean and standard deviation are over the "
-    "seeds, or over the folds of the only one. Epoch: that of the best validation, whose model was kept. Minutes: of "
-    "the training, or of the prediction. Of several runs epoch and minutes are means. Memory: of the training's "
-    "process at its highest peak; on a GPU PyTorch's there."
+    "Value: of the first seed; with folds, of their pooled predictions. 95 % intervals: for an AUC by a bootstrap of "
+    "patients, for an accuracy Wilson's, which treats patches as independent. Mean and standard deviation: over the "
+    "seeds, or over the folds if there is one seed. Epoch: of the best validation, whose model was kept. Minutes: of "
+    "the training or the prediction. Epoch and minutes are means if there are several runs. Memory: highest peak of "
+    "the training's process; on a GPU, of what PyTorch allocated there."
 )
 
 
@@ -286,8 +286,8 @@ def _page(
     facts = "".join(f"<p>{escape(sentence)}</p>" for sentence in [plan.about, *data] if sentence)
     return page(
         plan.title,
-        f'{facts}{make_table(header, rows)}<p class="soft">{escape(_LEGEND)}</p>'
+        f'{facts}<div class="names">{make_table(header, rows)}<p class="soft">{escape(_LEGEND)}</p>'
         f"{figures({path.stem: (path, '') for path in pictures})}"
-        f"<h2>The runs</h2>{make_table(['', 'report', 'value (95 % interval)'], runs, raw=True)}"
+        f"<h2>The runs</h2>{make_table(['', 'report', 'value (95 % interval)'], runs, raw=True)}</div>"
         f'<h2>The commands</h2><pre class="wide soft">{listed}</pre>',
     )

@@ -30,7 +30,7 @@ _EPOCHS_OF_ETA = 3
 
 
 class EndOnMistake:
-    """End a run with a plain :class:`~monai_e2e.errors.UserError` when the user made a mistake or can mend the cause.
+    """End a run with a plain :class:`~monai_e2e.errors.UserError` when the user made a mistake or can fix the cause.
 
     List it first, in a validator's handlers too: MONAI's ``StatsHandler`` would log a traceback before the message.
     """

@@ -14,7 +14,7 @@ from monai_e2e.metrics.operating import check_prevalence, wilson_interval
 
 #: Of false positives, up to which the ROC curve is looked at.
 FALSE_POSITIVE_RATES = (0.1, 0.2)
-#: Of those screened that are called back: usual in Europe, and in the USA.
+#: Shares of all that are recalled: usual in Europe, and in the USA.
 RECALL_RATES = (0.05, 0.1, 0.2)
 
 
@@ -80,7 +80,7 @@ def sensitivity_at_recall_rate(
     rates: Sequence[float] = RECALL_RATES,
     prevalence: float | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The highest sensitivity when no more than a share of all is called back.
+    """The highest sensitivity when no more than a share of all is recalled.
 
     Args:
         labels: 0 or 1 for each sample.

@@ -18,9 +18,9 @@ _PLACE = ("image", "patient_id", "exam_id", "laterality", "view", "label", "flag
 _SCORE = ("logit", "p_malignant")
 #: What the columns of :func:`comparison_table` mean.
 COMPARISON_LEGEND = (
-    "Difference: the first AUC less the second, with 95 % intervals. Two-sided tests of the same images. DeLong's "
-    "takes images as independent, which those of one patient are not; Obuchowski's, with clusters, doesn't. Quote the "
-    "last p: it is Obuchowski's with Holm's correction for the number of comparisons of images, of breasts or of exams."
+    "Difference: the first AUC minus the second, with 95 % intervals. The tests are two-sided, on the same images. "
+    "DeLong's treats images as independent, which those of one patient are not; Obuchowski's treats a patient's images "
+    "as a cluster. Quote the last p: Obuchowski's, with Holm's correction for the number of comparisons per level."
 )
 
 

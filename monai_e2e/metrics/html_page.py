@@ -46,6 +46,7 @@ th, td {{ text-align: left; padding: .32rem 1.1rem .32rem 0; border-bottom: 1px 
 th {{ color: var(--soft); font-weight: 600; font-size: .85rem; white-space: normal; vertical-align: bottom }}
 td:nth-child(2):last-child {{ white-space: normal; overflow-wrap: anywhere }}
 td:last-child, th:last-child {{ padding-right: 0 }}
+@media (max-width: 40rem) {{ .names td:first-child {{ white-space: normal; min-width: 8rem }} }}
 tr.group td {{ font-weight: 600; padding-top: .8rem }}
 svg {{ vertical-align: middle }}
 pre {{ background: #f3f5f7; padding: .8rem; overflow-x: auto; font-size: .78rem; line-height: 1.6 }}

@@ -27,17 +27,17 @@ from monai_e2e.metrics.samples import LEVELS
 from monai_e2e.metrics.subgroups import SUBGROUPS
 
 _LIMITS = (
-    "They are of these images alone: another population, scanner or share of cancers gives others.",
-    "DeLong's interval, computed on the logit scale, and DeLong's test take images as independent, which the images of "
-    "one patient are not; so do Wilson's and Wald's intervals. The bootstrap draws whole patients: where patients have "
-    "several images, quote its intervals, and take the others as too narrow.",
-    "The operating points at fixed rates are read off these data and are no thresholds to work at. A threshold to work "
-    "at is chosen on validation data.",
-    "PPV and NPV are those of the share of positives here, which in screening is far smaller.",
+    "They describe these images only. Another population, scanner or share of cancers gives other figures.",
+    "DeLong's interval, computed on the logit scale, DeLong's test, and Wilson's and Wald's intervals treat images as "
+    "independent, which the images of one patient are not. The bootstrap draws whole patients. If patients have "
+    "several images, quote its intervals: the others are too narrow.",
+    "The operating points at fixed rates are read from these data. They are not thresholds to use: choose a threshold "
+    "on validation data.",
+    "PPV and NPV depend on the share of positives, which in screening is far smaller than here.",
 )
 _AS_GIVEN = (
-    "Probabilities are as the network gives them. One trained on classes of equal weight says too much of a rare "
-    "class: calibration tells by how much, and the AUC doesn't depend on it."
+    "Probabilities are as the network gives them. A network trained with equal class weights gives a rare class too "
+    "high a probability. The calibration shows by how much; the AUC doesn't depend on it."
 )
 _CAPTIONS = {
     "roc": "ROC curve. Dots: the threshold, if there is one.",
@@ -45,7 +45,7 @@ _CAPTIONS = {
     "calibration": "Reliability; error: expected calibration error. Bars: Wilson's intervals of the shares; on the "
     "dashed line a probability means what it says.",
     "froc": "FROC curve: malignant lesions found by false positives per image.",
-    "decision": "Net benefit per image, breast or exam, by threshold. Dashed: calling everybody back; 0: nobody.",
+    "decision": "Net benefit per image, breast or exam, by threshold. Dashed: recalling everybody; 0: nobody.",
 }
 
 
@@ -163,8 +163,8 @@ def _calibration(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
     note = "" if changed is None else f" Probabilities were recalibrated: {escape(changed)}."
     return (
         f'<h2>Calibration</h2>{table}<p class="soft">Brier score and error: 0 is best. Slope: 1 is best, below it '
-        "probabilities are too extreme, above it too near to each other. Intercept: 0 is best, below it they are too "
-        f"high on the whole, above it too low. Intervals: the bootstrap's, and Wald's of slope and intercept.{note}</p>"
+        "probabilities are too extreme, above it too similar. Intercept: 0 is best, below it they are too "
+        f"high on the whole, above it too low. Intervals: bootstrap; Wald for slope and intercept.{note}</p>"
     )
 
 
@@ -181,25 +181,25 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
         limits = [one["model_ci_bootstrap"] or () for one in benefit]
         benefits.append([level, "model", *(_per_thousand(one["model"]) for one in benefit)])
         benefits.append(["", "95 %", *(" to ".join(map(_per_thousand, ends)) or "–" for ends in limits)])
-        benefits.append(["", "everybody", *(_per_thousand(one["all"]) for one in benefit)])
+        benefits.append(["", "recall everybody", *(_per_thousand(one["all"]) for one in benefit)])
     header = [
         "per",
         "probabilistic F1",
         "best F1",
         *(f"partial AUC, false positives ≤ {percent(float(x))}" for x in first["partial_auc"]),
     ]
-    header += [f"sensitivity, called back ≤ {percent(float(x))}" for x in first["sensitivity_at_recall_rate"]]
-    called = ["per", "called back", *(percent(one["threshold"]) for one in first["net_benefit"])]
+    header += [f"sensitivity, recalled ≤ {percent(float(x))}" for x in first["sensitivity_at_recall_rate"]]
+    called = ["per", "strategy", *(percent(one["threshold"]) for one in first["net_benefit"])]
     share = scored["settings"].get("prevalence")
     where = "that of these data" if share is None else f"{share:.4g}"
     if share is not None and scored["settings"].get("calibrated_at") is None:
         where += ", but probabilities are as they are: recalibrate them, or thresholds aren't what they say"
     return (
         f"<h2>Further figures</h2>{make_table(header, rows)}"
-        '<p class="soft">The best F1 is that of the threshold that suits these data. Partial AUC is scaled: chance has '
+        '<p class="soft">Best F1: at the threshold that is best on these data. Partial AUC is scaled: chance has '
         f"0.5. Intervals: bootstrap.</p><h2>Net benefit per 1,000, by threshold</h2>{make_table(called, benefits)}"
-        '<p class="soft">True positives less false positives weighed by the odds of the threshold, in 1,000 images, '
-        "breasts or exams; calling nobody back has 0. For net benefit and the shares called back the share of "
+        '<p class="soft">True positives minus false positives, these weighted by the odds of the threshold, in 1,000 '
+        "images, breasts or exams; recalling nobody has 0. For net benefit and the recalled shares, the share of "
         f"positives is {where}.</p>"
     )
 

@@ -83,7 +83,7 @@ def read_reference(source: Path, prediction: Mapping[str, Any], keep_identity: b
             state = "invalid" if name in elements and elements[name].value else "missing"
             raise UserError(
                 f"{source}: {dictionary_description(name)} is {state}, so a DICOM result can't refer to the image; "
-                f"mend the header, or do without DICOM results"
+                f"correct the header, or do without DICOM results"
             )
     mammogram, identity = Dataset(), Dataset()
     for name in _TYPE_2:
@@ -96,7 +96,7 @@ def read_reference(source: Path, prediction: Mapping[str, Any], keep_identity: b
     elif not identity.get("PatientID"):
         raise UserError(
             f"{source}: no Patient ID, under which a PACS could file the results; "
-            f"mend the header, or write the results without the images' identity"
+            f"correct the header, or write the results without the images' identity"
         )
     return mammogram, identity
 

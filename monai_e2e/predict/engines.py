@@ -1,4 +1,4 @@
-"""What computes the networks of ``monai-e2e predict``: PyTorch or, on a processor, OpenVINO or ONNX Runtime.
+"""What computes the networks of ``monai-e2e predict``: PyTorch or, on a CPU, OpenVINO or ONNX Runtime.
 
 The other two compute a copy of the network that was converted to ONNX, once, and is kept in the user's cache folder.
 The first images of each network and size go through PyTorch as well: another engine takes over only where its scores
@@ -57,7 +57,7 @@ def _by_openvino(onnx: bytes, precision: str) -> Compiled:
 
     names = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
     settings = {
-        "INFERENCE_PRECISION_HINT": names[precision],  # else bf16 or f16 where the processor has them
+        "INFERENCE_PRECISION_HINT": names[precision],  # else bf16 or f16 where the CPU has them
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
@@ -115,7 +115,7 @@ class Engine:
             if find_spec(name) is None:
                 raise UserError(f'--engine {name} needs a further package: run `pip install "monai-e2e[fast]"`')
             if precision not in _COMPILERS[name][1]:
-                raise UserError(f"--engine {name} has no {precision} on a processor: choose openvino or torch")
+                raise UserError(f"--engine {name} has no {precision} on a CPU: choose openvino or torch")
         if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise UserError("--precision bf16: this GPU doesn't compute in bfloat16; leave it out, or take --amp")
         self.device, self.name, self.precision, self.images = device, name, precision, images

@@ -36,9 +36,9 @@ UNSURE = 0.2
 _GAP = 8
 _LICENCE = "The images stay under the licence of their data set and may not be passed on."
 _LEGEND = (
-    "Left: the image, its annotated lesions outlined. Right: the same under the patch classifier's probability of a "
-    "malignant lesion, from yellow to red. An image is marked where its score reaches the threshold; those nearest "
-    "to it are under Unsure alone."
+    "Left: the image, its annotated lesions outlined. Right: the same, with the patch classifier's probability of a "
+    "malignant lesion, from yellow to red. An image is marked if its score reaches the threshold. The images nearest "
+    "to the threshold are shown only under Unsure."
 )
 _TITLES = {
     (1, True): ("Right: malignant and marked", "surest first"),

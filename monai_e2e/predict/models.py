@@ -230,7 +230,7 @@ def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
     except _CONFIG_ERRORS as error:
         if mistake := user_error(error):
             raise mistake from error
-        raise UserError(f"{config}: can't be followed ({type(error).__name__}: {error}); mend the config") from error
+        raise UserError(f"{config}: can't be followed ({type(error).__name__}: {error}); correct the config") from error
     digest = {"checkpoint": digest_of(checkpoint), "inference.json": digest_of(config)}
     name = name_of(checkpoint, network)
     return Model(name, network.to(device).eval(), preprocessing, inferer, checkpoint, digest)

@@ -21,12 +21,12 @@ _APART = (
 _AT_THRESHOLD = ("model", "data set", "threshold", "sensitivity", "specificity")
 _CALIBRATION = ("model", "data set", "slope", "intercept", "Brier score")
 _READING = (
-    "Change: the AUC less that on the data set that the model was trained on; a dash where that isn't among these.",
-    "Sensitivity and specificity are at the model's own threshold, chosen where it was trained; of rows that are "
-    "recalibrated at that chosen on the partition named.",
-    "Slope below 1: probabilities too extreme, above 1: too near to each other. Intercept below 0: probabilities too "
-    "high on the whole. After a good recalibration they are 1 and 0. It doesn't change the AUC per image; those per "
-    "breast and exam may change, since they are of means of probabilities.",
+    "Change: the AUC minus the AUC on the data set that the model was trained on. Dash: that one isn't in the table.",
+    "Sensitivity and specificity are at the model's own threshold, which its training chose. Recalibrated rows have "
+    "the threshold that was chosen on the partition of the recalibration.",
+    "Slope below 1: probabilities too extreme; above 1: too similar. Intercept below 0: probabilities too high on the "
+    "whole. After a good recalibration the slope is 1 and the intercept 0. A recalibration doesn't change the AUC per "
+    "image. The AUCs per breast and exam may change, since they are computed from means of probabilities.",
     "Data sets differ in their patients, their share of positives and what their labels are based on: a lower AUC may "
     "come from the data and not from the model.",
     "Intervals: 95 %, a bootstrap of patients for the AUC (DeLong's at perfect separation), Wilson's for rates, Wald's "
@@ -36,13 +36,12 @@ _READING = (
 
 def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings) -> None:
     """Write ``index.html``, with a link to each pair's own report."""
-    fitted = (
-        f", recalibrated on the {settings.recalibrate} partition ({settings.method})" if settings.recalibrate else ""
-    )
     scored = [row for row in rows if row["auc"] is not None]
+    recalibrated = any(row["recalibrated"] for row in scored)
+    fitted = f", recalibrated on the {settings.recalibrate} partition ({settings.method})" if recalibrated else ""
     body = (
         f'<p class="soft">Partition {escape(settings.partition)}{escape(fitted)}.</p>'
-        + make_table(_APART, [_apart(row) for row in rows], raw=True)
+        + make_table(_APART, [_apart(row) for row in scored], raw=True)
         + "<h2>At the threshold</h2>"
         + make_table(_AT_THRESHOLD, [_at_threshold(row) for row in scored], raw=True)
         + "<h2>Calibration</h2>"
@@ -58,10 +57,8 @@ def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings)
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:
-    """Model and data set, with a link to their report where there is one."""
+    """Model and data set, with a link to their report."""
     model, dataset = escape(str(row["model"])), escape(str(row["dataset"]))
-    if row["auc"] is None:
-        return [model, dataset]
     folder = "recalibrated" if row["recalibrated"] else row["partition"]
     link = quote(f"{row['model']}/{row['dataset']}/{folder}/report.html")
     return [model, f'<a href="{link}">{dataset}</a>' + (", recalibrated" if row["recalibrated"] else "")]
@@ -69,12 +66,10 @@ def _names(row: Mapping[str, Any]) -> list[str]:
 
 def _apart(row: Mapping[str, Any]) -> list[str]:
     """How well the model tells positives from negatives."""
-    names = [*_names(row), escape(f"{row['label_source']}, per {row['label_unit']}")]
-    if row["auc"] is None:
-        return [*names, *[""] * (len(_APART) - 3)]
     limits = (row["auc_low"], row["auc_high"])
     return [
-        *names,
+        *_names(row),
+        escape(f"{row['label_source']}, per {row['label_unit']}"),
         f"{row['positive']} of {row['images']} ({percent(row['prevalence'])})",
         f"{row['auc']:.3f} {format_interval(limits)}",
         draw_bar(row["auc"], *limits, width=120),

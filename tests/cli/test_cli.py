@@ -77,7 +77,6 @@ def test_phantoms_of_no_patients_are_refused(patients, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ([], "command"),
         (["prepare", "ddsm", "SRC", "OUT"], "'cbis-ddsm'"),
         (["prepare", "cbis-ddsm", "SRC", "OUT", "--protocol", "ours"], "'official'"),
         (["phantom", "inbreast", "OUT", "--patients", "many"], "--patients"),
@@ -143,6 +142,13 @@ def test_a_defect_is_not_hidden_as_a_users_mistake(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="a defect") as caught:
         cli.main(["prepare", "inbreast", str(tmp_path), str(tmp_path / "out")])
     assert not isinstance(caught.value, UserError)
+
+
+def test_without_a_command_all_are_listed(capsys):
+    assert cli.main([]) == 2
+    printed = capsys.readouterr().err
+    assert "predict      classify mammograms" in printed
+    assert "required: command" not in printed
 
 
 def test_version(capsys):

@@ -41,7 +41,7 @@ def waits_for(step):
 
 def test_every_step_waits_for_what_it_reads(demo):
     names = [step.name for step in demo.steps]
-    assert len(set(names)) == len(names) == 21
+    assert len(set(names)) == len(names) == 22
     place = re.escape(str(demo.out))
     for step in demo.steps:
         kind, name, *_ = step.name.split()
@@ -49,6 +49,7 @@ def test_every_step_waits_for_what_it_reads(demo):
         read = {f"train {run}" for run in re.findall(rf"{place}/(\S+)/model.pt", text)}
         read |= {f"predict {run}" for run in re.findall(rf"{place}/(\S+)/predictions.csv", text)}
         read |= {f"train {name}"} if kind == "evaluate" else set()
+        read |= {f"predict {name}"} if kind == "gallery" else set()
         if kind != "draw":
             read |= {f"draw {data}" for data in re.findall(rf"{place}/data/(\S+)/download", text)}
         if kind != "prepare":
@@ -90,7 +91,7 @@ def test_the_rival_from_scratch_gets_the_same_number_of_epochs_and_all_layers():
 
 def test_the_examples_are_the_surest_right_answers_and_the_worst_mistake():
     scores = {"a": (1, 0.9), "b": (1, 0.2), "c": (0, 0.1), "d": (0, 0.6)}
-    rows = [{"image": name, "label": str(y), "p_malignant": str(p)} for name, (y, p) in scores.items()]
+    rows = [{"image": name, "label": y, "p_malignant": p} for name, (y, p) in scores.items()]
     assert [name for _, name, _ in _examples(rows)] == ["a", "c", "b"]
 
 

@@ -215,7 +215,7 @@ def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path, image_id):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ({"StudyInstanceUID": None}, "Study Instance UID is missing, .*mend the header"),
+        ({"StudyInstanceUID": None}, "Study Instance UID is missing, .*correct the header"),
         ({"SeriesInstanceUID": None}, "Series Instance UID is missing"),
         ({"SOPInstanceUID": None}, "SOP Instance UID is missing"),
         ({"SOPClassUID": None}, "SOP Class UID is missing"),

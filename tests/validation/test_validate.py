@@ -145,6 +145,7 @@ def test_what_cannot_be_done_is_a_row_with_the_reason(root, tmp_path):
     page = (tmp_path / "out" / "index.html").read_text()
     assert "home.pt was trained on images with image_size [128, 96]" in page
     assert str(root) not in page
+    assert "<td></td>" not in page  # tables have what was scored
 
 
 def test_the_command_tells_models_from_data_sets(root, tmp_path, capsys):

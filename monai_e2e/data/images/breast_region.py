@@ -15,6 +15,8 @@ _OPENING = 0.02
 _SPECK, _LETTER = 2e-5, 5e-3
 #: A scanner's margin is white: brighter than this, while tissue at the edge isn't where anything else is white.
 _WHITE = 0.97
+#: Share of the longer side by which the box is wider on each side.
+_WIDER = 0.01
 #: A region of less than this share is no breast.
 _SMALLEST = 0.01
 
@@ -34,7 +36,7 @@ class BreastRegion:
     labels: int
 
 
-def find_breast(pixels: np.ndarray, margin: float = 0.01) -> BreastRegion | None:
+def find_breast(pixels: np.ndarray) -> BreastRegion | None:
     """Find the breast.
 
     Otsu's threshold (IEEE Trans. SMC 1979) of the square roots, in which skin stands out from air; the largest region
@@ -42,7 +44,6 @@ def find_breast(pixels: np.ndarray, margin: float = 0.01) -> BreastRegion | None
 
     Args:
         pixels: ``[rows, columns]``, 0…1, air dark.
-        margin: share of the longer side that the box is wider on each side.
 
     Returns:
         None where no region is large enough.
@@ -66,7 +67,7 @@ def find_breast(pixels: np.ndarray, margin: float = 0.01) -> BreastRegion | None
         return None
     mask = regions == largest
     left, top, wide, high = (int(stats[largest, key]) for key in range(4))
-    wider = margin * max(rows, columns)
+    wider = _WIDER * max(rows, columns)
     box = (
         slice(max(0, round(top / scale - wider)), min(rows, round((top + high) / scale + wider))),
         slice(max(0, round(left / scale - wider)), min(columns, round((left + wide) / scale + wider))),

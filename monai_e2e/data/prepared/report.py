@@ -101,7 +101,7 @@ def format_report(report: dict[str, Any]) -> str:
         *(["**Dry run**: no image was written or looked into.", ""] if report["dry_run"] else []),
         f"{', '.join([*_image_words(report), mean])}, {report['seconds']:.0f} s.",
         "",
-        f"Labels rest on {report['label_source']}, one for each {report['label_unit']}: {report['label_rule']}.",
+        f"Labels are based on {report['label_source']}, one for each {report['label_unit']}: {report['label_rule']}.",
         "",
         *([f"Options: {_option_words(report['options'])}.", ""] if report["options"] else []),
         f"Licence: {report['licence']}." + (f" Cite: {report['citation']}." if report["citation"] else ""),

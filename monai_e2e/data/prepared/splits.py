@@ -24,7 +24,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from monai_e2e.data.records import Catalogue, Excluded, Mammogram
-from monai_e2e.data.sources.registry import SOURCES
 from monai_e2e.errors import UserError
 
 #: One fold for testing, one for validation, one for training at least.
@@ -161,9 +160,8 @@ def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int, folds: int |
     """Apply one of CBIS-DDSM's protocols (see the module's docstring).
 
     Raises:
-        UserError: when the protocol is unknown, a half is missing or has too few patients.
+        UserError: when a half is missing or has too few patients.
     """
-    check_protocol(protocol, SOURCES["cbis-ddsm"].protocols, folds)
     if folds is not None:
         return split_kfold(catalogue.mammograms, folds, seed)
     halves: Partitions = {"training": [], "test": []}
@@ -200,7 +198,6 @@ def _view_of(image: Mammogram) -> str:
 
 def split_inbreast(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
     """Split INbreast 70:30 by patient and set validation patients aside (see the module's docstring)."""
-    check_protocol(protocol, SOURCES["inbreast"].protocols, folds)
     if folds is not None:
         return split_kfold(catalogue.mammograms, folds, seed)
     return Split(split_patients(catalogue.mammograms, _INBREAST, seed))
@@ -212,7 +209,6 @@ def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None 
     Raises:
         UserError: when the table names partitions and folds are asked for, or a patient is in two partitions.
     """
-    check_protocol(protocol, SOURCES["folder"].protocols, folds)
     given = any(image.partition for image in catalogue.mammograms)
     if given and folds is not None:
         raise UserError("the labels have a column 'partition' and folds are asked for: leave out one of them")
@@ -230,9 +226,8 @@ def split_public(catalogue: Catalogue, protocol: str, seed: int, folds: int | No
     """Split another public data set: by its own split (``given``), 70:15:15 by patient, or into folds.
 
     Raises:
-        UserError: when the protocol isn't the data set's, or is ``given`` and an image has no partition.
+        UserError: when the protocol is ``given`` and an image has no partition.
     """
-    check_protocol(protocol, SOURCES[catalogue.name].protocols, folds)
     if folds is not None:
         return split_kfold(catalogue.mammograms, folds, seed)
     if protocol != "given":

@@ -87,6 +87,6 @@ def _label(sample: Mapping[str, Any], index: int) -> int:
     if isinstance(label, bool) or not isinstance(label, int | np.integer):
         raise UserError(
             f"balanced sampling needs an integer 'label' in every sample, got {label!r} in sample {index}: "
-            "mend the data list, or set balanced to false"
+            "correct the data list, or set balanced to false"
         )
     return int(label)

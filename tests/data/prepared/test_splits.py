@@ -7,6 +7,7 @@ import pytest
 
 from monai_e2e.data.prepared.splits import (
     assert_disjoint,
+    check_protocol,
     partition_of_fold,
     split_cbis_ddsm,
     split_inbreast,
@@ -17,6 +18,7 @@ from monai_e2e.data.prepared.splits import (
 from monai_e2e.data.records import Catalogue, Laterality, Mammogram, View
 from monai_e2e.errors import UserError
 
+PROTOCOLS = ("paper", "official", "kfold")
 FRACTIONS = {"training": 0.765, "validation": 0.085, "test": 0.15}
 
 
@@ -114,7 +116,7 @@ def test_official_protocol_trains_on_no_patient_of_the_test_tables_whatever_imag
 
 def test_protocol_errors_name_the_choices():
     with pytest.raises(UserError, match="choose one of paper, official, kfold"):
-        split_cbis_ddsm(Catalogue("cbis", images(40, partition="training")), "other", seed=0)
+        check_protocol("other", PROTOCOLS, None)
     with pytest.raises(UserError, match="needs TCIA's test half"):
         split_cbis_ddsm(Catalogue("cbis", images(40, partition="training")), "official", seed=0)
 
@@ -168,9 +170,13 @@ def test_each_fold_is_tested_once_and_validates_once():
         ("kfold", None, "needs --folds 3 or more, got None"),
         ("kfold", 2, "needs --folds 3 or more, got 2"),
         ("paper", 5, "go with protocol 'kfold', not with 'paper'"),
-        ("kfold", 9, "9 folds need as many patients with and without a positive mammogram, found 4"),
     ],
 )
 def test_folds_that_cannot_be_are_refused(protocol, folds, message):
     with pytest.raises(UserError, match=message):
-        split_cbis_ddsm(Catalogue("cbis", images(12, partition="training")), protocol, 0, folds)
+        check_protocol(protocol, PROTOCOLS, folds)
+
+
+def test_more_folds_than_patients_of_a_kind_are_refused():
+    with pytest.raises(UserError, match="9 folds need as many patients with and without a positive mammogram, found 4"):
+        split_kfold(images(12), 9, seed=0)

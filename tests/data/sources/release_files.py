@@ -98,7 +98,7 @@ def prepared(name: str, src: Path, out: Path, **options: object) -> tuple[dict, 
     datalist = json.loads((out / "datalist.json").read_text())
     text = (out / "report.md").read_text()
     assert report["rows_used"] + report["rows_excluded"] == report["tables"]["rows"]
-    assert f"Labels rest on {datalist['label_source']}, one for each {datalist['label_unit']}" in text
+    assert f"Labels are based on {datalist['label_source']}, one for each {datalist['label_unit']}" in text
     assert datalist["licence"] in text
     assert datalist["citation"] in text
     for partition in ("training", "validation", "test"):
