@@ -176,7 +176,8 @@ def _table(path: Path, grid: Grid, needed: Sequence[str], optional: Sequence[str
     if missing:
         found = ", ".join(filter(None, header)) or "nothing"
         raise UserError(
-            f"{path}: column {', '.join(map(repr, missing))} is missing; needed: {', '.join(needed)}; "
+            f"{path}: {'columns' if missing[1:] else 'column'} {', '.join(map(repr, missing))} "
+            f"{'are' if missing[1:] else 'is'} missing; needed: {', '.join(needed)}; "
             f"found: {found[:300]}. {advice or 'Correct the header'}"
         )
     wanted = [*needed, *optional]

@@ -507,7 +507,7 @@ def test_jpeg_folders_are_read_without_their_table(tmp_path):
     (src / "jpeg" / "stray.jpg").write_bytes(next(src.rglob("1-*.jpg")).read_bytes())
     assert kinds(read_cbis_ddsm(src)) == {"series unknown": 1}
     (src / "dicom_info.csv").write_text("path,series\n")
-    with pytest.raises(UserError, match=r"dicom_info\.csv: column 'image_path', 'SeriesInstanceUID' is missing"):
+    with pytest.raises(UserError, match=r"dicom_info\.csv: columns 'image_path', 'SeriesInstanceUID' are missing"):
         read_cbis_ddsm(src)
 
 

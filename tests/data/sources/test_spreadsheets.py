@@ -155,7 +155,7 @@ def test_other_files_are_refused(tmp_path, content):
             "image,label\n",
             r"t\.csv: column 'patient_id' is missing; needed: image, patient_id; found: image, label\. Do",
         ),
-        ("a;b\n", r"column 'image', 'patient_id' is missing; .*found: a, b\."),
+        ("a;b\n", r"columns 'image', 'patient_id' are missing; .*found: a, b\."),
         ("", "found: nothing"),
         ("image,patient_id,Image\n", "column 'image' occurs twice; remove one"),
     ],

@@ -301,15 +301,15 @@ def _fill(result: Labels, images: Sequence[Image], said: Mapping[str, list[_Said
         )
     if several := sum(len(own) > 1 for own in pseudonyms.values()):
         result.notes.append(
-            f"{several} Patient IDs of the headers have several pseudonyms in the tables: if these are of one person, "
+            f"Patient IDs of the headers with several pseudonyms in the tables: {several}; if these are of one person, "
             "who may then be in two partitions, correct the tables"
         )
     if several := patients.written_in_several_ways:
         result.notes.append(
-            f"{several} patients have several Patient IDs in the headers, which differ in case or leading zeros alone"
+            f"patients with several Patient IDs in the headers, which differ in case or leading zeros alone: {several}"
         )
     if contradictory:
-        result.notes.append(f"{contradictory} images have rows of both labels: malignant counts")
+        result.notes.append(f"images with rows of both labels, of which malignant counts: {contradictory}")
     if mirrored:
-        result.notes.append(f"{mirrored} images have another side in the header than in the table, which counts")
+        result.notes.append(f"images with another side in the header than in the table, which counts: {mirrored}")
     result.links = [*patients.links, *exams.links]

@@ -77,7 +77,7 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
     if not release.tables:
         raise UserError(
             f"{src}: no INbreast.csv, .xls or .xlsx in or under it; pass the folder of the INbreast release, "
-            f"or try `monai-e2e phantom inbreast {src}`"
+            "or try `monai-e2e phantom inbreast SRC`"
         )
     table, *copies = release.tables
     if not release.images and not tables_only:

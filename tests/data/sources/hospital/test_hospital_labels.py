@@ -120,7 +120,10 @@ def test_patient_ids_that_differ_in_leading_zeros_or_case_are_one_patient(tmp_pa
     labels = collect_labels(src, [path])
     patients = {row["image"].split("/")[0]: row["patient_id"] for row in labels.rows}
     assert patients == {"ST0": "patient-0001", "ST1": "patient-0001", "ST2": "patient-0002", "ST3": "patient-0002"}
-    assert "2 patients have several Patient IDs in the headers, which differ in case" in labels.notes[0]
+    assert (
+        "patients with several Patient IDs in the headers, which differ in case or leading zeros alone: 2"
+        in labels.notes[0]
+    )
     write_link(labels.links, tmp_path / "link.csv")
     assert collect_labels(src, [path], link=tmp_path / "link.csv").rows == labels.rows
 
@@ -134,7 +137,7 @@ def test_running_numbers_are_none_that_a_table_has(src, tmp_path):
 def test_several_pseudonyms_of_one_patient_id_are_noted(src, tmp_path):
     labels = collect_labels(src, [table(tmp_path, "accession,patient_id,label\nA-1,K-7,1\nA-2,K-8,0\nA-3,K-9,0\n")])
     assert {row["patient_id"] for row in labels.rows} == {"K-7", "K-8", "K-9"}
-    assert "1 Patient IDs of the headers have several pseudonyms" in labels.notes[0]
+    assert "Patient IDs of the headers with several pseudonyms in the tables: 1;" in labels.notes[0]
 
 
 def test_two_columns_of_one_name_are_ambiguous(src, tmp_path):
@@ -193,7 +196,7 @@ def test_the_rule_of_bi_rads_categories_goes_on_to_the_report(src, tmp_path, row
 def test_an_image_of_several_rows_is_malignant_if_any_is(src, tmp_path):
     labels = collect_labels(src, [table(tmp_path, "accession,label\nA-1,0\nA-1,1\nA-2,0\n")])
     assert labelled(labels)["ST0/IM0"] == "1"
-    assert labels.notes == ["4 images have rows of both labels: malignant counts"]
+    assert labels.notes == ["images with rows of both labels, of which malignant counts: 4"]
 
 
 @pytest.mark.parametrize(
