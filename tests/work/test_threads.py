@@ -46,16 +46,14 @@ def test_this_process_has_the_threads_it_is_given_or_pytorchs():
     assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
 
 
-def threads(_):
-    # Loky gives its processes their environment after OpenCV may have been loaded.
-    return cv2.getNumThreads()
-
-
-def test_a_worker_that_works_on_files_is_one_thread():
+def test_a_worker_that_works_on_files_is_one_thread(tmp_path):
     # In a process of its own: all that are forked here have the environment of the first, in whatever test that was.
-    code = "from monai_e2e.work.parallel import run_parallel; from test_threads import threads; "
+    (tmp_path / "counting.py").write_text("import cv2\ndef threads(_):\n    return cv2.getNumThreads()\n")
+    code = "from monai_e2e.work.parallel import run_parallel; from counting import threads; "
     code += "print(set(run_parallel(threads, [0, 1, 2], 2, 'counting')))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name not in thread_variables(1)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout == "{1}\n", done.stderr
 
 
