@@ -56,6 +56,23 @@ def test_resample_of_one_class_has_no_value():
     assert np.isnan(values).tolist() == [[True, True, False, True]] * 2
 
 
+def test_counted_draws_of_many_patients_have_the_distribution_of_the_others(monkeypatch):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 400)
+    scores = random.normal(labels)
+    few = interval(labels, scores, resamples=4000)
+    monkeypatch.setattr("monai_e2e.metrics.bootstrap._MANY", 399)
+    many = interval(labels, scores, resamples=4000)
+    assert many != few
+    assert many == interval(labels, scores, resamples=4000)
+    assert many == pytest.approx(few, abs=0.005)
+    drawn = []
+    patient_bootstrap(400, [lambda counts: drawn.append(counts.view(np.uint32)) or np.zeros((1, 2 * len(counts)))])
+    drawn = np.concatenate(drawn).reshape(-1, 400, 2)
+    assert (drawn.sum(axis=1) == 400).all()
+    assert drawn.var() == pytest.approx(1, abs=0.01)
+
+
 def test_as_many_patients_are_drawn_as_there_are():
     seen = []
 
