@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
     count = sum(done for _, done in outcome.commands)
     print(f"{count} of {len(outcome.commands)} commands done")
     for error in outcome.failed.values():
-        print(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
     if outcome.written is not None:
         print(f"{'Script' if arguments.emit else 'Table and page'}: {outcome.written}")
     return 1 if outcome.failed else 0

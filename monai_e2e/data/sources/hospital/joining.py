@@ -180,14 +180,10 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
     for statement in statements:
         text = statement.keys.get(role, "")
         found, was_changed = ([], False) if not text else index.find_file(text) if role == "image" else index.find(text)
-        unit, reason = (
-            KEYS[role],
-            ""
-            if found
-            else f"no image of this {KEY_NAMES[role]}"
-            if text
-            else f"no {KEY_NAMES[role]}; fill in empty and merged cells",
-        )
+        unit, reason = KEYS[role], ""
+        if not found:
+            name = KEY_NAMES[role]
+            reason = f"no image of this {name}" if text else f"no {name}; fill in empty and merged cells"
         if found and role == "image" and len(found) > 1:
             unit = "exam"  # a folder's name
             if _same_name(found, text):
