@@ -40,6 +40,13 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"choose one of: {', '.join(words)}"
 
 
+def some(names: Iterable[object], most: int = 5) -> str:
+    """The first few names, for a message."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
 def of_the_system(error: BaseException, out: object = None) -> UserError | None:
     """A system error that the user can solve, such as a full disk, as a UserError; None for any other exception.
 

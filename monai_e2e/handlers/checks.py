@@ -17,8 +17,7 @@ from monai.engines import Evaluator
 from monai.engines.utils import IterationEvents
 
 from monai_e2e.bundle import user_error
-from monai_e2e.errors import UserError
-from monai_e2e.metrics.labels import some
+from monai_e2e.errors import UserError, some
 from monai_e2e.networks.distributed import rank
 
 logger = logging.getLogger(__name__)

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.auc import compare_aucs, compare_clustered
 from monai_e2e.metrics.bootstrap import Statistics, limits_of, patient_bootstrap, weighted_areas
 from monai_e2e.metrics.html_page import format_interval, format_p, make_table
-from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples, owners_of
 
 #: What a row says of its image, by whose flags some are left out of a breast's score; and what a model says of it.

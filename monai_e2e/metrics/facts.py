@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_e2e.data.prepared.datalist import labels_in_words, read_datalist
-from monai_e2e.metrics.labels import some
+from monai_e2e.errors import some
 from monai_e2e.work.files import read_json
 
 _KEPT = ("data", "protocol", "partition", "predicted")

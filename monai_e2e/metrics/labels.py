@@ -11,7 +11,7 @@ from monai_e2e.data.prepared.datalist import PARTITIONS, read_datalist
 from monai_e2e.data.records import GROUP_COLUMNS, IMAGE_SUFFIXES
 from monai_e2e.data.sources.disk import one_form
 from monai_e2e.data.sources.spreadsheets import read_table
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.cells import parse_density, parse_group, parse_label, parse_place
 
 #: Columns that a table of labels may have beside the label.
@@ -114,13 +114,6 @@ def image_key(image: str) -> str:
     """An image's name without ending and with ``/``, by which tables from different programs are joined."""
     path = PurePosixPath(one_form(str(image)))
     return (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).as_posix()
-
-
-def some(names: Iterable[object], most: int = 5) -> str:
-    """The first few names, for a message."""
-    listed = [str(name) for name in names]
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
 
 
 def _of_table(path: Path) -> dict[str, dict[str, Any]]:

@@ -12,10 +12,9 @@ import numpy as np
 from scipy.special import expit, logit
 
 from monai_e2e.data.sources.identifiers import identifier_key
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.auc import roc_auc
 from monai_e2e.metrics.html_page import format_interval, format_limits, make_table, page
-from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.operating import performance_at
 from monai_e2e.metrics.samples import LEVELS, Row, Samples
 

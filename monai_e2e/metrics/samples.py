@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.aggregate import aggregate_breasts, exams_of
-from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.tables import EXTREME
 
 LEVELS = ("image", "breast", "exam")

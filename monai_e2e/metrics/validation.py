@@ -9,9 +9,9 @@ from typing import Any
 from scipy.special import logit
 
 from monai_e2e.data.sources.identifiers import identifier_key
-from monai_e2e.errors import UserError, did_you_mean
+from monai_e2e.errors import UserError, did_you_mean, some
 from monai_e2e.metrics.facts import table_name
-from monai_e2e.metrics.labels import image_key, require_labels, some
+from monai_e2e.metrics.labels import image_key, require_labels
 from monai_e2e.metrics.operating import choose_threshold
 from monai_e2e.metrics.recalibration import (
     METHODS,

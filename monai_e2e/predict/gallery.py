@@ -17,10 +17,9 @@ from PIL import Image
 from scipy.special import expit
 
 from monai_e2e.data.images.pixels import resize_mask
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, some
 from monai_e2e.metrics import read_predictions, require_labels
 from monai_e2e.metrics.html_page import embed, page
-from monai_e2e.metrics.labels import some
 from monai_e2e.metrics.validation import find_threshold
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
 from monai_e2e.predict.overlays import draw_mammogram, score_in_words

@@ -32,8 +32,7 @@ from monai_e2e.data import load_datalist, preparation
 from monai_e2e.data.images.appearance import far_from
 from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
-from monai_e2e.errors import UserError
-from monai_e2e.metrics.labels import some
+from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.recalibration import Recalibration
 from monai_e2e.metrics.tables import PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
