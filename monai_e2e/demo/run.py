@@ -140,7 +140,7 @@ def format_summary(summary: dict) -> str:
         (f"  {seeds}", f"{whole['auc_mean']:.3f}", "from the patch classifier"),
         (f"  {seeds}", f"{whole['auc_from_scratch']:.3f}", "from scratch, same images and epochs"),
         ("  four flips averaged", with_interval(summary["flips"]), "the first, as the paper augments predictions"),
-        ("  random forest, AUC", with_interval(summary["forest"]), "on the patch classifier's heatmaps, as in Appendix 1"),
+        ("  random forest, AUC", with_interval(summary["forest"]), "on the patch classifier's heatmaps (Appendix 1)"),
         ("transferred, AUC", with_interval(transfer), "INbreast phantoms, image labels alone"),
         (f"  {seeds}", f"{transfer['auc_mean']:.3f}", "INbreast phantoms, image labels alone"),
     ]
