@@ -133,7 +133,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
     else:
         planted = write_inbreast(arguments.out, arguments.patients, **common)
     if arguments.defects:
-        print("Planted: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
+        print("Faults added: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
     print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
     print(f"Next: monai-e2e prepare {arguments.dataset} {quote(str(arguments.out))} PREPARED")
     return 0
@@ -175,7 +175,7 @@ def _convert_keras(arguments: argparse.Namespace) -> int:
     print(f"{arguments.out}: {summarize(network)}")
     print("The weights stay under their author's licence (CC BY-NC-SA). For research, not for diagnosis.")
     if arguments.bundle is not None:
-        print(f"{installed}: the same, for this bundle's configs evaluate.json and inference.json")
+        print(f"{installed}: a copy, for this bundle's configs evaluate.json and inference.json")
     bundle, key = "inbreast_transfer", "whole_checkpoint"
     if isinstance(network, PatchClassifier):
         bundle, key = "ddsm_whole", "patch_checkpoint"

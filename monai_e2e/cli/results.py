@@ -181,7 +181,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     again = f", {outcome.earlier} of them before" if outcome.earlier else ""
     print(f"{_images(outcome.predicted)} predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
     if outcome.failed:
-        print(f"{_images(outcome.failed)} failed: {arguments.out}/failures.csv; the same command tries again")
+        print(f"{_images(outcome.failed)} failed: {arguments.out}/failures.csv; run the same command to try again")
     if outcome.predicted:
         labels = "" if outcome.labelled else " --labels CSV"
         print(f"Next: monai-e2e score {quote(str(arguments.out))}/predictions.csv{labels}")

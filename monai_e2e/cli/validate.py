@@ -65,7 +65,7 @@ def _validate(arguments: argparse.Namespace) -> int:
             f"{len(models)} models and {len(datasets)} prepared folders"
         )
     if is_prepared(out):
-        raise UserError(f"{out}: a prepared folder; name the folder of the results last")
+        raise UserError(f"{out} is a prepared folder: name the folder of the results last")
     names = ("allow_seen", "aggregate", "weights_only", "device", "batch_size", "workers")
     settings = Settings(
         partition=arguments.partition,

@@ -197,7 +197,7 @@ def _summary(demo: Demo, seeds: list[int], seconds: float) -> dict:
 def _empty(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         if not (out / _MARKER).is_file():
-            raise UserError(f"{out} is not empty and no earlier demo: name another folder with --out")
+            raise UserError(f"{out} is not empty and not an earlier demo's folder: name another one with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / _MARKER).touch()

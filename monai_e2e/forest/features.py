@@ -103,6 +103,8 @@ def image_features(
         image = np.asarray(model.preprocessing({"image": sample["image"]})["image"])
         probabilities = make_heatmap(model, image, engine).probabilities
         if not np.isfinite(probabilities).all():
-            raise UserError(f"{sample['image']}: {model.name} gives no number for it; train the patch classifier again")
+            raise UserError(
+                f"{sample['image']}: {model.name} gives no finite probability; train the patch classifier again"
+            )
         features = heatmap_features(probabilities, cutoffs)
         yield {name: round(value, 6) for name, value in features.items()}

@@ -137,9 +137,9 @@ def run_forest(
             model's images, validation or test patients were in its training, or an argument is out of range.
     """
     if not cutoffs or not all(0 < cutoff < 1 for cutoff in cutoffs):
-        raise UserError(f"cutoffs {list(cutoffs)}: at least one is needed, and all must be between 0 and 1")
+        raise UserError(f"cutoffs {list(cutoffs)}: give one or more numbers between 0 and 1, such as 0.5")
     if trees < 1 or seed < 0:
-        raise UserError(f"trees {trees}, seed {seed}: at least 1 and at least 0 are allowed")
+        raise UserError(f"trees {trees}, seed {seed}: give at least 1 tree, and a seed from 0 on")
     cutoffs = sorted(set(cutoffs))
     chosen = choose_device(device)
     model = load_model(patch_model, chosen, prepared_dir)

@@ -103,7 +103,7 @@ def install_in_bundle(network: nn.Module, bundle: str | Path) -> Path:
         ) from error
     if wanted != type(network).__name__:
         which = "ddsm_patch" if isinstance(network, PatchClassifier) else "ddsm_whole or inbreast_transfer"
-        raise UserError(f"{bundle} is for a {wanted} and this model is a {type(network).__name__}: take {which}")
+        raise UserError(f"{bundle} is for a {wanted}, and this model is a {type(network).__name__}: take {which}")
     if target.exists():
         raise UserError(f"{target} exists: move it away, or give a copy of the bundle")
     save_atomically(network.state_dict(), target)

@@ -255,7 +255,7 @@ def _read_array(dataset: h5py.Dataset, weight: _Weight, room: int) -> np.ndarray
     # Other layouts may take values from other files, which would be opened by a look at the shape alone.
     layout = dataset.id.get_create_plist().get_layout()
     if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or dataset.external:
-        raise UserError(f"stores {what} in pieces or outside itself: save it again by model.save of Keras 2")
+        raise UserError(f"stores {what} in chunks or in another file: save it again by model.save of Keras 2")
     shape, wanted = dataset.shape, weight.shape
     if len(shape) != len(wanted) or any(w not in (None, n) for n, w in zip(shape, wanted, strict=True)):
         raise UserError(f"has {list(shape)} for {what}, its model {list(wanted)} (None is any): fetch it again")
@@ -263,5 +263,5 @@ def _read_array(dataset: h5py.Dataset, weight: _Weight, room: int) -> np.ndarray
         raise UserError(f"does not hold {what} as a complete array of floats: fetch it again")
     array = dataset.astype(np.float32)[()]
     if not np.isfinite(array).all():
-        raise UserError(f"has values in {what} that are not finite, as failed training leaves them: take another file")
+        raise UserError(f"has values in {what} that are not finite, as after a failed training: take another file")
     return array

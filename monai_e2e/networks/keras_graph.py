@@ -233,7 +233,9 @@ class GraphReader(GraphWalk):
             channels.append(self._bottleneck(names, shortcut, stride=2 if starts_block else 0))
             self._step("Activation", activation="relu")
             if channels[-1] != channels[0]:
-                raise self.refusal(self.at, f"ends a unit {channels[-1]} in a block of units {channels[0]}")
+                raise self.refusal(
+                    self.at, f"ends a residual unit {channels[-1]}; the first one of its block is {channels[0]}"
+                )
         return f"[{'-'.join(str(number) for number in channels[0])}]x{len(channels)}"
 
     def _vgg_block(self, key: str) -> str:
@@ -243,7 +245,7 @@ class GraphReader(GraphWalk):
             filters.append(self._conv_3x3(f"{key}.{index}", f"{key}.{index + 1}").config["filters"])
         self._step("MaxPooling2D", pool_size=[2, 2], strides=[2, 2], padding="valid")
         if len(set(filters)) != 1:
-            raise self.refusal(self.at, f"ends a block of {filters} filters where equal numbers are supported")
+            raise self.refusal(self.at, f"ends a block with {filters} filters, where equal numbers are supported")
         return f"{filters[0]}x{len(filters)}"
 
     # Heads

@@ -93,7 +93,9 @@ def validate(
     """
     settings = settings or Settings()
     if settings.recalibrate == settings.partition:
-        raise UserError(f"--recalibrate {settings.recalibrate}: the partition that is scored; choose validation")
+        raise UserError(
+            f"--recalibrate {settings.recalibrate}: that partition is scored; choose another, such as validation"
+        )
     checkpoints = {name: checkpoint_of(find_model(path)) for name, path in _named(models).items()}
     folders = _named(datasets)
     for folder in folders.values():

@@ -114,7 +114,9 @@ def run_on(client: Client, function: Callable[..., Result], *arguments: Any) -> 
     try:
         return client.submit(function, *arguments, pure=False).result()
     except KilledWorker as error:
-        raise UserError("each worker that it ran on was lost, most likely for lack of memory") from error
+        raise UserError(
+            "each worker that ran it was lost, most likely for lack of memory: give the workers more, and run it again"
+        ) from error
 
 
 def run_process(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> int:

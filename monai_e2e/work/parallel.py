@@ -55,8 +55,8 @@ def run_parallel(
     for _, result in bar:
         if result is None:
             raise UserError(
-                f"{description}: the process that worked on {unit} {len(results) + 1} of {len(tasks)} was ended, most "
-                f"likely for lack of memory; use fewer workers than {workers}, or look at that {unit}"
+                f"{description}: the process that worked on {unit} {len(results) + 1} of {len(tasks)} was killed, most "
+                f"likely for lack of memory; use fewer workers than {workers}, or check that {unit}"
             )
         results.append(result)
         if bar.disable and time.monotonic() - told >= _INTERVAL:

@@ -145,7 +145,7 @@ def test_an_unknown_checklist_is_refused(tmp_path):
 def test_command_writes_it_beside_the_report(run, capsys):
     command = ["score", str(run / "predictions.csv"), "--checklist", "claim2024", "--resamples", "100"]
     assert main(command) == 0
-    assert "of 44 items have something" in capsys.readouterr().out
+    assert "of 44 items filled in" in capsys.readouterr().out
     assert "CBIS-DDSM" in (run / "claim2024.html").read_text()
 
 

@@ -306,7 +306,7 @@ class TestFailures:
         torch.save(network.state_dict(), tmp_path / "nan.pt")
         outcome = predict([tmp_path / "nan.pt"], raw, tmp_path / "out", HERE)
         assert outcome.predicted == 0
-        assert {"no finite number" in row["reason"] for row in rows_of(tmp_path / "out", "failures.csv")} == {True}
+        assert {"not a finite number" in row["reason"] for row in rows_of(tmp_path / "out", "failures.csv")} == {True}
         assert rows_of(tmp_path / "out") == []
 
 
