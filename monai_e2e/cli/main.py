@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         "Draw mammograms by a program, with lesions, labels and tables, in the form of a download of CBIS-DDSM or "
         "INbreast."
     )
-    phantom.add_argument("dataset", choices=["cbis-ddsm", "inbreast"])
+    phantom.add_argument("dataset", choices=["cbis-ddsm", "inbreast"], help="data set whose form the files have")
     phantom.add_argument("out", type=Path, metavar="OUT", help="new or empty folder")
     phantom.add_argument("--patients", type=int, default=40, help="number of patients (default: 40)")
     phantom.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         help="CBIS-DDSM: folders named as by NBIA Data Retriever (default), as in the tables, or the JPEG re-release",
     )
     phantom.add_argument("--defects", action="store_true", help="add the faults that real downloads have")
-    phantom.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+    phantom.add_argument("--workers", type=int, default=None, help="number of processes (default: one per core)")
 
     phantom.set_defaults(run=_phantom)
 
