@@ -1,4 +1,4 @@
-"""Safe access to HDF5 files from unknown sources: the kind of a file, and its groups, names and texts."""
+"""Safe access to HDF5 files from unknown sources: the type of a file, and its groups, names and texts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_kind(path: Path) -> None:
 
 
 def member(parent: h5py.Group, name: str, kind: type) -> Any:
-    """The group or dataset of that name, reached by hard links only: other links may lead into other files."""
+    """The group or dataset of that name. Only hard links are followed: others may lead into other files."""
     found = parent
     for part in name.split("/"):
         key = part.encode()
