@@ -157,9 +157,8 @@ def from_row(name: str, bundles: str | Path | None = None, image_size: Sequence[
 def _trace(network: PatchClassifier | WholeImageClassifier, channels: int, rows: int, columns: int) -> list[Block]:
     """Run a network on the meta device, and note what has been computed at the first layer of each block."""
     parts = _parts(network)
-    marks: list[
-        tuple[torch.Size, int, int, int]
-    ] = []  # at the start of each block: its input, multiply-adds so far, field, stride
+    # At the start of each block: its input; multiply-adds, receptive field and stride so far.
+    marks: list[tuple[torch.Size, int, int, int]] = []
     field, stride = 1, 1
     counter = FlopCounterMode(display=False)
 
