@@ -102,7 +102,13 @@ def check_folder(src: str | Path, out: str | Path, workers: Workers = None) -> l
         number = min(cpu_count(), 4) if workers is None else workers
         read = stream_parallel(_Check(), listed, number)
         images = [
-            result or CheckedImage(one, None, (), "damaged: the decoder crashed on it")
+            result
+            or CheckedImage(
+                one,
+                None,
+                (),
+                "the process that read it was killed, by damaged data or for lack of memory; copy the file again",
+            )
             for one, result in tqdm(read, total=len(listed), desc="check", unit="image", disable=None)
         ]
         images, remarks = with_flags_of_the_set(images)

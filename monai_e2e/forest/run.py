@@ -134,8 +134,8 @@ def run_forest(
         The content of ``score.json``.
 
     Raises:
-        UserError: when the model isn't a patch classifier of the five classes, the folder was prepared in another way than
-            the model's images, validation or test patients were in its training, or an argument is out of range.
+        UserError: when the model isn't a patch classifier of the five classes, the folder was prepared in another way
+            than the model's images, validation or test patients were in its training, or an argument is out of range.
     """
     if not cutoffs or not all(0 < cutoff < 1 for cutoff in cutoffs):
         raise UserError(f"cutoffs {list(cutoffs)}: give one or more numbers between 0 and 1, such as 0.5")

@@ -59,7 +59,7 @@ _MAX_WORKERS = 4
 #: A worker takes seconds to start, in which this process would read as many images.
 _IMAGES_PER_WORKER = 8
 _LOG_SECONDS = 30
-_DEAD_WORKER = "the process that read it was ended, by a decoder on damaged data or for lack of memory; copy it again"
+_DEAD_WORKER = "the process that read it was killed, by a decoder on damaged data or for lack of memory; copy it again"
 
 
 def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, options: Options | None = None) -> Outcome:

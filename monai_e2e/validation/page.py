@@ -21,12 +21,12 @@ _APART = (
 _AT_THRESHOLD = ("model", "data set", "threshold", "sensitivity", "specificity")
 _CALIBRATION = ("model", "data set", "slope", "intercept", "Brier score")
 _READING = (
-    "Change: the AUC minus the AUC on the data set that the model was trained on; dash: that isn't in the table.",
+    "Change: the AUC minus that on the data set that the model was trained on; dash: that set isn't in the table.",
     "Sensitivity and specificity are at the model's own threshold, which its training chose. Recalibrated rows have "
     "the threshold that was chosen on the partition of the recalibration.",
     "Slope below 1: probabilities too extreme; above 1: too similar. Intercept below 0: probabilities too high "
-    "overall. After a good recalibration the slope is 1 and the intercept 0. A recalibration doesn't change the AUC per "
-    "image. The AUCs per breast and exam may change, since they are computed from means of probabilities.",
+    "overall. After a good recalibration the slope is 1 and the intercept 0. A recalibration doesn't change the AUC "
+    "per image. The AUCs per breast and exam may change, since they are computed from means of probabilities.",
     "Data sets differ in their patients, their share of positives and what their labels are based on: a lower AUC may "
     "come from the data and not from the model.",
     "Intervals: 95 %, a bootstrap of patients for the AUC (DeLong's at perfect separation), Wilson's for rates, Wald's "
