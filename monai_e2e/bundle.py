@@ -72,7 +72,7 @@ def begin() -> None:
         return
     if overrides.command_line():
         training = workflow.run_id == "training"
-        advice = "the same command with --resume true goes on after the last whole epoch"
+        advice = "the same command with --resume true continues after the last complete epoch"
         advice = advice if training else "run the same command again"
         end_on_interrupt(advice if os.environ.get("RANK", "0") == "0" else None)
     typed = overrides.typed_overrides(overrides.command_line())

@@ -75,7 +75,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     refusal = (
         f"{path} is refused: it is not made of plain tensors and numbers alone, as a checkpoint is, but holds Python "
-        "objects, which may carry code; delete it to resume from the one before"
+        "objects, which may run code; delete it to resume from the checkpoint before it"
     )
     try:
         with path.open("rb") as file:

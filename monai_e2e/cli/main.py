@@ -192,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the program's name; None: this process's own.
     """
     if argv is None:  # this is the program
-        end_on_interrupt("run the same command again; prepare, predict and experiment go on where they were")
+        end_on_interrupt("run the same command again; prepare, predict and experiment continue where they stopped")
     parser = _parser()
     arguments = parser.parse_args(argv)
     if "run" not in arguments:  # no command

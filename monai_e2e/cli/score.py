@@ -155,7 +155,7 @@ def _write_checklist(arguments: argparse.Namespace, scored: dict[str, Any], out:
 
     records = records_of_predictions(arguments.predictions[0], scored, out, arguments.labels)
     page, filled, total = write_checklist(arguments.checklist, records, out)
-    print(f"Checklist: {page}, {filled} of {total} items filled in from the records, at least in part")
+    print(f"Checklist: {page}, {filled} of {total} items filled in from the records")
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:

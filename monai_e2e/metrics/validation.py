@@ -66,7 +66,7 @@ def find_threshold(
         return chosen, f"largest Youden index on {table_name(path)}", []
     found = {row["threshold"] for row in rows if row.get("threshold") is not None}
     if len(found) > 1:
-        return None, "", [f"The predictions carry {len(found)} thresholds, so none is used; give --threshold."]
+        return None, "", [f"The predictions have {len(found)} thresholds, so none is used; give --threshold."]
     if not found:
         return None, "", []
     (value,) = found

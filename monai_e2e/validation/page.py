@@ -22,7 +22,7 @@ _AT_THRESHOLD = ("model", "data set", "threshold", "sensitivity", "specificity")
 _CALIBRATION = ("model", "data set", "slope", "intercept", "Brier score")
 _READING = (
     "Change: the AUC minus that on the data set that the model was trained on; dash: that set isn't in the table.",
-    "Sensitivity and specificity are at the model's own threshold, which its training chose. Recalibrated rows have "
+    "Sensitivity and specificity are at the model's own threshold, chosen in its training. Recalibrated rows have "
     "the threshold that was chosen on the partition of the recalibration.",
     "Slope below 1: probabilities too extreme; above 1: too similar. Intercept below 0: probabilities too high "
     "overall. After a good recalibration the slope is 1 and the intercept 0. A recalibration doesn't change the AUC "

@@ -31,7 +31,7 @@ _PROJECTIONS = (
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 #: Words of Photometric Interpretation that a message may repeat, being the standard's own.
 _COLOURS = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
-_MASK = "only two grey values, as a lesion mask has and no mammogram; leave it out"
+_MASK = "only two grey values, so it is a lesion mask and no mammogram; leave it out"
 #: A picture whose pixels differ by less, on a scale of 0…1, shows nothing; JPEG's noise in black is smaller.
 _LEAST_CONTRAST = 8 / 255
 #: pydicom's plugins in the order of preference: first what is always installed, so that an image reads the same with
@@ -195,7 +195,7 @@ def _refusal(dataset: pydicom.Dataset) -> str | None:
     if high is not None and bits is not None and high != bits - 1:
         return "high bit isn't the highest of the bits stored, see PS3.5 §8.1.1; export the file again"
     if int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) > MAX_PIXELS:
-        return f"more than {MAX_PIXELS >> 20} million pixels, which no mammogram has; leave the file out"
+        return f"more than {MAX_PIXELS >> 20} million pixels, too many for a mammogram; leave the file out"
     return None
 
 

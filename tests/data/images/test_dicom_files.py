@@ -151,6 +151,6 @@ def test_any_modality_reads_and_flags_what_is_refused_otherwise(tmp_path):
 def test_masks_are_no_images_but_masks(tmp_path):
     mask = np.eye(5, 4, dtype=np.uint8) * 255
     path = write_dicom(tmp_path / "mask.dcm", mask, SOPClassUID=DigitalMammographyXRayImageStorageForPresentation)
-    with pytest.raises(UserError, match="as a lesion mask has and no mammogram"):
+    with pytest.raises(UserError, match="a lesion mask and no mammogram"):
         decode_image(path)
     assert find_mask(path).sum() == 4

@@ -238,7 +238,7 @@ def test_a_picture_that_shows_nothing_is_refused(tmp_path, suffix, value):
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_mask_is_no_image(tmp_path, suffix):
     Image.fromarray(MASKS["mass"].astype(np.uint8) * 255).save(tmp_path / f"a.{suffix}")
-    with pytest.raises(UserError, match="as a lesion mask has and no mammogram"):
+    with pytest.raises(UserError, match="a lesion mask and no mammogram"):
         decode_image(tmp_path / f"a.{suffix}")
 
 
