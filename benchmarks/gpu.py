@@ -159,6 +159,7 @@ def inference_step(network: torch.nn.Module, images: torch.Tensor, dtype: torch.
 
 
 def speed(scale: Scale) -> Iterator[Row]:
+    """Images per second. Share of peak: against a large product of bf16 matrices on the same card."""
     peak = peak_flops(scale.device)
     yield {"what": "peak: a large product of bf16 matrices", "TFLOP/s": round(peak / 1e12, 1)}
     for backbone in ("efficientnet_lite0", "vgg16", "resnet50"):
@@ -186,7 +187,7 @@ def speed(scale: Scale) -> Iterator[Row]:
 
 
 def curves(scale: Scale) -> Iterator[Row]:
-    """Losses of 40 steps on the same eight phantoms; the means of the last ten should agree."""
+    """Mean losses of 40 steps on the same eight phantoms, ten by ten. Those of the last quarter should agree."""
     folder = phantom_dataset("cbis-ddsm", scale.patients, scale.whole)
     samples = load_datalist(folder, "training")
     chosen = [sample for label in (0, 1) for sample in [s for s in samples if s["label"] == label][:4]]
@@ -204,6 +205,7 @@ def curves(scale: Scale) -> Iterator[Row]:
 
 
 def memory(scale: Scale) -> Iterator[Row]:
+    """Memory of training steps by option, with the paper's batch of two images."""
     for options in ROWS:
         if scale.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -243,7 +245,7 @@ def steps_of_memory(options: Options, scale: Scale) -> None:
 
 
 def predictions(scale: Scale) -> Iterator[Row]:
-    """The model of phantoms that comes with the package, on the phantoms that it was never shown."""
+    """Scores of `phantom-whole` on phantoms that it has never seen: on the GPU against those on the CPU."""
     folder = phantom_dataset("cbis-ddsm", scale.patients, (288, 224), seed=1)
     with tempfile.TemporaryDirectory() as out:
         found = {}
@@ -264,6 +266,7 @@ def predictions(scale: Scale) -> Iterator[Row]:
 
 
 def loader(scale: Scale) -> Iterator[Row]:
+    """Seconds of a training step and of its wait for images, by cache and number of the loader's processes."""
     prepared = phantom_dataset("cbis-ddsm", scale.patients, scale.whole)
     for cache in ("disk", "memory"):
         for workers in (1, 2, 4):
@@ -281,6 +284,7 @@ def environment() -> dict[str, str]:
 
 
 def command(scale: Scale) -> Iterator[Row]:
+    """The training command of the documentation, for two epochs."""
     prepared = phantom_dataset("cbis-ddsm", scale.patients, scale.whole)
     stages = [{"name": "all layers", "trainable": ["*"], "lr": 1e-5, "epochs": 2}]
     with tempfile.TemporaryDirectory() as folder:
@@ -303,6 +307,7 @@ def command(scale: Scale) -> Iterator[Row]:
 
 
 def compile_(scale: Scale) -> Iterator[Row]:
+    """`torch.compile` by mode against PyTorch without it (eager)."""
     backend = {} if scale.device.type == "cuda" else {"backend": "aot_eager"}
     for whole, kind, batch in ((True, "inference", 1), (False, "training", None)):
         network, images, labels = make("resnet50", whole, scale)
@@ -356,6 +361,7 @@ def measure(name: str, scale: Scale, until: float) -> dict[str, object]:
         print(f"{name} {state}", flush=True)
     return {
         "name": name,
+        "about": SECTIONS[name].__doc__ or "",
         "command": f"python benchmarks/gpu.py --sections {name}",
         "state": state,
         "seconds": time.perf_counter() - start,

@@ -103,13 +103,14 @@ def write(out: Path, machine: dict[str, object], results: list[dict[str, object]
     lines = [
         f"# Benchmarks: {machine['device']}",
         "",
-        f"Written by `{by}`. Where ways are compared, all were timed by turns in each round.",
+        f"Written by `{by}`. Variants that are compared were timed in turn, in each round.",
         "",
         f"{machine['time']}; revision {machine['revision']}; PyTorch {machine['versions']['torch']}.",
     ]
     for result in results:
         state = "" if result["state"] == "finished" else f" **{result['state']}**"
         lines += ["", f"## {result['name']}", "", f"`{result['command']}`, {result['seconds']:.0f} s.{state}", ""]
+        lines += [str(result["about"]), ""] if result.get("about") else []
         lines += ["```", str(result["output"]).rstrip(), "```"] if result["output"] else markdown(result["tables"])
     (out / f"{stem}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

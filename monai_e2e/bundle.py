@@ -72,7 +72,7 @@ def begin() -> None:
         return
     if overrides.command_line():
         training = workflow.run_id == "training"
-        advice = "the same command with --resume true goes on after the last whole epoch"
+        advice = "the same command with --resume true continues after the last complete epoch"
         advice = advice if training else "run the same command again"
         end_on_interrupt(advice if os.environ.get("RANK", "0") == "0" else None)
     typed = overrides.typed_overrides(overrides.command_line())
@@ -132,7 +132,8 @@ def choose(recipes: Mapping[str, Mapping], name: str) -> Mapping:
     for other, recipe in recipes.items():
         if odd := set(recipe) ^ set(recipes[name]):
             raise UserError(
-                f"recipes '{name}' and '{other}' must have the same keys, these are in one only: {sorted(odd)}"
+                f"recipes '{name}' and '{other}' must have the same keys; add these to the other one, or remove "
+                f"them: {sorted(odd)}"
             )
     return recipes[name]
 
@@ -167,12 +168,12 @@ def begin_training(output_dir: str, model_dir: str, epochs: int, val_interval: i
     """
     if type(epochs) is not int or epochs < 1:
         raise UserError(
-            f"train#trainer#max_epochs {epochs}: give a whole number from 1, or leave it out for the whole plan"
+            f"train#trainer#max_epochs {epochs}: give a whole number from 1 on, or leave it out to run all stages"
         )
     if type(val_interval) is not int or not 1 <= val_interval <= epochs:
         raise UserError(
             f"val_interval {val_interval}: give a whole number from 1 to {epochs}, the epochs of this training, since "
-            "only a validation chooses a model"
+            "models are chosen by validation"
         )
     if os.environ.get("RANK", "0") == "0":  # only rank 0 writes
         for folder in (output_dir, model_dir):
@@ -184,7 +185,8 @@ def report_best(evaluator: Evaluator, model_dir: str, output_dir: str, start: st
     state = evaluator.state
     if state.best_metric_epoch < 1:
         logger.warning(
-            "No model: no validation gave a finite %s. The network started from %s. To watch the curves: "
+            "No model was saved, since no validation gave a finite %s. The network started from %s. Try a lower "
+            "learning rate. To see the curves: "
             "tensorboard --logdir %s",
             state.key_metric_name,
             start,

@@ -152,7 +152,7 @@ def check_run_id(workflow: ConfigWorkflow) -> None:
     if not _acts(config.get(name)):
         actions = [key for key, value in config.items() if isinstance(value, list) and _acts(value)]
         steps = [key for key in actions if key not in ("imports", "initialize", "finalize")]
-        raise UserError(f"`run {workflow.run_id}` does nothing: {did_you_mean(name, steps)}")
+        raise UserError(f"`run {workflow.run_id}`: no such step; {did_you_mean(name, steps)}")
 
 
 def refuse_of_a_stage(key: str, value: object) -> None:

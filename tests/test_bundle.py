@@ -270,7 +270,7 @@ class TestWithoutEffect:
     @pytest.mark.parametrize("name", ["train", "trainin", "dataset_dir"])
     def test_running_a_part_that_does_nothing(self, name):
         line = self.refused(run_id=name)
-        assert line.startswith(f"`run {name}` does nothing")
+        assert line.startswith(f"`run {name}`: no such step")
         assert "training" in line
 
     def test_a_component_is_not_replaced_by_its_arguments(self):

@@ -3,7 +3,8 @@
 A RUN is a folder with the ``score.json`` of ``monai-e2e score``, ``monai-e2e forest`` or a bundle's ``evaluating``, or
 such a file by another name. Its name is the arm and, if it ends in digits, the seed: ``A0``, ``A1``, ``D0``,
 ``A-flips``. An arm of several seeds also gets their mean and, after ±, their standard deviation, which is that of
-trainings; the intervals are of patients. Of a patch classifier's run the accuracy and the confusion matrix are printed.
+trainings; the intervals are of patients. Of a patch classifier's run the accuracy and the confusion matrix are printed,
+of a comparison (``score --compare``) only the differences.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def patch_tables(runs: Mapping[Path, Score]) -> list[str]:
         names, confusion = patch["classes"], patch["confusion"]
         there = [k for k in range(len(names)) if any(confusion[k]) or any(row[k] for row in confusion)]
         title = f"### {run.resolve().stem}: accuracy {patch['accuracy']:.3f} on {patch['n']} patches"
-        header = ["patches of", *(f"taken for {names[k]}" for k in there)]
+        header = ["patches of", *(f"classified as {names[k]}" for k in there)]
         rows = [markdown([names[k], *(str(confusion[k][other]) for other in there)]) for k in there]
         tables.append("\n".join([title, "", markdown(header), markdown(["---"] * len(header)), *rows]))
     return tables
@@ -146,16 +147,18 @@ def patch_tables(runs: Mapping[Path, Score]) -> list[str]:
 
 def image_tables(runs: Mapping[Path, Score]) -> list[str]:
     first = next(iter(runs.values()))
+    compared = {run: score for run, score in runs.items() if score.get("comparisons")}
+    runs = {run: score for run, score in runs.items() if run not in compared} or runs
     if len({score["image"]["n"] for score in runs.values()}) > 1:
         raise SystemExit("the runs are of different numbers of images: make a table of each test set")
     aucs = {f"per {level}{counts([score.get(level) for score in runs.values()])}": auc_at(level) for level in LEVELS}
     sensitivities = {f"specificity {specificity}": sensitivity_at(specificity) for specificity in SPECIFICITIES}
     return [
         table("AUC", runs, aucs, f"Intervals: 95 %, bootstrap of {first['image']['drawn']}."),
-        table("Sensitivity per image", runs, sensitivities, "Read off these images' curve. Intervals: 95 %, Wilson."),
+        table("Sensitivity per image", runs, sensitivities, "From the curve of these images. Intervals: 95 %, Wilson."),
         table("Calibration per image", runs, {"Brier score": brier, "expected calibration error": calibration}),
         *subgroup_tables(runs),
-        *comparison_table(runs),
+        *comparison_table(compared),
     ]
 
 

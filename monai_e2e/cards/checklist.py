@@ -68,8 +68,8 @@ def write_checklist(name: str, records: Records, out: str | Path) -> tuple[Path,
         rows.append(table_row(f'<div class="cell">{cell}</div>' for cell in cells))
     filled = sum(bool(item.answers) for item in items)
     style = "<style>.cell { white-space: normal; max-width: 28rem; overflow-wrap: anywhere }</style>"
-    source = f"Items after {about['source']}, in our words: the original counts."
-    words = f"{filled} of {len(items)} items have something from the records; read each, and answer the others."
+    source = f"The items follow {about['source']}, in our words: the original text counts."
+    words = f"{filled} of {len(items)} items are filled in from the records; check these, and answer the others."
     body = (
         f'{style}<p>{words}</p><p class="soft">{escape(source)}</p><div class="wide"><table>'
         f"{table_row(['item', 'asks for', 'what is known, and its file'], 'th')}{''.join(rows)}</table></div>"

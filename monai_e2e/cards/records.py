@@ -129,7 +129,7 @@ def _of_report(report: Mapping[str, Any], add: Any) -> None:
     if report.get("patients_known", True):
         add("disjoint", "report", "by patient: preparing refuses a patient who is in two partitions")
     else:
-        add("disjoint", "report", "by image alone: whose images are isn't known, so patients may be in two")
+        add("disjoint", "report", "by image, since patients aren't known: a patient may be in two partitions")
     size = report.get("image_size")
     add("preprocessing", "report", size and f"images of {size[0]} × {size[1]} pixels, mean {report.get('pixel_mean')}")
     for key in ("excluded_by_reason", "also_excluded"):
@@ -215,7 +215,7 @@ def _of_score(score: Mapping[str, Any], add: Any) -> None:
         add("heterogeneity", "score", spread)
     for one in score.get("comparisons") or []:
         test = next(one[level] for level in LEVELS if level in one)
-        text = f"AUC less that of {one.get('name') or one['predictions']}: {test['difference']:.3f}"
+        text = f"AUC minus that of {one.get('name') or one['predictions']}: {test['difference']:.3f}"
         if test["difference_ci_bootstrap"] is not None:
             low, high = test["difference_ci_bootstrap"]
             text += f" (95 % {low:.3f} to {high:.3f})"

@@ -1,4 +1,4 @@
-"""``monai-e2e check``: what is odd about a folder of mammograms, before anything is prepared or predicted."""
+"""``monai-e2e check``: find problems in a folder of mammograms, before they are prepared or predicted."""
 
 from monai_e2e.check.run import CheckedImage, check_folder
 

@@ -1,4 +1,4 @@
-"""The contact sheet of a check: one HTML file with the images' pictures, the flagged ones first."""
+"""The contact sheet of a check: one HTML file with thumbnails of the images, the flagged ones first."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from monai_e2e.metrics.html_page import make_list, page
 if TYPE_CHECKING:
     from monai_e2e.check.run import CheckedImage
 
-#: Pictures on a page: a browser shows them at once, and they take some 10 MB.
+#: Most thumbnails on a page: a browser shows them without delay, and they take some 10 MB.
 MOST = 1500
 _ORDER = ("not usable", "look", "ok")
 _TITLES = {"not usable": "Not usable", "look": "To look at", "ok": "Nothing unusual"}
 
 
 def write_page(path: Path, images: Sequence[CheckedImage], title: str, remarks: Sequence[str] = ()) -> None:
-    """Write the page; ``remarks`` are on the whole set."""
-    parts, left = ["<p>This page has copies of patients' images: keep it where the images are.</p>"], MOST
-    parts.append(make_list("On the whole set", remarks))
+    """Write the page; ``remarks`` are about all images together."""
+    parts, left = ["<p>This page contains copies of patients' images: store it as safely as the images.</p>"], MOST
+    parts.append(make_list("All images together", remarks))
     for verdict in _ORDER:
         own = [image for image in images if image.verdict == verdict]
         if not own:

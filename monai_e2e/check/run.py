@@ -1,7 +1,7 @@
-"""Quality control of a folder: each image read as ``predict`` reads it, with its flags, and what exams lack.
+"""Quality control of a folder: read each image as ``predict`` does, flag what is unusual, and find incomplete exams.
 
-``check.csv`` has a row for each image, ``index.html`` their pictures, the flagged ones first. Patients and exams are
-running numbers; no text of a header is written.
+``check.csv`` has a row for each image, ``index.html`` thumbnails, the flagged ones first. Patients and exams are
+numbered; no text of a header is written.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ _PATIENT_UNKNOWN = "patient unknown"
 _OF_HEADERS = ("side unknown", "view unknown", _PATIENT_UNKNOWN)
 _SYNTHESIZED = "synthesized 2D"
 _LACK = "exam without"
-#: Exams that lack a view; if there are as many, and more than half of all, the set is described and not they.
+#: If at least this many exams lack a view, and more than half of all, one remark says so, and no image is flagged.
 _MANY_EXAMS = 10
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """One image and what is odd about it.
+    """One image and what is unusual about it.
 
     Args:
         listed: where it is and what its header says.
-        size: rows and columns; None where it can't be read.
+        size: rows and columns; None if it can't be read.
         flags: in the words of docs/results.md and docs/hospital.md.
-        reason: why it can't be used; empty where it can.
-        mean: of its pixels, 0…255.
-        digest: of its pixels.
-        thumbnail: JPEG as base64; empty where it can't be read.
+        reason: why it can't be used; empty if it can.
+        mean: mean of its pixels, 0…255.
+        digest: hash of its pixels.
+        thumbnail: JPEG as base64; empty if it can't be read.
     """
 
     listed: ListedImage
@@ -88,11 +88,11 @@ def check_folder(src: str | Path, out: str | Path, workers: Workers = None) -> l
     Args:
         src: folder of DICOM, PNG, TIFF or JPEG.
         out: folder to write.
-        workers: processes; None: one for each core, at most 4; 0: this one alone; or a Dask scheduler, see
+        workers: number of processes; None: one per core, at most 4; 0: this process; or a Dask scheduler, see
             :mod:`monai_e2e.work.cluster`.
 
     Raises:
-        UserError: when the folder is absent or holds no image, or another process writes to ``out``.
+        UserError: when the folder is missing or has no image, or another process writes to ``out``.
     """
     from monai_e2e.check.page import write_page
 
@@ -102,7 +102,13 @@ def check_folder(src: str | Path, out: str | Path, workers: Workers = None) -> l
         number = min(cpu_count(), 4) if workers is None else workers
         read = stream_parallel(_Check(), listed, number)
         images = [
-            result or CheckedImage(one, None, (), "a decoder ended while it was read: damaged")
+            result
+            or CheckedImage(
+                one,
+                None,
+                (),
+                "the process that read it was killed, by damaged data or for lack of memory; copy the file again",
+            )
             for one, result in tqdm(read, total=len(listed), desc="check", unit="image", disable=None)
         ]
         images, remarks = with_flags_of_the_set(images)
@@ -115,13 +121,13 @@ def check_folder(src: str | Path, out: str | Path, workers: Workers = None) -> l
 
 
 class _Check:
-    """Read and look at one image, in a worker process."""
+    """Read and check one image, in a worker process."""
 
     def __init__(self) -> None:
         self.reader = ImageReader([], pictures=True)
 
     def __call__(self, listed: ListedImage) -> CheckedImage:
-        if not listed.dicom:  # pictures have no header that could say it
+        if not listed.dicom:  # PNG, TIFF and JPEG have no header with side, view and patient
             listed = replace(listed, flags=tuple(flag for flag in listed.flags if flag not in _OF_HEADERS))
         read = self.reader(listed)
         if not isinstance(read, ReadImage):
@@ -136,10 +142,10 @@ class _Check:
 
 
 def with_flags_of_the_set(images: Sequence[CheckedImage]) -> tuple[list[CheckedImage], list[str]]:
-    """The images with what only the others show: copies, brightness, and what their exam lacks.
+    """Add flags that need all images: copies, unusual brightness, and views that an exam lacks.
 
     Returns:
-        The images, and what is so common that it is said of the set and of no image.
+        The images, and remarks on what is so common that no single image is flagged for it.
     """
     readable = [image for image in images if not image.reason]
     typical = median([image.mean for image in readable]) if readable else 0.0
@@ -180,7 +186,7 @@ def _is_lack(flag: str) -> bool:
 
 
 def _exam_flags(images: Sequence[CheckedImage]) -> Iterator[str]:
-    """``exam without LEFT MLO`` and ``synthesized beside 2D``; nothing where an exam, a side or a view isn't known."""
+    """``exam without LEFT MLO`` and ``exam with synthesized beside 2D``, as far as exam, side and view are known."""
     alone = any(_PATIENT_UNKNOWN in image.flags and not image.listed.exam_id for image in images)
     if alone or not all(image.listed.laterality for image in images):
         return
@@ -198,7 +204,7 @@ def _exam_flags(images: Sequence[CheckedImage]) -> Iterator[str]:
 
 
 def format_check(images: Sequence[CheckedImage]) -> str:
-    """Counts, as the command prints them."""
+    """The counts that the command prints."""
     verdicts = Counter(image.verdict for image in images)
     flags = Counter(flag for image in images for flag in image.flags)
     reasons = Counter(image.reason.split(";")[0] for image in images if image.reason)

@@ -75,7 +75,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     refusal = (
         f"{path} is refused: it is not made of plain tensors and numbers alone, as a checkpoint is, but holds Python "
-        "objects, which may carry code; delete it to resume from the one before"
+        "objects, which may run code; delete it to resume from the checkpoint before it"
     )
     try:
         with path.open("rb") as file:
@@ -138,7 +138,7 @@ def read_state(path: str | Path) -> dict[str, torch.Tensor]:
         # Torch's own message advises weights_only=False, which would run whatever code the file carries.
         raise UserError(
             f"{path} can't be read as plain tensors: it is damaged, no checkpoint, or holds Python objects, which may "
-            "carry code; fetch it again, or save the network's state_dict() with torch.save"
+            "run code; fetch it again, or save the network's state_dict() with torch.save"
         ) from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if isinstance(state, dict) and isinstance(content, dict) and "patients" in content:
@@ -177,5 +177,5 @@ def as_plain(value: Any, where: str) -> Any:
         return tuple(items) if isinstance(value, tuple) else items
     raise UserError(
         f"{where} is a {type(value).__name__}, which a checkpoint can't hold without pickled objects: "
-        "have its owner's state_dict give numbers, strings, tensors, lists and dicts"
+        "its state_dict() may return numbers, strings, tensors, lists and dicts"
     )

@@ -45,7 +45,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 def _records(module: FakeObject, prefix: str) -> Iterator[tuple[str, FakeObject]]:
     if not isinstance(module.state, dict):
-        raise ValueError(f"{prefix or 'the network'} has a state of its own making")
+        raise ValueError(f"{prefix or 'the network'} has a state that isn't a dict")
     for name, value in module.state.items():
         if isinstance(value, FakeObject) and value.module.startswith(_MODULES):
             yield from _records(value, f"{prefix}{name}.")

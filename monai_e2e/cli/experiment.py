@@ -15,7 +15,7 @@ from monai_e2e.errors import UserError
 def add_parser(commands: Any) -> None:
     """Add the command to ``monai-e2e``'s subparsers."""
     parser = commands.add_parser(
-        "experiment", help="run a plan's rows and write its table, such as the paper's Table 2"
+        "experiment", help="run the trainings of a plan, such as the paper's Table 2, and write its table"
     )
     parser.description = (
         "Run the commands of a plan that are not done yet, and write its table, figures and a page with every command: "
@@ -28,8 +28,8 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="[NAME=]FOLDER",
-        help="prepared folders, one for each data set of the plan; NAME, cbis-ddsm or inbreast, says for which "
-        "(default: by the data list's name; without --data: phantoms)",
+        help="prepared folders, one for each data set of the plan; NAME (cbis-ddsm or inbreast) says which one it "
+        "stands for (default: the one that it was prepared from; without --data: phantoms)",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="RUNS", help="folder of all runs; plans may share it"
@@ -57,9 +57,11 @@ def add_parser(commands: Any) -> None:
         metavar="dask://HOST:PORT",
         help="a Dask scheduler, whose workers run the commands, one per thread (default: this machine)",
     )
-    parser.add_argument("--task", metavar="RUN", help="do only this run and those that it needs; writes no table")
+    parser.add_argument("--task", metavar="RUN", help="do only this run and those that it needs, and write no table")
     parser.add_argument(
-        "--emit", choices=["slurm", "shell"], help="run nothing; write a script of all runs, for slurm as array jobs"
+        "--emit",
+        choices=["slurm", "shell"],
+        help="run nothing; write a script that does all runs, with slurm in array jobs",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="run nothing; list the commands, and write the table of what is done"

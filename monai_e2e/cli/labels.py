@@ -61,12 +61,14 @@ def _labels(arguments: argparse.Namespace) -> int:
 
     out, link = arguments.out, arguments.keep_link
     if out is not None and out.resolve() in [table.resolve() for table in arguments.tables]:
-        raise UserError(f"{out}: is one of the tables that are read; name another file")
+        raise UserError(f"{out} is one of the tables to read: name another file")
     if link is not None:
         if out is None:
-            raise UserError("--keep-link goes with -o, the labels that have the pseudonyms")
+            raise UserError("--keep-link needs -o, the table that the pseudonyms are written to: add it")
         if link.resolve().parent == out.resolve().parent or link.resolve().is_relative_to(arguments.src.resolve()):
-            raise UserError(f"{link}: names patients, so it may not lie beside labels or images; name another folder")
+            raise UserError(
+                f"{link} would hold Patient IDs, so it can't be beside labels or images: name another folder"
+            )
     columns, values = _pairs("--column", arguments.column), _pairs("--value", arguments.value)
     labels = collect_labels(arguments.src, arguments.tables, columns, values, arguments.positive, link)
     print(format_labels(labels))
@@ -75,7 +77,7 @@ def _labels(arguments: argparse.Namespace) -> int:
         return 0
     if link is not None:  # first, for without it nobody knows whose the labels are
         write_link(labels.links, link)
-        print(f"Link of pseudonyms and Patient IDs, private: {link}")
+        print(f"Pseudonyms and their Patient IDs, keep private: {link}")
     write_labels(labels, out)
     print(f"Labels: {out}")
     print(f"Next: monai-e2e prepare folder {quote(str(arguments.src))} PREPARED --labels {quote(str(out))}")

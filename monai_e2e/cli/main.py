@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         "Draw mammograms by a program, with lesions, labels and tables, in the form of a download of CBIS-DDSM or "
         "INbreast."
     )
-    phantom.add_argument("dataset", choices=["cbis-ddsm", "inbreast"])
+    phantom.add_argument("dataset", choices=["cbis-ddsm", "inbreast"], help="data set whose form the files have")
     phantom.add_argument("out", type=Path, metavar="OUT", help="new or empty folder")
     phantom.add_argument("--patients", type=int, default=40, help="number of patients (default: 40)")
     phantom.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         help="CBIS-DDSM: folders named as by NBIA Data Retriever (default), as in the tables, or the JPEG re-release",
     )
     phantom.add_argument("--defects", action="store_true", help="add the faults that real downloads have")
-    phantom.add_argument("--workers", type=int, default=None, help="processes (default: all cores)")
+    phantom.add_argument("--workers", type=int, default=None, help="number of processes (default: one per core)")
 
     phantom.set_defaults(run=_phantom)
 
@@ -133,7 +133,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
     else:
         planted = write_inbreast(arguments.out, arguments.patients, **common)
     if arguments.defects:
-        print("Planted: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
+        print("Faults added: " + ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in planted.items()))
     print(f"{arguments.dataset} phantoms of {arguments.patients} patients: {arguments.out}")
     print(f"Next: monai-e2e prepare {arguments.dataset} {quote(str(arguments.out))} PREPARED")
     return 0
@@ -175,7 +175,7 @@ def _convert_keras(arguments: argparse.Namespace) -> int:
     print(f"{arguments.out}: {summarize(network)}")
     print("The weights stay under their author's licence (CC BY-NC-SA). For research, not for diagnosis.")
     if arguments.bundle is not None:
-        print(f"{installed}: the same, for this bundle's configs evaluate.json and inference.json")
+        print(f"{installed}: a copy, for this bundle's configs evaluate.json and inference.json")
     bundle, key = "inbreast_transfer", "whole_checkpoint"
     if isinstance(network, PatchClassifier):
         bundle, key = "ddsm_whole", "patch_checkpoint"
@@ -192,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the program's name; None: this process's own.
     """
     if argv is None:  # this is the program
-        end_on_interrupt("run the same command again; prepare, predict and experiment go on where they were")
+        end_on_interrupt("run the same command again; prepare, predict and experiment continue where they stopped")
     parser = _parser()
     arguments = parser.parse_args(argv)
     if "run" not in arguments:  # no command

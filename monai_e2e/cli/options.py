@@ -36,7 +36,7 @@ def add_workers(parser: argparse.ArgumentParser, default: str = "up to 4") -> No
         "--workers",
         type=_workers,
         metavar="N|dask://HOST:PORT",
-        help=f"processes that read images (default: {default}), or a Dask scheduler whose workers do",
+        help=f"processes that read images (default: {default}), or a Dask scheduler whose workers read them",
     )
 
 

@@ -31,7 +31,11 @@ def add_parsers(commands: Any) -> None:
         commands.add_parser("card", help="write a model's card: README.md with Hugging Face's header, and card.json")
     )
     _add_gallery(commands.add_parser("gallery", help="make a page of the images that a model got right and wrong"))
-    _add_forest(commands.add_parser("forest", help="fit a random forest on heatmaps, which the paper compares with"))
+    _add_forest(
+        commands.add_parser(
+            "forest", help="fit a random forest to heatmaps, to compare with the networks (paper, Appendix 1)"
+        )
+    )
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +185,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     again = f", {outcome.earlier} of them before" if outcome.earlier else ""
     print(f"{_images(outcome.predicted)} predicted{again}: {arguments.out}/predictions.csv, breast.csv, exam.csv")
     if outcome.failed:
-        print(f"{_images(outcome.failed)} failed: {arguments.out}/failures.csv; the same command tries again")
+        print(f"{_images(outcome.failed)} failed: {arguments.out}/failures.csv; run the same command to try again")
     if outcome.predicted:
         labels = "" if outcome.labelled else " --labels CSV"
         print(f"Next: monai-e2e score {quote(str(arguments.out))}/predictions.csv{labels}")

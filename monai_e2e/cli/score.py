@@ -112,7 +112,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
     tables, out, named = arguments.predictions, arguments.out, _named(arguments.name)
     if bool(tables) == bool(named):
-        raise UserError("give the predictions either as they are or all by --name NAME=TABLE")
+        raise UserError("give either PREDICTIONS, or all tables by --name NAME=TABLE")
     of_one = ("compare", "threshold_from", "recalibrate", "checklist", "localisation")
     for option in ("checklist", "localisation"):
         if len(tables) > 1 and getattr(arguments, option):
@@ -155,7 +155,7 @@ def _write_checklist(arguments: argparse.Namespace, scored: dict[str, Any], out:
 
     records = records_of_predictions(arguments.predictions[0], scored, out, arguments.labels)
     page, filled, total = write_checklist(arguments.checklist, records, out)
-    print(f"Checklist: {page}, {filled} of {total} items have something from the records")
+    print(f"Checklist: {page}, {filled} of {total} items filled in from the records")
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:

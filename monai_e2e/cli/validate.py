@@ -13,10 +13,10 @@ from monai_e2e.errors import UserError
 
 def add_parser(commands: Any) -> None:
     """Add the command to ``monai-e2e``'s subparsers."""
-    parser = commands.add_parser("validate", help="models on other data sets than their own, side by side")
+    parser = commands.add_parser("validate", help="score models on other data sets than their own, side by side")
     parser.description = (
         "Predict and score every model on every prepared folder, and write one table of them: OUT/validation.csv and "
-        "index.html. Run the same command again to go on. For research, not for diagnosis."
+        "index.html. Run the same command again to continue. For research, not for diagnosis."
     )
     parser.add_argument(
         "words",
@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
         help="models (shipped models' names, bundles, checkpoints), prepared folders, folder of the results",
     )
     parts = ["training", "validation", "test"]
-    parser.add_argument("--partition", choices=parts, default="test", help="that is scored (default: test)")
+    parser.add_argument("--partition", choices=parts, default="test", help="partition to score (default: test)")
     parser.add_argument(
         "--recalibrate",
         choices=parts,
@@ -33,7 +33,9 @@ def add_parser(commands: Any) -> None:
         help="fit probabilities and a threshold on this partition of each data set, such as validation, and score "
         "again; the fit is <model>/<data set>/recalibration.json, for `predict --recalibration`",
     )
-    parser.add_argument("--method", choices=["platt", "temperature"], default="platt", help="default: platt")
+    parser.add_argument(
+        "--method", choices=["platt", "temperature"], default="platt", help="how to recalibrate (default: platt)"
+    )
     parser.add_argument(
         "--source",
         metavar="DATASET",
@@ -43,11 +45,13 @@ def add_parser(commands: Any) -> None:
         "--allow-seen", action="store_true", help="also score patients with ids of a model's training patients"
     )
     add_aggregate(parser)
-    parser.add_argument("--weights-only", action="store_true", help="run none of the bundles' configs")
+    parser.add_argument(
+        "--weights-only", action="store_true", help="read only checkpoints, run none of the bundles' configs"
+    )
     add_device(parser)
     add_batch_size(parser)
     add_workers(parser)
-    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
+    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples of patients (default: 2000)")
     parser.set_defaults(run=_validate)
 
 
@@ -65,7 +69,7 @@ def _validate(arguments: argparse.Namespace) -> int:
             f"{len(models)} models and {len(datasets)} prepared folders"
         )
     if is_prepared(out):
-        raise UserError(f"{out}: a prepared folder; name the folder of the results last")
+        raise UserError(f"{out} is a prepared folder: name the folder of the results last")
     names = ("allow_seen", "aggregate", "weights_only", "device", "batch_size", "workers")
     settings = Settings(
         partition=arguments.partition,

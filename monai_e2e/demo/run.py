@@ -152,7 +152,7 @@ def format_summary(summary: dict) -> str:
 
 def _scratch_plan(recipe: dict) -> str:
     # From scratch all layers learn from the first epoch on, at the plan's highest rate: freezing random layers first,
-    # as the staged plan does, would only handicap the rival.
+    # as the staged plan does, would only put it at a disadvantage.
     epochs = sum(stage["epochs"] for stage in recipe["stages"])
     fastest = max(stage["lr"] for stage in recipe["stages"])
     return str([{**recipe["stages"][-1], "name": "all layers", "trainable": ["*"], "lr": fastest, "epochs": epochs}])
@@ -197,7 +197,7 @@ def _summary(demo: Demo, seeds: list[int], seconds: float) -> dict:
 def _empty(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         if not (out / _MARKER).is_file():
-            raise UserError(f"{out} is not empty and no earlier demo: name another folder with --out")
+            raise UserError(f"{out} is not empty and not an earlier demo's folder: name another one with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / _MARKER).touch()

@@ -1,8 +1,8 @@
-"""What a network is made of: maps, parameters, multiply-adds and receptive fields, to hold against the paper's Table 2.
+"""What a network is made of: maps, parameters, multiply-adds and receptive fields, to compare with the paper's Table 2.
 
-Networks are built and run on PyTorch's meta device, which knows shapes but no numbers: nothing is allocated, computed
-or downloaded. Parameters are counted as Keras counts them, since the author's figures come from there: batch
-normalisation's running mean and variance are included.
+Networks are built and run on PyTorch's meta device, where tensors have shapes but no values: nothing is allocated,
+computed or downloaded. Parameters are counted as the author's Keras does, with batch normalisation's running mean and
+variance.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from monai_e2e.networks.empty import without_numbers
 
 IMAGE_SIZE = (1152, 896)
 
-#: Backbones that the author laid out otherwise, and what stands for his layout.
+#: Backbone → the one with the layers of the author's network, where that differs.
 _AUTHORS_LAYOUT = {"resnet50": "resnet50_keras"}
-#: With these a config makes the paper's network and reads neither data nor a checkpoint for it.
+#: Keys with which a config makes the paper's network without reading data or a checkpoint.
 _NOTHING_TO_READ = {"recipe": "paper", "pixel_mean": 0.0, "weights": "scratch", "checkpoint": None}
-#: Branches beside the deepest path, which the receptive field leaves out.
+#: Branches beside the deepest path, which don't count for the receptive field.
 _SHORTCUTS = {"downsample", "shortcut"}
 _NOT_COUNTED = ("num_batches_tracked", "pixel_mean", "threshold", "architecture", "patients")
 
@@ -46,7 +46,7 @@ def describe(
     """Describe a classifier, on any device, for an input of ``image_size`` rows and columns.
 
     Raises:
-        UserError: when images of this size are too small for its layers, or not the size its FC layers are made for.
+        UserError: when images of this size are too small for its layers, or have another size than its FC layers need.
     """
     rows, columns = image_size
     arguments = architecture(network)
@@ -81,28 +81,28 @@ def from_config(
     """Describe the network that a bundle's configs make with the recipe "paper"; no checkpoint is read.
 
     Args:
-        files: configs, each overriding those before it, as for ``python -m monai.bundle``.
+        files: configs; later ones override earlier ones, as for ``python -m monai.bundle``.
         image_size: rows and columns, of patches for a patch classifier; None for the configs' own.
         name: what to call it, by default as the files.
         row: its number in the paper's Table 2.
 
     Raises:
-        UserError: when a file is absent or no config, or they make no classifier.
+        UserError: when a file is missing or isn't a config, or they make no classifier.
     """
     name = name or ",".join(map(str, files))
     for file in files:
         if not Path(file).is_file():
-            raise UserError(f"no config at {file}")
+            raise UserError(f"no config at {file}: name a bundle's train.json or inference.json")
         try:
             content = ConfigParser.load_config_file(file)
         except (OSError, ValueError) as error:
-            raise UserError(f"{file} is no config: {error}") from error
+            raise UserError(f"{file} is not a config: {error}") from error
         if not isinstance(content, dict):
-            raise UserError(f"{file} is no config: it holds no JSON object")
+            raise UserError(f"{file} is not a config, which is a JSON object: name a bundle's train.json")
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
     parser.update(_NOTHING_TO_READ)
-    if "prepared_dir" in parser:  # a training's preparation is its data's, inference's the checkpoint's
+    if "prepared_dir" in parser:  # a training takes it from the data, inference from the checkpoint
         parser.update({"preparation": None})
     if image_size is not None:
         parser.update({"image_size": list(image_size), "patch_size": list(image_size)})
@@ -112,7 +112,8 @@ def from_config(
         with without_numbers():
             network = parser.get_parsed_content("network_def")
         if not isinstance(network, (PatchClassifier, WholeImageClassifier)):
-            raise UserError(f"'network_def' makes a {type(network).__name__}, none of this package's classifiers")
+            made = type(network).__name__
+            raise UserError(f"'network_def' makes a {made}; name a config with a classifier of this package")
         key, size = ("patch_size", 224) if isinstance(network, PatchClassifier) else ("image_size", IMAGE_SIZE)
         size = parser.get_parsed_content(key) if key in parser else size
     except (RuntimeError, ValueError, LookupError) as error:
@@ -154,9 +155,10 @@ def from_row(name: str, bundles: str | Path | None = None, image_size: Sequence[
 
 
 def _trace(network: PatchClassifier | WholeImageClassifier, channels: int, rows: int, columns: int) -> list[Block]:
-    """Run a network on the meta device and cut what happens at the blocks' first layers."""
+    """Run a network on the meta device, and note what has been computed at the first layer of each block."""
     parts = _parts(network)
-    marks: list[tuple[torch.Size, int, int, int]] = []  # at each block's begin: its input, work so far, field, stride
+    # At the start of each block: its input; multiply-adds, receptive field and stride so far.
+    marks: list[tuple[torch.Size, int, int, int]] = []
     field, stride = 1, 1
     counter = FlopCounterMode(display=False)
 
@@ -192,7 +194,7 @@ def _trace(network: PatchClassifier | WholeImageClassifier, channels: int, rows:
 
 
 def _parts(network: PatchClassifier | WholeImageClassifier) -> dict[str, tuple[str, ...]]:
-    """Blocks in the order in which they run → their modules; those that are no stage have no parameters."""
+    """Blocks in the order in which they run → their modules, with those without parameters, which are no stages."""
     parts: dict[str, tuple[str, ...]] = {}
     for name, paths in network.stages.items():
         if "pool" not in parts and "flatten" not in parts and (name == "head" or paths[0].startswith("fully")):

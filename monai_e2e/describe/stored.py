@@ -1,6 +1,6 @@
-"""The figures of a network, and those of the paper's Table 2 as they are stored, for which nothing need be imported.
+"""The figures of a network, and the stored ones of the paper's Table 2, which are shown without importing PyTorch.
 
-:mod:`monai_e2e.describe.network` computes them; ``python -m monai_e2e.describe.stored`` stores those of Table 2 again.
+:mod:`monai_e2e.describe.network` computes them. ``python -m monai_e2e.describe.stored`` writes those of Table 2 again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TABLE_2 = (
     "resnet50_heatmap_fc64_fc32",
     "vgg16_heatmap_fc64_fc32",
 )
-#: Figures by :func:`_digest` of the configs that they are of.
+#: Figures of networks, by :func:`_digest` of their configs.
 _STORED = Path(__file__).parent / "table2.json"
 
 
@@ -37,8 +37,9 @@ _STORED = Path(__file__).parent / "table2.json"
 class Block:
     """One part of a network, up to the first layer of the next part; figures are for one image, lengths in pixels.
 
-    Its name is that of the training plans; in addition there are ``heatmap.max_pool`` and ``pool``, the global one,
-    or ``flatten`` before FC layers. From there on ``receptive_field`` and ``stride`` are None: the whole image is seen.
+    Its name is the one in training stages, or ``heatmap.max_pool``, or ``pool`` (the global one), or ``flatten``
+    before FC layers. From ``pool`` or ``flatten`` on, ``receptive_field`` and ``stride`` are None: the whole image is
+    seen.
     """
 
     name: str
@@ -64,9 +65,9 @@ class Description:
     image_size: tuple[int, int]  # rows and columns, of patches for a patch classifier
     architecture: dict[str, Any]  # what monai_e2e.networks.make_classifier takes
     parameters: int
-    author_parameters: int  # the same in the author's layout of the backbone, where ours is another
+    author_parameters: int  # the same, with the layers of the author's backbone
     trainable: int  # without batch normalisation's running mean and variance
-    top_parameters: int  # of all that follows the backbone
+    top_parameters: int  # of all layers after the backbone
     multiply_adds: int
     receptive_field: int | None
     stride: int | None
@@ -83,7 +84,7 @@ class Description:
 
     @property
     def maps(self) -> str:
-        """Maps from the backbone's on; where FC layers follow, their input ends the list."""
+        """Sizes of the maps, from the backbone's on; the last one is the input of FC layers, where there are any."""
         first = max(index for index, block in enumerate(self.blocks) if block.name.startswith("backbone."))
         return " > ".join(b.output for b in self.blocks[first:] if b.receptive_field or b.name == "flatten")
 
@@ -118,7 +119,7 @@ def find_row(name: str, bundles: str | Path | None = None) -> tuple[str, int | N
 
 
 def stored_row(name: str, bundles: str | Path | None = None) -> Description | None:
-    """A row as it was stored, None where its configs have changed since. Raises as :func:`find_row`."""
+    """A row as it was stored; None if its configs have changed since then. Raises as :func:`find_row`."""
     _, _, files = find_row(name, bundles)
     found = json.loads(_STORED.read_text(encoding="utf-8")).get(_digest(files))
     if found is None:

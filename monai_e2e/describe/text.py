@@ -15,10 +15,10 @@ def report(
     bundles: str | Path | None = None,
     as_json: bool = False,
 ) -> str:
-    """What ``monai-e2e describe`` prints: one network block by block or, where None is named, Table 2 row by row.
+    """What ``monai-e2e describe`` prints: a network block by block, or if none is named, Table 2 row by row.
 
     Args:
-        network: a row as in :func:`from_row`, configs with commas between, or a checkpoint (``.pt``).
+        network: a row as in :func:`from_row`, configs separated by commas, or a checkpoint (``.pt``).
         image_size: rows and columns of the input; None for the network's own.
         bundles: folder of the bundles; None: those that come with the package.
         as_json: whether to write JSON: an object, or a list of objects for the table.
@@ -72,17 +72,17 @@ def format_blocks(item: Description) -> str:
     lines = [item.name + row, f"{item.architecture['backbone']}, {item.top}; input {size}", "", *_align(cells, left=2)]
     lines += ["", f"After the backbone: {item.top_parameters:,} parameters."]
     if item.author_parameters != item.parameters:
-        lines.append(f"On the author's ResNet-50, which has biases: {item.author_parameters:,} parameters.")
+        lines.append(f"With the author's ResNet-50, which has biases: {item.author_parameters:,} parameters.")
     lines.append(f"Trainable: {item.trainable:,}; the others are batch normalisation's running mean and variance.")
     return "\n".join(lines)
 
 
 _TABLE_NOTES = """
 
-Second lines: name of the row, and its maps from the backbone's on, rows x columns x channels, for images of {}.
-parameters: of this package's network. author's: of the same on the author's ResNet-50, whose convolutions have biases.
-Both as Keras counts, with running mean and variance of batch normalisation. top only: of what follows the backbone.
-mult-adds: of one image. field, stride: receptive field and stride of the last map, in pixels of the image."""
+Second lines: name of the row; its maps from the backbone's on, rows x columns x channels, for images of {}.
+parameters: of this package's network. author's: the same with the author's ResNet-50, whose convolutions have biases.
+Both as Keras counts, with running mean and variance of batch normalisation. top only: of the layers after the backbone.
+mult-adds: for one image. field, stride: receptive field and stride of the last map, in pixels of the image."""
 
 
 def _align(cells: Sequence[Sequence[str]], left: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Experiments: a plan's rows, run by the commands that users type, and the table that comes of them."""
+"""Experiments: run the rows of a plan by the commands that users type, and make a table of the results."""
 
 from monai_e2e.experiment.plan import Plan, plan_names, read_plan
 from monai_e2e.experiment.runner import Outcome, Settings, run_experiment

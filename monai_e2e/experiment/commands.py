@@ -1,4 +1,4 @@
-"""The commands that the demo and the experiments are made of, as users type them."""
+"""The commands that the demo and the experiments run, as users type them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ class Commands:
     Args:
         out: the folder.
         bundles: folder of the three bundles.
-        recipe: of all bundles.
-        data: data set → prepared folder; of a set that isn't named it is where :meth:`prepare` puts it.
-        folder: name of the folder where it puts a data set.
-        threads: of all steps, see :class:`Step`.
-        runner: likewise.
+        recipe: recipe of all bundles.
+        data: data set → prepared folder; for other data sets it is the folder that :meth:`prepare` writes.
+        folder: name of the folder that it writes.
+        threads, runner: of all steps, see :class:`Step`.
 
     Raises:
         UserError: when ``bundles`` lacks one.
@@ -49,7 +48,7 @@ class Commands:
         return self.data.get(dataset) or self.out / "data" / dataset / self.folder
 
     def draw(self, dataset: str, patients: int | None = None) -> Step:
-        from monai_e2e.data.phantom import rows_for  # a second that most experiments needn't pay
+        from monai_e2e.data.phantom import rows_for  # takes a second, and most experiments don't need it
 
         bundle = "inbreast_transfer" if dataset == "inbreast" else "ddsm_whole"
         patients = patients or train_config(self.bundles / bundle)["phantom"]["patients"]
@@ -80,11 +79,11 @@ class Commands:
 
     def predict(self, run: str, *models: Path, dataset: str = "cbis-ddsm", options: Sequence[str] = ()) -> Step:
         folders = (self.prepared(dataset), self.out / run)
-        alone = () if self.threads is None else ("--workers", 0)  # side by side no one needs more processes
+        alone = () if self.threads is None else ("--workers", 0)  # runs side by side need no more processes
         return self.cli(f"predict {run}", "predict", *models, *folders, *options, *alone)
 
     def score(self, run: str, *tables: Path) -> Step:
-        """Score tables into the run's folder, by default its own."""
+        """Score tables, by default the run's own predictions, and write the results to the run's folder."""
         into = ("--out", self.out / run) if tables else ()
         return self.cli(f"score {run}", "score", *(tables or (self.out / run / "predictions.csv",)), *into)
 
@@ -107,7 +106,7 @@ class Commands:
 
 
 def dataset_of(bundle: str) -> str:
-    """The data set that a bundle is made for, as the command ``prepare`` calls it."""
+    """The data set of a bundle, by its name in the command ``prepare``."""
     return "inbreast" if bundle == "inbreast_transfer" else "cbis-ddsm"
 
 
@@ -122,5 +121,5 @@ def recipe_of(bundle: Path, recipe: str = "phantom") -> dict:
 
 
 def _text(value: Any) -> str:
-    """A value as MONAI's command line takes it: JSON's words at the top, Python's literals within."""
+    """A value for MONAI's command line: alone as in JSON, within lists and dicts as in Python."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""A plan's runs as jobs: one command line for each, in the order in which they need each other."""
+"""A script of a plan's runs: a command line for each, after those that it needs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.work.files import write_text
 
 _SHELL = """#!/bin/sh
-# The runs of plan {plan}, one line for each, and then the table. Run it again to go on where it was stopped.
+# The runs of plan {plan}, one line for each, and then the table. Run it again to continue after a stop.
 {lines}
 """
 _SLURM = """#!/bin/sh
-# Submits the runs of plan {plan}, one task for each, and then the table; what needs other runs waits for them.
-# Submit it again to go on with what failed or was stopped. What each task gets is for you to set:
+# Submits the runs of plan {plan}, one task for each, and then the table. A run waits for those that it needs.
+# Run it again to continue with what failed or was stopped. Set the resources of each task here:
 OPTIONS=${{OPTIONS:-"--gres=gpu:1 --cpus-per-task=8 --mem=32G --time=24:00:00"}}
 submit() {{ sbatch --parsable --output={logs}/slurm-%A_%a.log $OPTIONS "$@"; }}
 {lines}
@@ -30,9 +30,9 @@ def write_jobs(kind: str, expansion: Expansion, words: Sequence[str]) -> Path:
     """Write a script of all runs.
 
     Args:
-        kind: ``"shell"`` for one that runs them one after the other, ``"slurm"`` for one that submits array jobs.
+        kind: ``"shell"``: it runs them one after the other; ``"slurm"``: it submits array jobs.
         expansion: the runs.
-        words: command line of the experiment.
+        words: the experiment's command line, word by word.
 
     Returns:
         The script.

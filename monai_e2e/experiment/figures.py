@@ -10,7 +10,7 @@ import numpy as np
 
 
 def plot_values(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Each line's value with its interval, or its mean with the standard deviation, beside the paper's."""
+    """Each row's value with its interval, or its mean with the standard deviation, and the paper's value."""
     figure, axes = _axes((8, 1.2 + 0.32 * len(rows)))
     for place, row in enumerate(rows):
         value, limits = row["value"], (row["low"], row["high"])
@@ -26,13 +26,13 @@ def plot_values(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     axes.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.5, -0.5))
     axes.set_xlabel(", ".join("AUC" if metric == "auc" else metric for metric in metrics))
     if any(row["paper"] is not None for row in rows):
-        _legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above, where no point can be
+        _legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above the points
     figure.savefig(path, dpi=150)
     return path
 
 
 def plot_patients(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Value against the number of training patients, a curve for each row; dashed: the paper's."""
+    """Values by the number of training patients, a curve for each row; dashed: the paper's."""
     figure, axes = _axes((6, 4.5))
     for number, label in enumerate(dict.fromkeys(row["label"] for row in rows)):
         own = [row for row in rows if row["label"] == label and row["patients"] is not None]
@@ -51,7 +51,7 @@ def plot_patients(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
 
 
 def plot_losses(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Path:
-    """Loss of training (dashed) and validation by epoch, of the lines of ``metrics.jsonl`` of each run."""
+    """Training loss (dashed) and validation loss by epoch, from each run's ``metrics.jsonl``."""
     figure, axes = _axes((6, 4.5))
     for number, (label, epochs) in enumerate(curves.items()):
         for key, style in (("train_loss", "--"), ("val_loss", "-")):
@@ -77,7 +77,7 @@ def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
 
 
 def _legend(axes: Any, **place: Any) -> None:
-    """Each name once."""
+    """A legend in which each name occurs once."""
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     if once:

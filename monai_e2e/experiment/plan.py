@@ -1,7 +1,8 @@
 """Plans: JSON files that list the rows of a table, and how each of them is made.
 
-A row is a training of one of the three bundles (``bundle``, from the model of another row, ``from``), the prediction of
-one or the average of several other rows (``predict``), or a random forest on another row's heatmaps (``forest``).
+A row is a training of one of the three bundles (``bundle``), possibly from the model of another row (``from``); a
+prediction with other rows' models, averaged if there are several (``predict``); or a random forest on another row's
+heatmaps (``forest``).
 ``docs/experiments.md`` explains every key.
 """
 
@@ -19,7 +20,7 @@ from monai_e2e.shipped.bundles import BUNDLES
 from monai_e2e.shipped.models import find_model
 
 FOLDER = Path(__file__).parent / "plans"
-#: The key of a bundle that takes the model of the step before.
+#: Bundle → its key for the model that it starts from.
 START = {"ddsm_whole": "patch_checkpoint", "inbreast_transfer": "whole_checkpoint"}
 _NAME = {"type": "string", "pattern": r"^[\w.-]+$"}
 _NAMES = {"type": "array", "items": _NAME, "minItems": 1, "uniqueItems": True}
@@ -69,7 +70,7 @@ _SCHEMA = {
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table; ``keys`` are the bundle's that it sets, those of the recipe included."""
+    """A row of the table; ``keys`` are the bundle's keys that it sets, including those for the recipe."""
 
     name: str
     label: str
@@ -83,7 +84,7 @@ class Row:
     paper: Mapping[str, Any]
 
     def published(self, metric: str, patients: int | None = None) -> float | None:
-        """The paper's value, None where it has none."""
+        """The paper's value; None if it has none."""
         value = self.paper.get(metric)
         return value.get(str(patients)) if isinstance(value, dict) else value
 
@@ -93,15 +94,15 @@ class Plan:
     """What a plan's file says, for one recipe.
 
     Args:
-        name: of the file.
-        title, about: of the table.
+        name: the file's name without its ending.
+        title, about: title and description of the table.
         rows: all rows, by name.
-        select: those of the table, in its order; others are made where these need them.
-        seeds: of the selected rows; what they start from has the first.
-        folds: those that are tested, ``"all"`` that the data has, or None without cross-validation.
-        patients: numbers of training patients of the selected rows, None for all.
-        loss_curves: whether a figure of them belongs to the table.
-        phantom_patients: data set → number of phantoms' patients, where it isn't the bundle's.
+        select: the rows of the table, in its order; other rows are run if these need them.
+        seeds: of the selected rows; the rows that they start from have the first one.
+        folds: the folds used for testing; ``"all"``: all folds of the data; None: no cross-validation.
+        patients: numbers of training patients of the selected rows; None: all patients.
+        loss_curves: whether a figure of the loss curves is drawn.
+        phantom_patients: data set → number of phantom patients, if it isn't the bundle's.
     """
 
     name: str
@@ -116,18 +117,18 @@ class Plan:
     phantom_patients: Mapping[str, int] = field(default_factory=dict)
 
     def dataset(self, row: Row) -> str:
-        """The data set that a row is about, as the command ``prepare`` calls it."""
+        """A row's data set, by its name in the command ``prepare``."""
         if row.bundle is None:
             return self.dataset(self.rows[row.predict[0] if row.predict else str(row.forest)])
         return dataset_of(row.bundle)
 
     def needs(self, row: Row) -> tuple[str, ...]:
-        """Rows whose models a row takes; a start that is no row is a checkpoint or a shipped model."""
+        """The rows whose models a row uses. If ``from`` doesn't name a row, it is a checkpoint or a shipped model."""
         return (*row.predict, *(name for name in (row.start, row.forest) if name is not None and name in self.rows))
 
     @property
     def datasets(self) -> list[str]:
-        """Data sets of the selected rows and of all rows that these need."""
+        """Data sets of the selected rows, and of all rows that they need."""
         found, names = dict[str, None](), list(self.select)
         for name in names:
             found[self.dataset(self.rows[name])] = None
@@ -146,7 +147,7 @@ def read_plan(plan: str | Path, recipe: str, changes: Mapping[str, Any] | None =
     Args:
         plan: a shipped plan's name or a file.
         recipe: of the bundles.
-        changes: keys of the plan that are to be others; ``set`` is added to the plan's own.
+        changes: keys that replace the plan's; ``set`` is added to the plan's ``set``.
 
     Raises:
         UserError: when there is no such plan, or it has a key or value that isn't allowed.
@@ -179,14 +180,16 @@ def read_plan(plan: str | Path, recipe: str, changes: Mapping[str, Any] | None =
             raise UserError(f"{plan}: no row '{name}': {did_you_mean(name, rows)}")
     for row in rows.values():
         if row.start is not None and row.bundle not in START:
-            raise UserError(f"{plan}: row '{row.name}' has 'from': only {' and '.join(START)} start from a model")
+            raise UserError(
+                f"{plan}: row '{row.name}' has 'from', which is only for {' and '.join(START)}: leave it out"
+            )
         if row.start is not None and row.start not in rows:
-            find_model(row.start)  # raises where it is neither a file nor a shipped model
+            find_model(row.start)  # raises unless it is a file or a shipped model
     return found
 
 
 def _load(plan: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A plan's content, that of the plan which it extends included."""
+    """A plan's content, including that of the plan which it extends."""
     from jsonschema import Draft202012Validator
 
     path = Path(plan) if Path(plan).suffix == ".json" else FOLDER / f"{plan}.json"
@@ -204,7 +207,9 @@ def _load(plan: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     base: dict[str, Any] = {}
     if "extends" in content:
         if path.resolve() in extending:
-            raise UserError(f"{path}: it extends itself, through other plans or at once; name another one")
+            raise UserError(
+                f"{path}: it extends itself, directly or through other plans; name another plan in 'extends'"
+            )
         other = content.pop("extends")
         beside = path.parent / other if other.endswith(".json") else other
         base = _load(beside, (*extending, path.resolve()))
@@ -214,7 +219,7 @@ def _load(plan: str | Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _in_words(error: Any) -> str:
-    """What is wrong with a plan, of a misspelt key in better words than jsonschema's."""
+    """What is wrong with a plan; for a misspelt key in clearer words than jsonschema's."""
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         return "; ".join(f"unknown key '{key}'; {did_you_mean(key, known)}" for key in error.instance.keys() - known)

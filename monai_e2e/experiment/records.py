@@ -1,4 +1,4 @@
-"""Which commands of an experiment are done: ``logs/<name>.json`` for each that was begun, with the command itself."""
+"""Which commands of an experiment are done: ``logs/<name>.json`` of each that was started, with the command itself."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from monai_e2e.work.files import digest_of, read_json, write_json
 from monai_e2e.work.locking import HeldError, is_held, locked
 from monai_e2e.work.steps import Step
 
-#: Further arguments of commands that run side by side, which don't change their results.
+#: Arguments that commands have only when they run side by side, and that don't change results.
 _WITHOUT_EFFECT = (" --workers 0", "")
 
 
 class Records:
-    """What is known of the commands of a folder: ``logs/<name>.json`` for each that was begun."""
+    """The records of the commands of a folder, ``logs/<name>.json``."""
 
     def __init__(self, commands: Commands, datasets: Sequence[str]) -> None:
         self.commands, self.datasets = commands, datasets
 
     def run(self, step: Step) -> None:
-        """Run a step unless it has been; raises a ``HeldError`` while another process is at it."""
+        """Run a step unless it is done; raises a ``HeldError`` while another process is running it."""
         folder = None if step.makes is None else step.makes.parent
         with locked(step.log):
             if self.seconds(step) is not None:
@@ -38,16 +38,16 @@ class Records:
                     raise HeldError(f"{folder}: another process is writing to it") from None
                 raise
             if step.makes is not None and not step.makes.is_file():
-                raise UserError(f"step '{step.name}' left no {step.makes.name} (whole log: {step.log})")
+                raise UserError(f"step '{step.name}' wrote no {step.makes.name} (whole log: {step.log})")
             self._write(step, step.seconds)
 
     def seconds(self, step: Step) -> float | None:
-        """What a finished step took, None of one that isn't finished or whose file has gone."""
+        """Seconds of a finished step; None if it isn't finished, or its file was removed."""
         there = step.makes is None or step.makes.is_file()
         return read_json(self._file(step)).get("seconds") if there else None
 
     def check(self, step: Step) -> None:
-        """Refuse a folder in which the step was run with other settings."""
+        """Raise a UserError if the step was run in this folder with other settings."""
         earlier = read_json(self._file(step)).get("command")
         if earlier is not None and earlier.replace(*_WITHOUT_EFFECT) != self._portable(step):
             raise UserError(
@@ -56,7 +56,7 @@ class Records:
             )
 
     def _portable(self, step: Step) -> str:
-        """The command without this machine's folders and processes, and with the data's fingerprint."""
+        """The command without this machine's folders and number of processes, and with a hash of the data."""
         words = " ".join(step.argv).replace(*_WITHOUT_EFFECT)
         for dataset in self.datasets:
             folder = self.commands.prepared(dataset)

@@ -1,7 +1,7 @@
-"""Running a plan: what isn't done yet, and what was stopped from where it was; or as jobs of a cluster.
+"""Run a plan: what isn't done yet, and the rest of what was stopped; or write it as jobs of a cluster.
 
-Each command leaves ``logs/<name>.json`` when it has succeeded, and isn't run again. The same experiment may run several
-times at once, also on machines that share the folder: a command that another process is at is waited for.
+A command that has succeeded has ``logs/<name>.json``, and isn't run again. The same experiment may run several times at
+once, also on machines that share the folder: if another process is running a command, this one waits for it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from monai_e2e.work.steps import Progress, Runner, Step, command_variables, run_
 logger = logging.getLogger(__name__)
 
 DATASETS = ("cbis-ddsm", "inbreast")
-#: Folds that phantoms are split into.
+#: Number of folds of phantoms.
 _FOLDS = 5
 
 
@@ -42,15 +42,15 @@ class Settings:
 
     Args:
         out: folder of all runs and of the table; plans that have rows in common may share it.
-        data: prepared folders, ``NAME=FOLDER`` or a folder alone whose data list has the name; none: phantoms.
+        data: prepared folders, ``NAME=FOLDER``, or ``FOLDER`` if its data list has the name; none: phantoms.
         bundles: folder of the bundles; by default those that come with the package.
         recipe: of the bundles; None: ``paper`` with data and ``phantom`` without.
-        jobs: commands at a time; None: one, of the recipe ``phantom`` one for each core, at most 4.
-        dry_run: run nothing; write the table of what is there.
-        task: name of the only run that is made, with what it needs; no table is written.
+        jobs: commands at a time; None: one, or with the recipe ``phantom`` one per core, at most 4.
+        dry_run: run nothing; write the table of the finished rows.
+        task: name of the only run to do, with those that it needs; no table is written.
         emit: ``"slurm"`` or ``"shell"``: write a script of all runs, and run nothing.
         workers: Dask scheduler whose workers run the commands, ``dask://HOST:PORT``, see
-            :mod:`monai_e2e.work.cluster`; ``jobs`` is then by default what they take at a time. None: this machine.
+            :mod:`monai_e2e.work.cluster`; ``jobs`` is then by default their number of threads. None: this machine.
     """
 
     out: Path
@@ -66,12 +66,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended.
+    """The result of an experiment.
 
     Args:
-        commands: what is to be run, and whether it has been.
-        failed: error by command.
-        written: the table's page or the script; None of a single task.
+        commands: each command, and whether it is done.
+        failed: command → error.
+        written: the table's page, or the script; None for a single task.
     """
 
     commands: Sequence[tuple[str, bool]]
@@ -84,12 +84,12 @@ def run_experiment(name: str, settings: Settings, changes: Mapping[str, Any] | N
 
     Args:
         name: a shipped plan's name or a file.
-        settings: see there.
-        changes: keys of the plan that are to be others.
+        settings: how it is run.
+        changes: keys that replace the plan's.
 
     Raises:
-        UserError: when plan, data or bundles aren't there or don't go together, or the folder has other runs of the
-            same names. A command that fails is in the outcome.
+        UserError: when plan, data or bundles are missing or don't fit together, or the folder has other runs with the
+            same names. Commands that fail are in the outcome.
     """
     if settings.workers is None or settings.dry_run or settings.emit is not None:
         return _run(name, settings, changes)
@@ -104,19 +104,19 @@ def _run(
     changes: Mapping[str, Any] | None = None,
     runner: Runner | None = None,
 ) -> Outcome:
-    """As :func:`run_experiment`; ``runner`` runs the commands where they don't run here."""
+    """As :func:`run_experiment`; ``runner`` runs the commands if they don't run on this machine."""
     out = settings.out.resolve()
     data = _find_data(settings.data)
     recipe = settings.recipe or ("paper" if data else "phantom")
     plan = read_plan(name, recipe, changes)
     jobs = settings.jobs or (max(1, min(4, os.cpu_count() or 1)) if recipe == "phantom" else 1)
     commands = Commands(out, settings.bundles.resolve(), recipe, data, threads=1 if jobs > 1 else None)
-    if runner is not None:  # each has a worker, and the threads that this was given, to itself
+    if runner is not None:  # each has a worker and its threads to itself
         commands = replace(commands, threads=None, runner=runner)
     missing = [dataset for dataset in plan.datasets if dataset not in data]
     if missing and (data or recipe != "phantom"):
         raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")
-    if plan.folds is not None:  # beside the phantoms that other plans have prepared in ``out``, without folds
+    if plan.folds is not None:  # ``out`` may have phantoms without folds, of other plans
         commands = replace(commands, folder="folds")
     record = Records(commands, plan.datasets)
     failed = {}
@@ -148,7 +148,7 @@ def _run(
 
 
 class _TimeLeft:
-    """Seconds that the commands left will take, by what was measured; None where nothing was."""
+    """Estimates the seconds of the commands that are left, from those that were measured; None without any."""
 
     def __init__(self, steps: Sequence[Step], runs: Sequence[Run], record: Records, jobs: int) -> None:
         self.steps, self.record, self.jobs = steps, record, jobs
@@ -163,7 +163,7 @@ class _TimeLeft:
             epochs = [line["seconds"] for line in lines]
             if took is None:
                 measured[kind] += epochs
-            else:  # with the start of the process; a resumed training's last one took only the rest
+            else:  # includes the start; of a resumed training only the rest was timed
                 measured[kind].append(max(took, sum(epochs)) / max(1, len(epochs)))
             if took is None:
                 waiting.append((kind, 1 if run is None else max(0, run.epochs - len(lines))))
@@ -209,34 +209,34 @@ def _folds_of_phantoms(plan: Plan) -> int:
 
 
 def _folds(plan: Plan, commands: Commands, dataset: str, drawn: bool) -> Sequence[int | None]:
-    """The folds of a data set that are tested; ``drawn``: of phantoms, which a dry run hasn't drawn yet."""
+    """The folds of a data set used for testing; ``drawn``: it is of phantoms, which may not be drawn yet."""
     if plan.folds is None:
         return [None]
     count = _folds_of_phantoms(plan) if drawn else read_datalist(commands.prepared(dataset)).get("folds")
     if count is None:
         raise UserError(
-            f"{commands.prepared(dataset)}: not split into folds, which plan {plan.name} wants: prepare it with "
+            f"{commands.prepared(dataset)}: not split into folds, which plan {plan.name} needs: prepare it with "
             "--protocol kfold"
         )
     return range(count) if plan.folds == "all" else [int(fold) for fold in plan.folds]
 
 
 def _describe_data(commands: Commands, datasets: Sequence[str]) -> list[str]:
-    """What must stand beside every figure: the data, and how they were split."""
+    """What the page must say about the data: which they are, and how they were split."""
     sentences = []
     for dataset in datasets:
         if dataset not in commands.data and not commands.prepared(dataset).is_dir():
             sentences.append(f"{dataset}: PHANTOMS, not drawn yet.")
             continue
         listed = read_datalist(commands.prepared(dataset))
-        drawn = "" if dataset in commands.data else ", PHANTOMS: drawn by a program, they say nothing of patients"
+        drawn = "" if dataset in commands.data else ", PHANTOMS: drawn by a program, they say nothing about patients"
         counts = ", ".join(f"{len(listed[name])} images for {name}" for name in PARTITIONS)
         sentences.append(f"{dataset}: {listed.get('name')}, protocol {listed.get('protocol')}, {counts}{drawn}.")
     return sentences
 
 
 def _of_task(expansion: Expansion, task: str) -> list[Step]:
-    """The steps of one run, and all that must be done before them."""
+    """The steps of one run, and all steps that they need."""
     named = {run.folder.name: run.steps for run in expansion.runs.values()}
     if task not in named:
         raise UserError(f"--task {task}: {did_you_mean(task, named)}")
@@ -247,7 +247,7 @@ def _of_task(expansion: Expansion, task: str) -> list[Step]:
 
 
 def _words(name: str, settings: Settings, changes: Mapping[str, Any]) -> list[str]:
-    """The command line of this experiment, to be run from any folder."""
+    """The command line of this experiment, which works in any folder."""
     words = ["monai-e2e", "experiment", str(Path(name).resolve()) if name.endswith(".json") else name]
     data = [f"{dataset}={folder}" for dataset, folder in _find_data(settings.data).items()]
     words += ["--data", *data] if data else []

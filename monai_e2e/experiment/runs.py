@@ -18,7 +18,7 @@ from monai_e2e.work.steps import Step
 
 @dataclass(eq=False)
 class Run:
-    """One run of a row: a folder, and the commands that fill it, the last of which leaves ``score.json``."""
+    """One run of a row: a folder, and the commands that fill it, of which the last writes ``score.json``."""
 
     row: Row
     seed: int
@@ -26,7 +26,7 @@ class Run:
     patients: int | None
     folder: Path
     steps: list[Step] = field(default_factory=list)
-    epochs: int = 0  # that a training has at most
+    epochs: int = 0  # most epochs of its training
 
     @property
     def score(self) -> Path:
@@ -35,13 +35,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: a row, with one number of training patients.
+    """A line of the table: a row with one number of training patients.
 
     Args:
         row: the row.
-        patients: number of training patients, None for all.
-        runs: by seed, those of the folds.
-        pooled: by seed, the command that scores the folds' predictions together, None where there are no folds.
+        patients: number of training patients; None: all.
+        runs: seed → the runs of its folds.
+        pooled: seed → the command that scores all folds' predictions together; None without folds.
     """
 
     row: Row
@@ -51,18 +51,18 @@ class Line:
 
 
 class Expansion:
-    """The runs of a plan: ``lines`` for the table, ``runs`` all of them, what others need before these.
+    """The runs of a plan: ``lines`` for the table; ``runs``: all runs, each after those that it needs.
 
     Args:
         plan: the plan.
         commands: makes the commands.
-        folds: data set → the folds that are tested, ``[None]`` without cross-validation.
+        folds: data set → the folds used for testing; ``[None]`` without cross-validation.
     """
 
     def __init__(self, plan: Plan, commands: Commands, folds: Mapping[str, Sequence[int | None]]) -> None:
         self.plan, self.commands, self.folds = plan, commands, folds
         self.runs: dict[str, Run] = {}
-        #: Rows that have a run for each seed: the selected ones and what is averaged for them.
+        #: Rows with a run for each seed: the selected ones, and those that they average.
         self._varied = {*plan.select, *(member for name in plan.select for member in plan.rows[name].predict)}
         self.lines = [self._line(plan.rows[name], patients) for name in plan.select for patients in plan.patients]
 
@@ -81,7 +81,7 @@ class Expansion:
     def _pool(self, row: Row, seed: int, patients: int | None, runs: Sequence[Run]) -> Step | None:
         if len(runs) < 2 or row.bundle == "ddsm_patch":  # accuracies of patches aren't pooled
             return None
-        name = f"{_name(row, seed, None, patients)}-folds"  # without folds the row may have a run in the same folder
+        name = f"{_name(row, seed, None, patients)}-folds"  # a run of this row without folds may be in the same folder
         step = self.commands.score(name, *(run.folder / "predictions.csv" for run in runs))
         step.after = [run.steps[-1] for run in runs]
         step.makes = self.commands.out / name / "score.json"
@@ -110,7 +110,7 @@ class Expansion:
         return run
 
     def _upstream(self, row: Row, seed: int, fold: int | None) -> Run:
-        """The run that another one starts from: of the same fold, so that it has not seen that one's patients."""
+        """The run that another one starts from. It has the same fold, so that it hasn't seen the test patients."""
         folds = self.folds[self.plan.dataset(row)]
         return self._run(
             row, seed if row.name in self._varied else self.plan.seeds[0], fold if fold in folds else folds[0], None
@@ -137,7 +137,7 @@ class Expansion:
 
 
 def _refuse_unknown(row: Row, bundle: Path) -> None:
-    """A mistake in a row is told now, and not after the hours of the rows before it."""
+    """Report a mistake in a row now, and not after hours of other rows."""
     known = train_config(bundle)
     if row.overlay:
         configs = bundle / "configs"
@@ -154,6 +154,6 @@ def _refuse_unknown(row: Row, bundle: Path) -> None:
 
 
 def _name(row: Row, seed: int, fold: int | None, patients: int | None) -> str:
-    """Folder of a run; models are called by it in tables."""
+    """Name of a run's folder, which is also the model's name in tables."""
     parts = (("seed", seed), ("fold", fold), ("patients", patients))
     return "-".join([row.name, *(f"{part}{number}" for part, number in parts if number is not None)])

@@ -54,7 +54,7 @@ _LEGEND = (
 
 
 def read_epochs(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's ``metrics.jsonl``, less one that is being written."""
+    """The lines of a run's ``metrics.jsonl``, without one that is being written."""
     path, lines = folder / "metrics.jsonl", []
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
@@ -65,11 +65,11 @@ def read_epochs(folder: Path) -> list[dict[str, Any]]:
 
 
 def table_rows(lines: Sequence[Line], seconds: Mapping[str, float | None]) -> list[dict[str, Any]]:
-    """One dict with :data:`COLUMNS` for each line; what isn't known, or not yet, is None.
+    """One dict with :data:`COLUMNS` for each line; what isn't known yet is None.
 
     Args:
-        lines: of the plan.
-        seconds: of the finished commands, by the name of their step.
+        lines: the plan's lines.
+        seconds: step's name → seconds of its command, if it has finished.
     """
     return [_row(line, seconds) for line in lines]
 
@@ -110,7 +110,7 @@ def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
 
 
 def _result(path: Path) -> dict[str, Any]:
-    """Value, interval and number of images of a ``score.json``; empty where it isn't there."""
+    """Value, interval and number of images in a ``score.json``; empty if the file is missing."""
     if not (score := read_json(path)):
         return {}
     if "patch" in score:
@@ -135,7 +135,7 @@ def _minutes(run: Run, seconds: Mapping[str, float | None]) -> float | None:
 
 
 def _parameters(run: Run) -> int | None:
-    """Of the run's network, or of all networks that it averages; None of a forest."""
+    """Parameters of the run's network, or of all networks that it averages; None for a forest."""
     if run.row.forest is not None:
         return None
     steps = run.steps[0].after if run.row.predict else run.steps[:1]
@@ -157,8 +157,8 @@ def write_results(
         out: folder.
         plan: the plan.
         lines: of the plan.
-        commands: name, command and seconds of each step, None of one that hasn't been run.
-        data: what is said of the data, a sentence each.
+        commands: name, command and seconds of each step; None for one that isn't done.
+        data: sentences about the data.
 
     Returns:
         The page.
@@ -176,7 +176,7 @@ def write_results(
 
 
 def text_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells as they are read; columns that are empty throughout are left out."""
+    """Header and cells as text; columns without any value are left out."""
     metric = " / ".join(
         dict.fromkeys({"auc": "AUC"}.get(row["metric"], row["metric"]) for row in rows if row["metric"])
     )
@@ -227,7 +227,7 @@ def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _latex_text(text: str) -> str:
     text = text.translate(_LATEX)
-    return f"{{}}{text}" if text.startswith("[") else text  # after \\ a bracket would be its option
+    return f"{{}}{text}" if text.startswith("[") else text  # after \\ LaTeX would read a bracket as an option
 
 
 def _figures(out: Path, plan: Plan, lines: Sequence[Line], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
@@ -259,7 +259,7 @@ def _first(line: Line) -> Sequence[Run]:
 
 
 def _runs(lines: Sequence[Line]) -> list[list[str]]:
-    """Label, report and value of each run, and of the folds of a seed together, as HTML."""
+    """Label, report and value of each run, and of all folds of a seed together, as HTML."""
     scores = [(line.row.label, run.score) for line in lines for runs in line.runs.values() for run in runs]
     scores += [(line.row.label, step.makes) for line in lines for step in line.pooled.values() if step and step.makes]
     rows = []

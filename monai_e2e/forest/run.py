@@ -1,4 +1,4 @@
-"""Fitting the forest: from a prepared folder to the score of its test partition."""
+"""Fit the forest to a prepared folder, and score its test partition."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from monai_e2e.work.locking import locked
 
 logger = logging.getLogger(__name__)
 
-#: Smallest number of images in a leaf: the validation partition chooses among these.
+#: Smallest numbers of images in a leaf, of which one is chosen on the validation partition.
 LEAF_SIZES = (1, 3, 10, 30)
-#: What ``predictions.csv`` calls it.
+#: Name in ``predictions.csv``.
 MODEL = "heatmap forest"
 #: Columns of ``features.csv`` before the features.
 _FACTS = ("partition", "image", "patient_id", "laterality", "view", "label", "density", "lesion_type")
@@ -42,9 +42,9 @@ class FittedForest:
 
     Args:
         forest: the trees.
-        min_samples_leaf: the size of leaves that had the highest AUC on the validation images.
-        validation_auc: AUC on the validation images by size of leaves.
-        threshold: operating point, as log-odds: Youden's on the validation images.
+        min_samples_leaf: size of leaves with the highest AUC on the validation images.
+        validation_auc: size of leaves → AUC on the validation images.
+        threshold: as log-odds, with the largest Youden index on the validation images.
     """
 
     forest: RandomForestClassifier
@@ -61,18 +61,18 @@ def fit_forest(
     trees: int = 500,
     seed: int = 0,
 ) -> FittedForest:
-    """Fit forests with leaves of several sizes to the training images and keep the best on the validation images.
+    """Fit forests with leaves of several sizes to the training images, and keep the best on the validation images.
 
     Args:
         features: ``[images, features]`` of the training images.
-        labels: their labels, 0 or 1; both weigh the same, however many images they have.
+        labels: their labels, 0 or 1; both classes have the same weight, however many images they have.
         validation_features: ``[images, features]`` of the validation images.
         validation_labels: their labels.
         trees: number of trees.
         seed: of the trees' random choices.
 
     Raises:
-        UserError: when the validation images have one class only.
+        UserError: when all validation images have the same label.
     """
     forests, aucs = {}, {}
     for size in LEAF_SIZES:
@@ -89,10 +89,10 @@ def fit_forest(
 def log_odds(forest: RandomForestClassifier, features: np.ndarray) -> list[float]:
     """Log-odds of malignant for each image.
 
-    A forest's probability is a mean of votes, so images are often tied and it can be exactly 0 or 1. Half a vote is
-    added on either side, which keeps order and ties and makes the log-odds finite.
+    A forest's probability is a mean of votes, so ties are common, and it can be exactly 0 or 1. Half a vote is added
+    for each class: that makes the log-odds finite, and keeps order and ties.
     """
-    # Equal votes can differ in the last digits, since they were summed in another order.
+    # Equal votes may differ in the last digits, if they were summed in another order.
     votes = (forest.predict_proba(features)[:, 1] * forest.n_estimators).round(9)
     return [float(value) for value in logit((votes + 0.5) / (forest.n_estimators + 1))]
 
@@ -108,38 +108,39 @@ def run_forest(
     fold: int | None = None,
     allow_seen: bool = False,
 ) -> dict[str, Any]:
-    """Make the heatmaps of a prepared folder, fit a forest to their features and score the test partition.
+    """Make the heatmaps of a prepared folder, fit a forest to their features, and score the test partition.
 
     Writes into ``out``
 
-    - ``features.csv``: every image's partition, label and features. Fitting to it again gives the same forest, so none
-      is stored;
-    - ``forest.json``: settings, what the validation chose, and the features' importances (mean decrease in impurity);
-    - ``predictions.csv`` of the test images, and beside it what :func:`~monai_e2e.metrics.score_file` makes of any
-      model's: ``score.json``, ``report.html``, …
+    - ``features.csv``: partition, label and features of every image. The forest isn't stored, since fitting it to
+      this file again gives the same one;
+    - ``forest.json``: settings, what was chosen on the validation partition, and the features' importances (mean
+      decrease in impurity);
+    - ``predictions.csv`` of the test images, and what :func:`~monai_e2e.metrics.score_file` writes: ``score.json``,
+      ``report.html``, …
 
     Args:
-        patch_model: a patch classifier: its bundle's folder, whose config is then run, or its checkpoint.
+        patch_model: a patch classifier: its bundle's folder, whose config may run code, or its checkpoint.
         prepared_dir: prepared folder on whose training partition the patch classifier was trained.
         out: folder of the results.
         trees: number of trees.
         seed: of the trees' random choices.
         cutoffs: probabilities at which the heatmaps are cut.
-        device: where the patch classifier runs, such as ``"cuda"``; None: on a GPU where there is one.
-        fold: the fold that is tested, in a folder prepared for cross-validation; None: the patch classifier's own.
-        allow_seen: whether to go on where it was trained on patients that it is judged by.
+        device: of the patch classifier, such as ``"cuda"``; None: a GPU if there is one.
+        fold: fold used for testing, in a folder prepared for cross-validation; None: the patch classifier's own.
+        allow_seen: whether to continue if validation or test patients were in the patch classifier's training.
 
     Returns:
         The content of ``score.json``.
 
     Raises:
-        UserError: when the model is no patch classifier of the five classes, the folder was prepared otherwise than the
-            model's images, validation or test patients were in its training, or an argument is out of range.
+        UserError: when the model isn't a patch classifier of the five classes, the folder was prepared in another way
+            than the model's images, validation or test patients were in its training, or an argument is out of range.
     """
     if not cutoffs or not all(0 < cutoff < 1 for cutoff in cutoffs):
-        raise UserError(f"cutoffs {list(cutoffs)}: at least one is needed, and all must be between 0 and 1")
+        raise UserError(f"cutoffs {list(cutoffs)}: give one or more numbers between 0 and 1, such as 0.5")
     if trees < 1 or seed < 0:
-        raise UserError(f"trees {trees}, seed {seed}: at least 1 and at least 0 are allowed")
+        raise UserError(f"trees {trees}, seed {seed}: give at least 1 tree, and a seed from 0 on")
     cutoffs = sorted(set(cutoffs))
     chosen = choose_device(device)
     model = load_model(patch_model, chosen, prepared_dir)
@@ -171,7 +172,7 @@ def run_forest(
 def _describe_images(
     model: Model, partitions: Mapping[str, Sequence[Mapping[str, Any]]], engine: Engine, cutoffs: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """What is known of each image of all partitions, and its features: the rows of ``features.csv``."""
+    """The rows of ``features.csv``: facts and features of each image of all partitions."""
     samples = [(name, sample) for name, group in partitions.items() for sample in group]
     described = zip(samples, image_features(model, [sample for _, sample in samples], engine, cutoffs), strict=True)
     return [
@@ -202,7 +203,7 @@ def _write_record(path: Path, fitted: FittedForest, names: Sequence[str], settin
     }
     write_json(path, record)
     logger.info(
-        "Leaves of at least %d images, by AUC on the validation images (%.3f). Most important: %s.",
+        "Leaves of at least %d images had the best validation AUC, %.3f. Most important features: %s.",
         fitted.min_samples_leaf,
         fitted.validation_auc[fitted.min_samples_leaf],
         ", ".join(list(record["importances"])[:5]),

@@ -126,8 +126,8 @@ class RunRecord:
                 record[_ANEW] = epoch
                 self._write_record()
                 logger.warning(
-                    "%s was prepared again in epoch %d of this training, which may have used images of both: train "
-                    "again, and prepare into another folder while a training runs",
+                    "%s was prepared again in epoch %d of this training, which may have used images of both "
+                    "versions: train again, and don't prepare into a folder that a training uses",
                     self.prepared_dir,
                     epoch,
                 )

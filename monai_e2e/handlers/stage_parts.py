@@ -32,7 +32,7 @@ def trained_modules(stage: Mapping[str, Any], groups: Groups) -> list[str]:
         if not names:
             raise UserError(
                 f"pattern '{pattern}' of stage '{stage['name']}' matches no part of the network; "
-                f"its parts are: {', '.join(groups)}"
+                f"choose of its parts: {', '.join(groups)}"
             )
         modules += [module for name in names for module in groups[name]]
     return modules
@@ -57,5 +57,5 @@ def warn_of_never_trained(stages: Sequence[Mapping[str, Any]], groups: Groups, n
     if never:
         found = dict.fromkeys(next((part for start, part in parts if n.startswith(start)), n) for n in never)
         norms = any(BATCHNORM in stage["trainable"] for stage in stages)
-        but = ", but for batch normalisations" if norms else ""
-        logger.warning("No training stage ever trains%s: %s.", but, ", ".join(found))
+        but = " (only their batch normalisation)" if norms else ""
+        logger.warning("No training stage trains these parts%s: %s.", but, ", ".join(found))

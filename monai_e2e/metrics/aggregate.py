@@ -137,7 +137,9 @@ def _logits_by_view(images: Sequence[Row]) -> dict[str, list[float]]:
     for image in images:
         logit = float(image["logit"])
         if not isfinite(logit):
-            raise UserError(f"image {image.get('image')}: log-odds {logit}; leave the image out or predict it again")
+            raise UserError(
+                f"image {image.get('image')}: log-odds {logit} aren't finite; predict it again, or leave it out"
+            )
         views.setdefault(str(image.get("view") or ""), []).append(logit)
     return views
 

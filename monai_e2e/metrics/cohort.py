@@ -73,7 +73,7 @@ def cohort_notes(cohort: Mapping[str, Any]) -> list[str]:
         return []
     return [
         "The data set doesn't say which images are of the same patient: each counts as a patient, so intervals are too "
-        "narrow where women have several, and some women may have been in training."
+        "narrow if patients have several, and some patients may have been in training."
     ]
 
 

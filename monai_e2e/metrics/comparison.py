@@ -54,7 +54,9 @@ def compare_rows(
     by_image = {str(row["image"]): row for row in others}
     against = [row["image"] for row in rows if by_image[str(row["image"])].get("label") not in (None, "", row["label"])]
     if against:
-        raise UserError(f"{len(against)} images have another label in the other table: {some(against)}; correct it")
+        raise UserError(
+            f"{len(against)} images have different labels in the two tables: {some(against)}; correct one of them"
+        )
     replaced = [
         {key: row.get(key) for key in _PLACE} | {key: by_image[str(row["image"])].get(key) for key in _SCORE}
         for row in rows
@@ -85,7 +87,7 @@ def check_same_images(rows: Sequence[Row], others: Sequence[Row]) -> None:
         raise UserError(
             f"the two sets of images differ: {len(missing)} are without prediction ({some(missing) or 'none'}), "
             f"{len(extra)} are in the other set alone ({some(sorted(extra)) or 'none'}); a paired test needs the same "
-            "images: predict both sets of images with both models"
+            "images: predict the same images with both models"
         )
 
 

@@ -63,7 +63,7 @@ def join_labels(
     if not found:
         raise UserError(
             f"{source}: none of its {len(labels)} images ({some(labels)}) is among the {len(rows)} predictions "
-            f"({some(keys)}); write images as the predictions do"
+            f"({some(keys)}); write the images' names as the predictions do"
         )
     notes = []
     # A prepared folder's other partitions are no part of what was predicted.

@@ -119,15 +119,15 @@ def fit_recalibration(labels: ArrayLike, logits: ArrayLike, method: str, source:
         )
     elif (s[y] >= 0).all() and (s[~y] <= 0).all():
         raise UserError(
-            "temperature: the sign of the scores tells all of these samples' classes, so there is no best temperature; "
-            "choose platt, or fit it on more data"
+            "temperature: the sign of the scores separates these samples' classes perfectly, so there is no best "
+            "temperature; choose platt, or fit it on more data"
         )
     else:
         slope, intercept = fit_logistic(y, s, intercept=False)
     if slope <= 0:
         raise UserError(
-            f"{method}: among these {n} samples positives don't score higher; check that labels and predictions belong "
-            "together"
+            f"{method}: among these {n} samples positives don't score higher than negatives; check that labels "
+            "and predictions belong together"
         )
     return Recalibration(method, n, positive, slope, intercept, source=source)
 

@@ -140,7 +140,10 @@ def _check(rows: Sequence[Row]) -> None:
         raise UserError("there are no predictions to score: give a table that has rows")
     for row in rows:
         if row.get("label") not in (0, 1):
-            raise UserError(f"image {row['image']!r} has label {row.get('label')!r}; 0 or 1 is needed for a score")
+            raise UserError(
+                f"image {row['image']!r} has label {row.get('label')!r}; 0 or 1 is needed: correct it, or leave "
+                "the image out"
+            )
         if not isfinite(row["logit"]):
             raise UserError(f"image {row['image']!r} has logit {row['logit']}: predict it again, or leave it out")
     twice = [image for image, count in Counter(str(row["image"]) for row in rows).items() if count > 1]

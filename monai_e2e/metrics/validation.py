@@ -50,7 +50,7 @@ def find_threshold(
         UserError: when both are given, the probability isn't one, or the validation's images or patients are in rows.
     """
     if threshold is not None and threshold_from is not None:
-        raise UserError("--threshold and --threshold-from exclude each other: give one")
+        raise UserError("--threshold and --threshold-from can't be given together: leave one out")
     if threshold is not None:
         if not 0 < threshold < 1:
             raise UserError(f"--threshold {threshold:g}: give a probability between 0 and 1, such as 0.35")
@@ -66,7 +66,7 @@ def find_threshold(
         return chosen, f"largest Youden index on {table_name(path)}", []
     found = {row["threshold"] for row in rows if row.get("threshold") is not None}
     if len(found) > 1:
-        return None, "", [f"The predictions carry {len(found)} thresholds, so none is used; give --threshold."]
+        return None, "", [f"The predictions have {len(found)} thresholds, so none is used; give --threshold."]
     if not found:
         return None, "", []
     (value,) = found
@@ -86,9 +86,7 @@ def find_recalibration(
     if Path(recalibrate).is_file():
         return read_recalibration(recalibrate)
     if str(recalibrate) not in METHODS:
-        raise UserError(
-            f"--recalibrate {recalibrate}: neither a file nor a method; {did_you_mean(recalibrate, METHODS)}"
-        )
+        raise UserError(f"--recalibrate {recalibrate}: no such file or method; {did_you_mean(recalibrate, METHODS)}")
     if source is None:
         raise UserError(f"--recalibrate {recalibrate}: name labelled validation predictions, --recalibrate-from CSV")
     path = Path(source)

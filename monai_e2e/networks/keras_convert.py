@@ -1,4 +1,4 @@
-"""Conversion of the author's published Keras models to this package's classifiers, with their weights.
+"""Convert the author's published Keras models, with their weights, to this package's classifiers.
 
 A converted model is a network like any other: its checkpoint records its architecture, and the bundles can start from
 it or evaluate it.
@@ -33,14 +33,14 @@ def convert_keras(path: str | Path, pixel_mean: float | None = None) -> nn.Modul
 
     Args:
         path: ``.h5`` file with model and weights, written by ``model.save`` of Keras 2.
-        pixel_mean: mean intensity (0–255) that was subtracted from the images. None takes the published one: that of
-            INbreast if the file's name contains "inbreast", otherwise that of CBIS-DDSM.
+        pixel_mean: mean intensity (0–255) that was subtracted from the images. None: the published one of INbreast if
+            the file's name contains "inbreast", else that of CBIS-DDSM.
 
     Returns:
         The classifier in evaluation mode; the softmax of its logits is Keras's output.
 
     Raises:
-        UserError: when the file can't be read, or the author's program doesn't make such a network.
+        UserError: when the file can't be read, or holds another network than the author's program makes.
     """
     graph = GraphReader(read_keras(path))
     arguments = graph.architecture()
@@ -86,13 +86,13 @@ def summarize(network: nn.Module) -> str:
 
 
 def install_in_bundle(network: nn.Module, bundle: str | Path) -> Path:
-    """Write a converted network as a bundle's model, so that the bundle evaluates it and runs it.
+    """Write a converted network as a bundle's model, so that the bundle can evaluate and run it.
 
     Returns:
         The checkpoint's path, ``<bundle>/models/model.pt``.
 
     Raises:
-        UserError: when the folder is not a bundle, belongs to the other kind of classifier, or already has a model.
+        UserError: when the folder is not a bundle, is for the other kind of classifier, or already has a model.
     """
     config, target = Path(bundle) / "configs" / "inference.json", Path(bundle) / "models" / "model.pt"
     try:
@@ -103,7 +103,7 @@ def install_in_bundle(network: nn.Module, bundle: str | Path) -> Path:
         ) from error
     if wanted != type(network).__name__:
         which = "ddsm_patch" if isinstance(network, PatchClassifier) else "ddsm_whole or inbreast_transfer"
-        raise UserError(f"{bundle} is for a {wanted} and this model is a {type(network).__name__}: take {which}")
+        raise UserError(f"{bundle} is for a {wanted}, and this model is a {type(network).__name__}: take {which}")
     if target.exists():
         raise UserError(f"{target} exists: move it away, or give a copy of the bundle")
     save_atomically(network.state_dict(), target)

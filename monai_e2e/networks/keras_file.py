@@ -1,4 +1,4 @@
-"""Reading the author's published Keras models without Keras: layers, graph and weights of a legacy ``.h5`` file.
+"""Read the author's published Keras models without Keras: layers, graph and weights of a legacy ``.h5`` file.
 
 Nothing in the file is executed, and no other file is opened. The layout is that of Keras 2.0.8:
 ``keras/models.py:102`` (file), ``keras/engine/topology.py:2839`` (weights) and ``:345``, ``:1959`` (their order).
@@ -26,7 +26,7 @@ LAYERS = (
 )
 CONTAINERS = ("Model", "Functional")
 
-#: Exceptions that a malformed configuration, loops included, causes while it is parsed.
+#: Exceptions when a malformed configuration is parsed, also one with loops.
 _CONFIG_ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
@@ -35,13 +35,13 @@ class KerasLayer:
     """One layer of a Keras model.
 
     Shape: ``weights`` are float32 in Keras's axis order: ``kernel`` ``[kh, kw, in, out]`` or ``[in, out]``; ``bias``,
-    ``gamma``, ``beta``, ``moving_mean``, ``moving_variance`` ``[out]``. The layer's options decide which of them exist.
+    ``gamma``, ``beta``, ``moving_mean``, ``moving_variance`` ``[out]``. Which of them exist depends on its options.
     """
 
     name: str  # unique in the flattened graph, such as "model_1/conv1" for a layer of a nested model
     class_name: str  # one of LAYERS
     config: Mapping[str, Any]  # the layer's options, as Keras wrote them
-    inputs: tuple[str, ...]  # names of the layers that it takes its inputs from, in Keras's order
+    inputs: tuple[str, ...]  # names of the layers before it, in Keras's order
     weights: Mapping[str, np.ndarray]
 
 
@@ -52,7 +52,7 @@ class KerasModel:
     path: Path
     layers: Mapping[str, KerasLayer]  # by name, in topological order
     output: str  # name of the output layer
-    keras_version: str  # that wrote the file
+    keras_version: str  # of the Keras that wrote the file
 
     def consumers(self, name: str) -> tuple[KerasLayer, ...]:
         """The layers that take the output of the layer ``name``."""
@@ -61,7 +61,7 @@ class KerasModel:
 
 class _Weight(NamedTuple):
     layer: str  # name in the flattened graph
-    scope: str  # name in its own model, which begins the dataset's name
+    scope: str  # name in its own model, with which the dataset's name begins
     role: str
     shape: tuple[int | None, ...]  # None: any size
 
@@ -73,8 +73,8 @@ def read_keras(path: str | Path) -> KerasModel:
         path: a legacy ``.h5`` file.
 
     Raises:
-        UserError: when the file is absent, damaged, of another kind or version, has layers that are not in
-            :data:`LAYERS`, or has weights that don't fit its layers; the message begins with the path.
+        UserError: when the file is missing, damaged, of another kind or version, has layers that are not in
+            :data:`LAYERS`, or weights that don't fit its layers. The message begins with the path.
     """
     path = Path(path)
     try:
@@ -97,7 +97,7 @@ def _read_config(file: h5py.File) -> tuple[str, str]:
         if "layer_names" in file.attrs or "layer_names0" in file.attrs:
             raise UserError("holds weights without their model: save with model.save, not save_weights")
         raise UserError("is an HDF5 file without a Keras model ('model_config'): save one with model.save of Keras 2")
-    # Some releases record version and backend only with the weights.
+    # Some versions of Keras record version and backend only with the weights.
     weights = member(file, "model_weights", h5py.Group)
     version, backend = (
         "".join(texts_in(file if key in file.attrs else weights, key)) or "unknown"
@@ -128,7 +128,7 @@ def _parse_config(text: str) -> tuple[dict[str, KerasLayer], dict[str, list[_Wei
         order = list(TopologicalSorter({name: layer.inputs for name, layer in layers.items()}).static_order())
         output = resolve(model["config"]["output_layers"][0][0])
     except UserError:
-        raise  # it is a ValueError, which the next clause would catch
+        raise  # a UserError is a ValueError, which the next clause would catch
     except _CONFIG_ERRORS as error:
         raise UserError(
             f"has a 'model_config' that describes no functional model of Keras 2 ({type(error).__name__}: {error}): "
@@ -145,11 +145,11 @@ def _flatten(
 
     Args:
         config: the model's configuration.
-        prefix: before the names of its layers, such as ``"model_1/"``; empty for the outermost model.
+        prefix: for the names of its layers, such as ``"model_1/"``; empty for the outermost model.
         feed: name of the layer that a nested model takes its input from.
         layers: filled by name.
-        aliases: filled with names that layers' inputs may have instead: a nested model's → its output layer, its input
-            layer's → ``feed``.
+        aliases: filled with other names that inputs may have: a nested model → its output layer, its input layer →
+            ``feed``.
 
     Returns:
         For each layer, its trainable weights and the others, both in Keras's order.
@@ -182,7 +182,7 @@ def _flatten(
         else:
             layers[name] = KerasLayer(name, kind, options, inputs, {})
         weights = [_Weight(name, scope, role, shape) for role, shape in _shapes(kind, options).items()]
-        # All weights of a frozen layer count as not trainable, and the moving statistics of every layer.
+        # Not trainable are all weights of a frozen layer, and the moving statistics of any layer.
         still = [w for w in weights if w.role.startswith("moving_") or not options.get("trainable", True)]
         parts[scope] = [w for w in weights if w not in still], still
     return parts
@@ -220,7 +220,7 @@ def _shapes(kind: str, config: dict[str, Any]) -> dict[str, tuple[int | None, ..
 def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) -> dict[str, dict[str, np.ndarray]]:
     """Arrays by layer and role, matched by their order and checked by their names.
 
-    ``room`` is the file's size in bytes, more than which its arrays can't have.
+    ``room`` is the file's size in bytes: its arrays can't have more.
     """
     root = member(file, "model_weights", h5py.Group)
     if sorted(names_in(root, "layer_names")) != sorted(groups):
@@ -233,7 +233,7 @@ def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) 
         if len(names) != len(expected) or len(set(names)) != len(names):
             raise UserError(f"has {len(set(names))} weights for '{key}', not {len(expected)}: fetch it again")
         for name, weight in zip(names, expected, strict=True):
-            # TensorFlow adds a number to a scope whose name is taken: the gamma of bn_1 may be called bn_1_2/gamma:0.
+            # TensorFlow numbers scopes of the same name: the gamma of bn_1 may be called bn_1_2/gamma:0.
             scope, _, role = name.removesuffix(":0").rpartition("/")
             fits = role == weight.role and re.fullmatch(re.escape(weight.scope) + "(_[0-9]+)?", scope)
             if not fits or scopes.setdefault(weight.layer, scope) != scope:
@@ -252,10 +252,10 @@ def _read_weights(file: h5py.File, groups: dict[str, list[_Weight]], room: int) 
 
 def _read_array(dataset: h5py.Dataset, weight: _Weight, room: int) -> np.ndarray:
     what = f"the {weight.role} of '{weight.layer}'"
-    # Other layouts may take values from other files, which would be opened by a look at the shape alone.
+    # Other layouts may refer to other files, which would be opened as soon as the shape is read.
     layout = dataset.id.get_create_plist().get_layout()
     if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or dataset.external:
-        raise UserError(f"stores {what} in pieces or outside itself: save it again by model.save of Keras 2")
+        raise UserError(f"stores {what} in chunks or in another file: save it again by model.save of Keras 2")
     shape, wanted = dataset.shape, weight.shape
     if len(shape) != len(wanted) or any(w not in (None, n) for n, w in zip(shape, wanted, strict=True)):
         raise UserError(f"has {list(shape)} for {what}, its model {list(wanted)} (None is any): fetch it again")
@@ -263,5 +263,5 @@ def _read_array(dataset: h5py.Dataset, weight: _Weight, room: int) -> np.ndarray
         raise UserError(f"does not hold {what} as a complete array of floats: fetch it again")
     array = dataset.astype(np.float32)[()]
     if not np.isfinite(array).all():
-        raise UserError(f"has values in {what} that are not finite, as failed training leaves them: take another file")
+        raise UserError(f"has values in {what} that are not finite, as after a failed training: take another file")
     return array

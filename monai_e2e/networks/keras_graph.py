@@ -1,7 +1,7 @@
 """The architecture of the author's Keras models, read from their graph.
 
-The graph is walked from input to output: one of the backbones, then a heatmap or top blocks, then a head. The names of
-the layers and of the file are not used. Facts about the networks are from the author's program
+The graph is followed from input to output: a backbone, then a heatmap or top blocks, then a head. The names of the
+layers and of the file are not used. What the networks look like was taken from the author's program
 (github.com/lishen/end2end-all-conv) and from Keras 2.0; no code of either is used.
 """
 
@@ -19,7 +19,7 @@ _LINEAR = {"activation": "linear", "use_bias": True, "dilation_rate": [1, 1]}
 
 
 class GraphReader(GraphWalk):
-    """Walks along a Keras graph and collects the arguments that make our classes the same network.
+    """Follows a Keras graph, and collects the arguments with which our classes make the same network.
 
     Attributes:
         layers: filled by :meth:`architecture`, see :class:`~monai_e2e.networks.keras_walk.GraphWalk`.
@@ -35,7 +35,7 @@ class GraphReader(GraphWalk):
         """Arguments of :func:`monai_e2e.networks.make_classifier`.
 
         Raises:
-            UserError: when the author's program doesn't make such a graph; the message names the layer.
+            UserError: when the graph is not one that the author's program makes. The message names the layer.
         """
         try:
             self._backbone()
@@ -109,7 +109,7 @@ class GraphReader(GraphWalk):
     def _bottleneck(
         self, names: Sequence[tuple[str, str]], shortcut: tuple[str, str], stride: int
     ) -> tuple[int, int, int]:
-        """Walk a residual unit up to its sum; ``stride`` 0 means an identity shortcut. Returns its three channels."""
+        """Follow a residual unit to its sum; ``stride`` 0: the shortcut is the identity. Returns its three channels."""
         start, following = self.at, self._following()
         convolutions = [layer for layer in following if layer.class_name == "Conv2D"]
         sums = [layer for layer in following if layer.class_name == "Add"]
@@ -118,7 +118,7 @@ class GraphReader(GraphWalk):
             raise self.refusal(start, f"is followed by {kinds} where a residual unit is supported")
         ends = [start.name]
         if stride:
-            # After its first normalisation the residual branch has a ReLU, the shortcut goes to the sum.
+            # Which branch is which: after the first normalisation the residual one has a ReLU, the shortcut the sum.
             self.at = convolutions[0]
             self._step("BatchNormalization")
             if self._next_is("Activation"):
@@ -233,7 +233,9 @@ class GraphReader(GraphWalk):
             channels.append(self._bottleneck(names, shortcut, stride=2 if starts_block else 0))
             self._step("Activation", activation="relu")
             if channels[-1] != channels[0]:
-                raise self.refusal(self.at, f"ends a unit {channels[-1]} in a block of units {channels[0]}")
+                raise self.refusal(
+                    self.at, f"ends a residual unit {channels[-1]}; the first one of its block is {channels[0]}"
+                )
         return f"[{'-'.join(str(number) for number in channels[0])}]x{len(channels)}"
 
     def _vgg_block(self, key: str) -> str:
@@ -243,7 +245,7 @@ class GraphReader(GraphWalk):
             filters.append(self._conv_3x3(f"{key}.{index}", f"{key}.{index + 1}").config["filters"])
         self._step("MaxPooling2D", pool_size=[2, 2], strides=[2, 2], padding="valid")
         if len(set(filters)) != 1:
-            raise self.refusal(self.at, f"ends a block of {filters} filters where equal numbers are supported")
+            raise self.refusal(self.at, f"ends a block with {filters} filters, where equal numbers are supported")
         return f"{filters[0]}x{len(filters)}"
 
     # Heads
@@ -265,7 +267,7 @@ class GraphReader(GraphWalk):
 
     def _fully_connected(self) -> list[str]:
         self._step("Flatten")
-        # If there is a shortcut, it goes to the sum; the other branch goes on with normalisation.
+        # A shortcut is followed by the sum, the other branch by a normalisation.
         *shortcut, layer = sorted(self._following(), key=lambda dense: not is_layer(self._following(dense)[0], "Add"))
         for dense in shortcut:
             self._take(dense, "Dense", "shortcut", activation="linear", use_bias=True)
@@ -290,4 +292,4 @@ class GraphReader(GraphWalk):
         taken = {layer.name for layer in self.layers.values()}
         for layer in self.model.layers.values():
             if layer.weights and layer.name not in taken:
-                raise self.refusal(layer, "has weights and no place in any supported network")
+                raise self.refusal(layer, "has weights, and none of the supported networks has such a layer here")

@@ -1,4 +1,4 @@
-"""Safe access to HDF5 files from unknown sources: the kind of a file, and its groups, names and texts."""
+"""Safe access to HDF5 files from unknown sources: the type of a file, and its groups, names and texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_kind(path: Path) -> None:
     if head.startswith(b"version https://git-lfs"):
         raise UserError("is a git-lfs pointer, not the file itself: run `git lfs pull`")
     if head.lstrip().startswith(b"<"):
-        raise UserError("is a web page, as a failed download leaves it: fetch the file again")
+        raise UserError("is a web page, probably of a failed download: fetch the file again")
     members = set()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -42,14 +42,14 @@ def check_kind(path: Path) -> None:
 
 
 def member(parent: h5py.Group, name: str, kind: type) -> Any:
-    """The group or dataset of that name, reached by hard links only: other links may lead into other files."""
+    """The group or dataset of that name. Only hard links are followed: others may lead into other files."""
     found = parent
     for part in name.split("/"):
         key = part.encode()
         if not isinstance(found, h5py.Group) or not found.id.links.exists(key):
             raise UserError(f"lacks '{name}' in '{parent.name}': fetch it again")
         if found.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
-            raise UserError(f"has a link at '{name}' in '{parent.name}', which is not followed: fetch it again")
+            raise UserError(f"has a link in place of '{name}' in '{parent.name}', which is not allowed: fetch it again")
         found = found[part]
     if not isinstance(found, kind):
         raise UserError(f"has no {kind.__name__.lower()} '{name}' in '{parent.name}': fetch it again")

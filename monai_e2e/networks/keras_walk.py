@@ -1,4 +1,4 @@
-"""Walking along a Keras graph layer by layer, with a check that each layer is as expected."""
+"""Follow a Keras graph layer by layer, and check that each layer is as expected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class GraphWalk:
     """A position in a Keras graph, and the layers with weights that were passed.
 
     Attributes:
-        at: the current layer; at first the input.
+        at: the current layer, which is the input at first.
         layers: names of our modules → Keras layers with their weights.
     """
 
@@ -22,14 +22,14 @@ class GraphWalk:
         self.at = next(layer for layer in model.layers.values() if layer.class_name == "InputLayer")
 
     def _following(self, layer: KerasLayer | None = None) -> list[KerasLayer]:
-        """The layers that take a layer's output; dropout layers, which do nothing in inference, are skipped."""
+        """The layers after a layer, without dropout layers, which do nothing in inference."""
         found = []
         for consumer in self.model.consumers((layer or self.at).name):
             found += self._following(consumer) if consumer.class_name == "Dropout" else [consumer]
         return found
 
     def _step(self, class_name: str, key: str | None = None, **config: Any) -> KerasLayer:
-        """Go to the next layer, which must be the only one and as described; ``key`` is our module for its weights."""
+        """Go to the next layer; there must be only one, as described. ``key`` is our module for its weights."""
         following = self._following()
         if len(following) != 1:
             raise self.refusal(self.at, f"is followed by {len(following)} layers where {class_name} alone is supported")
@@ -54,7 +54,7 @@ class GraphWalk:
         """The error to raise where a layer does not belong to a supported network."""
         return UserError(
             f"{self.model.path}: layer '{layer.name}' {reason}; supported are the author's networks (ResNet-50, "
-            "VGG-16, VGG-19, YaroslavNet, alone or with his top layers), in the form of his program's last version"
+            "VGG-16, VGG-19, YaroslavNet, with or without his top layers), as his program's last version makes them"
         )
 
 

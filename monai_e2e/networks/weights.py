@@ -44,7 +44,7 @@ def read_pixel_mean(path: str | Path) -> float:
     """
     state = read_state(path)
     if "pixel_mean" not in state:
-        raise UserError(f"{path} has no 'pixel_mean': it was not written by a monai-e2e bundle")
+        raise UserError(f"{path} has no 'pixel_mean', so no monai-e2e bundle wrote it: name a checkpoint of one")
     return float(state["pixel_mean"])
 
 

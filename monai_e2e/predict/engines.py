@@ -171,7 +171,9 @@ class Engine:
             found = torch.from_numpy(compute(images.numpy()))
             difference = float((found.softmax(dim=1) - expected.softmax(dim=1)).abs().max())
         except Exception as error:  # converters and engines raise all kinds, and PyTorch is left
-            logger.warning("%s can't be computed by %s (%s).", model.name, name, type(error).__name__)
+            logger.warning(
+                "%s can't be computed by %s (%s), so PyTorch does it.", model.name, name, type(error).__name__
+            )
             logger.debug("The reason:", exc_info=True)
             return None
         if not difference <= TOLERANCE[self.precision]:

@@ -121,8 +121,8 @@ def write_gallery(
     limit = limits["image"] if isinstance(limits, Mapping) else limits
     if limit is None:
         raise UserError(
-            f"{path}: no threshold to tell right from wrong by; give --threshold P, or choose it by --threshold-from "
-            f"on predictions of the validation partition. {' '.join(notes)}".rstrip()
+            f"{path}: no threshold by which a score is right or wrong; give --threshold P, or choose it by "
+            f"--threshold-from on predictions of the validation partition. {' '.join(notes)}".rstrip()
         )
     groups = choose_groups(rows, limit, per_group)
     body = [f'<p class="soft">{_LICENCE} {_LEGEND}</p>', _summary(rows, limit, source)]
@@ -143,7 +143,9 @@ def _images(results: Path, prepared: str | Path) -> dict[str, ListedImage]:
     except (LookupError, TypeError) as error:
         raise UserError(f"{path}: not written by `monai-e2e predict`; name the folder of its results") from error
     if partition is None:
-        raise UserError(f"{path}: results of a folder that isn't prepared; predict {prepared} with --heatmap")
+        raise UserError(
+            f"{path}: results of images that aren't those of a prepared folder; predict {prepared} with --heatmap"
+        )
     return {image.image: image for image in list_prepared(prepared, partition, fold)}
 
 

@@ -189,7 +189,7 @@ def _load_distinct(
     for path in paths:
         model = load_model(path, device, src, weights_only)
         if any(model.digest == other.digest for other in models):
-            raise UserError(f"{path}: the same model as one named before it; name each once")
+            raise UserError(f"{path}: is named twice; name each model once")
         if any(model.name == other.name for other in models):
             model = replace(model, name=f"{model.name}-{model.digest['checkpoint'][:8]}")
         models.append(model)
@@ -230,7 +230,7 @@ def _load_bundle(folder: Path, device: torch.device, src: str | Path) -> Model:
     except _CONFIG_ERRORS as error:
         if mistake := user_error(error):
             raise mistake from error
-        raise UserError(f"{config}: can't be followed ({type(error).__name__}: {error}); correct the config") from error
+        raise UserError(f"{config}: can't be run ({type(error).__name__}: {error}); correct the config") from error
     digest = {"checkpoint": digest_of(checkpoint), "inference.json": digest_of(config)}
     name = name_of(checkpoint, network)
     return Model(name, network.to(device).eval(), preprocessing, inferer, checkpoint, digest)

@@ -77,8 +77,8 @@ class ResultFolder:
         """
         if self.columns and self.columns != list(columns):
             raise UserError(
-                f"{self.predictions} has other columns than this run, which knows other facts of the images; name a "
-                "new folder"
+                f"{self.predictions} has other columns than this run would write, since other facts of the images are "
+                "known now; name a new folder"
             )
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)

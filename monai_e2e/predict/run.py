@@ -59,7 +59,7 @@ _MAX_WORKERS = 4
 #: A worker takes seconds to start, in which this process would read as many images.
 _IMAGES_PER_WORKER = 8
 _LOG_SECONDS = 30
-_DEAD_WORKER = "the process that read it was ended, by a decoder on damaged data or for lack of memory; copy it again"
+_DEAD_WORKER = "the process that read it was killed, by a decoder on damaged data or for lack of memory; copy it again"
 
 
 def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, options: Options | None = None) -> Outcome:
@@ -95,8 +95,8 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     recalibration = find_recalibration(options, scorers)
     if patch_model is not None and not prepared and _frames(patch_model):
         raise UserError(
-            f"{patch_model.checkpoint}: trained on cropped or mirrored images, so its heatmaps don't lie on the images "
-            "as they are: prepare them with the same --crop and --orient, or leave out --heatmap"
+            f"{patch_model.checkpoint}: trained on cropped or mirrored images, so its heatmaps don't fit these "
+            "images: prepare them with the same --crop and --orient, or leave out --heatmap"
         )
     if prepared:
         for model in [*scorers, *filter(None, [patch_model])]:
@@ -199,7 +199,7 @@ class _Run:
                 self._write(mammogram, read, score)
             else:
                 self.results.fail(
-                    mammogram.image, "the score is no finite number; check image and model, try without --amp"
+                    mammogram.image, "the score is not a finite number; check image and model, try without --amp"
                 )
 
     def _write(self, mammogram: ListedImage, read: ReadImage, score: Score) -> None:

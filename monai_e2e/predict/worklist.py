@@ -136,8 +136,8 @@ def list_images(
     if table is None:
         if (Path(folder) / _JPEG_RELEASE).is_file():
             raise UserError(
-                f"{folder} is the JPEG release of CBIS-DDSM, where images aren't told from crops and masks: prepare it "
-                f"with `monai-e2e prepare cbis-ddsm`, or name the images in a --table"
+                f"{folder} is the JPEG release of CBIS-DDSM, where images can't be told from crops and masks: prepare "
+                f"it with `monai-e2e prepare cbis-ddsm`, or name the images in a --table"
             )
         whole = _without_lesion_images(folder, mammograms, headers)
         _tell_of_one_patient(folder, [headers[mammogram.image] for mammogram in whole])

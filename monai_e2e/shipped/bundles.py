@@ -39,7 +39,7 @@ def copy_bundle(name: str, out: str | Path, model: str | Path | None = None) -> 
     if name not in BUNDLES:
         raise UserError(f"no bundle is called '{name}': {did_you_mean(name, BUNDLES)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} holds something already: name a new folder for the copy")
+        raise UserError(f"{out} is not empty: name a new folder for the copy")
     checkpoint = None if model is None else find_model(model)
     if checkpoint is not None and not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; name a .pt file or a shipped model (`monai-e2e models`)")

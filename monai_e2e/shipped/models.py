@@ -112,5 +112,7 @@ def find_start(weights: str, given: str | None, own: str, instead: str | None) -
         return str(find_model(given))
     if weights != "checkpoint" or instead is None or Path(own).is_file():
         return own
-    logger.info("No checkpoint at %s, since the step before was not run here: taking the shipped %s.", own, instead)
+    logger.info(
+        "No checkpoint at %s, since the step before was not run here: starting from the shipped %s.", own, instead
+    )
     return str(find_model(instead))

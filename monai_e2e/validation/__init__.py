@@ -1,4 +1,4 @@
-"""``monai-e2e validate``: models on data sets that they weren't made for, side by side."""
+"""``monai-e2e validate``: score models on other data sets than their own, side by side."""
 
 from monai_e2e.validation.run import Settings, format_validation, validate
 

@@ -21,12 +21,12 @@ _APART = (
 _AT_THRESHOLD = ("model", "data set", "threshold", "sensitivity", "specificity")
 _CALIBRATION = ("model", "data set", "slope", "intercept", "Brier score")
 _READING = (
-    "Change: the AUC minus the AUC on the data set that the model was trained on. Dash: that one isn't in the table.",
-    "Sensitivity and specificity are at the model's own threshold, which its training chose. Recalibrated rows have "
+    "Change: the AUC minus that on the data set that the model was trained on; dash: that set isn't in the table.",
+    "Sensitivity and specificity are at the model's own threshold, chosen in its training. Recalibrated rows have "
     "the threshold that was chosen on the partition of the recalibration.",
-    "Slope below 1: probabilities too extreme; above 1: too similar. Intercept below 0: probabilities too high on the "
-    "whole. After a good recalibration the slope is 1 and the intercept 0. A recalibration doesn't change the AUC per "
-    "image. The AUCs per breast and exam may change, since they are computed from means of probabilities.",
+    "Slope below 1: probabilities too extreme; above 1: too similar. Intercept below 0: probabilities too high "
+    "overall. After a good recalibration the slope is 1 and the intercept 0. A recalibration doesn't change the AUC "
+    "per image. The AUCs per breast and exam may change, since they are computed from means of probabilities.",
     "Data sets differ in their patients, their share of positives and what their labels are based on: a lower AUC may "
     "come from the data and not from the model.",
     "Intervals: 95 %, a bootstrap of patients for the AUC (DeLong's at perfect separation), Wilson's for rates, Wald's "
@@ -35,7 +35,7 @@ _READING = (
 
 
 def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings) -> None:
-    """Write ``index.html``, with a link to each pair's own report."""
+    """Write ``index.html``, with a link to the report of each model on each data set."""
     scored = [row for row in rows if row["auc"] is not None]
     recalibrated = any(row["recalibrated"] for row in scored)
     fitted = f", recalibrated on the {settings.recalibrate} partition ({settings.method})" if recalibrated else ""
@@ -79,7 +79,7 @@ def _apart(row: Mapping[str, Any]) -> list[str]:
 
 
 def _at_threshold(row: Mapping[str, Any]) -> list[str]:
-    """What it says at its threshold."""
+    """Sensitivity and specificity at the model's threshold."""
     return [
         *_names(row),
         _number(row["threshold"], ".3f"),
@@ -91,7 +91,7 @@ def _at_threshold(row: Mapping[str, Any]) -> list[str]:
 
 
 def _calibration(row: Mapping[str, Any]) -> list[str]:
-    """Whether its probabilities mean what they say."""
+    """Whether the model's probabilities are right on average."""
     return [
         *_names(row),
         *(

@@ -1,8 +1,8 @@
-"""External validation: every model on every prepared folder, predicted and scored as ``predict`` and ``score`` do.
+"""External validation: predict and score every model on every prepared folder, as ``predict`` and ``score`` do.
 
-In the folder of results each pair has ``<model>/<data set>/<partition>``, with all that both commands write, and, where
-the scores were recalibrated, ``<model>/<data set>/recalibration.json`` and ``recalibrated/``. ``validation.csv``,
-``validation.json`` and ``index.html`` put the pairs side by side. A pair that can't be had is a row with the reason.
+In the folder of results each model and data set have ``<model>/<data set>/<partition>``, with all that both commands
+write. If the scores were recalibrated, they also have ``<model>/<data set>/recalibration.json`` and ``recalibrated/``.
+``validation.csv``, ``validation.json`` and ``index.html`` list all of them. If one fails, its row has the reason.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COLUMNS = (
     "specificity_high", "calibration_slope", "slope_low", "slope_high", "calibration_intercept", "intercept_low",
     "intercept_high", "brier", "note", "reason",
 )  # fmt: skip
-#: In place of a change, where the model was trained.
+#: In place of a change, on the data set that the model was trained on.
 SOURCE = "source"
 
 
@@ -55,13 +55,13 @@ class Settings:
     """How models are validated.
 
     Args:
-        partition: that is scored.
-        recalibrate: partition on which scores are recalibrated and a threshold is chosen; None: neither.
+        partition: the one to score.
+        recalibrate: partition to fit a recalibration and choose a threshold on; None: do neither.
         method: of the recalibration, ``"platt"`` or ``"temperature"``.
-        source: name of the data set that the models were trained on; None: the one of whose training patients a model
-            remembers most.
-        seed, resamples: of the bootstrap.
-        options: of the prediction.
+        source: name of the data set that the models were trained on; None: the one with most of the training patients
+            that are recorded in a model.
+        seed, resamples: seed and number of resamples of the bootstrap.
+        options: options of the prediction.
     """
 
     partition: str = "test"
@@ -81,19 +81,21 @@ def validate(
     Args:
         models: bundles' folders, checkpoints or names of shipped models.
         datasets: prepared folders.
-        out: folder of the results; the same command again goes on where it was.
+        out: folder of the results; to continue a run that was stopped, name the same folder.
         settings: see :class:`Settings`.
 
     Returns:
-        Rows by :data:`COLUMNS`, those of a model together.
+        Rows with :data:`COLUMNS`, model by model.
 
     Raises:
-        UserError: when there is no such model or prepared folder, settings don't go together, or another process writes
-            to the folder.
+        UserError: when there is no such model or prepared folder, settings don't fit together, or another process
+            writes to the folder.
     """
     settings = settings or Settings()
     if settings.recalibrate == settings.partition:
-        raise UserError(f"--recalibrate {settings.recalibrate}: the partition that is scored; choose validation")
+        raise UserError(
+            f"--recalibrate {settings.recalibrate}: that partition is scored; choose another, such as validation"
+        )
     checkpoints = {name: checkpoint_of(find_model(path)) for name, path in _named(models).items()}
     folders = _named(datasets)
     for folder in folders.values():
@@ -144,7 +146,7 @@ def format_validation(rows: Sequence[Mapping[str, Any]]) -> str:
 
 @contextmanager
 def _said_once() -> Iterator[None]:
-    """What the prediction says of a model it says once, and not again for each data set and partition."""
+    """Log each message about a model once, and not again for each data set and partition."""
     said: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -164,11 +166,11 @@ def _said_once() -> Iterator[None]:
 
 
 def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
-    """Paths by names that are folders' names in the results."""
+    """Paths by the names of their folders in the results."""
     named: dict[str, str | Path] = {}
     for path in paths:
         parts = [part for part in Path(path).absolute().parts if part not in ("models", "model.pt")]
-        own = Path(path).name == parts[-1] and Path(path).is_file()  # else it is a folder's name, dots included
+        own = Path(path).name == parts[-1] and Path(path).is_file()  # else it is a folder, whose name may have dots
         base = Path(path).stem if own else parts[-1]
         name, number = base, 2
         while name in named:
@@ -178,7 +180,7 @@ def _named(paths: Sequence[str | Path]) -> dict[str, str | Path]:
 
 
 def _source(checkpoint: Path, folders: Mapping[str, str | Path]) -> str | None:
-    """The data set of which the model remembers most training patients."""
+    """The data set with most of the training patients that are recorded in the model."""
     known = set(read_patients(checkpoint).get("training", ()))
     shares = {}
     for name, folder in folders.items():
@@ -191,7 +193,7 @@ def _source(checkpoint: Path, folders: Mapping[str, str | Path]) -> str | None:
 def _pair(
     name: str, model: str | Path, dataset: str, folder: Path, out: Path, settings: Settings
 ) -> list[dict[str, Any]]:
-    """One model on one data set, and once more where its scores are recalibrated."""
+    """One model on one data set, and again with recalibrated scores, if asked for."""
     datalist = read_datalist(folder)
     blank = dict.fromkeys(COLUMNS) | {
         "model": name,
@@ -206,7 +208,7 @@ def _pair(
         rows.append(blank | _scores(tested, settings))
         if settings.recalibrate is not None:
             rows.append(blank | {"recalibrated": True} | _recalibrated(model, folder, out, tested, settings))
-    except UserError as error:  # the table of the command says it
+    except UserError as error:  # which is a row of the table
         rows.append(blank | {"recalibrated": bool(rows), "reason": str(error)})
     return rows
 
@@ -219,12 +221,12 @@ def _predicted(model: str | Path, folder: Path, out: Path, partition: str, optio
 
 
 def _scores(predictions: Path, settings: Settings) -> dict[str, Any]:
-    """The figures of one table of predictions, with all that ``score`` writes beside it."""
+    """Score one table of predictions, with all that ``score`` writes, and return the figures of its row."""
     scored = score_file(predictions, how=settings.options.aggregate, seed=settings.seed, resamples=settings.resamples)
     images = scored["image"]
     point = images.get("at_threshold", {})
     intervals = [limits for limits in (images["auc_ci_bootstrap"], images["auc_ci_delong"]) if limits]
-    # Where positives and negatives are wholly apart the bootstrap's has no width, see the notes of the report.
+    # If the scores separate the classes perfectly, the bootstrap's has no width: see the notes of the report.
     low, high = next((limits for limits in intervals if limits[0] < limits[1]), intervals[-1])
     row = {
         "images": images["n"],
@@ -250,7 +252,7 @@ def _scores(predictions: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _recalibrated(model: str | Path, folder: Path, out: Path, tested: Path, settings: Settings) -> dict[str, Any]:
-    """The figures after a recalibration on another partition, whose threshold is used too."""
+    """The figures after a recalibration on another partition, with the threshold chosen there."""
     fitted_on = _predicted(model, folder, out, str(settings.recalibrate), settings.options)
     rows = [row for row in read_predictions(fitted_on) if row["label"] is not None]
     labels, logits = [row["label"] for row in rows], [row["logit"] for row in rows]
@@ -270,7 +272,7 @@ def _recalibrated(model: str | Path, folder: Path, out: Path, tested: Path, sett
 
 
 def _add_changes(rows: Sequence[dict[str, Any]], source: str | None) -> None:
-    """A model's AUC less that on the data set that it was trained on."""
+    """Add each row's AUC minus that on the data set that the model was trained on."""
     at_home = next((row["auc"] for row in rows if row["dataset"] == source and not row["recalibrated"]), None)
     for row in rows:
         if row["dataset"] == source:

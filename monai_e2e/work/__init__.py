@@ -1,1 +1,1 @@
-"""How work is done: in processes, by one at a time for each folder, ended by Ctrl-C in order."""
+"""Processes, cluster workers, locks of folders, files that are written whole, and an orderly end at Ctrl-C."""

@@ -1,7 +1,8 @@
 """Work on other machines: the workers of a Dask scheduler, ``dask://HOST:PORT`` in place of a number of processes.
 
-They read and write the same folders under the same paths as this machine, and have the same version of this package;
-the scheduler too. A task whose worker is lost goes to another one; a task that three workers were lost at is given up.
+They and the scheduler must have the same version of this package, and the workers the same folders under the same
+paths as this machine. If a worker is lost, its task goes to another one; a task at which three workers were lost is
+given up.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ Result = TypeVar("Result")
 Workers = int | str | None
 
 _ADDRESS = re.compile(r"dask://([\w.-]+:\d+)")
-#: Tasks that are worked on or finished and not yet fetched, for each thread of a worker.
+#: Tasks given out ahead, for each thread of a worker: running, or finished and not yet fetched.
 _AHEAD = 2
-#: Until a scheduler has answered, and has a worker.
+#: How long to wait for a scheduler's answer, and for its first worker.
 _SECONDS = 15.0
 
 
@@ -43,7 +44,7 @@ def cluster(address: str) -> Iterator[Client]:
     """A connection to a scheduler that has workers.
 
     Raises:
-        UserError: when the address is none, no scheduler is there, it has no worker or is lost later, or Dask isn't
+        UserError: when this isn't an address, no scheduler answers, it has no worker or is lost later, or Dask isn't
             installed here.
     """
     if not (place := _ADDRESS.fullmatch(address)):
@@ -72,14 +73,14 @@ def cluster(address: str) -> Iterator[Client]:
 
 
 def count_threads(client: Client) -> int:
-    """Tasks that the workers take at a time, at least 1."""
+    """How many tasks the workers can run at a time, at least 1."""
     return max(1, sum(client.nthreads().values()))
 
 
 def stream_cluster(
     function: Callable[[Task], Result], tasks: Iterable[Task], address: str
 ) -> Iterator[tuple[Task, Result | None]]:
-    """As :func:`~monai_e2e.work.streaming.stream_parallel`, by the workers of a scheduler.
+    """As :func:`~monai_e2e.work.streaming.stream_parallel`, but with the workers of a scheduler.
 
     Raises:
         UserError: as :func:`cluster`.
@@ -104,23 +105,25 @@ def stream_cluster(
 
 
 def run_on(client: Client, function: Callable[..., Result], *arguments: Any) -> Result:
-    """What a function returns that one worker runs.
+    """Run a function on one worker, and return its result.
 
     Raises:
-        UserError: when it was lost, and those that the function went to then.
+        UserError: when the worker was lost, and those that tried it again too.
     """
     from distributed import KilledWorker
 
     try:
         return client.submit(function, *arguments, pure=False).result()
     except KilledWorker as error:
-        raise UserError("each worker that it ran on was lost, most likely for lack of memory") from error
+        raise UserError(
+            "each worker that ran it was lost, most likely for lack of memory: give the workers more, and run it again"
+        ) from error
 
 
 def run_process(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> int:
-    """Run Python in a process of its own, its output in a log; returns the exit status.
+    """Run Python in a separate process with its output in a log; returns the exit status.
 
-    Not forked as elsewhere, since Dask's workers may not have children of :mod:`multiprocessing`.
+    It isn't forked as elsewhere, since Dask's workers can't have child processes of :mod:`multiprocessing`.
     """
     with log.open("w", encoding="utf-8") as output:
         environment = {**os.environ, **variables}

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the records that commands leave for each other as JSON."""
+"""Files that are written completely or not at all, and the JSON records that commands leave for each other."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _BLOCK = 1 << 20
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A new path to write to instead of ``path``, beside it and with its ending, so that no reader finds half a file.
+    """A temporary path beside ``path``, with the same ending, to write to, so that nobody reads half a file.
 
-    Where the block ends well it takes the place of ``path``, else it is removed. Several processes may write the same
-    file; the last one's stays. The folder is made if need be.
+    If the block succeeds, the file replaces ``path``, else it is removed. If several processes write the same file, the
+    last one's stays. The folder is made if it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}.{uuid4().hex[:12]}{path.suffix}")
@@ -32,18 +32,18 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text whole, its line ends as they are."""
+    """Write a text completely or not at all, with its line ends as they are."""
     with written_whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: Path, content: Any, indent: int = 4, **options: Any) -> None:
-    """Write plain values whole; ``options`` are those of :func:`json.dumps`."""
+    """Write plain values completely or not at all; ``options`` are those of :func:`json.dumps`."""
     write_text(path, json.dumps(content, indent=indent, **options) + "\n")
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits; an ``OSError`` passes."""
+    """SHA-256 of a file, in hexadecimal digits; raises an ``OSError`` if it can't be read."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -52,7 +52,7 @@ def digest_of(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A record that another command left, ``{}`` where there is none."""
+    """The record that another command wrote; ``{}`` if there is none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Processes that are forked from one which has done nothing but import MONAI: its import takes up to ten seconds.
+"""Processes that are forked from one that has only imported MONAI, since importing it takes up to ten seconds.
 
-Where forking isn't safe, on anything but Linux, each process starts and imports by itself.
+Forking is only safe on Linux. Elsewhere each process starts and imports by itself.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from types import ModuleType
 
 from monai_e2e.work.interrupt import interrupts_later, sockets_folder
 
-#: What trainings, evaluations and predictions import. None of it starts a thread or looks for a GPU, which would not
-#: survive the fork.
+#: What trainings, evaluations and predictions import. None of these modules starts a thread or uses a GPU: neither
+#: would survive the fork.
 TRAINING = (
     "fire",
     "monai.bundle",
@@ -30,23 +30,23 @@ TRAINING = (
     "monai_e2e.handlers",
     "monai_e2e.forest.run",
 )
-#: What the processes import that read images for a prediction.
+#: What the processes that read images for a prediction import.
 READING = ("monai_e2e.predict.reading",)
 
 #: How processes are forked; None where that isn't safe.
 FORKING = multiprocessing.get_context("forkserver") if sys.platform == "linux" else None
-#: ``multiprocessing`` isn't made for threads: as it starts a process, it looks which others have ended.
+#: ``multiprocessing`` isn't safe with threads: when it starts a process, it also collects those that have ended.
 _lock = threading.Lock()
 
 
 def import_once(modules: Sequence[str], variables: Mapping[str, str]) -> None:
-    """Fork all processes from now on from one that imports ``modules``, which it begins now, beside this one.
+    """From now on, fork all processes from one that has imported ``modules``. It starts now, in the background.
 
     Only the first call has an effect.
 
     Args:
         modules: such as :data:`TRAINING`.
-        variables: of the environment. Libraries look at some as they are imported, so these hold for all.
+        variables: of the environment. Libraries read some of them when they are imported, so all processes have these.
     """
     if FORKING is not None:
         from multiprocessing.forkserver import ensure_running
@@ -57,10 +57,10 @@ def import_once(modules: Sequence[str], variables: Mapping[str, str]) -> None:
 
 
 def run_forked(argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> int:
-    """Run a command in a process of its own, and wait for it.
+    """Run a command in a separate process, and wait for it.
 
     Args:
-        argv: ``-m``, the module and its arguments, as ``python`` is called with them.
+        argv: ``-m``, a module and its arguments, as for ``python``.
         log: file of its output.
         variables: of its environment.
 
@@ -94,10 +94,10 @@ def _run(argv: list[str], log: Path, variables: dict[str, str]) -> None:
 
 @contextmanager
 def starting(variables: Mapping[str, str]) -> Iterator[None]:
-    """For the start of processes, which have ``variables`` in their environment and get no Ctrl-C at first.
+    """Start processes in this block: with ``variables`` in their environment, and at first without Ctrl-C.
 
-    They don't import the main module, which a script without a guard would run once more. Nor do they import from the
-    current folder before the parent's path is theirs: a folder of data may have a module's name.
+    They don't import the main module, since a script without a main guard would run again. Until they have the parent's
+    path, they don't import from the current folder either: a folder of data may have the name of a module.
     """
     sockets_folder()
     variables = {"PYTHONSAFEPATH": "1", **variables}  # unknown to Python 3.10

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command at once, with one line that says how to go on."""
+"""Ctrl-C ends a command at once, with one line that says how to continue."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from types import FrameType
 
 import psutil
 
-#: Bytes of the longest folder of temporary files in which the path of a socket of multiprocessing has room.
+#: Most bytes that the path of the temporary folder may have, so that the system accepts sockets in it.
 _LONGEST = 75
-#: What a shell takes for a process that Ctrl-C has ended.
+#: Exit status by which a shell knows that Ctrl-C ended the process.
 STATUS = 130
-_ERRORS = 2  # file descriptor: Python's own object may be in the middle of a line
+_ERRORS = 2  # file descriptor of stderr: sys.stderr may be in the middle of a line
 _open = 0
 _endings: list[Callable[[], object]] = []
 
 
 def sockets_folder() -> str:
-    """Where multiprocessing keeps this process's sockets: below ``/tmp`` where ``TMPDIR`` is too long for their paths.
+    """Folder of multiprocessing's sockets: below ``/tmp`` if ``TMPDIR`` is too long for their paths.
 
-    Python looks at that itself from 3.14 on.
+    From Python 3.14 on, Python does this itself.
     """
     before = tempfile.tempdir
     if os.name == "posix" and len(os.fsencode(tempfile.gettempdir())) > _LONGEST:
         tempfile.tempdir = "/tmp"
     try:
-        return get_temp_dir()  # which it keeps
+        return get_temp_dir()  # multiprocessing remembers it
     finally:
         tempfile.tempdir = before
 
 
 def at_end(call: Callable[[], object]) -> None:
-    """Have something done when Ctrl-C ends the process, which passes over what :mod:`atexit` has; it must not fail."""
+    """Call something when Ctrl-C ends the process, which doesn't run :mod:`atexit`. The call must not fail."""
     _endings.append(call)
 
 
 @contextmanager
 def closing_in_order() -> Iterator[None]:
-    """In the block Ctrl-C is a KeyboardInterrupt, for what is open there must be closed; a second one is the end."""
+    """In this block Ctrl-C raises a KeyboardInterrupt, to close what is open. A second one ends the process."""
     global _open
     _open += 1
     try:
@@ -56,11 +56,11 @@ def closing_in_order() -> Iterator[None]:
 
 @contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Keep Ctrl-C back for a moment; processes that are started in it never get one, not even before they are ready."""
+    """Hold back Ctrl-C in this block. Processes that are started in it get none, not even before they are ready."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    ensure_running()  # processes need it, and its start lets Ctrl-C through again before Python 3.12
+    ensure_running()  # before the block: up to Python 3.11 its start lets Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -69,19 +69,23 @@ def interrupts_later() -> Iterator[None]:
 
 
 def end_on_interrupt(advice: str | None) -> None:
-    """Take Ctrl-C from now on for the end of this process, whatever it is doing; to be called by a program alone.
+    """From now on Ctrl-C ends this process, whatever it is doing. Only for programs, not for libraries.
 
-    Python's KeyboardInterrupt would pass through the libraries that are at work, which show it as hundreds of lines and
-    now and then swallow it. Nothing needs it: files are whole or absent at any time.
+    Python's KeyboardInterrupt would pass through other libraries, which print hundreds of lines for it, or sometimes
+    swallow it. It isn't needed: at any time each file is complete or absent.
 
     Args:
-        advice: how to go on; None: say nothing, as all processes but the first of a distributed run.
+        advice: how to continue; None: print nothing, as in all but the first process of a distributed training.
     """
-    own, said, folder = os.getpid(), False, sockets_folder()  # before any process is started, so that all have this one
+    own, said, folder = (
+        os.getpid(),
+        False,
+        sockets_folder(),
+    )  # before any process is started, so that all use this folder
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         nonlocal said
-        if os.getpid() != own:  # a loader's process, which has this from its parent: that one ends it
+        if os.getpid() != own:  # a loader's process, which inherited this handler: its parent ends it
             return
         if not said:
             said = True
@@ -89,7 +93,7 @@ def end_on_interrupt(advice: str | None) -> None:
                 os.write(_ERRORS, f"\ninterrupted: {advice}\n".encode())
             if _open > 0:
                 raise KeyboardInterrupt
-        if hasattr(signal, "SIGCHLD"):  # PyTorch's handler raises an error here as soon as a loader's process has gone
+        if hasattr(signal, "SIGCHLD"):  # else PyTorch's handler raises an error as soon as a loader's process has ended
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for child in multiprocessing.active_children():
             with suppress(psutil.Error):
@@ -100,7 +104,7 @@ def end_on_interrupt(advice: str | None) -> None:
         for call in _endings:
             call()
         if multiprocessing.parent_process() is None:
-            shutil.rmtree(folder, ignore_errors=True)  # Python does it in an exit that isn't this one
+            shutil.rmtree(folder, ignore_errors=True)  # which Python would do in a normal exit
         os._exit(STATUS)
 
     signal.signal(signal.SIGINT, end)

@@ -1,4 +1,4 @@
-"""One process at a time for each folder of results: two that write there would mix theirs."""
+"""Only one process at a time may write to a folder of results: two would mix their results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 from monai_e2e.errors import UserError
 from monai_e2e.work.interrupt import at_end
 
-#: Name of the file of a folder beside which nothing can be written.
+#: Name of the lock's file, if it must be in the folder because nothing can be written beside it.
 INSIDE = ".lock"
-#: A process that was killed may leave its loader's processes behind for some seconds, and these its lock.
+#: The loader's processes of a killed process may live on for some seconds, and keep its lock.
 _SECONDS_OF_ORPHANS = 30
 
 
@@ -39,14 +39,15 @@ at_end(_release_held)
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Keep other processes out of a folder, which need not exist, for as long as the block takes.
+    """Keep other processes out of a folder during this block. The folder need not exist.
 
-    The lock is the system's own, on ``.<name>.lock`` beside the folder, or on ``.lock`` in it where that is the only
-    place to write, as in a container: it ends with the process, however that ends. Its file is removed with it, unless
-    the process is killed; the next one then takes it over. A process may lock a folder that it has locked already.
+    The lock is one of the operating system, so it ends with the process, however that ends. Its file is
+    ``.<name>.lock`` beside the folder or, if only the folder can be written to, as in a container, ``.lock`` in it. The
+    file is removed at the end; if the process is killed, it stays, and the next process uses it. A process may lock a
+    folder that it has locked already.
 
     Raises:
-        HeldError: when another process has it.
+        HeldError: when another process has locked it.
         UserError: when nothing can be written there.
     """
     lock = _acquire(folder)
@@ -59,7 +60,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def is_held(folder: str | Path) -> bool:
-    """Whether another process has a folder locked at this moment."""
+    """Whether another process has locked a folder at this moment."""
     try:
         with locked(folder):
             return False
@@ -73,13 +74,13 @@ def hold(folder: str | Path) -> None:
 
 
 def _release(lock: BaseFileLock) -> None:
-    """Release a lock, and remove its file where nobody here has it any more.
+    """Release a lock, and remove its file if this process doesn't hold the lock elsewhere.
 
-    Who removes it has it. Another process that opened it before gets a lock on a file without a name, which filelock
-    notices and drops.
+    The file is removed while the lock is held. If another process has opened it before, it gets a lock on a removed
+    file, which filelock notices and drops.
     """
     if lock.lock_counter == 1:
-        with suppress(OSError):  # Windows lets nobody remove an open file
+        with suppress(OSError):  # Windows can't remove an open file
             Path(lock.lock_file).unlink()
     lock.release()
 
@@ -89,7 +90,7 @@ def _acquire(folder: str | Path) -> BaseFileLock:
         file = _file_of(Path(folder).resolve())
         lock = FileLock(file, timeout=0, thread_local=False, is_singleton=True)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()  # filelock takes a file that can't be made for one that is just being removed, and waits
+        file.touch()  # where that fails, filelock would wait, as for a file that is being removed
         try:
             lock.acquire()
         except Timeout:
@@ -102,7 +103,7 @@ def _acquire(folder: str | Path) -> BaseFileLock:
         raise HeldError(f"{folder}: {who} is writing to it; wait until it has ended, or name another folder") from error
     except OSError as error:
         raise UserError(f"{folder}: can't be written ({error.strerror}); choose another folder") from error
-    with suppress(OSError):  # on Windows nobody may write to a file that is locked
+    with suppress(OSError):  # on Windows a locked file can't be written to
         file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
     return lock
 
@@ -114,7 +115,7 @@ def _file_of(folder: Path) -> Path:
 
 
 def _owner(file: Path) -> int | None:
-    """Process that has, or had, the lock; None where it isn't known or is another machine's."""
+    """Process that has, or had, the lock; None if it isn't known or on another machine."""
     try:
         number, host = file.read_text(encoding="utf-8").split()
         return int(number) if host == socket.gethostname() else None

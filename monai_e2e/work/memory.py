@@ -1,4 +1,4 @@
-"""The memory that is left, in a container or a job too."""
+"""The memory that is left, also in a container or a cluster's job."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import psutil
 
 
 def available_memory(root: str | Path = "/") -> int:
-    """Bytes of memory that this process can still take, by the machine and by the limits of its container or job.
+    """Bytes of memory that this process can still use, on this machine and within the limits of its container or job.
 
-    The system counts the whole machine's memory, whatever a container may use; its limit is that of its control group
-    (cgroup, version 1 or 2) and of those above. Files that the system holds in memory and can drop count as free.
+    The system reports the memory of the whole machine. The limit of a container is that of its control group (cgroup,
+    version 1 or 2) and of the groups above. Files that the system caches in memory count as free.
 
     Args:
         root: where the system's folders ``proc`` and ``sys`` are.
@@ -34,7 +34,7 @@ def _rooms_of_groups(root: Path) -> Iterator[int]:
             cached = "total_inactive_file"
         else:
             continue
-        # A container may see its own group as the top one, and not the path that the machine has for it.
+        # In a container the own group may appear as the top one, without the path that it has outside.
         group = Path(path.lstrip("/"))
         for folder in (root / top / part for part in (group, *group.parents)):
             try:

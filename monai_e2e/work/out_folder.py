@@ -1,4 +1,4 @@
-"""Folders that are written beside their place and moved there when they are complete."""
+"""Folders that are written under a temporary name, and renamed when they are complete."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from monai_e2e.errors import UserError
 
 
 def temporary_sibling(folder: Path) -> Path:
-    """A new empty folder beside ``folder``, so that finished work moves into place by a rename."""
+    """A new empty folder beside ``folder``, to be renamed when it is complete."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
-        path.chmod(0o777 & ~_umask())  # mkdtemp keeps others out, which suits no shared data folder
+        path.chmod(0o777 & ~_umask())  # mkdtemp makes it private, but others may share the data
         return path
     except OSError as error:
         raise UserError(f"{folder.parent}: can't write there ({error.strerror}); choose another folder") from error
@@ -30,7 +30,7 @@ def make_folder(folder: Path) -> None:
 
 
 def replace_folder(out: Path, folder: Path) -> None:
-    """Put a finished folder where an older one may be."""
+    """Rename a complete folder to ``out``, and remove an older one there."""
     try:
         if out.exists():
             old = temporary_sibling(out)

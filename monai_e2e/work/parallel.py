@@ -1,4 +1,4 @@
-"""Work on many files at once: processes, with a progress bar or, where there is no terminal, a line now and then."""
+"""Work on many files at once in processes, with a progress bar or, without a terminal, a line from time to time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_parallel(
     """Apply a function to each task in worker processes and show the progress; results in task order.
 
     Args:
-        function: picklable; it must not rely on the state of this process, and not give None.
+        function: picklable; it must not rely on the state of this process, and not return None.
         tasks: picklable.
         workers: processes; None: one for each core, at most 8; 1 or less: this process; or a Dask scheduler, see
             :mod:`monai_e2e.work.cluster`.
@@ -42,7 +42,7 @@ def run_parallel(
         unit: what the bar counts.
 
     Raises:
-        UserError: when a task has ended the process that worked on it, and nothing else.
+        UserError: when the process that worked on a task was killed. Other errors are raised as they are.
     """
     if not isinstance(workers, str):
         workers = min(workers if workers is not None else min(cpu_count(), _MAX_WORKERS), len(tasks))
@@ -55,8 +55,8 @@ def run_parallel(
     for _, result in bar:
         if result is None:
             raise UserError(
-                f"{description}: the process that worked on {unit} {len(results) + 1} of {len(tasks)} was ended, most "
-                f"likely for lack of memory; use fewer workers than {workers}, or look at that {unit}"
+                f"{description}: the process that worked on {unit} {len(results) + 1} of {len(tasks)} was killed, most "
+                f"likely for lack of memory; use fewer workers than {workers}, or check that {unit}"
             )
         results.append(result)
         if bar.disable and time.monotonic() - told >= _INTERVAL:

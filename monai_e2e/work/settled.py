@@ -1,6 +1,6 @@
-"""To be imported last by a process that others are forked from: what it has is left out of their garbage collections.
+"""Import this last in a process that others are forked from: their garbage collections then skip what it has loaded.
 
-These would look at all of it in each of them, and so copy its memory: a third of a second for MONAI.
+Else each of them would visit all of it, and so copy its memory, which takes a third of a second for MONAI.
 """
 
 import gc

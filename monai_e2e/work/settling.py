@@ -1,6 +1,6 @@
-"""To be imported first by a process that others are forked from, and :mod:`monai_e2e.work.settled` last.
+"""Import this first in a process that others are forked from, and :mod:`monai_e2e.work.settled` last.
 
-Garbage collections, of which imports leave nothing to find, would take a quarter of MONAI's import.
+Garbage collections would find nothing during imports, and take a quarter of the time of MONAI's import.
 """
 
 import gc

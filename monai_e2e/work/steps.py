@@ -1,4 +1,4 @@
-"""Steps: commands that run each in a process of its own, in the order in which they need each other."""
+"""Steps: commands that depend on each other, each run in a separate process."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from monai_e2e.work.threads import thread_variables
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until a step that another process is at is looked at again, and between two looks at the progress.
+#: Seconds until a step that another process is running is tried again, and between two checks of the progress.
 _PAUSE = 5.0
-#: Seconds between two lines on the progress, where there is some and where there is none.
+#: Seconds between two lines on the progress: with and without new progress.
 _EVERY, _SELDOM = 60.0, 600.0
-#: By itself glibc gives large blocks back as they are freed, and the system clears them for the next step: a sixth
-#: of a training step of phantoms.
+#: By default glibc returns large freed blocks to the system, which clears them before the next use. That takes a sixth
+#: of a training step on phantoms.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 
 
-#: What runs a command: of its words, the file of its output and variables of its environment it makes the exit status.
+#: What runs a command: (words, file of its output, variables of its environment) → exit status.
 Runner = Callable[[Sequence[str], Path, Mapping[str, str]], int]
 
 
@@ -35,14 +35,14 @@ class Step:
     """One command.
 
     Args:
-        name: in the log, unlike that of any other step.
-        argv: what Python is called with, ``-m`` and a module first.
+        name: in the log; unique.
+        argv: Python's arguments, which begin with ``-m`` and a module.
         log: file of its output.
         after: steps that must have succeeded.
-        makes: file that it leaves behind.
-        threads: PyTorch's, which wait for each other by spinning, and OpenCV's: steps side by side get 1; None: no
-            limit.
-        seconds: that it took.
+        makes: file that it writes.
+        threads: of PyTorch and OpenCV. Steps side by side get 1, since PyTorch's threads spin while they wait for each
+            other; None: no limit.
+        seconds: how long it took.
         runner: what runs the command.
     """
 
@@ -79,7 +79,7 @@ class Step:
 
 
 def command_variables(threads: int | None) -> dict[str, str]:
-    """Environment of a command that computes with so many threads; None: with any number."""
+    """Environment of a command that computes with this number of threads; None: with any number."""
     return {**_KEEP_MEMORY, **thread_variables(threads)}
 
 
@@ -90,15 +90,15 @@ def run_steps(
     watch: Callable[[], None] = lambda: None,
     keep_going: bool = True,
 ) -> dict[str, UserError]:
-    """Run steps side by side, each as soon as those before it have succeeded; of several that can be, the first.
+    """Run steps side by side, each as soon as those that it needs have succeeded, in the given order.
 
     Args:
-        steps: with all that are named in their ``after``.
-        lanes: how many at a time.
-        run: runs one of them; raises a ``UserError`` when it fails and a ``HeldError`` when another process is at it,
-            which is then waited for.
+        steps: the steps, with all that their ``after`` names.
+        lanes: how many run at a time.
+        run: runs one of them; raises a ``UserError`` when it fails, and a ``HeldError`` when another process is running
+            it, which is then waited for.
         watch: called every few seconds.
-        keep_going: whether, when one fails, those that don't need it are run all the same.
+        keep_going: whether, after one has failed, those that don't need it are still run.
 
     Returns:
         The errors of those that failed, by name.
@@ -139,12 +139,12 @@ def run_steps(
 
 
 class Progress:
-    """A line now and then, for :func:`run_steps` to watch: how many commands are done, and the time that is left.
+    """A ``watch`` of :func:`run_steps` that sometimes logs a line: how many commands are done, and the time left.
 
     Args:
         steps: all of them.
-        is_done: whether one is.
-        seconds_left: what the others will take; None where that isn't known yet.
+        is_done: tells whether a step is done.
+        seconds_left: how long the others will take; None if that isn't known yet.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Work on one file after the other in processes, a few files ahead of who wants the results."""
+"""Work on files in processes, a few files ahead of the code that uses the results."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from monai_e2e.work.threads import thread_variables
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-#: Tasks that are worked on or finished and not yet fetched, for each worker.
+#: Tasks given out ahead, for each worker: running, or finished and not yet fetched.
 _AHEAD = 2
-#: From one look at the parent to the next.
+#: How often a worker checks whether its parent still runs.
 _SECONDS = 0.5
 
 
@@ -37,14 +37,13 @@ def stream_parallel(
 ) -> Iterator[tuple[Task, Result | None]]:
     """Apply a function to each task in worker processes; memory doesn't grow with the number of tasks.
 
-    Decoders of damaged files may end the process that they run in. Such a task's result is None, all others are as if
-    it hadn't been there.
+    A decoder may crash its process on a damaged file. The result of such a task is None; the others are not affected.
 
     Args:
         function: picklable; it must not rely on the state of this process.
         tasks: picklable.
-        workers: processes; 0: this one, which a task may then end; ``dask://HOST:PORT``: those of a Dask scheduler,
-            see :mod:`monai_e2e.work.cluster`.
+        workers: number of processes; 0: this process, which a task may then crash; ``dask://HOST:PORT``: the workers of
+            a Dask scheduler, see :mod:`monai_e2e.work.cluster`.
 
     Returns:
         Each task and its result, in the order of the tasks.
@@ -70,7 +69,7 @@ def _stream(
     try:
         while True:
             for task in islice(remaining, _AHEAD * workers - len(pending)):
-                with interrupts_later():  # so that each task whose work has begun is among those pending
+                with interrupts_later():  # so that each task that was given out is in the list
                     pending.append((task, _submit(pool, function, task)))
             if not pending:
                 return
@@ -94,14 +93,14 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task:
     try:
         with starting(thread_variables(1)):  # the first task starts the processes
             return pool.submit(function, task)
-    except BrokenProcessPool as error:  # found before any result was asked for
+    except BrokenProcessPool as error:  # noticed before any result was fetched
         future: Future[Result] = Future()
         future.set_exception(error)
         return future
 
 
 def _wait_until_taken(futures: Iterable[Future[Result]]) -> None:
-    """Loky's thread fails on a task that it has not yet taken from its queue when the processes are killed."""
+    """Wait until loky has taken all tasks from its queue: its thread fails if the processes are killed before."""
     end = time.monotonic() + _SECONDS
     for future in futures:
         while not (future.running() or future.done()) and time.monotonic() < end:
@@ -111,7 +110,7 @@ def _wait_until_taken(futures: Iterable[Future[Result]]) -> None:
 def _one_by_one(
     function: Callable[[Task], Result], pending: Iterable[tuple[Task, Future[Result]]]
 ) -> Iterator[tuple[Task, Result | None]]:
-    """The results of tasks one of which ended a process; which one shows when each has a process to itself."""
+    """The results of tasks of which one crashed a process. To find it, each now runs alone in a process."""
     pool = _start(1)
     try:
         for task, future in pending:
@@ -128,9 +127,9 @@ def _one_by_one(
 
 
 def _start(workers: int) -> ProcessPoolExecutor:
-    # Workers are no forks of this process, which its threads or CUDA would not survive, but of one that has only
-    # imported, or start afresh. Neither imports the main module, so this works in notebooks and in scripts without a
-    # main guard.
+    # Workers are not forked from this process, whose threads and CUDA wouldn't survive that, but from one that has only
+    # imported, or started from scratch. Neither imports the main module, so this works in notebooks, and in scripts
+    # without a main guard.
     return ProcessPoolExecutor(
         workers, context=FORKING, initializer=_prepare_worker, initargs=(os.getpid(),), env=thread_variables(1)
     )
@@ -139,19 +138,19 @@ def _start(workers: int) -> ProcessPoolExecutor:
 def _end(pool: ProcessPoolExecutor) -> None:
     queue = pool._call_queue
     pool.shutdown(kill_workers=True)
-    # Loky leaves its feeder behind. Python says that semaphores leak where the process ends while that removes them.
+    # Loky doesn't stop its feeder thread. If the process ends before that has removed the semaphores, Python warns.
     if queue is not None and queue._thread is not None:
         queue._thread.join(_SECONDS)
 
 
 def _prepare_worker(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it logs a traceback for each damaged file
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one whose work it does has ended."""
+    """End this process when its parent has ended."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(parent)
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:

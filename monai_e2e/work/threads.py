@@ -1,13 +1,13 @@
-"""How many threads a process computes with: PyTorch has a pool of them, and OpenCV one of its own."""
+"""How many threads a process computes with: PyTorch and OpenCV have a pool each."""
 
 from __future__ import annotations
 
 
 def limit_threads(count: int | None) -> None:
-    """Let this process compute with ``count`` threads, in PyTorch and in OpenCV.
+    """Compute with ``count`` threads in this process, in PyTorch and in OpenCV.
 
     Args:
-        count: 1 or more; None: as many as PyTorch has, by ``OMP_NUM_THREADS`` or the machine's cores.
+        count: 1 or more; None: PyTorch's number, which is ``OMP_NUM_THREADS`` or that of the cores.
     """
     import cv2
     import torch
@@ -18,17 +18,17 @@ def limit_threads(count: int | None) -> None:
 
 
 def begin_worker(worker: int) -> None:
-    """For a loader, as its ``worker_init_fn``: each process is one thread, and draws by a seed of its own.
+    """The ``worker_init_fn`` of a loader: each process computes with one thread, and has its own random seed.
 
-    PyTorch sees to its own threads. OpenCV would take one for each core in each of the loader's processes.
+    PyTorch does that by itself. OpenCV would start one thread per core in each of the loader's processes.
     """
     import cv2
     from monai.data.utils import worker_init_fn
 
-    cv2.setNumThreads(0)  # 1 would wait for the threads of its parent's pool, which a fork hasn't got
+    cv2.setNumThreads(0)  # with 1 it would wait for the threads of its parent's pool, which a fork doesn't have
     worker_init_fn(worker)
 
 
 def thread_variables(count: int | None) -> dict[str, str]:
-    """Environment of a process to be started that shall compute with so many threads; None: with any number."""
+    """Environment for a new process that computes with this number of threads; None: with any number."""
     return {} if count is None else {"OMP_NUM_THREADS": str(count), "OPENCV_FOR_THREADS_NUM": str(count)}

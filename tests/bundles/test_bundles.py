@@ -269,7 +269,7 @@ def test_where_the_step_before_was_not_run_phantoms_start_from_the_shipped_model
     with caplog.at_level(logging.INFO):
         train(bundle, dataset_of(bundle, prepared), tmp_path / "out", width=0.125)
     (line,) = [record.getMessage() for record in caplog.records if "the step before was not run" in record.getMessage()]
-    assert f"taking the shipped {name}" in line
+    assert f"starting from the shipped {name}" in line
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert f"{name}.pt" in json.dumps(record)
 

@@ -106,7 +106,7 @@ def test_comparisons_have_their_values_and_a_small_p_is_not_zero(records):
     }
     known = statements(records)
     assert known["comparison"][0].text == (
-        "AUC less that of o.csv: 0.031 (95 % -0.007 to 0.070), p < 0.0001 with Holm's correction"
+        "AUC minus that of o.csv: 0.031 (95 % -0.007 to 0.070), p < 0.0001 with Holm's correction"
     )
     assert "p < 0.0001" in known["heterogeneity"][0].text
 
@@ -133,7 +133,7 @@ def test_page_leaves_the_others_as_questions(records, tmp_path):
     text = path.read_text()
     assert total == 52
     assert text.count("To be answered by the authors") == total - filled
-    assert "in our words: the original counts" in text
+    assert "in our words: the original text counts" in text
     assert write_checklist("claim2024", Records(), tmp_path)[1] == 0
 
 
@@ -145,11 +145,11 @@ def test_an_unknown_checklist_is_refused(tmp_path):
 def test_command_writes_it_beside_the_report(run, capsys):
     command = ["score", str(run / "predictions.csv"), "--checklist", "claim2024", "--resamples", "100"]
     assert main(command) == 0
-    assert "of 44 items have something" in capsys.readouterr().out
+    assert "of 44 items filled in" in capsys.readouterr().out
     assert "CBIS-DDSM" in (run / "claim2024.html").read_text()
 
 
-@pytest.mark.parametrize(("known", "said"), [(True, "by patient"), (False, "by image alone")])
+@pytest.mark.parametrize(("known", "said"), [(True, "by patient"), (False, "by image, since")])
 def test_partitions_of_unknown_patients_are_not_called_disjoint_by_patient(known, said):
     (statement,) = statements(Records(report={**REPORT, "patients_known": known}))["disjoint"]
     assert statement.text.startswith(said)
@@ -158,4 +158,4 @@ def test_partitions_of_unknown_patients_are_not_called_disjoint_by_patient(known
 def test_a_comparison_without_interval_is_listed_too(records):
     test = {"difference": 0.1, "difference_ci_bootstrap": None, "p_patients": None, "p_holm": None}
     records.score = records.score | {"comparisons": [{"predictions": "b.csv", "image": test}]}
-    assert statements(records)["comparison"][0].text == "AUC less that of b.csv: 0.100"
+    assert statements(records)["comparison"][0].text == "AUC minus that of b.csv: 0.100"

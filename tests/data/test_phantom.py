@@ -82,7 +82,7 @@ class TestBoth:
     @pytest.mark.parametrize("write", [write_cbis_ddsm, write_inbreast])
     @pytest.mark.parametrize("wrong", [{"patients": 0}, {"patients": 1, "rows": 100}])
     def test_arguments_out_of_range_are_refused(self, write, wrong, tmp_path):
-        with pytest.raises(UserError, match="must be between"):
+        with pytest.raises(UserError, match="give a number from"):
             write(tmp_path / "out", **wrong)
         assert not (tmp_path / "out").exists()
 
@@ -96,7 +96,7 @@ class TestBoth:
         assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
     def test_unknown_layout_is_refused(self, tmp_path):
-        with pytest.raises(UserError, match="descriptive, classic, jpeg, not 'png'"):
+        with pytest.raises(UserError, match="layout 'png': choose one of descriptive, classic, jpeg"):
             write_cbis_ddsm(tmp_path / "out", patients=1, layout="png")
 
 

@@ -285,7 +285,7 @@ def test_row_by_name_or_number(capsys):
 
 
 def test_detail_tells_the_count_in_the_authors_layout_where_it_differs(capsys):
-    assert "On the author's ResNet-50, which has biases: 40,942,466" in run(capsys, "2", "--bundles", BUNDLES)
+    assert "With the author's ResNet-50, which has biases: 40,942,466" in run(capsys, "2", "--bundles", BUNDLES)
 
 
 def test_row_as_json_is_one_object(capsys):
@@ -400,8 +400,8 @@ def test_absent_bundles_say_where_they_are_wanted(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ('{"backbone": ', "is no config: Expecting value"),
-        ("[1, 2]", "is no config: it holds no JSON object"),
+        ('{"backbone": ', "is not a config: Expecting value"),
+        ("[1, 2]", "is not a config, which is a JSON object"),
         ("{}", "no 'network_def'"),
         ('{"network_def": {"_target_": "torch.nn.Flatten"}}', "'network_def' makes a Flatten"),
         ('{"network_def": {"_target_": "monai_e2e.networks.PatchClassifier", "backbone": "lenet"}}', "'lenet'"),

@@ -132,7 +132,10 @@ ROW = {"bundle": "ddsm_patch"}
     [
         ({"rows": {"a": ROW}, "select": ["b"]}, "no row 'b': choose one of: a"),
         ({"rows": {"a": ROW}, "seed": 1}, "the plan: unknown key 'seed'; did you mean 'seeds'.*docs/experiments.md"),
-        ({"rows": {"a": {**ROW, "from": "x"}}}, "row 'a' has 'from': only ddsm_whole and inbreast_transfer"),
+        (
+            {"rows": {"a": {**ROW, "from": "x"}}},
+            "row 'a' has 'from', which is only for ddsm_whole and inbreast_transfer",
+        ),
         ({"rows": {"a": {"bundle": "ddsm_whole", "from": "cbis-mas"}}}, "neither a file nor a shipped model; did you"),
         ({"rows": {"a": {"bundle": "ddsm_whole", "predict": ["a"]}}}, r"rows.a: .*valid under each of"),
         ({"rows": {"a": {**ROW, "overlai": "x"}}}, "rows.a: unknown key 'overlai'; did you mean 'overlay'"),

@@ -183,7 +183,7 @@ class TestCommand:
         state = torch.load(checkpoint, weights_only=True)
         state["head.bias"][2] = float("nan")
         torch.save(state, tmp_path / "broken.pt")
-        with pytest.raises(UserError, match=r"\.png: broken gives no number"):
+        with pytest.raises(UserError, match=r"\.png: broken gives no finite probability"):
             run_forest(tmp_path / "broken.pt", prepared, tmp_path / "out")
 
     def test_a_device_that_is_not_there_is_a_users_mistake(self, prepared, checkpoint, tmp_path, capsys):

@@ -342,7 +342,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_not_run(tmp_path, monkeyp
         lambda: torch.jit.save(torch.jit.script(nn.Linear(1, 1)), path),
     ):
         write()
-        with pytest.raises(UserError, match=r"epoch_0003\.pt is refused.*may carry code"):
+        with pytest.raises(UserError, match=r"epoch_0003\.pt is refused.*may run code"):
             Run(tmp_path, resume=True)
     assert not (tmp_path / "ran").exists()
 

@@ -183,7 +183,7 @@ class TestRecord:
         told = [message for message in caplog.messages if str(tmp_path) in message]
         assert len(told) == (0 if gone else 1)  # images in memory are trained on whatever becomes of the folder
         assert all(
-            "prepared again in epoch 2" in message and "prepare into another folder" in message for message in told
+            "prepared again in epoch 2" in message and "don't prepare into a folder" in message for message in told
         )
         assert record(tmp_path / "run").get("prepared_anew_in_epoch") == (None if gone else 2)
 

@@ -79,7 +79,9 @@ def test_batch_normalisations_can_be_trained_alone_with_the_head(caplog):
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     norms = {f"{part}.1.{name}" for part in ("low", "high") for name in BUFFERS}
     assert changed == norms | {"head.weight", "head.bias"}
-    assert caplog.messages == ["No training stage ever trains, but for batch normalisations: body.low, body.high."]
+    assert caplog.messages == [
+        "No training stage trains these parts (only their batch normalisation): body.low, body.high."
+    ]
 
 
 def test_parts_that_are_trained_alone_take_the_place_of_each_stages_own():
@@ -552,7 +554,7 @@ def test_parts_that_no_stage_trains_are_reported_once(caplog):
     with caplog.at_level(logging.WARNING, logger=LOGGER):
         StagedTraining(network, adam(network), [stage(HEAD), stage(HEAD, 3)])
         assert [record.message for record in caplog.records] == [
-            "No training stage ever trains: extra, body.low, body.high."
+            "No training stage trains these parts: extra, body.low, body.high."
         ]
         caplog.clear()
         del network.extra

@@ -197,7 +197,7 @@ def test_validation_that_shares_images_or_patients_is_refused(tmp_path):
 
 def test_two_thresholds_exclude_each_other(tmp_path):
     path = table(tmp_path / "p.csv", make_rows())
-    with pytest.raises(UserError, match="exclude each other"):
+    with pytest.raises(UserError, match="can't be given together"):
         score(path, threshold=0.5, threshold_from=path)
 
 

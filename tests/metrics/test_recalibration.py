@@ -190,7 +190,7 @@ def test_score_recalibrates_on_validation_predictions_and_keeps_the_fit(tmp_path
     assert read_predictions(tmp_path / "recalibrated.csv")[0]["logit"] == pytest.approx(
         kept.apply([rows[0]["logit"]])[0], abs=1e-5
     )
-    with pytest.raises(UserError, match="neither a file nor a method; did you mean 'platt'"):
+    with pytest.raises(UserError, match="no such file or method; did you mean 'platt'"):
         score_file(tmp_path / "p.csv", recalibrate="plat")
     with pytest.raises(UserError, match="--recalibrate-from CSV"):
         score_file(tmp_path / "p.csv", recalibrate="platt")

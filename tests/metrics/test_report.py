@@ -252,7 +252,7 @@ def test_comparison_needs_the_same_images_and_labels():
     with pytest.raises(UserError, match="1 are in the other set alone"):
         compare_rows(rows[1:], others)
     others[0] = {**others[0], "label": 0}
-    with pytest.raises(UserError, match="1 images have another label in the other table: P0_LEFT_CC"):
+    with pytest.raises(UserError, match="1 images have different labels in the two tables: P0_LEFT_CC"):
         compare_rows(rows, others)
 
 

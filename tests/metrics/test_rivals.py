@@ -62,8 +62,8 @@ def test_command_takes_names_and_folds(tables, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give the predictions either"),
-        (["p.csv", "--name", "A=a.csv"], "give the predictions either"),
+        ([], "give either PREDICTIONS"),
+        (["p.csv", "--name", "A=a.csv"], "give either PREDICTIONS"),
         (["--name", "a.csv", "--out", "o"], "write NAME=TABLE"),
         (["--name", "A=a.csv", "B=b.csv"], "name the folder of the results"),
         (["--name", "A=a.csv", "B=b.csv", "--compare", "c.csv", "--out", "o"], "--compare belongs to one model"),

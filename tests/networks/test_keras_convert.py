@@ -271,7 +271,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("model", "folder", "message"),
         [
-            ("patch VGG-16", "bundle", "is for a WholeImageClassifier and this model is a PatchClassifier"),
+            ("patch VGG-16", "bundle", "is for a WholeImageClassifier, and this model is a PatchClassifier"),
             ("VGG-16 hybrid", "absent", "is not a bundle"),
         ],
     )

@@ -135,5 +135,5 @@ class TestPage:
     def test_results_that_no_prepared_folder_gave_are_refused(self, folders, tmp_path, record):
         prepared, results = folders
         (results / "run.json").write_text(record)
-        with pytest.raises(UserError, match=r"run\.json: (not written|results of a folder that isn't prepared)"):
+        with pytest.raises(UserError, match=r"run\.json: (not written|results of images that aren't)"):
             write_gallery(results, prepared, tmp_path / "page")

@@ -117,7 +117,7 @@ def test_models_of_one_name_are_told_apart_and_one_model_is_not_counted_twice(bu
     models, _ = choose_models([bundle, other], False, CPU, "SRC")
     assert models[0].name == "ddsm_whole"
     assert models[1].name == f"ddsm_whole-{models[1].digest['checkpoint'][:8]}"
-    with pytest.raises(UserError, match="the same model"):
+    with pytest.raises(UserError, match="is named twice"):
         choose_models([bundle, bundle], False, CPU, "SRC")
 
 
@@ -140,7 +140,7 @@ def test_a_config_that_fails_is_a_users_mistake_that_names_it(bundle):
     config = json.loads(path.read_text())
     config["preprocessing"]["transforms"][1]["_target_"] = "NoSuchTransform"
     path.write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"inference.json.*can't be followed"):
+    with pytest.raises(UserError, match=r"inference.json.*can't be run"):
         load_model(bundle, CPU, "SRC")
 
 

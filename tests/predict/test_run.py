@@ -298,7 +298,7 @@ class TestFailures:
         predict([whole(root)], raw, tmp_path / "out", HERE)
         (failure,) = rows_of(tmp_path / "out", "failures.csv")
         assert failure["image"] == "case0/0"
-        assert "process that read it was ended" in failure["reason"]
+        assert "process that read it was killed" in failure["reason"]
 
     def test_a_score_that_is_no_number_is_a_failure(self, root, raw, tmp_path):
         network = load_classifier(whole(root) / "models" / "model.pt")
@@ -306,7 +306,7 @@ class TestFailures:
         torch.save(network.state_dict(), tmp_path / "nan.pt")
         outcome = predict([tmp_path / "nan.pt"], raw, tmp_path / "out", HERE)
         assert outcome.predicted == 0
-        assert {"no finite number" in row["reason"] for row in rows_of(tmp_path / "out", "failures.csv")} == {True}
+        assert {"not a finite number" in row["reason"] for row in rows_of(tmp_path / "out", "failures.csv")} == {True}
         assert rows_of(tmp_path / "out") == []
 
 

@@ -48,7 +48,7 @@ def test_what_cannot_be_copied_is_told(tmp_path):
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     for arguments, message in [
         (("ddsm_hole", tmp_path / "new"), "did you mean 'ddsm_whole'"),
-        (("ddsm_whole", tmp_path / "full"), "holds something already"),
+        (("ddsm_whole", tmp_path / "full"), "is not empty"),
         (("ddsm_whole", tmp_path / "new", "phantom-pach"), "did you mean 'phantom-patch'"),
         (("ddsm_whole", tmp_path / "new", "phantom-patch"), "is a patch classifier, and ddsm_whole needs"),
         (("ddsm_patch", tmp_path / "new", "phantom-whole"), "ddsm_patch needs a patch classifier"),

@@ -154,7 +154,7 @@ def test_the_command_tells_models_from_data_sets(root, tmp_path, capsys):
     assert "index.html" in capsys.readouterr().out
     assert main(["validate", str(root / "home.pt"), str(tmp_path / "out")]) == 2
     assert main([*words, "--recalibrate", "test"]) == 2
-    assert "choose validation" in capsys.readouterr().err
+    assert "choose another, such as validation" in capsys.readouterr().err
 
 
 def test_what_is_true_of_a_model_is_said_once(root, tmp_path, caplog):

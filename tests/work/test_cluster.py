@@ -111,7 +111,7 @@ def test_a_task_that_ends_its_workers_is_given_up_and_no_other(dask, address, mo
 
     results = dict(stream_parallel(work, range(4), address))
     assert results[2] is None
-    with cluster(address) as client, pytest.raises(UserError, match="each worker that it ran on was lost"):
+    with cluster(address) as client, pytest.raises(UserError, match="each worker that ran it was lost"):
         run_on(client, work, 2)
 
 

@@ -31,7 +31,7 @@ _PROJECTIONS = (
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 #: Words of Photometric Interpretation that a message may repeat, being the standard's own.
 _COLOURS = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
-_MASK = "only two grey values, as a lesion mask has and no mammogram; leave it out"
+_MASK = "only two grey values, so it is a lesion mask and no mammogram; leave it out"
 #: A picture whose pixels differ by less, on a scale of 0…1, shows nothing; JPEG's noise in black is smaller.
 _LEAST_CONTRAST = 8 / 255
 #: pydicom's plugins in the order of preference: first what is always installed, so that an image reads the same with
@@ -150,7 +150,7 @@ def _decode_picture(path: Path) -> DecodedImage:
     pixels = np.minimum(np.divide(picture.pixels, picture.depth, dtype=np.float32), 1)
     if not picture.prepared:
         if pixels.max() - pixels.min() < _LEAST_CONTRAST:
-            raise UserError(f"{path}: the image shows nothing, its pixels are alike; check it or leave it out")
+            raise UserError(f"{path}: all pixels have about the same value; check the image or leave it out")
         if picture.jpeg and jpeg_mask(picture.pixels) is not None:
             raise UserError(f"{path}: {_MASK}")
         _refuse_mask(path, pixels)
@@ -195,7 +195,7 @@ def _refusal(dataset: pydicom.Dataset) -> str | None:
     if high is not None and bits is not None and high != bits - 1:
         return "high bit isn't the highest of the bits stored, see PS3.5 §8.1.1; export the file again"
     if int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) > MAX_PIXELS:
-        return f"more than {MAX_PIXELS >> 20} million pixels, which no mammogram has; leave the file out"
+        return f"more than {MAX_PIXELS >> 20} million pixels, too many for a mammogram; leave the file out"
     return None
 
 
@@ -210,7 +210,7 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
             declared = declared_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
             if declared != (dataset.Rows, dataset.Columns, int(dataset.get("SamplesPerPixel") or 1)):
                 raise UserError(
-                    f"{path}: its compressed pixels declare another size than the header, or none; download or copy "
+                    f"{path}: the compressed pixels have no size, or another one than the header; download or copy "
                     "the file again, or leave it out"
                 )
         options: dict[str, Any] = {"view_only": True, "correct_unused_bits": False, "allow_excess_frames": False}
@@ -219,7 +219,7 @@ def _decode(path: Path, dataset: pydicom.Dataset) -> np.ndarray:
         pixels, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=plugin, **options)
         if pixels.ndim == 3:
             if not (pixels[..., :1] == pixels[..., 1:]).all():
-                raise UserError(f"{path}: in colour (RGB); allowed: grey, also as three equal colours")
+                raise UserError(f"{path}: in colour (RGB); allowed is grey, also as three equal channels: convert it")
             pixels = np.ascontiguousarray(pixels[..., 0])
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         return used_bits(native, int(dataset.BitsStored))
@@ -231,7 +231,7 @@ def _plugin(path: Path, dataset: pydicom.Dataset, syntax: uid.UID) -> str:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
         raise UserError(
-            f"{path}: transfer syntax {_name(syntax)} isn't supported; convert the file, with `gdcmconv --raw` say"
+            f"{path}: transfer syntax {_name(syntax)} isn't supported; convert the file, such as by `gdcmconv --raw`"
         ) from error
     if decoder.is_native:
         return ""

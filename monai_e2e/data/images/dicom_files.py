@@ -150,5 +150,6 @@ def _check_inflated(path: str | Path) -> None:
             size += len(inflater.decompress(packed, _CHUNK))
             if size > _MAX_INFLATED:
                 raise UserError(
-                    f"{path}: unpacks to more than {_MAX_INFLATED >> 20} MiB, which no mammogram does; leave it out"
+                    f"{path}: decompresses to more than {_MAX_INFLATED >> 20} MiB, too much for a mammogram; "
+                    "leave it out"
                 )

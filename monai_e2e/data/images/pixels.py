@@ -81,10 +81,12 @@ def read_picture(path: Path) -> Picture:
         with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             mode, frames = image.mode, getattr(image, "n_frames", 1)
             if image.width * image.height > MAX_PIXELS:
-                raise UserError(f"{path}: {image.height} × {image.width} pixels are no mammogram's; leave the file out")
+                raise UserError(
+                    f"{path}: {image.height} × {image.width} pixels are too many for a mammogram; leave it out"
+                )
             if frames > 1 or (mode not in _GREY_MODES and mode not in _COLOUR_MODES):
                 raise UserError(
-                    f"{path}: mode {mode}, {frames} frame(s); only single grey images of 8 or 16 bits are read"
+                    f"{path}: mode {mode}, {frames} frame(s); allowed is one grey image of 8 or 16 bits: convert it"
                 )
             # Pillow inverts 8 bits but not 16 where white is zero.
             white_is_zero = mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
@@ -92,7 +94,7 @@ def read_picture(path: Path) -> Picture:
             pixels = np.array(ImageOps.exif_transpose(image))
     if mode in _COLOUR_MODES:
         if not (pixels[..., :1] == pixels[..., 1:3]).all():
-            raise UserError(f"{path}: in colour; only single grey images of 8 or 16 bits are read")
+            raise UserError(f"{path}: in colour; allowed is one grey image of 8 or 16 bits: convert it")
         mode, pixels = "L", pixels[..., 0].copy()
     if mode == "I":
         if kind not in ("PNG", "PPM") or pixels.min() < 0:

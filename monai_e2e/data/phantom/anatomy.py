@@ -1,8 +1,8 @@
-"""Draws a healthy breast as an X-ray would show it, before film or detector turn it into grey values.
+"""Draw a healthy breast as X-rays see it, before a film or a detector turns it into grey values.
 
 Everything is drawn with the chest wall at the left edge; right breasts are mirrored later. Lengths are written for a
 mammogram of :data:`NATIVE_ROWS` rows and scaled to the actual number. Textures are drawn at half the resolution: the
-difference is not visible, and a mammogram takes a tenth of a second.
+difference can't be seen, and a mammogram takes only a tenth of a second.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def draw_breast(
         columns: width in pixels.
         view: CC or MLO.
         density: ACR density 1 (fatty) to 4 (dense).
-        edge_falloff: how much the image darkens towards the skin: 1 as on film, about 0.4 as on digital systems with
+        edge_falloff: how much the image darkens towards the skin: 1 on film, about 0.4 on digital systems with
             thickness correction.
     """
     scale = rows / NATIVE_ROWS
@@ -83,7 +83,7 @@ def draw_breast(
         muscle = rng.uniform(0.46, 0.68) + 0.02 * texture.mottle + 0.02 * texture.coarse
         tissue = tissue * (1 - pectoral) + np.maximum(muscle, tissue + 0.08) * pectoral
 
-    # The compressed breast is equally thick, except at its rim, where the path through tissue is shorter.
+    # The compressed breast has the same thickness everywhere but at its rim, where X-rays pass less tissue.
     rim = rng.uniform(70, 120) * scale
     thickness = np.sqrt(np.clip(1 - (1 - np.clip(distance / rim, 0, 1)) ** 2, 0, 1))
     tissue *= (0.22 + 0.78 * thickness) ** edge_falloff
@@ -151,7 +151,7 @@ def _enlarge(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float, float]) -> np.ndarray:
-    """Smooth random field of at most unit variance, float32 ``[*shape]``; ``cell`` is its grain size in pixels."""
+    """Smooth random noise of at most unit variance, float32 ``[*shape]``; ``cell`` is its grain size in pixels."""
     grid = tuple(int(np.ceil(size / step)) + 2 for size, step in zip(shape, cell, strict=True))
     coarse = Image.fromarray(rng.standard_normal(grid, dtype=np.float32))
     box = (0.5, 0.5, 0.5 + shape[1] / cell[1], 0.5 + shape[0] / cell[0])
@@ -198,7 +198,7 @@ class _Texture:
 
     def _strands(self, aspect: float) -> np.ndarray:
         """Ducts and Cooper's ligaments: ridges that converge on the nipple, 0 to 1."""
-        ahead = self.rng.uniform(0.12, 0.35)  # they would meet in front of the nipple
+        ahead = self.rng.uniform(0.12, 0.35)  # their lines meet in front of the nipple
         along = (self.along + ahead) * aspect
         across = self.across
         radius = np.hypot(along, across)
@@ -229,7 +229,7 @@ class _Texture:
         islands = _sigmoid((self._fractal((110, 55, 28)) + (density - 2.2) * 0.55 + 0.8 * self.strands) / 0.35)
         body = 0.52 + 0.34 * self.strands + 0.18 * self.mottle + 0.12 * self.coarse
         brightness = _GLAND_BRIGHTNESS[density] * rng.uniform(0.9, 1.15)
-        # A few soft lumps of normal tissue, as large as masses, so that not every lump is a finding.
+        # A few soft lumps of normal tissue, as large as masses: not every lump is a lesion.
         lumps = _sigmoid((noise(rng, self.shape, (46 * self.unit, 46 * self.unit)) - 1.4) / 0.15)
         return region * islands * body * 1.35 * brightness + 0.09 * lumps * _sigmoid((1.25 - ellipse) / 0.1)
 

@@ -1,4 +1,4 @@
-"""Writes phantoms in the form of CBIS-DDSM on TCIA: folders, DICOM tags, four case tables, and irregularities."""
+"""Write phantoms in the form of CBIS-DDSM on TCIA: folders, DICOM tags, the four case tables, and their quirks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _ASSESSMENTS = {Pathology.BENIGN: (0, 2, 3, 4), Pathology.MALIGNANT: (3, 4, 4, 5
 _MASK_SCALES = {"mask_other_size": (1.25, 1.25), "mask_other_aspect": (1.0, 1.2)}
 
 _Row = dict[str, str]
-#: Kind of lesion and whether in the test half, which name the table, and the table's row.
+#: Lesion type and whether in the test half, which together choose the table, and the row.
 _Line = tuple[LesionType, bool, _Row]
 
 
@@ -98,17 +98,17 @@ def write_cbis_ddsm(
             ``"classic"`` (folders named by UIDs, like the paths in the tables), or ``"jpeg"`` (the JPEG re-release: 8
             bits with lossy compression, ``csv`` and ``jpeg`` folders, ``dicom_info.csv``).
         workers: number of processes; None for one per core.
-        defects: whether to plant the real data set's defects, each once per 20 patients, in the training half.
+        defects: whether to add the faults of the real data set, each once per 20 patients, in the training half.
 
     Returns:
-        How many of each of :data:`.cbis_defects.DEFECTS` were planted; the folder itself doesn't say.
+        How many of each of :data:`.cbis_defects.DEFECTS` were added; the folder itself doesn't say.
 
     Raises:
         UserError: when an argument is out of range or ``out`` isn't empty.
     """
     out = Path(out)
     if layout not in LAYOUTS:
-        raise UserError(f"layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
+        raise UserError(f"layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
     prepare_out(out, patients, rows)
     training = (index for index in range(patients) if not _in_test_half(index))
     plan = plan_defects(training, patients, seed) if defects else {}
@@ -169,7 +169,7 @@ def _lesions(rng: np.random.Generator, kind: LesionType, pathology: Pathology) -
 def _defective(
     rng: np.random.Generator, breasts: list[tuple[Laterality, list[Finding]]], defect: str
 ) -> list[tuple[Laterality, list[Finding]]]:
-    """One breast with one lesion, so that a defect affects one row; or with a second lesion if that is the defect."""
+    """One breast with one lesion, so that a defect affects one row; or with two lesions, if that is the defect."""
     laterality, (lesion, *_) = breasts[0]
     kind, pathology = lesion.type, lesion.pathology
     if defect == "benign_and_malignant":
@@ -271,14 +271,14 @@ class _Image:
         return rows
 
     def _regions(self, name: str, pixels: np.ndarray, placed: PlacedFinding) -> tuple[str, str]:
-        """Save crop and mask; return their paths in the table, which may confuse the two."""
+        """Save crop and mask; return their paths in the table, where the two may be swapped, as in the original."""
         row, column = np.nonzero(placed.roi)
         crop = pixels[row.min() : row.max() + 1, column.min() : column.max() + 1]
         mask = placed.roi.astype(np.uint8) * 255
         if self.defect in _MASK_SCALES:
             height, width = (round(n * scale) for n, scale in zip(mask.shape, _MASK_SCALES[self.defect], strict=True))
             mask = np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
-        alone = self.rng.random() < 0.1  # a few have a study each
+        alone = self.rng.random() < 0.1  # in a few, crop and mask have a study each
         if self.defect == "same_names" or (alone and self.defect != "crop_first"):
             return self.series.write(name, [(CROP, crop)])[0], self.series.write(name, [(MASK, mask)])[0]
         files = [(MASK, mask), (CROP, crop)]

@@ -1,6 +1,6 @@
 """Which phantoms of CBIS-DDSM get which defects.
 
-Real downloads have each of these: missing and damaged files, masks of another size, tables that contradict the folders.
+Real downloads have all of them: missing and damaged files, masks of another size, tables that contradict the folders.
 A patient gets at most one, so that the consequences of each can be counted.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-#: Defects in the order of their use. Each concerns the patient's first view, except where both views are named.
+#: Defects in the order of their use. Each affects the patient's first view, unless both views are named.
 DEFECTS = (
     "image_missing",  # image not on disk
     "mask_missing",  # neither mask nor crop on disk
@@ -18,7 +18,7 @@ DEFECTS = (
     "mask_other_size",  # 5:4 of its image in both directions
     "mask_other_aspect",  # 6:5 of its image in width alone
     "same_names",  # mask and crop in series of their own, both named 000000.dcm
-    "crop_first",  # the series' first file is the crop
+    "crop_first",  # the first file of the series is the crop
     "unreadable",  # a file without an image in it
     "unknown_pathology",
     "leaves_source",  # the table's path to the image starts with ../..
@@ -40,6 +40,6 @@ def plan_defects(candidates: Iterable[int], patients: int, seed: int) -> dict[in
 
 
 def count_defects(plan: dict[int, str], layout: str) -> dict[str, int]:
-    """Defect → how often it was planted, 0 for those that the layout can't have."""
+    """Defect → how often it was added, 0 for those that the layout can't have."""
     planted = [defect for defect in plan.values() if layout in _ONLY.get(defect, (layout,))]
     return {defect: planted.count(defect) for defect in DEFECTS}

@@ -1,4 +1,4 @@
-"""Stores a phantom's series in the three forms of CBIS-DDSM downloads: descriptive folders, classic folders, JPEG."""
+"""Store a phantom's series in a form of CBIS-DDSM downloads: descriptive folders, classic folders, or JPEG."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Series:
         view: view of the image.
         day: date of the study.
         rng: source of all randomness; draws are the same in all layouts.
-        defect: one of :data:`.cbis_defects.DEFECTS`, or empty.
+        defect: one of :data:`.cbis_defects.DEFECTS`; empty for none.
         info: the rows, filled by :meth:`write`.
     """
 
@@ -61,14 +61,14 @@ class Series:
     info: list[dict[str, str]] = field(default_factory=list)
 
     def write(self, name: str, files: list[tuple[str, np.ndarray]]) -> list[str]:
-        """Save one series, given as (description, pixels) of each file, as a new study.
+        """Save one series as a new study; ``files`` are the description and pixels of each of its files.
 
         Returns:
             The files' paths in the classic form, which the tables use.
         """
         study, series = random_uid(self.rng, UID_ROOT), random_uid(self.rng, UID_ROOT)
         classic = [f"{name}/{study}/{series}/{number:06d}.dcm" for number in range(len(files))]
-        # A series with crop and mask has the mask's description.
+        # A series of crop and mask has the mask's description.
         title = MASK if len(files) > 1 else files[0][0]
         described = f"{name}/{self.day:%m-%d-%Y}-DDSM-NA-{study[-5:]}/1.000000-{title}-{series[-5:]}"
         for number, (description, pixels) in enumerate(files):
@@ -140,12 +140,12 @@ class Series:
         return path
 
     def _lost(self, description: str) -> bool:
-        """Whether the planted defect leaves out this file."""
+        """Whether the defect is that this file is missing."""
         lost = {"image_missing": (FULL,), "mask_missing": (MASK, CROP), "mask_missing_crop_left": (MASK,)}
         return description in lost.get(self.defect, ())
 
     def _spoil(self, path: Path, description: str) -> None:
-        """Damage an image's file or copy it, if that is the planted defect."""
+        """Damage an image's file or copy it, if that is the defect."""
         if description != FULL:
             return
         if self.defect == "unreadable":

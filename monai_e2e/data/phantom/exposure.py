@@ -1,7 +1,7 @@
-"""Turns tissue into grey values, as scanned film in CBIS-DDSM or a digital detector in INbreast (paper, Appendix 3).
+"""Turn tissue into grey values: of a scanned film (CBIS-DDSM), or of a digital detector (INbreast; paper, Appendix 3).
 
-Both data sets show the same anatomy with different grey values, so the transfer between them (paper §3.2) is a real
-test.
+The phantoms of both data sets have the same anatomy and different grey values. So the transfer between them (paper
+§3.2) has something to learn.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def expose_detector(rng: np.random.Generator, scene: Scene, laterality: Laterali
     grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)
     grey += 0.006 * rng.standard_normal(tissue.shape, dtype=np.float32)
     grey = np.where(scene.mask, np.clip(grey, 0.004, 1), 0)
-    # The detector's last column at the chest wall is saturated in every image, so an image's highest value doesn't
-    # reveal calcifications, however a reader scales the image.
+    # The detector's last column at the chest wall is saturated in every image. Without it a network could tell
+    # calcifications by the image's highest value, where images are scaled by it.
     grey[:, -1 if laterality is Laterality.RIGHT else 0] = 1
     return np.round(grey * 16383).astype(np.uint16)

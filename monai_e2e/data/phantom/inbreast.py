@@ -1,4 +1,4 @@
-"""Writes phantoms in the form of INbreast: a folder of DICOM files, a folder of OsiriX outlines, and a table."""
+"""Write phantoms in the form of INbreast: a folder of DICOM files, a folder of OsiriX outlines, and a table."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def write_inbreast(
         seed: another seed gives other patients.
         rows: height of the images in pixels.
         workers: number of processes; None for one per core.
-        defects: whether to plant each of :data:`~monai_e2e.data.phantom.inbreast_defects.DEFECTS`, in a different image
-            with BI-RADS 1 or 2, while there are any.
+        defects: whether to add each of :data:`~monai_e2e.data.phantom.inbreast_defects.DEFECTS`, in different images
+            with BI-RADS 1 or 2, as far as there are enough.
 
     Returns:
-        How many of each defect were planted; the folder itself doesn't say.
+        How many of each defect were added; the folder itself doesn't say.
 
     Raises:
         UserError: when an argument is out of range or ``out`` isn't empty.

@@ -1,4 +1,4 @@
-"""Defects of real INbreast folders, planted in phantoms: each affects one image, its outlines or its row."""
+"""Faults of real INbreast folders, for phantoms: each affects one image, its outlines or its row."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _VIEW, _FILE, _BI_RADS = 3, 5, 7
 
 
 def plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
-    """Plant each defect in one image or its row, with BI-RADS 1 or 2, since few images have another one.
+    """Add each defect to one image or its row. The image has BI-RADS 1 or 2, since few images have another category.
 
     Returns:
-        How many of each were planted, 0 or 1.
+        How many of each were added, 0 or 1.
     """
     negative = [line for line in lines if line[_BI_RADS] in ("1", "2")]
     planted = dict.fromkeys(DEFECTS, 0)
@@ -58,7 +58,7 @@ def _view_fb(image: Path, outlines: Path, line: list[str], lines: list[list[str]
 
 
 def _monochrome1(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    """The same picture, stored inverted."""
+    """The same image, stored inverted."""
     dataset = pydicom.dcmread(image)
     pixels = (1 << dataset.BitsStored) - 1 - dataset.pixel_array
     dataset.PixelData = pixels.tobytes()
@@ -100,7 +100,7 @@ def _add_roi(image: Path, outlines: Path, name: str, points: np.ndarray) -> None
     outlines.write_bytes(plistlib.dumps(plist))
 
 
-#: Defect → function that plants it. Inverted images (``monochrome1``), views from below (``view_fb``), single points
+#: Defect → function that adds it. Inverted images (``monochrome1``), views from below (``view_fb``), single points
 #: and other findings are valid, but programs often read them wrongly.
 DEFECTS: dict[str, Callable[[Path, Path, list[str], list[list[str]]], None]] = {
     "image_missing": _image_missing,

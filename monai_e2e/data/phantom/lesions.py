@@ -1,8 +1,8 @@
-"""Draws benign and malignant masses and calcifications, and outlines them as a radiologist would.
+"""Draw benign and malignant masses and calcifications, and outline them as a radiologist does.
 
-Benign and malignant differ in shape (paper §3.1.1 has the four lesion classes). A benign mass is round or oval with a
-smooth margin, a malignant one irregular and spiculated; their size and brightness are drawn from the same ranges.
-Benign calcifications are few, coarse and scattered over a wide area, malignant ones many, fine, of all shapes and in a
+Benign and malignant lesions differ in shape (paper §3.1.1 has the four classes). A benign mass is round or oval with a
+smooth margin, a malignant one irregular and spiculated; both have the same range of sizes and brightness. Benign
+calcifications are few, coarse and scattered over a wide area. Malignant ones are many, fine, of all shapes, and in a
 cluster.
 """
 
@@ -57,7 +57,7 @@ class Drawing:
 
 
 def random_finding(rng: np.random.Generator, type: LesionType, pathology: Pathology, contrast: float = 1.0) -> Finding:
-    """A lesion of random size, brightness and place; ``contrast`` below 1 makes it subtle."""
+    """A lesion of random size, brightness and position; ``contrast`` below 1 makes it subtle."""
     if type is LesionType.MASS:
         radius, brightness = rng.uniform(12, 27), rng.uniform(0.16, 0.26)
     else:

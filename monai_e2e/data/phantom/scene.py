@@ -1,4 +1,4 @@
-"""Puts lesions into a breast and so makes one view with its findings."""
+"""Put lesions into a breast: one view with its findings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PlacedFinding:
 
 @dataclass
 class Scene:
-    """One view before film or detector turn it into grey values.
+    """One view, before a film or a detector turns it into grey values.
 
     The chest wall is at the left edge for a left breast and at the right edge for a right one.
 
@@ -102,7 +102,7 @@ def _place(
     size: float,
     taken: list[tuple[float, float, float]],
 ) -> tuple[int, int]:
-    """Pixel for a lesion's centre, near its wanted place but inside the skin and away from muscle and other lesions."""
+    """Pixel for a lesion's centre: near its place, within the skin, away from the muscle and other lesions."""
     rows, columns = breast.mask.shape
     across_wanted = finding.across[0 if view is View.CC else 1]
     best, best_room = (int(breast.nipple[0]), int(breast.nipple[1] / 2)), -np.inf
@@ -127,7 +127,7 @@ def _place(
 
 
 def _sprinkle(rng: np.random.Generator, breast: Breast, scale: float) -> None:
-    """Add up to four single bright dots that are no findings, with the same probability in every breast."""
+    """Add up to four bright dots that are no lesions, with the same probability in every breast."""
     rows, columns = np.nonzero(breast.mask)
     height, width = breast.mask.shape
     for _ in range(int(rng.integers(0, 5))):
@@ -156,7 +156,7 @@ def _mirror(scene: Scene) -> Scene:
 
 
 def mixed_density(rng: np.random.Generator) -> int:
-    """ACR density 1–4, with about the frequencies of both data sets and independent of the findings."""
+    """ACR density 1–4, about as frequent as in both data sets, and independent of the findings."""
     return int(rng.choice([1, 2, 3, 4], p=[0.2, 0.4, 0.27, 0.13]))
 
 

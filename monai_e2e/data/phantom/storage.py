@@ -1,4 +1,4 @@
-"""Checks and DICOM files, for the writers of both data sets."""
+"""What the phantoms of both data sets share: the checks of arguments, and DICOM files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _FEWEST_ROWS = 256
 def rows_for(image_size: Sequence[int]) -> int:
     """Number of rows to draw for images that will be prepared at ``image_size`` (rows, columns).
 
-    It is 16/9 of the prepared rows, between 256 and 768: the time for drawing grows with the area. Preparation then
-    averages about three pixels, which leaves little of the grain.
+    It is 16/9 of the prepared rows, between 256 and 768, since the time for drawing grows with the area. Preparation
+    then averages about three pixels into one, which removes most of the grain.
     """
     return min(768, max(_FEWEST_ROWS, image_size[0] * 16 // 9))
 
@@ -30,12 +30,12 @@ def prepare_out(out: Path, patients: int, rows: int) -> None:
     """Check the arguments that both writers take and create the folder.
 
     Raises:
-        UserError: when ``patients`` or ``rows`` is out of range or ``out`` holds something already.
+        UserError: when ``patients`` or ``rows`` is out of range, or ``out`` isn't a new or empty folder.
     """
     if not 1 <= patients <= 99999:
-        raise UserError(f"patients must be between 1 and 99999, not {patients}: ask for at least one patient")
+        raise UserError(f"{patients} patients: give a number from 1 to 99999")
     if not _FEWEST_ROWS <= rows <= 4096:
-        raise UserError(f"rows must be between {_FEWEST_ROWS} and 4096, not {rows}: 768 is the default")
+        raise UserError(f"{rows} rows: give a number from {_FEWEST_ROWS} to 4096, such as 768")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: name a new or empty folder for the phantoms")
     if out.is_dir() and any(out.iterdir()):

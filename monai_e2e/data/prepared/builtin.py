@@ -59,7 +59,7 @@ def phantom_dataset(
         parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".phantom-", dir=parent))
         try:
-            logger.info("Drawing phantoms of %d patients in the form of %s, once …", patients, name)
+            logger.info("Drawing phantoms of %d patients in the form of %s, only this once …", patients, name)
             write, usual = _DATASETS[name]
             size = (rows, columns)
             write(draft / "download", patients, seed=seed, rows=rows_for(size), workers=workers)

@@ -102,7 +102,9 @@ def pixel_mean(
         means: list[Any] = [sample.get("mean") for sample in _drawn(training, training_patients, seed, prepared_dir)]
         mean = None if None in means or not means else round(sum(means) / len(means), 4)
     if mean is None:
-        raise UserError(f"{prepared_dir}: no training images and so no pixel mean; prepare a folder to train on")
+        raise UserError(
+            f"{prepared_dir}: no training images, so no pixel mean; prepare a folder that has training images"
+        )
     return float(mean)
 
 
@@ -247,7 +249,7 @@ def _inside(relative: str, root: Path) -> str:
     if not path.is_relative_to(root):
         raise UserError(f"{root / 'datalist.json'}: {relative} leads out of the folder; {PREPARE} again")
     if not there:
-        raise UserError(f"{path}: absent though datalist.json names it; {PREPARE} again")
+        raise UserError(f"{path} is missing, though datalist.json lists it; {PREPARE} again")
     return str(path)
 
 

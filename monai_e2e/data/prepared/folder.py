@@ -78,7 +78,7 @@ def find_images(folder: str | Path, without: Collection[Path] = ()) -> dict[str,
     root = Path(os.path.realpath(folder))
     left_out = {os.path.realpath(path) for path in without}
     if str(root) in left_out:
-        raise UserError(f"{folder}: the folder of the images; name another one for the results")
+        raise UserError(f"{folder} is the folder of the images: name another one for the results")
     files = list(_walk(str(root), left_out, set()))
     images = sorted(path for path in map(Path, files) if path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path))
     if not images:

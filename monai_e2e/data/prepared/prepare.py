@@ -102,7 +102,7 @@ def _prepare(
     names = Counter((image.partition, image.image_id) for image in catalogue.mammograms)
     repeated = [name for (_, name), count in names.items() if count > 1]
     if repeated:
-        raise UserError(f"{src}: {len(repeated)} images share their names, such as {repeated[0]}; please report this")
+        raise UserError(f"{src}: {len(repeated)} images have the same names, such as {repeated[0]}; please report this")
     datalist: dict[str, Any] = {
         "name": catalogue.name if source.has_a_name else out.name,
         "protocol": settings.protocol,
@@ -206,7 +206,8 @@ def _check_classes(src: Path, labels: Mapping[str, Sequence[int]]) -> None:
         own = labels.get(name, ())
         if len(set(own)) < 2:
             raise UserError(
-                f"{src}: partition {name} has {len(own)} image(s) and not both classes; add data, or name all images "
+                f"{src}: partition {name} has {len(own)} image(s), but not of both classes; add data, or name all "
+                "images "
                 "of your own 'test' in a column partition, to test on them alone"
             )
 

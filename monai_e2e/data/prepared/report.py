@@ -98,7 +98,7 @@ def format_report(report: dict[str, Any]) -> str:
     lines = [
         f"# {report['name']}: protocol {report['protocol']}, seed {report['seed']}{folds}",
         "",
-        *(["**Dry run**: no image was written or looked into.", ""] if report["dry_run"] else []),
+        *(["**Dry run**: no image was written or read.", ""] if report["dry_run"] else []),
         f"{', '.join([*_image_words(report), mean])}, {report['seconds']:.0f} s.",
         "",
         f"Labels are based on {report['label_source']}, one for each {report['label_unit']}: {report['label_rule']}.",

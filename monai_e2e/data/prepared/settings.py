@@ -103,14 +103,14 @@ def check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
     """The folder to write, absolute; raises :class:`UserError` where it holds anything else than a prepared folder."""
     out = Path(out).resolve()
     if Path(src).resolve().is_relative_to(out):
-        raise UserError(f"{out}: holds the source {src}, and would be replaced; choose another output folder")
+        raise UserError(f"{out} contains the source {src}, and would be replaced; choose another output folder")
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; choose a folder")
+        raise UserError(f"{out} is a file; choose a folder")
     entries = {entry.name for entry in out.iterdir()} if out.exists() else set()
     foreign = sorted(entries - _OWN_ENTRIES)
     if foreign or (entries - _REPORTS and "datalist.json" not in entries):
         found = ", ".join((foreign or sorted(entries))[:3])
         raise UserError(f"{out}: not empty and not a prepared folder (has {found}); choose another folder or empty it")
     if dry_run and "datalist.json" in entries:
-        raise UserError(f"{out}: is a prepared folder, whose report a dry run would replace; choose another folder")
+        raise UserError(f"{out} is a prepared folder, whose report a dry run would replace; choose another folder")
     return out

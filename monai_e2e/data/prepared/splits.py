@@ -144,7 +144,8 @@ def split_kfold(mammograms: Iterable[Mammogram], folds: int, seed: int) -> Split
     rarest = min(labels.count(0), labels.count(1))
     if rarest < folds:
         raise UserError(
-            f"{folds} folds need as many patients with and without a positive mammogram, found {rarest}: take fewer"
+            f"{folds} folds need {folds} patients with and {folds} without a positive mammogram, found "
+            f"{rarest}: take fewer folds"
         )
     fold_of: dict[str, int] = {}
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, labels)
@@ -169,7 +170,9 @@ def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int, folds: int |
         halves[mammogram.partition or "training"].append(mammogram)
     for half in ("training", "test") if protocol == "official" else ("training",):
         if not halves[half]:
-            raise UserError(f"protocol {protocol!r} needs TCIA's {half} half, whose images or tables aren't there")
+            raise UserError(
+                f"protocol {protocol!r} needs TCIA's {half} half, which isn't there: download its tables and images"
+            )
     if protocol == "paper":
         reason = "TCIA's test half: not used by protocol paper"
         left_out = [Excluded(image.image_id, reason, image.rows) for image in halves["test"]]
@@ -211,7 +214,9 @@ def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None 
     """
     given = any(image.partition for image in catalogue.mammograms)
     if given and folds is not None:
-        raise UserError("the labels have a column 'partition' and folds are asked for: leave out one of them")
+        raise UserError(
+            "the labels have a column 'partition', which folds would ignore: leave out the column or --folds"
+        )
     if folds is not None:
         return split_kfold(catalogue.mammograms, folds, seed)
     if not given:

@@ -86,7 +86,7 @@ def check_identifiers(path: Path, column: str, cells: Iterable[tuple[int, str]])
                 what, why = "leading zeros", " (spreadsheet programs strip them: format the column as text)"
             raise UserError(
                 f"{path}: {column} {other!r} in row {first} and {text!r} in row {line} differ in {what} alone{why}; "
-                "write each patient in one way, and different patients in ways that differ more"
+                "write the same identifier in one way everywhere, and make different ones differ in more than that"
             )
         if text.isdecimal():
             numbers.setdefault(text, line)
@@ -95,7 +95,7 @@ def check_identifiers(path: Path, column: str, cells: Iterable[tuple[int, str]])
     if shorter:
         logger.warning(
             "%s: column %s has %r beside %r: a spreadsheet program may have stripped leading zeros; if these numbers "
-            "stand in other tables too, format the column as text",
+            "are in other tables too, format the column as text",
             path,
             column,
             shorter[0],

@@ -145,7 +145,7 @@ def _tell_of_sheets(path: Path, alike: Sequence[Grid]) -> None:
     first, *others = [grid.sheet for grid in alike] or [""]
     if first and others:
         logger.warning(
-            "%s: sheet %r alone is read, and no row of %s, which has such columns too: put all rows into one sheet",
+            "%s: only sheet %r is read, and no row of %s, which has such columns too: put all rows into one sheet",
             path,
             first,
             " and ".join(map(repr, others)),
@@ -236,6 +236,6 @@ def _check_shape(path: Path, grid: Grid, index: int) -> None:
         shortest = min(len(row) if end is None else len("".join(row[end:])) for row in others)
         if (len(last) if end is None else len(last[end])) < shortest:
             raise UserError(
-                f"{path}, row {index + 1 + len(body)}: the file ends here, in mid-row as it seems (last cell "
-                f"{last[-1][:40]!r}): write or download it again, or end the row as the others"
+                f"{path}, row {index + 1 + len(body)}: the file seems to end in the middle of this row (last cell "
+                f"{last[-1][:40]!r}): export or download it again, or complete the row"
             )

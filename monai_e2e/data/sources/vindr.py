@@ -99,7 +99,7 @@ def _headers(release: Release) -> dict[str, dict[str, str]]:
     try:
         table = release.find_table((_INSTANCE,), (_AGE, _VENDOR, _MACHINE))
     except UserError as error:
-        logger.warning("%s; ages and machines aren't known", error)
+        logger.warning("%s; ages and vendors stay unknown", error)
         return {}
     return {values[_INSTANCE]: values for _, values in table.rows} if table else {}
 

@@ -206,7 +206,7 @@ class DiskCacheDataset(PersistentDataset):
         try:
             save_shared({"format": FORMAT, "sample": sample}, path)
         except (UserError, OSError) as error:
-            logger.warning("An image is not kept: %s", error)
+            logger.warning("An image could not be kept: %s", error)
         return sample
 
 

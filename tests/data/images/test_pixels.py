@@ -231,20 +231,20 @@ def test_pictures_are_turned_upright(tmp_path, suffix, orientation):
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_a_picture_that_shows_nothing_is_refused(tmp_path, suffix, value):
     Image.new("L", (40, 60), value).save(tmp_path / f"a.{suffix}")
-    with pytest.raises(UserError, match="shows nothing"):
+    with pytest.raises(UserError, match="about the same value"):
         decode_image(tmp_path / f"a.{suffix}")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_mask_is_no_image(tmp_path, suffix):
     Image.fromarray(MASKS["mass"].astype(np.uint8) * 255).save(tmp_path / f"a.{suffix}")
-    with pytest.raises(UserError, match="as a lesion mask has and no mammogram"):
+    with pytest.raises(UserError, match="a lesion mask and no mammogram"):
         decode_image(tmp_path / f"a.{suffix}")
 
 
 def test_larger_pictures_than_any_image_are_refused_unread(tmp_path):
     Image.new("1", (12000, 12000)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="12000 × 12000 pixels are no mammogram's"):
+    with pytest.raises(UserError, match="12000 × 12000 pixels are too many"):
         decode_image(tmp_path / "a.png")
 
 

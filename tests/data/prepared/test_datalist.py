@@ -102,7 +102,7 @@ def test_partition_of_one_class_is_refused_unless_it_is_for_testing(write, datal
 def test_folder_for_testing_alone_has_neither_mean_nor_training_images(write, datalist):
     folder = write(datalist | {"training": [], "validation": [], "pixel_mean": None})
     assert len(load_datalist(folder, "test")) == 2
-    with pytest.raises(UserError, match="no training images and so no pixel mean; prepare"):
+    with pytest.raises(UserError, match="no training images, so no pixel mean; prepare"):
         pixel_mean(folder)
     with pytest.raises(UserError, match="partition training has no images"):
         load_datalist(folder, "training")
@@ -172,7 +172,7 @@ def test_paths_out_of_the_folder_are_refused(write, datalist, path, where):
 def test_absent_file_and_incomplete_sample_are_refused(write, datalist):
     folder = write(datalist)
     (folder / "images" / "b.png").unlink()
-    with pytest.raises(UserError, match=r"b\.png: absent though datalist\.json names it"):
+    with pytest.raises(UserError, match=r"b\.png is missing, though datalist\.json lists it"):
         load_datalist(folder, "training")
     del datalist["validation"][1]["label"]
     with pytest.raises(UserError, match="'label' is a required property"):

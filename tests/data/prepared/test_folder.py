@@ -56,7 +56,7 @@ def test_images_in_an_archive_and_results_among_images_are_mistakes_that_are_nam
     with pytest.raises(UserError, match=r"export\.zip: a file; unpack export\.zip first; name"):
         find_images(tmp_path / "export.zip")
     picture(tmp_path / "image.png")
-    with pytest.raises(UserError, match="the folder of the images; name another one for the results"):
+    with pytest.raises(UserError, match="is the folder of the images: name another one for the results"):
         find_images(tmp_path, [tmp_path])
 
 

@@ -151,7 +151,7 @@ def test_dry_run_refuses_partitions_that_the_real_run_refuses(tmp_path):
     text = labels.read_text().replace("0.png,0", "0.png,1").replace("K2,training", "K2,test")
     labels.write_text(text)
     for dry_run in (True, False):
-        named = re.escape(f"{tmp_path / 'src'}: partition validation has 0 image(s) and not both classes")
+        named = re.escape(f"{tmp_path / 'src'}: partition validation has 0 image(s), but not of both classes")
         with pytest.raises(UserError, match=named):
             prepare_dataset(
                 "folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1, dry_run=dry_run
@@ -295,7 +295,7 @@ def test_failure_leaves_the_old_folder(tmp_path):
     before = (out / "datalist.json").read_bytes()
     for path in src.glob("*_P_*[02468]_LEFT_CC/*/*/*.dcm"):
         path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=rf"^{src}: partition \w+ has \d+ image\(s\) and not both"):
+    with pytest.raises(UserError, match=rf"^{src}: partition \w+ has \d+ image\(s\), but not of both"):
         prepare(src, out)
     assert (out / "datalist.json").read_bytes() == before
     assert len(samples(out)) == 9
@@ -327,7 +327,7 @@ def test_folders_of_others_are_refused(tmp_path):
     (tmp_path / "mine" / "datalist.json").touch()
     with pytest.raises(UserError, match=r"thesis\.txt"):
         prepare(src, tmp_path / "mine")
-    with pytest.raises(UserError, match="holds the source"):
+    with pytest.raises(UserError, match="contains the source"):
         prepare(src, src)
     with pytest.raises(UserError, match="choose one of paper, official, kfold"):
         prepare(src, tmp_path / "out", protocol="other")

@@ -138,7 +138,7 @@ def test_own_images_are_split_as_their_table_says_or_else_by_patient():
     assert {image.patient_id[0] for image in split.partitions["test"]} == {"T"}
     with pytest.raises(UserError, match="patient P0000 is in both training and test"):
         split_own(Catalogue("own", images(4, 2, "training") + images(1, 2, "test")), "patients-70-15-15", seed=0)
-    with pytest.raises(UserError, match="leave out one of them"):
+    with pytest.raises(UserError, match="leave out the column or --folds"):
         split_own(Catalogue("own", named), "kfold", seed=0, folds=3)
 
 
@@ -178,5 +178,5 @@ def test_folds_that_cannot_be_are_refused(protocol, folds, message):
 
 
 def test_more_folds_than_patients_of_a_kind_are_refused():
-    with pytest.raises(UserError, match="9 folds need as many patients with and without a positive mammogram, found 4"):
+    with pytest.raises(UserError, match="9 folds need 9 patients with and 9 without a positive mammogram, found 4"):
         split_kfold(images(12), 9, seed=0)

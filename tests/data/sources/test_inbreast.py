@@ -261,7 +261,7 @@ def test_csv_goes_before_spreadsheets_and_differences_are_told(tmp_path, caplog)
         catalogue = read_inbreast(src)
     assert [image.label for image in catalogue.mammograms] == [0, 0, 0, 1]
     assert catalogue.notes == {"images_told_otherwise: INbreast.xls": 1, "tables_not_readable: old/INbreast.xlsx": 1}
-    assert "INbreast.xls: tells otherwise of 1 images, for example ['10000004']" in caplog.text
+    assert "INbreast.xls contradicts the table for 1 images, for example ['10000004']" in caplog.text
 
 
 @pytest.mark.parametrize("depth", [5_000, 100_000])

@@ -131,7 +131,7 @@ def test_one_patient_of_the_headers_under_two_identifiers_is_noted(tmp_path, cap
     for name, patient in (("a", "SAME"), ("b", "SAME"), ("c", others)):
         write_dicom(src / f"{name}.dcm", ramp(), PatientID=patient)
     catalogue = read(src)
-    assert ("1 Patient IDs of the headers are several patients in the table" in caplog.text) == noted
+    assert ("1 Patient IDs of the headers belong to several patients of the table" in caplog.text) == noted
     assert list(catalogue.notes.values()) == [1] * noted
     assert {image.patient_id for image in catalogue.mammograms} == {"K1", "K2", "K3"}
     assert "SAME" not in caplog.text

@@ -119,7 +119,7 @@ def test_sheets_that_are_not_read_are_told_of(tmp_path, caplog):
     for read in (lambda: read_table(path, header), lambda: read_whole_table(path, header.__contains__)):
         caplog.clear()
         assert [values["image"] for _, values in read().rows] == ["a.png"]
-        assert "sheet 'y2019' alone is read, and no row of 'y2020', which has such columns too" in caplog.text
+        assert "only sheet 'y2019' is read, and no row of 'y2020', which has such columns too" in caplog.text
 
 
 def test_text_named_as_spreadsheet_is_read(tmp_path):
@@ -182,9 +182,12 @@ def rows_of(*rows: str, header: str = "image,patient_id,label", end: str = "\n")
         (rows_of("a,1,0", '"b,2,0', 'c,3,"1', "d,4,0"), "row 3: a quote"),
         (rows_of("a,1,0", 'b,2,"0', 'c",3,1', "d,4,0"), r"row 3: more cells than the header \(5, not 3\): a line end"),
         (rows_of("a,1,0", "b,2,0c,3,1"), r"row 3: more cells than the header \(5, not 3\)"),
-        (rows_of("a,1,0", "b,2,0", "c,3,0", "d,4", end=""), r"row 5: the file ends here, in mid-row as it seems .*'4'"),
-        (rows_of("a,1,10", "b,2,11", "c,3,12", "d,4,1", end=""), "row 5: the file ends here, in mid-row"),
-        (rows_of("a,1,0", "b,2,0", "c,3,0", "d,4,", end=""), "row 5: the file ends here"),
+        (
+            rows_of("a,1,0", "b,2,0", "c,3,0", "d,4", end=""),
+            r"row 5: the file seems to end in the middle of this row .*'4'",
+        ),
+        (rows_of("a,1,10", "b,2,11", "c,3,12", "d,4,1", end=""), "row 5: the file seems to end in the middle"),
+        (rows_of("a,1,0", "b,2,0", "c,3,0", "d,4,", end=""), "row 5: the file seems to end"),
         ('image,"patient_id,label\na,1,0\n', 'found: image,"patient_id,label'),
         (rows_of("a,1,0", "b;2;1", "c,3,1"), r"t\.csv, row 3: cells are separated by ';', but in the header by ','"),
         (rows_of("a\t1\t0", "b\t2\t1"), r"row 2: cells are separated by '\\t', but in the header by ','"),

@@ -129,7 +129,7 @@ def test_age_and_machine_are_those_of_the_headers_table(tmp_path, caplog):
     table.write_text(table.read_text() + 'stray,"quote"s,x\n')
     assert by_name(read_vindr(tmp_path))["00LCC"].age is None
     assert "metadata.csv, row 50" in caplog.text
-    assert "ages and machines aren't known" in caplog.text
+    assert "ages and vendors stay unknown" in caplog.text
 
 
 def test_findings_of_an_image_of_no_known_partition_are_rows_of_the_exclusions(tmp_path):

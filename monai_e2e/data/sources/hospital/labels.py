@@ -142,7 +142,9 @@ def collect_labels(
         reports.append(report)
     if not any(column.role == "label" for _, used in read for column in used):
         names = ", ".join(repr(name) for table, _ in read for name in table.columns)
-        raise UserError(f"{tables[0]}: no column of labels is known among {names[:300]}; say --column label=…")
+        raise UserError(
+            f"{tables[0]}: none of the columns is known to hold labels ({names[:300]}); name it: --column label=…"
+        )
     result = Labels([], reports, without)
     _fill(result, images, said, Path(link) if link else None)
     if not result.rows:

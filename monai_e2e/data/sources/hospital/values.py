@@ -83,7 +83,7 @@ def map_labels(
             unknown.append(text)
     if unknown:
         raise UserError(
-            f"{where}: {len(unknown)} value(s) that no dictionary knows: {_listed(unknown, cells)}; say what each "
+            f"{where}: {len(unknown)} value(s) of unknown meaning: {_listed(unknown, cells)}; say what each "
             f"means, such as --value {unknown[0][:_LENGTH]!r}=1, =0, or =drop to leave its images out"
         )
     return mapped, _rule_words(positive or "birads4", given) if rule is not None else ""

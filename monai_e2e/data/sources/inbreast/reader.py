@@ -156,18 +156,20 @@ def _compare(src: Path, rows: list[_Row], copies: Iterable[Path], notes: Counter
     for copy in copies:
         name = copy.relative_to(src).as_posix()
         if copy.suffix.lower().startswith(".xls") and not can_read_spreadsheets():
-            logger.info('%s: not compared; `pip install "monai-e2e[excel]"` reads it', copy)
+            logger.info('%s is not compared with the table; to read it, run `pip install "monai-e2e[excel]"`', copy)
             continue
         try:
             other = {row.number: replace(row, line=0) for row in _read_rows(copy, Counter())}
         except UserError as error:
-            logger.warning("not compared: %s", error)
+            logger.warning("A copy of the table is not compared: %s", error)
             notes[f"tables_not_readable: {name}"] += 1
             continue
         different = sorted(number for number in told.keys() | other.keys() if told.get(number) != other.get(number))
         if different:
             notes[f"images_told_otherwise: {name}"] = len(different)
-            logger.warning("%s: tells otherwise of %d images, for example %s", copy, len(different), different[:3])
+            logger.warning(
+                "%s contradicts the table for %d images, for example %s", copy, len(different), different[:3]
+            )
 
 
 def _listed_patients(release: ReleaseFiles) -> dict[str, str]:

@@ -228,8 +228,8 @@ def _compare_patients(labels: Path, rows: list[_Row], notes: Counter[str]) -> No
     if several:
         notes["patient_ids_of_headers_that_are_several_patients_in_the_table"] = several
         logger.warning(
-            "%s: %d Patient IDs of the headers are several patients in the table: if these are one person, write that "
-            "person in one way, or parts of two partitions are of the same",
+            "%s: %d Patient IDs of the headers belong to several patients of the table: if these are one person, give "
+            "all its images the same patient_id, or it may be in two partitions",
             labels,
             several,
         )

@@ -211,7 +211,7 @@ def test_an_image_of_several_rows_is_malignant_if_any_is(src, tmp_path):
         ),
         ("name,weight\nx,3\n", "no row of column names that are known.*--column"),
         ("histology,view\nM,CC\n", "no column that tells which images"),
-        ("accession,view\nA-1,CC\n", "no column of labels is known"),
+        ("accession,view\nA-1,CC\n", "none of the columns is known to hold labels"),
         ("accession,BI-RADS\nA-1,0\nA-2,3\n", "no image got a label: the labels of all rows are left out or empty"),
         ("accession,label\n", r"t\.csv: the table has no row"),
         ("accession,label\nX-1,1\n", r"no image got a label \(1 × no image of this accession number\)"),
