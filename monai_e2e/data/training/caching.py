@@ -132,8 +132,11 @@ def _unpack(sample: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _unpacked(numbers: torch.Tensor) -> torch.Tensor:
-    # In the steps of LoadMammogram, which round.
-    return numbers.to(torch.float32).div_(_MAXIMUM).mul_(255)
+    # In the steps of LoadMammogram, which round; by NumPy, which takes half of PyTorch's time for a patch.
+    values = numbers.numpy().astype(np.float32)
+    values /= _MAXIMUM
+    values *= 255
+    return torch.from_numpy(values)
 
 
 def _packing(transform: Compose) -> Compose:
