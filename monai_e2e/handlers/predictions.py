@@ -44,7 +44,7 @@ def logit_of_positive(logits: torch.Tensor) -> torch.Tensor:
 def class_scores(output: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
     """An engine's output, decollated or not, as the pair (logits ``[B, C]``, labels ``[B]``), for Ignite's metrics."""
     if isinstance(output, Mapping):
-        return output["pred"], output["label"]
+        return output["pred"].detach(), output["label"]
     pred = torch.stack([item["pred"] for item in output])
     return pred, torch.as_tensor([item["label"] for item in output], device=pred.device)
 

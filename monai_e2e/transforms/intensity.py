@@ -44,7 +44,8 @@ class RandShiftIntensityWithinRange(RandomizableTransform):
             self.randomize()
         if not self._do_transform:
             return image
-        return (image + self._shift).clamp(min=image.min(), max=image.max())
+        darkest, brightest = image.aminmax()
+        return (image + self._shift).clamp_(darkest, brightest)
 
 
 class RandShiftIntensityWithinRanged(RandomizableTransform, MapTransform):

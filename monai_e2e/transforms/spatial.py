@@ -51,8 +51,8 @@ class RandFlipAffine(Randomizable, Transform):
         self._signs, self._draws = (1.0, 1.0), [0.0] * 5
 
     def randomize(self, data: object | None = None) -> None:
-        rows, columns = (-1.0 if share < self.flip_prob else 1.0 for share in self.R.random_sample(2))
-        self._signs = (rows, columns)
+        rows, columns = self.R.random_sample(2).tolist()
+        self._signs = (-1.0 if rows < self.flip_prob else 1.0, -1.0 if columns < self.flip_prob else 1.0)
         self._draws = (self.R.uniform(-1, 1, 5) * self.ranges).tolist()
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
@@ -67,13 +67,18 @@ class RandFlipAffine(Randomizable, Transform):
 
     def _matrix(self, image_size: Sequence[int]) -> np.ndarray:
         """Matrix ``[2, 3]`` from (column, row) in the result to (column, row) in the image."""
-        angle, first_shear, second_shear, *scales = self._draws
+        # In plain numbers: with NumPy, matrices of two by two take longer than the warp of a patch.
+        flip_rows, flip_columns = self._signs
+        angle, first_shear, second_shear, zoom_rows, zoom_columns = self._draws
         cos, sin = math.cos(angle), math.sin(angle)
-        rotation, shear = np.array([[cos, -sin], [sin, cos]]), np.array([[1.0, first_shear], [second_shear, 1.0]])
-        about_centre = np.array(self._signs)[:, None] * (rotation @ shear) * (1.0 + np.array(scales))
-        here, there = ((np.array(side) - 1) / 2 for side in (self.spatial_size, image_size))
-        by_rows = np.column_stack([about_centre, there - about_centre @ here])
-        return by_rows[::-1, [1, 0, 2]]
+        rows_by_row = flip_rows * (cos - sin * second_shear) * (1.0 + zoom_rows)
+        rows_by_column = flip_rows * (cos * first_shear - sin) * (1.0 + zoom_columns)
+        columns_by_row = flip_columns * (sin + cos * second_shear) * (1.0 + zoom_rows)
+        columns_by_column = flip_columns * (sin * first_shear + cos) * (1.0 + zoom_columns)
+        row, column = ((side - 1) / 2 for side in self.spatial_size)  # of the result's centre
+        first_row = (image_size[0] - 1) / 2 - rows_by_row * row - rows_by_column * column
+        first_column = (image_size[1] - 1) / 2 - columns_by_row * row - columns_by_column * column
+        return np.array([[columns_by_column, columns_by_row, first_column], [rows_by_column, rows_by_row, first_row]])
 
 
 class RandFlipAffined(Randomizable, MapTransform):

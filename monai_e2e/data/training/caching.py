@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from monai.transforms.traits import RandomizableTrait
 
 from monai_e2e import __version__
 from monai_e2e.checkpoints.files import FORMAT, DamagedError, as_plain, map_checkpoint, read_checkpoint, save_shared
+from monai_e2e.data.training.chain import Chain
 from monai_e2e.data.training.seeded import SeededDataset
 from monai_e2e.errors import UserError
 from monai_e2e.work.memory import available_memory
@@ -131,14 +132,17 @@ def _unpack(sample: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _unpacked(numbers: torch.Tensor) -> torch.Tensor:
-    # In the steps of LoadMammogram, which round.
-    return numbers.to(torch.float32).div_(_MAXIMUM).mul_(255)
+    # In the steps of LoadMammogram, which round; by NumPy, which takes half of PyTorch's time for a patch.
+    values = numbers.numpy().astype(np.float32)
+    values /= _MAXIMUM
+    values *= 255
+    return torch.from_numpy(values)
 
 
 def _packing(transform: Compose) -> Compose:
     """The same chain, which packs what is kept."""
     end = _end_of_kept(transform)
-    chain = copy(transform)
+    chain = Chain(transform)
     # What follows a function that is no Transform isn't kept.
     chain.transforms = (*transform.transforms[:end], _Pack(), _unpack, *transform.transforms[end:])
     return chain

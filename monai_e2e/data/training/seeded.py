@@ -12,6 +12,8 @@ import torch
 from monai.data import Dataset
 from monai.transforms import Compose, Randomizable
 
+from monai_e2e.data.training.chain import Chain
+
 
 class Draw(int):
     """Index of a sample, with the number of times that the epoch has drawn it before.
@@ -79,7 +81,7 @@ class SeededDataset(torch.utils.data.Dataset):
 
 def _random_parts(transform: Any) -> Iterator[Randomizable]:
     """What draws in a chain of transforms, found as MONAI's ``set_rnd`` finds it."""
-    if type(transform) is Compose:  # which draws nothing itself
+    if type(transform) in (Compose, Chain):  # which draw nothing themselves
         for one in transform.transforms:
             yield from _random_parts(one)
     elif hasattr(transform, "set_random_state"):
