@@ -49,14 +49,13 @@ def commands(root: Path, count: int, rows: int) -> dict[str, list[str]]:
     write_images(images, STORED, count)
     write_labels(labels, images)
     write_predictions(table, rows)
-    ours, size = ["-m", "monai_e2e"], "x".join(map(str, PREPARED))
+    ours, one_process = ["-m", "monai_e2e"], ["--image-size", "x".join(map(str, PREPARED)), "--workers", "1"]
     prepared, out = str(root / f"prepared-{count}"), root / f"out-{count}"
     training = ["-m", "monai.bundle", "run", "training", "--config_file", str(TRAIN), "--recipe", "phantom"]
     training += ["--dataset_dir", prepared, "--cache", "none", "--patch_checkpoint", "phantom-patch"]
     training += ["--stages", EPOCH, "--output_dir", f"{out}/eval", "--model_dir", f"{out}/models"]
     return {
-        "prepare": [*ours, "prepare", "folder", str(images), prepared, "--labels", str(labels), "--image-size", size]
-        + ["--workers", "1"],
+        "prepare": [*ours, "prepare", "folder", str(images), prepared, "--labels", str(labels), *one_process],
         "an epoch": training,
         "predict": [*ours, "predict", "phantom-whole", str(images), f"{out}/predicted", "--workers", "0"],
         "score": [*ours, "score", str(table), "--out", f"{out}/scored"],
