@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, tuple[list[str], int, int]] = {
     "loader": (["--step", "0.25", "--steps", "12", "--patients", "20", "--workers", "0", "1", "2"], 1, 240),
     "predict": ([], 0, 300),
     "prepare": (["--images", "12", "--repeats", "3"], 1, 150),
+    "growth": ([], 1, 400),
     "memory": ([], 1, 240),
 }
 

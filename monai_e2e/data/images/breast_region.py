@@ -51,7 +51,9 @@ def find_breast(pixels: np.ndarray) -> BreastRegion | None:
     rows, columns = pixels.shape
     scale = min(1.0, _SIDE / max(rows, columns))
     size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    small = cv2.resize(np.ascontiguousarray(pixels, dtype=np.float32), size, interpolation=cv2.INTER_AREA)
+    # The rows first: the same numbers but for rounding, in a third to two thirds of the time.
+    small = cv2.resize(np.ascontiguousarray(pixels, np.float32), (columns, size[1]), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
     roots = np.rint(255 * np.sqrt(np.clip(small, 0, 1))).astype(np.uint8)
     _, bright = cv2.threshold(roots, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     bright[_white_margin(small)] = 0
