@@ -29,7 +29,7 @@ def expose_film(rng: np.random.Generator, scene: Scene, laterality: Laterality, 
     scale = rows / NATIVE_ROWS
     exposure, contrast = rng.uniform(0.92, 1.08), rng.uniform(0.95, 1.25)
     grey = 0.55 * exposure * (scene.tissue / 0.5) ** contrast
-    grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)  # shoulder of the film's curve
+    grey = _shoulder(grey)
     unevenness = 0.025 * noise(rng, (rows, columns), (rows / 2.5, rows / 2.5))
     grain = rng.standard_normal((rows, columns), dtype=np.float32)
     grey += scene.mask * (unevenness + 0.009 * grain) + 0.002 * grain
@@ -38,6 +38,11 @@ def expose_film(rng: np.random.Generator, scene: Scene, laterality: Laterality, 
     grey = np.maximum(grey, _marker(rng, scene.mask, laterality, view, scale))
     grey = np.maximum(grey, _border(rng, rows, columns, laterality, scale))
     return np.round(np.clip(grey, 0, 1) * 65535).astype(np.uint16)
+
+
+def _shoulder(grey: np.ndarray) -> np.ndarray:
+    """The upper end of the characteristic curve, where grey values approach 1 ever more slowly."""
+    return np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)
 
 
 def _border(rng: np.random.Generator, rows: int, columns: int, laterality: Laterality, scale: float) -> np.ndarray:
@@ -93,7 +98,7 @@ def expose_detector(rng: np.random.Generator, scene: Scene, laterality: Laterali
     tissue = scene.tissue
     gamma = rng.uniform(1.1, 1.3)
     grey = 0.52 * rng.uniform(0.95, 1.05) * np.clip(tissue / 0.56, 0, None) ** gamma
-    grey = np.where(grey > 0.75, 0.75 + 0.25 * np.tanh((grey - 0.75) / 0.25), grey)
+    grey = _shoulder(grey)
     grey += 0.006 * rng.standard_normal(tissue.shape, dtype=np.float32)
     grey = np.where(scene.mask, np.clip(grey, 0.004, 1), 0)
     # The detector's last column at the chest wall is saturated in every image, so an image's highest value doesn't

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monai_e2e.data.phantom.anatomy import NATIVE_ROWS, Breast, draw_breast
+from monai_e2e.data.phantom.anatomy import NATIVE_ROWS, Breast, draw_breast, sigmoid
 from monai_e2e.data.phantom.lesions import Finding, draw_lesion
 from monai_e2e.data.records import Laterality, LesionType, View
 
@@ -105,13 +105,13 @@ def _place(
     """Pixel for a lesion's centre, near its wanted place but inside the skin and away from muscle and other lesions."""
     rows, columns = breast.mask.shape
     across_wanted = finding.across[0 if view is View.CC else 1]
-    best, best_room = (int(breast.nipple[0]), int(breast.nipple[1] / 2)), -np.inf
+    frame = breast.frame
+    best, best_room = (int(frame.nipple[0]), int(frame.nipple[1] / 2)), -np.inf
     for attempt in range(200):
         spread = 0.02 + 0.3 * attempt / 200
-        depth = (finding.depth + rng.normal(0, spread)) * breast.depth
-        across = (across_wanted * 0.8 + rng.normal(0, spread)) * breast.half_height
-        row = round(breast.nipple[0] + breast.axis[0] * depth + breast.axis[1] * across)
-        column = round(breast.nipple[1] + breast.axis[1] * depth - breast.axis[0] * across)
+        depth = (finding.depth + rng.normal(0, spread)) * frame.depth
+        across = (across_wanted * 0.8 + rng.normal(0, spread)) * frame.half_height
+        row, column = (round(value) for value in frame.point(depth, across))
         if not (0 <= row < rows and 0 <= column < columns) or breast.pectoral[row, column]:
             continue
         room = min(
@@ -137,7 +137,7 @@ def _sprinkle(rng: np.random.Generator, breast: Breast, scale: float) -> None:
         reach = int(np.ceil(radius)) + 2
         area = (slice(max(row - reach, 0), row + reach + 1), slice(max(column - reach, 0), column + reach + 1))
         dy, dx = np.ogrid[area[0].start : min(area[0].stop, height), area[1].start : min(area[1].stop, width)]
-        shape = 1 / (1 + np.exp(np.clip((np.hypot(dy - row, dx - column) - radius) / 0.45, -30, 30)))
+        shape = sigmoid((radius - np.hypot(dy - row, dx - column)) / 0.45)
         breast.tissue[area] += (rng.uniform(0.15, 0.40) * shape * breast.mask[area]).astype(np.float32)
 
 
