@@ -147,3 +147,8 @@ def test_leading_zeros_are_lost_and_found_where_that_is_certain(tmp_path, text, 
     labels = collect_labels(src, [table(tmp_path, f"accession,label\nA,0\n{text},1\n")])
     assert {name[:3] for name, label in labelled(labels).items() if label == "1"} == ({exam} if exam else set())
     assert ("leading zeros or case differ (accession number)" in format_labels(labels)) is note
+
+
+def test_a_table_whose_rows_name_no_image_joins_none(src, tmp_path):
+    tables = [table(tmp_path, "accession,label\nA-1,1\n"), table(tmp_path, "accession,label\n,1\n", "empty.csv")]
+    assert "  joined: 0 rows\nImages with a label" in format_labels(collect_labels(src, tables))
