@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,7 @@ from monai_e2e.data.prepared.settings import (
     merges_halves,
     used_options,
 )
-from monai_e2e.data.prepared.splits import (
-    Split,
-    split_cbis_ddsm,
-    split_inbreast,
-    split_own,
-    split_public,
-)
+from monai_e2e.data.prepared.splits import Split, split_images
 from monai_e2e.data.records import Catalogue
 from monai_e2e.data.sources.disk import has_images
 from monai_e2e.data.sources.registry import Source, find_source
@@ -52,12 +46,6 @@ logger = logging.getLogger(__name__)
 
 #: The protocol's name if the table of labels has the split.
 _GIVEN = "given-in-table"
-#: Data sets whose patients are not split by :func:`split_public`.
-_SPLITS: dict[str, Callable[..., Split]] = {
-    "cbis-ddsm": split_cbis_ddsm,
-    "inbreast": split_inbreast,
-    "folder": split_own,
-}
 
 
 def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: Any) -> dict[str, Any]:
@@ -119,7 +107,6 @@ def _prepare(
     datalist |= catalogue.facts
     split = Split({})
     if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
-        split_images = _SPLITS.get(catalogue.name, split_public)
         try:
             split = split_images(catalogue, settings.protocol, settings.seed, settings.folds)
         except UserError as error:
