@@ -38,8 +38,6 @@ def task(folder, label=1, **header):
         for number, (pathology, length) in enumerate(boxes, start=1)
     )
     image = Mammogram(path, "P1", Laterality.LEFT, View.CC, label, lesions)
-    for name in ("images", "masks", ".finished"):
-        (folder / name).mkdir(exist_ok=True)
     return ImageTask(image, folder, (120, 100))
 
 
