@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_dicom import write_dicom
 
-from monai_e2e.data.prepared.images import ImageTask, lesion_length, prepare_image
+from monai_e2e.data.prepared.images import ImageTask, prepare_image
+from monai_e2e.data.prepared.lesions import lesion_length
 from monai_e2e.data.records import Laterality, Lesion, LesionType, Mammogram, Pathology, View
 from monai_e2e.data.sources.shapes import box_outline
 from monai_e2e.metrics import read_labels
