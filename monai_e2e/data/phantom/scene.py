@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,11 +35,15 @@ class Scene:
     The chest wall is at the left edge for a left breast and at the right edge for a right one.
 
     Args:
+        laterality: the breast's.
+        view: CC or MLO.
         tissue: float32 ``[rows, columns]``, 0 in air, about 0.35 in fat and 0.8 in dense gland.
         mask: bool ``[rows, columns]``, true inside the breast.
         findings: the lesions.
     """
 
+    laterality: Laterality
+    view: View
     tissue: np.ndarray
     mask: np.ndarray
     findings: list[PlacedFinding]
@@ -90,7 +94,7 @@ def draw_scene(
         outline, spots = drawing.outline + centre, drawing.spots + centre
         outline = np.clip(outline, 0, (rows - 1, columns - 1))
         placed.append(PlacedFinding(finding, roi, outline, spots))
-    scene = Scene(breast.tissue, breast.mask, placed)
+    scene = Scene(laterality, view, breast.tissue, breast.mask, placed)
     return _mirror(scene) if laterality is Laterality.RIGHT else scene
 
 
@@ -148,11 +152,13 @@ def _mirror(scene: Scene) -> Scene:
     def turn(points: np.ndarray) -> np.ndarray:
         return np.stack([points[:, 0], last - points[:, 1]], axis=1)
 
+    def flip(pixels: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(pixels[:, ::-1])
+
     findings = [
-        PlacedFinding(item.finding, np.ascontiguousarray(item.roi[:, ::-1]), turn(item.outline), turn(item.spots))
-        for item in scene.findings
+        PlacedFinding(item.finding, flip(item.roi), turn(item.outline), turn(item.spots)) for item in scene.findings
     ]
-    return Scene(np.ascontiguousarray(scene.tissue[:, ::-1]), np.ascontiguousarray(scene.mask[:, ::-1]), findings)
+    return replace(scene, tissue=flip(scene.tissue), mask=flip(scene.mask), findings=findings)
 
 
 def mixed_density(rng: np.random.Generator) -> int:
