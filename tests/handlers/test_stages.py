@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from ignite.metrics import Loss
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler, from_engine
-from torch import distributed, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_e2e.errors import UserError
@@ -475,13 +475,6 @@ def test_batchnorm_without_parameters_is_frozen_with_its_part_alone():
     before, first, second = states_by_epoch(make_trainer(network, adam(network), [stage(HEAD), stage(ALL)]), network)
     assert "0.running_mean" not in moved(before, first)
     assert "0.running_mean" in moved(first, second)
-
-
-@pytest.fixture
-def one_process_group():
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
 
 
 @pytest.mark.usefixtures("one_process_group")
