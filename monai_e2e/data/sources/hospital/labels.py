@@ -10,7 +10,7 @@ is private.
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,26 +98,16 @@ def collect_labels(
     """
     columns, values = dict(columns or {}), dict(values or {})
     check_roles(columns)
-    if positive is not None and positive not in BIRADS_RULES:
-        raise UserError(f"--positive {positive}: choose one of {', '.join(BIRADS_RULES)}")
-    for text, label in values.items():
-        if label not in ("0", "1", "drop"):
-            raise UserError(f"--value {text}={label}: a value means 0, 1 or drop")
+    _check_meanings(values, positive)
     images, without = _images(Path(src))
-    said: dict[str, list[_Said]] = {}
-    reports = []
     read = [read_columns(Path(table), columns) for table in tables]
     check_used(columns, [table for table, _ in read])
+    said: dict[str, list[_Said]] = defaultdict(list)
+    reports = []
     for table, used in read:
         report, statements = understand(table, used, values, positive)
         report.joined = join(statements, images)
-        for statement, found, unit in report.joined.found:
-            for image in found:
-                for name, value in statement.facts.items():
-                    image.facts.setdefault(name, value)
-                if statement.label is not None:
-                    source = next(column.source for column in used if column.role == "label")
-                    said.setdefault(image.name, []).append(_Said(statement.label, source, unit, report.rule))
+        _tell_images(report, said)
         reports.append(report)
     if not any(column.role == "label" for _, used in read for column in used):
         names = ", ".join(repr(name) for table, _ in read for name in table.columns)
@@ -125,13 +115,34 @@ def collect_labels(
     result = Labels([], reports, without)
     _make_rows(result, images, said, Path(link) if link else None)
     if not result.rows:
-        if any(report.joined.found and report.mapping for report in reports):
-            raise UserError(f"{src}: no image got a label: the labels of all rows are left out or empty")
-        reasons = "; ".join(f"{len(lines)} × {why}" for r in reports for why, lines in r.joined.missed.items())
-        raise UserError(
-            f"{src}: no image got a label ({reasons or 'no row has an identifier that images have'}); {ADVICE}"
-        )
+        raise UserError(f"{src}: no image got a label{_why_none(reports)}")
     return result
+
+
+def _check_meanings(values: Mapping[str, str], positive: str | None) -> None:
+    if positive is not None and positive not in BIRADS_RULES:
+        raise UserError(f"--positive {positive}: choose one of {', '.join(BIRADS_RULES)}")
+    for text, label in values.items():
+        if label not in ("0", "1", "drop"):
+            raise UserError(f"--value {text}={label}: a value means 0, 1 or drop")
+
+
+def _tell_images(report: TableReport, said: dict[str, list[_Said]]) -> None:
+    """Add what a table's rows say to the facts of their images, which later tables are joined by, and to the labels."""
+    sources = [column.source for column in report.columns if column.role == "label"]
+    for statement, images, unit in report.joined.found:
+        for image in images:
+            for name, value in statement.facts.items():
+                image.facts.setdefault(name, value)
+            if statement.label is not None:
+                said[image.name].append(_Said(statement.label, sources[0], unit, report.rule))
+
+
+def _why_none(reports: Sequence[TableReport]) -> str:
+    if any(report.joined.found and report.mapping for report in reports):
+        return ": the labels of all rows are left out or empty"
+    reasons = "; ".join(f"{len(lines)} × {why}" for r in reports for why, lines in r.joined.missed.items())
+    return f" ({reasons or 'no row has an identifier that images have'}); {ADVICE}"
 
 
 def write_labels(labels: Labels, out: str | Path) -> None:
