@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from monai_e2e.data.images.headers import Header
 from monai_e2e.data.records import IMAGE_SUFFIXES
+from monai_e2e.data.sources.cells import Refused
 from monai_e2e.data.sources.hospital.values import UNKNOWN_VIEW, has_ambiguous_dates, parse_dates
 from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
 
@@ -112,10 +113,6 @@ class Match(NamedTuple):
     unit: str
 
 
-class _Missed(Exception):
-    """The reason that a row finds no image."""
-
-
 @dataclass
 class Joined:
     """How a table's rows found images.
@@ -198,8 +195,8 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
                 images, unit = _of_date(images, dates[statement.date], has_several_dates)
             if unit != "image":
                 images, unit = _narrowed(images, statement, unit)
-        except _Missed as missed:
-            joined.missed[str(missed)].append(statement.line)
+        except Refused as reason:
+            joined.missed[str(reason)].append(statement.line)
         else:
             changed += was_changed
             joined.found.append(Match(statement, images, unit))
@@ -218,26 +215,26 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
 def _named_images(role: str, index: _Index, text: str) -> tuple[list[Image], bool]:
     """The images that a cell names, and whether its text was changed to find them."""
     if not text:
-        raise _Missed(f"no {KEY_NAMES[role]}; fill in empty and merged cells")
+        raise Refused(f"no {KEY_NAMES[role]}; fill in empty and merged cells")
     images, was_changed = index.find_file(text) if role == "image" else index.find(text)
     if not images:
-        raise _Missed(f"no image of this {KEY_NAMES[role]}")
+        raise Refused(f"no image of this {KEY_NAMES[role]}")
     if role == "image" and len(images) > 1 and _same_name(images, text):
-        raise _Missed("several files of this name: write the path")
+        raise Refused("several files of this name: write the path")
     return images, was_changed
 
 
 def _of_date(images: list[Image], date: str, has_several_dates: bool) -> tuple[list[Image], str]:
     """A patient's images of a date, and the unit; pictures have no date, and need none of one."""
     if not date:
-        raise _Missed("date not understood")
+        raise Refused("date not understood")
     if not any(image.header.date for image in images):
         if has_several_dates:
-            raise _Missed("date of the images unknown, of a patient with several")
+            raise Refused("date of the images unknown, of a patient with several")
         return images, "patient"
     images = [image for image in images if image.header.date == date]
     if not images:
-        raise _Missed("no image of this patient and date")
+        raise Refused("no image of this patient and date")
     return images, "exam"
 
 
@@ -254,9 +251,9 @@ def _narrowed(images: list[Image], statement: Statement, unit: str) -> tuple[lis
         fitting = [image for image in images if getattr(image, name) == wanted]
         if not fitting:
             if wanted == UNKNOWN_VIEW:
-                raise _Missed("view not understood")
+                raise Refused("view not understood")
             unknown = any(not getattr(image, name) for image in images)
-            raise _Missed(f"{word} of the images unknown" if unknown else f"no image of this {word}")
+            raise Refused(f"{word} of the images unknown" if unknown else f"no image of this {word}")
         images = fitting
     if statement.laterality:
         unit = "image" if statement.view and len(images) == 1 else "breast"
