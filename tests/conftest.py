@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,16 @@ def run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., t
         return status, (tmp_path / "log").read_text()
 
     return run
+
+
+@pytest.fixture
+def one_process_group() -> Iterator[None]:
+    """PyTorch's processes of a distributed run, of which there is this one alone."""
+    from torch import distributed
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
 
 
 def pytest_configure() -> None:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import logging
+from itertools import cycle
 from pathlib import Path
 
 import pydicom
@@ -186,12 +187,19 @@ def test_ids_that_an_earlier_version_hashed_as_they_are_are_known():
     assert is_known("P_00001", {hashlib.sha256(b"P_00001").hexdigest()[:16]})
 
 
+def raw_folder(root: Path, patients: int, *ids: str) -> list[Path]:
+    """Images with these patients in their headers, the first in the first and so on in turn."""
+    write_inbreast(root, patients=patients, rows=256, workers=1)
+    files = sorted((root / "AllDICOMs").iterdir())
+    for path, patient in zip(files, cycle(ids), strict=False):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = patient
+        dataset.save_as(path)
+    return files
+
+
 def test_patients_of_a_table_of_pseudonyms_are_compared_by_their_headers_too(models, prepared, tmp_path):
-    write_inbreast(tmp_path / "raw", patients=1, rows=256, workers=1)
-    path, *_ = (tmp_path / "raw" / "AllDICOMs").iterdir()
-    dataset = pydicom.dcmread(path)
-    dataset.PatientID = load_datalist(prepared, "training", fold=1)[0]["patient_id"]
-    dataset.save_as(path)
+    path, *_ = raw_folder(tmp_path / "raw", 1, load_datalist(prepared, "training", fold=1)[0]["patient_id"])
     (tmp_path / "table.csv").write_text(f"image,patient_id\n{path.name},K-0001\n")
     predict([models[1]], path.parent, tmp_path / "out", Options(workers=0, table=tmp_path / "table.csv"))
     (row,) = csv.DictReader((tmp_path / "out/predictions.csv").open())
@@ -200,13 +208,8 @@ def test_patients_of_a_table_of_pseudonyms_are_compared_by_their_headers_too(mod
 
 def test_patients_of_a_raw_folder_are_compared_by_their_headers(models, prepared, tmp_path):
     """As of a download of CBIS-DDSM; their ids are written nowhere."""
-    write_inbreast(tmp_path / "raw", patients=2, rows=256, workers=1)
     known = load_datalist(prepared, "training", fold=1)[0]["patient_id"]
-    files = sorted((tmp_path / "raw" / "AllDICOMs").iterdir())
-    for number, path in enumerate(files):
-        dataset = pydicom.dcmread(path)
-        dataset.PatientID = known if number % 2 else "ANOTHER"
-        dataset.save_as(path)
+    files = raw_folder(tmp_path / "raw", 2, "ANOTHER", known)
     predict([models[1]], tmp_path / "raw" / "AllDICOMs", tmp_path / "out", Options(workers=0))
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     assert ["seen in training" in row["flags"] for row in rows] == [bool(number % 2) for number in range(len(files))]
@@ -214,14 +217,11 @@ def test_patients_of_a_raw_folder_are_compared_by_their_headers(models, prepared
 
 
 def test_inference_on_a_raw_folder_warns_of_patients_by_their_headers(models, prepared, tmp_path, caplog):
-    write_inbreast(tmp_path / "raw", patients=1, rows=256, workers=1)
-    path, *_ = (tmp_path / "raw" / "AllDICOMs").iterdir()
-    dataset = pydicom.dcmread(path)
-    dataset.PatientID = known = load_datalist(prepared, "training", fold=1)[0]["patient_id"]
-    dataset.save_as(path)
-    samples = list_mammograms(path.parent)
+    known = load_datalist(prepared, "training", fold=1)[0]["patient_id"]
+    files = raw_folder(tmp_path / "raw", 1, known, "ANOTHER")
+    samples = list_mammograms(files[0].parent)
     assert check_unseen(samples, models[1], "test") is samples
-    assert f"1 of {len(samples)} images are, by their headers, of patients that" in caplog.text
+    assert f"{len(samples) // 2} of {len(samples)} images are, by their headers, of patients that" in caplog.text
     assert known not in caplog.text
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.utils import evenly_divisible_all_gather
 from torch import nn
 
 from monai_e2e.errors import UserError
-from monai_e2e.handlers.predictions import logit_of_positive
+from monai_e2e.handlers.scores import EpochScores, logit_of_positive
 from monai_e2e.metrics import choose_threshold, roc_auc
 from monai_e2e.networks.distributed import rank, unwrapped
 
@@ -53,29 +51,23 @@ class AucInterval:
     def attach(self, engine: Engine, name: str = "val_auc") -> None:
         """Attach to the evaluator; the names of the metrics begin with ``name``."""
         self.name = name
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        self._scores = EpochScores()
+        self._scores.attach(engine)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._forget_interval)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._complete)
 
-    def _start(self, engine: Engine) -> None:
-        self._logits: list[torch.Tensor] = []
-        self._labels: list[torch.Tensor] = []
-        # Otherwise an epoch without AUC, or a handler listed too early, would log the interval of the epoch before.
+    def _forget_interval(self, engine: Engine) -> None:
+        """Else an epoch without AUC, or a handler listed too early, would log the interval of the epoch before."""
         for end in ("low", "high"):
             engine.state.metrics.pop(f"{self.name}_{end}", None)
 
-    def _collect(self, engine: Engine) -> None:
-        output: dict[str, Any] = engine.state.output
-        self._logits.append(logit_of_positive(output["pred"].detach()))
-        self._labels.append(torch.as_tensor(output["label"], device=output["pred"].device))
-
     def _complete(self, engine: Engine) -> None:
-        logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True).cpu().tolist()
-        labels = evenly_divisible_all_gather(torch.cat(self._labels), concat=True).cpu().tolist()
+        all_logits, all_labels = self._scores.gathered()
+        log_odds, labels = logit_of_positive(all_logits).tolist(), all_labels.tolist()
         metrics = engine.state.metrics
         try:
-            auc, low, high = roc_auc(labels, logits)
-            threshold = choose_threshold(labels, logits)
+            auc, low, high = roc_auc(labels, log_odds)
+            threshold = choose_threshold(labels, log_odds)
         except UserError as error:  # a validation without AUC is no reason to end a training
             if rank() == 0:
                 logger.warning("No AUC of epoch %d: %s", engine.state.epoch, error)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.networks.utils import eval_mode
-from monai.utils import evenly_divisible_all_gather
 from torch import nn
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -21,7 +20,7 @@ from monai_e2e.data import read_mask
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.epochs import short_name
 from monai_e2e.handlers.figures import MappedImage, as_pixels, draw_confusion, draw_images, draw_maps
-from monai_e2e.handlers.predictions import logit_of_positive
+from monai_e2e.handlers.scores import EpochScores, logit_of_positive
 from monai_e2e.metrics import draw_roc, score_classes
 from monai_e2e.networks import WholeImageClassifier
 from monai_e2e.networks.distributed import rank, unwrapped
@@ -98,8 +97,9 @@ class TrainingPictures:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw_training_images)
         if self.validator is not None:  # all ranks, for each has a part of the validation
             self._mammograms: dict[str, dict[str, Any]] = {}
-            self.validator.add_event_handler(Events.EPOCH_STARTED, self._start_validation)
-            self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._collect_validation)
+            self._scores = EpochScores()
+            self._scores.attach(self.validator)
+            self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._collect_mammograms)
             self.validator.add_event_handler(Events.EPOCH_COMPLETED, self._draw_validation)
 
     def _start(self, _engine: Engine) -> None:
@@ -132,16 +132,10 @@ class TrainingPictures:
             self._add("train/images", as_pixels(draw_images(self._training_images)), engine.state.iteration)
         self._training_images = None
 
-    def _start_validation(self, _engine: Engine) -> None:
-        self._logits: list[torch.Tensor] = []
-        self._labels: list[torch.Tensor] = []
-
-    def _collect_validation(self, engine: Engine) -> None:
-        batch, output = engine.state.batch, engine.state.output
-        self._logits.append(output["pred"].detach().float())
-        self._labels.append(torch.as_tensor(output["label"], device=output["pred"].device))
+    def _collect_mammograms(self, engine: Engine) -> None:
         if self.rank > 0 or not isinstance(self.network, WholeImageClassifier):
             return
+        batch = engine.state.batch
         for index, (path, label) in enumerate(zip(batch["image_path"], batch["label"], strict=True)):
             patient = batch["patient_id"][index] if "patient_id" in batch else path
             positive = int(label) == 1
@@ -151,10 +145,10 @@ class TrainingPictures:
                 self._mammograms[patient] = {"path": str(path), "image": image, "positive": positive}
 
     def _draw_validation(self, engine: Engine) -> None:
-        logits = evenly_divisible_all_gather(torch.cat(self._logits), concat=True).cpu()
-        labels = evenly_divisible_all_gather(torch.cat(self._labels), concat=True).cpu().tolist()
+        logits, all_labels = self._scores.gathered()
         if self.rank > 0:
             return
+        labels = all_labels.tolist()
         epoch, names = engine.state.epoch, self._class_names(logits.shape[1])
         if len(names) == 2:
             try:

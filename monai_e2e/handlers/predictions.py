@@ -15,6 +15,7 @@ from torch import nn
 from monai_e2e import bundle
 from monai_e2e.data.prepared.datalist import fingerprint, labels_in_words
 from monai_e2e.data.records import GROUP_COLUMNS
+from monai_e2e.handlers.scores import logit_of_positive
 from monai_e2e.metrics import (
     lesion_types,
     score_classes,
@@ -31,28 +32,6 @@ logger = logging.getLogger(__name__)
 
 #: Keys of a batch that become columns.
 _ID_KEYS = ("patient_id", "laterality", "view")
-
-
-def logit_of_positive(logits: torch.Tensor) -> torch.Tensor:
-    """Log-odds of the positive class, ``logits[..., 1] - logits[..., 0]`` in float32.
-
-    Unlike the softmax it does not saturate, so it keeps the ranking of the samples, which the AUC needs.
-    """
-    return logits[..., 1].float() - logits[..., 0].float()
-
-
-def class_scores(output: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """An engine's output, decollated or not, as the pair (logits ``[B, C]``, labels ``[B]``), for Ignite's metrics."""
-    if isinstance(output, Mapping):
-        return output["pred"].detach(), output["label"]
-    pred = torch.stack([item["pred"] for item in output])
-    return pred, torch.as_tensor([item["label"] for item in output], device=pred.device)
-
-
-def binary_scores(output: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """An engine's output, decollated or not, as the pair (scores, labels), both ``[B]``, for MONAI's ``ROCAUC``."""
-    logits, labels = class_scores(output)
-    return logit_of_positive(logits), labels
 
 
 class PredictionWriter:

@@ -52,7 +52,6 @@ class KerasModel:
     path: Path
     layers: Mapping[str, KerasLayer]  # by name, in topological order
     output: str  # name of the output layer
-    keras_version: str  # of the Keras that wrote the file
 
     def consumers(self, name: str) -> tuple[KerasLayer, ...]:
         """The layers that take the output of the layer ``name``."""
@@ -80,19 +79,18 @@ def read_keras(path: str | Path) -> KerasModel:
     try:
         check_kind(path)
         with h5py.File(path, "r") as file:
-            version, config = _read_config(file)
-            layers, groups, output = _parse_config(config)
+            layers, groups, output = _parse_config(_read_config(file))
             weights = _read_weights(file, groups, path.stat().st_size)
     except UserError as error:
         raise UserError(f"{path} {error}") from error
     except FILE_ERRORS as error:
         raise UserError(f"{path} is damaged or unreadable ({' '.join(str(error).split())}): fetch it again") from error
     layers = {name: replace(layer, weights=weights.get(name, {})) for name, layer in layers.items()}
-    return KerasModel(path, layers, output, version)
+    return KerasModel(path, layers, output)
 
 
-def _read_config(file: h5py.File) -> tuple[str, str]:
-    """Keras version and ``model_config`` of a file; raises a UserError if version or backend is not supported."""
+def _read_config(file: h5py.File) -> str:
+    """``model_config`` of a file; raises a UserError if version or backend is not supported."""
     if "model_config" not in file.attrs:
         if "layer_names" in file.attrs or "layer_names0" in file.attrs:
             raise UserError("holds weights without their model: save with model.save, not save_weights")
@@ -107,7 +105,7 @@ def _read_config(file: h5py.File) -> tuple[str, str]:
         raise UserError(f"was saved by Keras {version}, supported are 2.0 to 2.x: save it again with one of these")
     if backend != "tensorflow":  # kernels of Theano are flipped
         raise UserError(f"was saved with the backend {backend}, supported is tensorflow: save it again with that")
-    return version, "".join(texts_in(file, "model_config"))
+    return "".join(texts_in(file, "model_config"))
 
 
 def _parse_config(text: str) -> tuple[dict[str, KerasLayer], dict[str, list[_Weight]], str]:

@@ -126,30 +126,18 @@ def initialize(
     Raises:
         UserError: when ``weights`` is unknown, the checkpoint is required and absent, or weights don't fit.
     """
-    if weights not in _STARTS and not is_url(weights) and not Path(weights).is_file():
-        raise UserError(f"weights '{weights}': no such file; give a file, a URL or one of: {', '.join(_STARTS)}")
-    if weights == "checkpoint" and checkpoint is None:
-        raise UserError(f"weights '{weights}' needs a checkpoint: this training has none before it")
-    present = checkpoint is not None and Path(checkpoint).is_file()
-    if weights == "checkpoint" and not present:
-        raise UserError(
-            f"no checkpoint at {checkpoint}: first run `{first}`, name a checkpoint or a shipped model "
-            "(`monai-e2e models` lists them), or choose another start with `--weights imagenet` or `--weights scratch`"
-        )
     if weights == "checkpoint":
-        kept = {name: value.clone() for name, value in network.named_buffers() if name in ("pixel_mean", "threshold")}
-        load_weights(network, str(checkpoint), parts)
-        for name, value in kept.items():
-            network.get_buffer(name).copy_(value)
-        logger.info("Starting from %s.", checkpoint)
+        _load_checkpoint(network, checkpoint, parts, first)
     elif weights == "scratch":
         logger.info("Starting from random weights.")
     elif weights == "server":
         logger.info("Starting from random weights, until the server sends its own.")
-    else:
+    elif weights == "imagenet" or is_url(weights) or Path(weights).is_file():
         load_imagenet(network.get_submodule("backbone"), weights)
+    else:
+        raise UserError(f"weights '{weights}': no such file; give a file, a URL or one of: {', '.join(_STARTS)}")
     if patients is not None:
-        before = read_patients(str(checkpoint)) if weights == "checkpoint" and present else {}
+        before = read_patients(str(checkpoint)) if weights == "checkpoint" else {}
         validation = {*patients["validation"], *patients.get("validation_as_written", ())}
         if leaked := set(before.get("training", ())) & validation:
             logger.warning(
@@ -161,3 +149,20 @@ def initialize(
             )
         record_patients(network, patients, before)
     return network
+
+
+def _load_checkpoint(
+    network: nn.Module, checkpoint: str | Path | None, parts: Mapping[str, str] | None, first: str
+) -> None:
+    if checkpoint is None:
+        raise UserError("weights 'checkpoint' needs a checkpoint: this training has none before it")
+    if not Path(checkpoint).is_file():
+        raise UserError(
+            f"no checkpoint at {checkpoint}: first run `{first}`, name a checkpoint or a shipped model "
+            "(`monai-e2e models` lists them), or choose another start with `--weights imagenet` or `--weights scratch`"
+        )
+    kept = {name: value.clone() for name, value in network.named_buffers() if name in ("pixel_mean", "threshold")}
+    load_weights(network, str(checkpoint), parts)
+    for name, value in kept.items():
+        network.get_buffer(name).copy_(value)
+    logger.info("Starting from %s.", checkpoint)

@@ -9,7 +9,7 @@ import torch
 from scipy.special import expit, logit
 
 from monai_e2e.errors import UserError
-from monai_e2e.handlers.predictions import logit_of_positive
+from monai_e2e.handlers.scores import logit_of_positive
 from monai_e2e.inferers import mean_log_probabilities
 from monai_e2e.metrics.recalibration import Recalibration, read_recalibration
 from monai_e2e.predict.engines import Engine

@@ -27,11 +27,6 @@ PLAN = [
 ]
 
 
-@pytest.fixture(scope="module")
-def prepared(phantoms):
-    return phantoms
-
-
 #: How ``torchrun`` is told of two processes of one machine, and of one process each of two machines.
 ONE_MACHINE = [["--standalone", "--nproc_per_node=2"]]
 TWO_MACHINES = [
@@ -43,13 +38,13 @@ TWO_MACHINES = [
 class Job:
     """A training of ddsm_whole by two processes, by the command that users have."""
 
-    def __init__(self, prepared, folder, overlays=(), torchrun=ONE_MACHINE[0], **keys):
+    def __init__(self, phantoms, folder, overlays=(), torchrun=ONE_MACHINE[0], **keys):
         self.folder = folder
         configs = BUNDLES / "ddsm_whole" / "configs"
         settings = {
             "config_file": str([str(configs / "train.json"), str(configs / "multi_gpu_train.json"), *overlays]),
             "recipe": "phantom",
-            "dataset_dir": prepared,
+            "dataset_dir": phantoms,
             "image_size": SIZE,
             "width": 0.0625,
             "weights": "scratch",
@@ -108,11 +103,11 @@ class Job:
 
 
 @pytest.fixture
-def start(prepared, tmp_path):
+def start(phantoms, tmp_path):
     jobs = []
 
     def start(**settings):
-        jobs.append(Job(prepared, tmp_path, **settings))
+        jobs.append(Job(phantoms, tmp_path, **settings))
         return jobs[-1]
 
     yield start
@@ -125,53 +120,53 @@ def start(prepared, tmp_path):
     params=[ONE_MACHINE, pytest.param(TWO_MACHINES, marks=pytest.mark.slow)],
     ids=["one", "two machines"],
 )
-def run(prepared, tmp_path_factory, request):
-    """A training in two stages → prepared folder and results."""
+def trained(phantoms, tmp_path_factory, request):
+    """A training in two stages → its results."""
     folder = tmp_path_factory.mktemp("two-processes")
-    jobs = [Job(prepared, folder, torchrun=torchrun) for torchrun in request.param]
+    jobs = [Job(phantoms, folder, torchrun=torchrun) for torchrun in request.param]
     try:
         for job in jobs:
             assert job.wait(280) == 0, job.log[-3000:]
     finally:
         for job in jobs:
             job.clean_up()
-    return prepared, folder
+    return folder
 
 
-def test_one_process_writes_and_each_epoch_is_recorded_once(run):
-    _, root = run
-    lines = [json.loads(line) for line in (root / "out" / "metrics.jsonl").read_text().splitlines()]
+def test_one_process_writes_and_each_epoch_is_recorded_once(trained):
+    lines = [json.loads(line) for line in (trained / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
     assert [line["stage"] for line in lines] == [1, 2]
-    assert len(list((root / "out" / "tensorboard").glob("events.*"))) == 1
-    assert sorted(path.name for path in (root / "out" / "checkpoints").iterdir()) == ["epoch_0001.pt", "epoch_0002.pt"]
+    assert len(list((trained / "out" / "tensorboard").glob("events.*"))) == 1
+    assert sorted(path.name for path in (trained / "out" / "checkpoints").iterdir()) == [
+        "epoch_0001.pt",
+        "epoch_0002.pt",
+    ]
 
 
-def test_the_auc_is_that_of_all_validation_images_and_not_of_one_process_alone(run, tmp_path):
-    prepared, root = run
-    lines = [json.loads(line) for line in (root / "out" / "metrics.jsonl").read_text().splitlines()]
+def test_the_auc_is_that_of_all_validation_images_and_not_of_one_process_alone(trained, phantoms, tmp_path):
+    lines = [json.loads(line) for line in (trained / "out" / "metrics.jsonl").read_text().splitlines()]
     workflow = ConfigWorkflow(
         [str(BUNDLES / "ddsm_whole" / "configs" / f"{name}.json") for name in ("train", "evaluate")],
         run_id="evaluating",
         logging_file=False,
         recipe="phantom",
-        dataset_dir=prepared,
+        dataset_dir=phantoms,
         image_size=SIZE,
         partition="validation",
-        checkpoint=str(root / "models" / "model.pt"),
+        checkpoint=str(trained / "models" / "model.pt"),
         output_dir=str(tmp_path),
     )
     workflow.initialize()
     workflow.run()
     score = json.loads((tmp_path / "score.json").read_text())["image"]
-    assert score["n"] == len(load_datalist(prepared, "validation"))
+    assert score["n"] == len(load_datalist(phantoms, "validation"))
     recorded = [value for line in lines for key, value in _flat(line) if key.endswith("val_auc")]
     assert max(recorded) == pytest.approx(score["auc"], abs=1e-6)
 
 
-def test_the_checkpoint_has_the_networks_own_names(run):
-    _, root = run
-    assert not [key for key in read_state(root / "models" / "model.pt") if key.startswith("module.")]
+def test_the_checkpoint_has_the_networks_own_names(trained):
+    assert not [key for key in read_state(trained / "models" / "model.pt") if key.startswith("module.")]
 
 
 RANKS = [1, pytest.param(0, marks=pytest.mark.slow)]

@@ -24,15 +24,10 @@ KILLS = 10
 PATIENCE = 300  # seconds for a process to get anywhere
 
 
-@pytest.fixture(scope="module")
-def prepared(phantoms):
-    return phantoms
-
-
 class Training:
     """A training by the command that users have, in a process of its own."""
 
-    def __init__(self, folder, prepared, workers, resume):
+    def __init__(self, folder, phantoms, workers, resume):
         self.folder = folder
         folder.mkdir(exist_ok=True)
         keys = {
@@ -44,7 +39,7 @@ class Training:
             "batch_size": 8,
             "stages": STAGES,
             "num_workers": workers,
-            "dataset_dir": str(prepared),
+            "dataset_dir": str(phantoms),
             "output_dir": str(folder),
             "model_dir": str(folder),
             "resume": str(resume).lower(),
@@ -102,16 +97,16 @@ def same(a, b):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_ten_times_it_ends_to_the_bit_as_one_that_was_not(workers, prepared, tmp_path):
-    whole = Training(tmp_path / "whole", prepared, workers, resume=False)
+def test_killed_ten_times_it_ends_to_the_bit_as_one_that_was_not(workers, phantoms, tmp_path):
+    whole = Training(tmp_path / "whole", phantoms, workers, resume=False)
     times = [whole.until(whole.checkpoint(epoch).exists) for epoch in (1, EPOCHS)]
     whole.finish()
     seconds_per_epoch = (times[1] - times[0]) / (EPOCHS - 1)
 
     chance = random.Random(workers)
     for moment in sorted(chance.uniform(0, EPOCHS - 0.5) for _ in range(KILLS)):
-        Training(tmp_path / "killed", prepared, workers, resume=True).kill_at(moment, seconds_per_epoch)
-    killed = Training(tmp_path / "killed", prepared, workers, resume=True).finish()
+        Training(tmp_path / "killed", phantoms, workers, resume=True).kill_at(moment, seconds_per_epoch)
+    killed = Training(tmp_path / "killed", phantoms, workers, resume=True).finish()
 
     logs = [path.read_text() for path in sorted(killed.folder.glob("*.log"), key=lambda path: int(path.stem))]
     resumed = [re.search(r"Resuming after epoch (\d+)", log) for log in logs]
@@ -124,6 +119,6 @@ def test_killed_ten_times_it_ends_to_the_bit_as_one_that_was_not(workers, prepar
     best = [re.findall(r"Best val_auc \S+ at epoch \d+", run.log.read_text()) for run in (whole, killed)]
     assert best[0] == best[1] != []
 
-    again = Training(killed.folder, prepared, workers, resume=True).finish()
+    again = Training(killed.folder, phantoms, workers, resume=True).finish()
     assert "nothing left to do" in again.log.read_text()
     assert same(torch.load(again.checkpoint(EPOCHS), weights_only=True), a)

@@ -22,16 +22,11 @@ STAGES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def prepared(phantoms):
-    return phantoms
-
-
-def run(prepared, out, **keys):
+def run(phantoms, out, **keys):
     usual = {
         "recipe": "phantom",
         "weights": "scratch",
-        "dataset_dir": prepared,
+        "dataset_dir": phantoms,
         "image_size": [128, 96],
         "backbone": "resnet50",
         "width": 0.0625,
@@ -47,10 +42,10 @@ def run(prepared, out, **keys):
     return workflow.parser
 
 
-def train(prepared, out, **keys):
+def train(phantoms, out, **keys):
     """Train, resume the training that is over, and give the last epoch's weights."""
     for resume in (False, True):
-        parser = run(prepared, out, resume=resume, **keys)
+        parser = run(phantoms, out, resume=resume, **keys)
     assert parser.get_parsed_content("train#trainer").state.epoch == 2
     assert read_state(out / "model.pt").keys() == parser.get_parsed_content("network").state_dict().keys()
     return torch.load(out / "checkpoints" / "epoch_0002.pt", weights_only=True)["objects"]["network"]
@@ -67,9 +62,9 @@ def train(prepared, out, **keys):
     ],
     ids=str,
 )
-def test_a_training_is_resumed_on_its_own_data_alone_wherever_they_lie(keys, message, prepared, tmp_path):
-    run(prepared, tmp_path / "out", **{"train#trainer#max_epochs": 1})
-    folder = Path(shutil.copytree(prepared, tmp_path / "copy"))
+def test_a_training_is_resumed_on_its_own_data_alone_wherever_they_lie(keys, message, phantoms, tmp_path):
+    run(phantoms, tmp_path / "out", **{"train#trainer#max_epochs": 1})
+    folder = Path(shutil.copytree(phantoms, tmp_path / "copy"))
     if keys.get("dataset_dir") == "inverted":
         datalist = json.loads((folder / "datalist.json").read_text())
         for sample in datalist["training"]:
@@ -78,16 +73,16 @@ def test_a_training_is_resumed_on_its_own_data_alone_wherever_they_lie(keys, mes
     if "dataset_dir" in keys:
         keys = {"dataset_dir": str(folder)}
     if message is None:
-        assert run(prepared, tmp_path / "out", resume=True, **keys)["train#trainer"]
+        assert run(phantoms, tmp_path / "out", resume=True, **keys)["train#trainer"]
         return
     with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI's parser wraps it
-        run(prepared, tmp_path / "out", resume=True, **keys)
+        run(phantoms, tmp_path / "out", resume=True, **keys)
     assert re.search(message, str(user_error(caught.value)))
 
 
 @pytest.fixture(scope="module")
-def plain(prepared, tmp_path_factory):
-    return train(prepared, tmp_path_factory.mktemp("plain"))
+def plain(phantoms, tmp_path_factory):
+    return train(phantoms, tmp_path_factory.mktemp("plain"))
 
 
 @pytest.mark.parametrize(
@@ -106,14 +101,14 @@ def plain(prepared, tmp_path_factory):
     ],
     ids=str,
 )
-def test_the_weights_are_the_same_to_the_bit_with(keys, prepared, plain, tmp_path):
-    weights = train(prepared, tmp_path / "out", cache_dir=str(tmp_path / "cache"), **keys)
+def test_the_weights_are_the_same_to_the_bit_with(keys, phantoms, plain, tmp_path):
+    weights = train(phantoms, tmp_path / "out", cache_dir=str(tmp_path / "cache"), **keys)
     assert weights.keys() == plain.keys()
     assert all(torch.equal(weights[key], plain[key]) for key in weights)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_mixed_precision_of_a_gpu_trains_and_leaves_weights_of_full_precision(dtype, prepared, tmp_path, monkeypatch):
+def test_mixed_precision_of_a_gpu_trains_and_leaves_weights_of_full_precision(dtype, phantoms, tmp_path, monkeypatch):
     # MONAI asks for CUDA's, which on a processor is off.
     on_processor = lambda device, **kwargs: torch.amp.autocast_mode.autocast("cpu", **kwargs)  # noqa: E731
     for module in (monai.engines.trainer, monai.engines.evaluator):
@@ -121,16 +116,16 @@ def test_mixed_precision_of_a_gpu_trains_and_leaves_weights_of_full_precision(dt
     engines = {"train#trainer#amp": True, "validate#evaluator#amp": True, "train#inferer#enabled": False}
     # A frozen backbone of random weights doesn't normalise: its activations come close to float16's largest number.
     stages = [{**STAGES[1], "epochs": 2}]
-    weights = train(prepared, tmp_path, amp=True, amp_dtype=dtype, stages=stages, **engines)
+    weights = train(phantoms, tmp_path, amp=True, amp_dtype=dtype, stages=stages, **engines)
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.parametrize("keys", [{}, {"checkpoint_activations": True, "accumulation_steps": 2}], ids=str)
 def test_mixed_precision_on_a_processor_trains_nearly_to_the_weights_of_full_precision(
-    keys, prepared, plain, tmp_path, recwarn
+    keys, phantoms, plain, tmp_path, recwarn
 ):
-    weights = train(prepared, tmp_path, amp=True, **keys)
+    weights = train(phantoms, tmp_path, amp=True, **keys)
     assert not [warning for warning in recwarn if "CUDA is not available" in str(warning.message)]
     assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
     kernels = [key for key in weights if key.startswith("backbone") and weights[key].ndim == 4]
@@ -142,13 +137,13 @@ def test_mixed_precision_on_a_processor_trains_nearly_to_the_weights_of_full_pre
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains(prepared, tmp_path):
-    weights = train(prepared, tmp_path, compile=True)
+def test_a_compiled_network_trains(phantoms, tmp_path):
+    weights = train(phantoms, tmp_path, compile=True)
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
-def test_the_average_of_the_weights_is_what_is_judged_and_saved_and_survives_a_stop(prepared, tmp_path):
-    parser = run(prepared, tmp_path, ema_momentum=0.1)
+def test_the_average_of_the_weights_is_what_is_judged_and_saved_and_survives_a_stop(phantoms, tmp_path):
+    parser = run(phantoms, tmp_path, ema_momentum=0.1)
     judged, network = parser.get_parsed_content("judged_network"), parser.get_parsed_content("network")
     assert parser.get_parsed_content("validate#evaluator").network is judged
     saved = torch.load(tmp_path / "model_final.pt", weights_only=True)
@@ -158,6 +153,6 @@ def test_the_average_of_the_weights_is_what_is_judged_and_saved_and_survives_a_s
 
     for lost in ("model_final.pt", "checkpoints/epoch_0002.pt"):  # as if it had been stopped in the second epoch
         (tmp_path / lost).unlink()
-    run(prepared, tmp_path, ema_momentum=0.1, resume=True)
+    run(phantoms, tmp_path, ema_momentum=0.1, resume=True)
     resumed = torch.load(tmp_path / "model_final.pt", weights_only=True)
     assert all(torch.equal(saved[name], value) for name, value in resumed.items())

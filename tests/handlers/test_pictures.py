@@ -104,6 +104,16 @@ def train(
     return events.Reload() if attached else events
 
 
+@pytest.fixture
+def drawn(monkeypatch) -> Callable[[str], list]:
+    """What the drawing functions were called with; they draw nothing then, which is most of a training's time here."""
+    spies: dict[str, Mock] = {}
+    for name in ("draw_images", "draw_maps", "draw_confusion", "draw_roc"):
+        spies[name] = Mock(side_effect=lambda _: Figure((1, 1)))
+        monkeypatch.setattr(pictures, name, spies[name])
+    return lambda name: [call.args[0] for call in spies[name].call_args_list]
+
+
 class TestGradCam:
     @pytest.mark.parametrize("top", list(TOPS))
     def test_is_monais_for_every_kind_of_top(self, top):
@@ -139,7 +149,7 @@ class TestWhatIsWritten:
         assert all(len(image.encoded_image_string) <= 200_000 for tag in TAGS for image in events.Images(tag))
         assert matplotlib.pyplot.get_fignums() == []
 
-    def test_maps_come_at_the_interval(self, tmp_path):
+    def test_maps_come_at_the_interval(self, tmp_path, drawn):
         events = train(tmp_path, epochs=3, interval=2)
         assert [image.step for image in events.Images("validation/where_it_looks")] == [2]
 
@@ -149,7 +159,7 @@ class TestWhatIsWritten:
         assert set(events.Tags()["images"]) == {"train/images", "validation/confusion"}
         assert [image.step for image in events.Images("validation/confusion")] == [1, 2]
 
-    def test_hyper_parameters_as_a_table_and_beside_the_best_metric_so_far(self, tmp_path):
+    def test_hyper_parameters_as_a_table_and_beside_the_best_metric_so_far(self, tmp_path, drawn):
         stages = [{"trainable": ["head"], "lr": 0.1}, {"trainable": ["*"], "lr": 0.01}]
         values = {"batch_size": 2, "backbone": "vgg16", "amp": False, "stages": stages}
         events = train(tmp_path, epochs=2, hyper_parameters=values)
@@ -195,16 +205,6 @@ class TestWhatIsWritten:
 
 
 class TestWhatIsDrawn:
-    @pytest.fixture
-    def drawn(self, monkeypatch) -> Callable[[str], list]:
-        """What the drawing functions were called with; here they draw nothing, unlike in the tests above."""
-        spies: dict[str, Mock] = {}
-        for name in ("draw_images", "draw_maps", "draw_confusion"):
-            spy = Mock(side_effect=lambda _: Figure((1, 1)))
-            monkeypatch.setattr(pictures, name, spy)
-            spies[name] = spy
-        return lambda name: [call.args[0] for call in spies[name].call_args_list]
-
     def test_training_images_are_images_again_with_class_and_name(self, tmp_path, drawn):
         train(tmp_path, epochs=1, images=3, classes=["benign", "malignant"])
         (images,) = drawn("draw_images")
@@ -224,13 +224,10 @@ class TestWhatIsDrawn:
     def test_maps_are_of_images_of_both_classes_and_several_patients_the_same_each_time(self, tmp_path, drawn):
         train(tmp_path, mammograms=3)
         names = [[mammogram.title.split("\n")[0] for mammogram in mammograms] for mammograms in drawn("draw_maps")]
-        assert (
-            names == [["image2", "image4", "image0"]] * 2
-        )  # images 1, 3 and 5 are of the patients of those before them
+        assert names == [["image2", "image4", "image0"]] * 2  # 1, 3 and 5 are of the patients of those before them
         shown = drawn("draw_maps")[0]
-        assert [(mammogram.truth, mammogram.malignant) for mammogram in shown] == [("positive", True)] * 2 + [
-            ("negative", False)
-        ]
+        truths = [(mammogram.truth, mammogram.malignant) for mammogram in shown]
+        assert truths == [("positive", True), ("positive", True), ("negative", False)]
         assert "p(positive) = 0." in shown[0].title
 
     def test_lesions_have_the_colour_of_their_pathology_and_without_it_of_the_image(self, tmp_path, drawn):
@@ -246,7 +243,7 @@ class TestWhatIsDrawn:
         colours = [axes.title.get_color() for axes in figure.axes]
         assert colours == ["red", "limegreen", "red", "limegreen", "black", "black"]
 
-    def test_losses_and_key_metrics_of_both_engines_share_a_chart(self, tmp_path):
+    def test_losses_and_key_metrics_of_both_engines_share_a_chart(self, tmp_path, drawn):
         events = train(tmp_path)
         content = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
         for name in ("loss", "auc"):

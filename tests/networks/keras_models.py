@@ -371,30 +371,26 @@ def read_weights_by_name(path) -> Weights:
     return weights
 
 
-def run_keras(model_config: dict, weights: Weights, x: np.ndarray, layer: str | None = None) -> np.ndarray:
-    """What Keras with TensorFlow computes in inference, in float64, for `x` in NHWC.
-
-    The output is that of `layer` if given: one of the outer graph ("model_1") or the nested one ("model_1/add_16").
-    """
-    values = {}
+def run_keras(model_config: dict, weights: Weights, x: np.ndarray) -> np.ndarray:
+    """What Keras with TensorFlow computes in inference, in float64, for `x` in NHWC."""
     with torch.inference_mode():
-        output = _run(model_config["config"], weights, torch.from_numpy(np.asarray(x, np.float64)), "", values)
-    return (output if layer is None else values[layer]).numpy()
+        return _run(model_config["config"], weights, torch.from_numpy(np.asarray(x, np.float64))).numpy()
 
 
-def _run(config: dict, weights: Weights, x: torch.Tensor, prefix: str, values: dict) -> torch.Tensor:
+def _run(config: dict, weights: Weights, x: torch.Tensor, prefix: str = "") -> torch.Tensor:
+    values = {}
     for layer in config["layers"]:
-        name = prefix + layer["name"]
-        inputs = [values[prefix + source] for source in _sources(layer)]
+        name = layer["name"]
+        inputs = [values[source] for source in _sources(layer)]
         if layer["class_name"] == "InputLayer":
             values[name] = x
         elif layer["class_name"] == "Model":
-            values[name] = _run(layer["config"], weights, inputs[0], f"{name}/", values)
+            values[name] = _run(layer["config"], weights, inputs[0], f"{name}/")
         else:
-            given = weights.get(name, {})
+            given = weights.get(prefix + name, {})
             arrays = {role: torch.from_numpy(np.asarray(array, np.float64)) for role, array in given.items()}
             values[name] = _apply(layer["class_name"], layer["config"], arrays, inputs)
-    return values[prefix + config["output_layers"][0][0]]
+    return values[config["output_layers"][0][0]]
 
 
 def _apply(kind: str, config: dict, arrays: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:

@@ -332,16 +332,6 @@ class TestDamage:
         with pytest.raises(UserError, match="does not fit"):
             load_weights(PatchClassifier("vgg16", width=0.125), path)
 
-    def test_an_absent_file_says_to_train_first(self, tmp_path):
-        with pytest.raises(UserError, match=r"no checkpoint at .*absent\.pt: train"):
-            read_architecture(tmp_path / "absent.pt")
-
-    def test_a_file_of_another_kind_is_a_users_mistake(self, tmp_path):
-        (tmp_path / "model.pt").write_bytes(b"\x89PNG")
-        for read in (read_architecture, lambda path: choose_architecture({}, path)):
-            with pytest.raises(UserError, match=r"model\.pt"):
-                read(tmp_path / "model.pt")
-
     def test_a_checkpoint_keeps_the_networks_own_architecture_when_it_is_loaded(self, checkpoint):
         """An older file that says nothing, or says it in other words, must not change what the network says."""
         network = make("heatmap, fully connected")

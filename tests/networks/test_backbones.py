@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from made_networks import randomized
 from torch import nn
 from torch.nn import functional as F
 
@@ -51,19 +52,14 @@ def keras_count(module: nn.Module) -> int:
     return sum(t.numel() for key, t in module.state_dict().items() if not key.endswith("num_batches_tracked"))
 
 
-def randomized(name: str, width: float = 0.0625, **options) -> nn.Module:
-    """A tiny network in evaluation mode whose biases and BatchNorm statistics are those of no fresh network."""
+def tiny(name: str, **options) -> nn.Module:
+    """In evaluation mode, with biases and normalisations that are those of no fresh network."""
     torch.manual_seed(0)
-    network = make_backbone(name, width=width, **options)
+    network = randomized(make_backbone(name, width=0.0625, **options))
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.0)
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.normal_(module.bias, std=0.1)
-        elif isinstance(module, nn.Conv2d) and module.bias is not None:
-            nn.init.normal_(module.bias, std=0.1)
-    return network.eval()
+    return network
 
 
 def norm(state: dict[str, torch.Tensor], x: torch.Tensor, name: str, eps: float = 1e-5) -> torch.Tensor:
@@ -280,17 +276,17 @@ class TestComputation:
 
     @pytest.mark.parametrize("size", [(96, 64), (97, 131)])
     def test_resnet50_is_torchvisions(self, size):
-        network, x = randomized("resnet50"), torch.randn(2, 3, *size)
+        network, x = tiny("resnet50"), torch.randn(2, 3, *size)
         self.check(network(x), torchvision_resnet50(network.state_dict(), x))
 
     @pytest.mark.parametrize("last_layer", [True, False])
     @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
     def test_vgg_is_torchvisions(self, name, last_layer):
-        network, x = randomized(name, last_layer=last_layer), torch.randn(2, 3, 97, 64)
+        network, x = tiny(name, last_layer=last_layer), torch.randn(2, 3, 97, 64)
         self.check(network(x), torchvision_vgg(network.state_dict(), x, VGG_CONVOLUTIONS[name], last_layer))
 
     def test_yaroslavnet_is_the_authors(self):
-        network, x = randomized("yaroslavnet"), torch.randn(2, 1, 200, 128)
+        network, x = tiny("yaroslavnet"), torch.randn(2, 1, 200, 128)
         self.check(network(x), yaroslavnet(network.state_dict(), x))
 
     # In Keras's stem the side's parity decides where TensorFlow's padding goes.
@@ -299,11 +295,11 @@ class TestComputation:
     @pytest.mark.parametrize("stem_padding", ["zeros", "same"])
     def test_resnet50_keras_is_kerass_of_2017(self, stem_padding, last_layer, size):
         options = {"stem_padding": stem_padding, "last_layer": last_layer}
-        network, x = randomized("resnet50_keras", **options), torch.randn(2, 3, *size)
+        network, x = tiny("resnet50_keras", **options), torch.randn(2, 3, *size)
         self.check(network(x), keras_resnet50(network.state_dict(), x, **options))
 
     def test_the_two_stem_paddings_differ_on_even_sides_alone(self):
-        zeros, same = (randomized("resnet50_keras", stem_padding=padding) for padding in ("zeros", "same"))
+        zeros, same = (tiny("resnet50_keras", stem_padding=padding) for padding in ("zeros", "same"))
         even, odd = torch.randn(1, 3, 96, 96), torch.randn(1, 3, 97, 97)
         with torch.no_grad():
             assert torch.equal(zeros(odd), same(odd))
@@ -330,7 +326,7 @@ class TestComputation:
 
     @pytest.mark.parametrize("size", [(96, 64), (97, 131), (128, 128)])
     def test_efficientnet_lite0_is_its_packages(self, size):
-        network, x = randomized("efficientnet_lite0"), torch.randn(2, 3, *size)
+        network, x = tiny("efficientnet_lite0"), torch.randn(2, 3, *size)
         self.check(network(x), published_lite0(package_names(network.state_dict()), x))
 
     def test_efficientnet_lite0_reads_its_packages_names(self):
@@ -500,7 +496,7 @@ class TestWidth:
 class TestOptions:
     @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
     def test_vgg_without_its_last_layer_is_the_map_before_the_pooling(self, name):
-        whole, cut = randomized(name), randomized(name, last_layer=False)
+        whole, cut = tiny(name), tiny(name, last_layer=False)
         x = torch.randn(1, 3, 96, 128)
         with torch.no_grad():
             assert torch.equal(F.max_pool2d(cut(x), 2), whole(x))
@@ -508,7 +504,7 @@ class TestOptions:
         assert whole.out_channels == cut.out_channels
 
     def test_keras_resnet_without_its_last_layer_is_the_map_before_the_relu(self):
-        whole, cut = randomized("resnet50_keras"), randomized("resnet50_keras", last_layer=False)
+        whole, cut = tiny("resnet50_keras"), tiny("resnet50_keras", last_layer=False)
         x = torch.randn(1, 3, 96, 128)
         with torch.no_grad():
             assert cut(x).min() < 0 <= whole(x).min()
@@ -606,7 +602,7 @@ class TestReceptiveField:
         name, options = KINDS[kind]
         size, first = receptive_field(PATHS[kind])
         assert size == RECEPTIVE_FIELDS[kind]
-        backbone = randomized(name, **options)
+        backbone = tiny(name, **options)
         step = backbone.stride
         patch, offset = -(-size // step) * step + 3 * step, 2 * step
         shape = [1, backbone.image_channels, 64, 64]

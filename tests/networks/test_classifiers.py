@@ -502,7 +502,7 @@ def test_window_must_be_a_multiple_of_the_stride(window):
 
 @pytest.mark.parametrize("make", [tiny_patch_net, tiny_whole_net])
 def test_dropout_acts_in_training_alone(make):
-    network = make(dropout=0.5) if make is tiny_patch_net else tiny_whole_net(dropout=0.5)
+    network = make(dropout=0.5)
     network.backbone.eval()
     if hasattr(network, "top"):
         network.top.eval()
@@ -571,7 +571,7 @@ def test_weight_decay_is_for_kernels_of_the_added_layers_alone(backbone, top):
 
 @pytest.mark.parametrize("make", [tiny_patch_net, tiny_whole_net])
 def test_pixel_mean_travels_in_the_state_dict(make):
-    trained = make(pixel_mean=52.18) if make is tiny_patch_net else tiny_whole_net(pixel_mean=52.18)
+    trained = make(pixel_mean=52.18)
     fresh = make()
     assert fresh.pixel_mean == 0
     fresh.load_state_dict(trained.state_dict())

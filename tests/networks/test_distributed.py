@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_e2e.errors import UserError
@@ -27,14 +27,8 @@ def test_on_a_processor_it_is_an_error_unless_it_is_off():
         synchronize_batchnorm(network)
 
 
-@pytest.fixture
-def single_process():
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
-
-
-def test_a_network_is_taken_out_of_pytorchs_wrappers_and_anything_else_stays(single_process):
+@pytest.mark.usefixtures("one_process_group")
+def test_a_network_is_taken_out_of_pytorchs_wrappers_and_anything_else_stays():
     network = nn.Linear(2, 1)
     compiled, shared = torch.compile(network), DistributedDataParallel(network)
     assert all(unwrapped(thing) is network for thing in (network, compiled, shared))

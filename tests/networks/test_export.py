@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from made_networks import randomized
 from monai.bundle import ConfigParser, ckpt_export, onnx_export
 from monai.networks.utils import convert_to_onnx, convert_to_torchscript
 from torch import nn
@@ -95,20 +96,6 @@ def make(name: str) -> nn.Module:
         arguments["top_blocks"] = [narrow(block) for block in arguments["top_blocks"]]
         arguments["image_size"] = size_for(name)
     return randomized(make_classifier(**arguments))
-
-
-def randomized(network: nn.Module) -> nn.Module:
-    """In evaluation mode, with normalisations that are those of no fresh network.
-
-    Statistics of a few random images would do too, but divide by tiny deviations and so multiply rounding errors.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.0)
-            nn.init.normal_(module.bias, std=0.1)
-    return network.eval()
 
 
 def images(name: str, network: nn.Module, batch: int, more_rows: int = 0, more_columns: int = 0) -> torch.Tensor:

@@ -17,10 +17,6 @@ def checkpoint(tmp_path) -> Path:
 
 
 class TestInitialize:
-    def test_checkpoint_fills_the_part(self, checkpoint):
-        network = initialize(whole_net(2), "checkpoint", checkpoint, {"backbone": "backbone"}, COMMAND)
-        assert same(network.backbone.state_dict(), patch_net(1).backbone.state_dict())
-
     def test_absent_checkpoint_names_the_command_that_makes_it_and_the_other_starts(self, tmp_path):
         with pytest.raises(UserError) as caught:
             initialize(whole_net(2), "checkpoint", tmp_path / "model.pt", {"backbone": "backbone"}, COMMAND)
@@ -37,8 +33,11 @@ class TestInitialize:
         with pytest.raises(UserError, match="none before it"):
             initialize(patch_net(1), "checkpoint", None, None, "")
 
-    def test_transfer_keeps_the_mean_of_the_images_that_it_is_trained_on(self, tmp_path):
+    def test_transfer_keeps_the_mean_of_the_images_that_it_is_trained_on_and_no_threshold(self, tmp_path):
         """Images are centred by the new data set's mean, so that mean has to be in the checkpoint that is saved."""
-        path = saved(whole_net(1, pixel_mean=52.18).state_dict(), tmp_path / "whole.pt")
+        trained = whole_net(1, pixel_mean=52.18)
+        trained.threshold.fill_(2.0)
+        path = saved(trained.state_dict(), tmp_path / "whole.pt")
         network = initialize(whole_net(2, pixel_mean=44.33), "checkpoint", path, None, COMMAND)
         assert network.pixel_mean.item() == pytest.approx(44.33)
+        assert network.threshold == 0

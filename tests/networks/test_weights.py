@@ -78,6 +78,7 @@ class TestReading:
         with pytest.raises(UserError, match=re.escape(str(path))) as caught:
             read_state(path)
         assert "\n" not in str(caught.value)
+        assert "weights_only" not in str(caught.value)  # PyTorch's advice is to switch the protection off
 
     def test_truncated_checkpoint_is_a_users_mistake(self, checkpoint):
         checkpoint.write_bytes(checkpoint.read_bytes()[:-200])
@@ -87,12 +88,6 @@ class TestReading:
     def test_pickled_module_is_refused(self, tmp_path):
         with pytest.raises(UserError, match="plain tensors"):
             read_state(saved(patch_net(1), tmp_path / "module.pt"))
-
-    def test_message_does_not_advise_to_switch_the_protection_off(self, tmp_path):
-        (tmp_path / "a.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-        with pytest.raises(UserError) as caught:
-            read_state(tmp_path / "a.pt")
-        assert "weights_only" not in str(caught.value)
 
     def test_code_in_a_pickle_does_not_run(self, tmp_path):
         class Evil:
@@ -160,12 +155,6 @@ class TestWholeClassifier:
         del state["architecture"]
         with pytest.raises(UserError, match=r"model\.pt does not say which network it belongs to"):
             load_classifier(saved(state, tmp_path / "model.pt"))
-
-    def test_training_that_starts_from_another_data_set_keeps_its_own_threshold(self, tmp_path):
-        trained = whole_net(1)
-        trained.threshold.fill_(2.0)
-        path = saved(trained.state_dict(), tmp_path / "whole.pt")
-        assert initialize(whole_net(2), "checkpoint", path, None, "").threshold == 0
 
 
 class TestLoading:

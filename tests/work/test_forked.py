@@ -22,7 +22,7 @@ print(threading.active_count())
 SCRIPT = """
 import sys
 from pathlib import Path
-from monai_e2e.work.forked import TRAINING, import_once, run_forked
+from monai_e2e.work.forked import import_once, run_forked
 print(run_forked(["-m", "monai_e2e", "--version"], Path(sys.argv[1]), {}))
 """
 
@@ -51,7 +51,7 @@ def test_a_command_has_its_arguments_variables_and_log(run_code):
 def test_a_folder_or_file_in_the_current_folder_is_not_imported_in_place_of_a_module(tmp_path):
     (tmp_path / "statistics.py").write_text("raise SystemExit('a file of the current folder was run')")
     (tmp_path / "script").mkdir()
-    (tmp_path / "script/run.py").write_text(SCRIPT.replace("print(", "import_once(TRAINING, {}); print("))
+    (tmp_path / "script/run.py").write_text(SCRIPT.replace("print(", "import_once(['statistics'], {}); print("))
     command = [sys.executable, "script/run.py", "log"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (finished.stdout, finished.stderr) == ("0\n", "")

@@ -23,6 +23,28 @@ _GLAND_EXTENT = {1: 0.50, 2: 0.68, 3: 0.88, 4: 1.08}
 _GLAND_BRIGHTNESS = {1: 0.10, 2: 0.17, 3: 0.22, 4: 0.25}
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A breast's own coordinates in its image.
+
+    Args:
+        nipple: ``(row, column)``.
+        axis: unit vector ``(row, column)`` from the nipple towards the chest wall.
+        depth: distance from the nipple to the chest wall in pixels.
+        half_height: half the breast's extent across the axis, in pixels.
+    """
+
+    nipple: tuple[float, float]
+    axis: tuple[float, float]
+    depth: float
+    half_height: float
+
+    def point(self, along: float, across: float) -> tuple[float, float]:
+        """``(row, column)`` of the point that is ``along`` pixels from the nipple and ``across`` from the axis."""
+        (row, column), (down, right) = self.nipple, self.axis
+        return row + down * along + right * across, column + right * along - down * across
+
+
 @dataclass
 class Breast:
     """A breast without lesions, chest wall at the left.
@@ -32,20 +54,14 @@ class Breast:
         mask: bool ``[rows, columns]``, true inside the breast.
         skin_distance: float32 ``[rows, columns]``, distance to the skin in pixels, 0 in air.
         pectoral: bool ``[rows, columns]``, true on the pectoral muscle (MLO only).
-        nipple: ``(row, column)``.
-        axis: unit vector ``(row, column)`` from the nipple towards the chest wall.
-        depth: distance from the nipple to the chest wall in pixels.
-        half_height: half the breast's extent across the axis, in pixels.
+        frame: its own coordinates.
     """
 
     tissue: np.ndarray
     mask: np.ndarray
     skin_distance: np.ndarray
     pectoral: np.ndarray
-    nipple: tuple[float, float]
-    axis: tuple[float, float]
-    depth: float
-    half_height: float
+    frame: Frame
 
 
 def draw_breast(
@@ -73,9 +89,9 @@ def draw_breast(
 
     angle = rng.uniform(0.15, 0.5) if view is View.MLO else rng.uniform(-0.12, 0.12)  # MLO: up to the armpit
     axis = (-float(np.sin(angle)), -float(np.cos(angle)))
-    depth = nipple[1] / np.cos(angle)
+    frame = Frame(nipple, axis, nipple[1] / np.cos(angle), half_height)
 
-    texture = _Texture(rng, half, rows, nipple, axis, depth, half_height)
+    texture = _Texture(rng, half, rows, frame)
     tissue = texture.fat() + texture.gland(density)
     pectoral = np.zeros(half, dtype=np.float32)
     if view is View.MLO:
@@ -90,16 +106,13 @@ def draw_breast(
     tissue += rng.uniform(0.05, 0.09) * np.exp(-(((distance - 3.5 * scale) / (2.5 * scale)) ** 2))
 
     tissue = _enlarge(tissue, (rows, columns))
-    tissue += _vessels(rng, rows, columns, nipple, axis, depth)
+    tissue += _vessels(rng, rows, columns, frame)
     return Breast(
         tissue=np.where(mask, np.clip(tissue, 0.02, None), 0).astype(np.float32),
         mask=mask,
         skin_distance=_enlarge(distance, (rows, columns)) * mask,
         pectoral=_enlarge(pectoral, (rows, columns)) > 0.3,
-        nipple=nipple,
-        axis=axis,
-        depth=depth,
-        half_height=half_height,
+        frame=frame,
     )
 
 
@@ -158,7 +171,8 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[float, f
     return np.array(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC, box=box))
 
 
-def _sigmoid(values: np.ndarray) -> np.ndarray:
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """From 0 to 1, for soft edges."""
     return 1 / (1 + np.exp(-np.clip(values, -30, 30)))
 
 
@@ -166,25 +180,16 @@ class _Texture:
     """Fat and gland at half resolution, in the breast's coordinates: ``along`` its axis (0 nipple, 1 chest wall) and
     ``across`` it (−1 to 1)."""
 
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        shape: tuple[int, int],
-        rows: int,
-        nipple: tuple[float, float],
-        axis: tuple[float, float],
-        depth: float,
-        half_height: float,
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, shape: tuple[int, int], rows: int, frame: Frame) -> None:
         self.rng, self.shape = rng, shape
         self.unit = rows / 2 / NATIVE_ROWS  # a native pixel in pixels of this texture
-        row = np.arange(shape[0], dtype=np.float32)[:, None] * 2 - nipple[0]
-        column = np.arange(shape[1], dtype=np.float32)[None, :] * 2 - nipple[1]
-        self.along = (row * axis[0] + column * axis[1]) / depth
-        self.across = (row * axis[1] - column * axis[0]) / half_height
+        row = np.arange(shape[0], dtype=np.float32)[:, None] * 2 - frame.nipple[0]
+        column = np.arange(shape[1], dtype=np.float32)[None, :] * 2 - frame.nipple[1]
+        self.along = (row * frame.axis[0] + column * frame.axis[1]) / frame.depth
+        self.across = (row * frame.axis[1] - column * frame.axis[0]) / frame.half_height
         self.coarse = self._fractal((260, 130))
         self.mottle = self._fractal((60, 30, 15, 8, 4))
-        self.strands = self._strands(depth / half_height)
+        self.strands = self._strands(frame.depth / frame.half_height)
 
     def _fractal(self, cells: tuple[float, ...]) -> np.ndarray:
         """Sum of noise of several grain sizes (native pixels), coarser ones stronger; at most unit variance."""
@@ -225,13 +230,13 @@ class _Texture:
         extent = _GLAND_EXTENT[density] * rng.uniform(0.9, 1.1)
         centre = (rng.uniform(0.36, 0.46), rng.uniform(-0.15, 0.15))
         ellipse = np.hypot((self.along - centre[0]) / (0.52 * extent), (self.across - centre[1]) / (0.62 * extent))
-        region = _sigmoid((1 - ellipse + 0.22 * self.coarse + 0.05 * self.mottle) / 0.12)
-        islands = _sigmoid((self._fractal((110, 55, 28)) + (density - 2.2) * 0.55 + 0.8 * self.strands) / 0.35)
+        region = sigmoid((1 - ellipse + 0.22 * self.coarse + 0.05 * self.mottle) / 0.12)
+        islands = sigmoid((self._fractal((110, 55, 28)) + (density - 2.2) * 0.55 + 0.8 * self.strands) / 0.35)
         body = 0.52 + 0.34 * self.strands + 0.18 * self.mottle + 0.12 * self.coarse
         brightness = _GLAND_BRIGHTNESS[density] * rng.uniform(0.9, 1.15)
         # A few soft lumps of normal tissue, as large as masses: not every lump is a lesion.
-        lumps = _sigmoid((noise(rng, self.shape, (46 * self.unit, 46 * self.unit)) - 1.4) / 0.15)
-        return region * islands * body * 1.35 * brightness + 0.09 * lumps * _sigmoid((1.25 - ellipse) / 0.1)
+        lumps = sigmoid((noise(rng, self.shape, (46 * self.unit, 46 * self.unit)) - 1.4) / 0.15)
+        return region * islands * body * 1.35 * brightness + 0.09 * lumps * sigmoid((1.25 - ellipse) / 0.1)
 
 
 def _pectoral(rng: np.random.Generator, shape: tuple[int, int], armpit: float) -> np.ndarray:
@@ -242,22 +247,15 @@ def _pectoral(rng: np.random.Generator, shape: tuple[int, int], armpit: float) -
     bulge = rng.uniform(0.0, 0.14) * np.sin(np.pi * np.clip(row, 0, 1))
     edge = top * (1 - row + bulge)
     softness = rng.uniform(1.5, 4.0) * shape[0] / NATIVE_ROWS * 2
-    return _sigmoid((edge - np.arange(shape[1], dtype=np.float32)[None, :]) / softness)
+    return sigmoid((edge - np.arange(shape[1], dtype=np.float32)[None, :]) / softness)
 
 
-def _vessels(
-    rng: np.random.Generator,
-    rows: int,
-    columns: int,
-    nipple: tuple[float, float],
-    axis: tuple[float, float],
-    depth: float,
-) -> np.ndarray:
+def _vessels(rng: np.random.Generator, rows: int, columns: int, frame: Frame) -> np.ndarray:
     """Vessels and ducts as thin winding lines, float32 ``[rows, columns]``, 0 to about 0.1."""
     scale = rows / NATIVE_ROWS
     canvas = Image.new("L", (columns, rows))
     pen = ImageDraw.Draw(canvas)
-    outward = np.arctan2(axis[0], axis[1])
+    nipple, outward = frame.nipple, np.arctan2(*frame.axis)
 
     def walk(start: tuple[float, float], heading: float, steps: int, width: float, level: float) -> None:
         step = 9 * scale
@@ -275,12 +273,7 @@ def _vessels(
     for _ in range(int(rng.integers(5, 10))):  # ducts start at the nipple
         walk(nipple, outward + rng.normal(0, 0.5), int(rng.integers(12, 30)), rng.uniform(1, 2.5), rng.uniform(50, 110))
     for _ in range(int(rng.integers(4, 9))):  # vessels start anywhere and run towards the nipple
-        away = rng.uniform(0.5, 1.0) * depth
-        across = rng.uniform(-0.38, 0.38) * rows
-        start = (
-            nipple[0] + axis[0] * away + axis[1] * across,
-            nipple[1] + axis[1] * away - axis[0] * across,
-        )
+        start = frame.point(along=rng.uniform(0.5, 1.0) * frame.depth, across=rng.uniform(-0.38, 0.38) * rows)
         towards = np.arctan2(nipple[0] - start[0], nipple[1] - start[1]) + rng.normal(0, 0.35)
         walk(start, towards, int(rng.integers(18, 45)), rng.uniform(1, 3.4), rng.uniform(80, 200))
     blurred = canvas.filter(ImageFilter.GaussianBlur(0.9 * scale))

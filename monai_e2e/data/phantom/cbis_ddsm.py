@@ -202,7 +202,7 @@ def _write_patient(
             height = round(rng.uniform(0.92, 1.08) * rows)
             width = round(rng.uniform(0.60, 0.75) * height)
             scene = draw_scene(rng, height, width, laterality, view, density, findings)
-            pixels = expose_film(rng, scene, laterality, view)
+            pixels = expose_film(rng, scene)
             # An image with both kinds of lesion is listed and stored once for each kind.
             for kind in LesionType:
                 listed = [item for item in scene.findings if item.finding.type is kind]

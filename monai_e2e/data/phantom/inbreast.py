@@ -121,7 +121,7 @@ def _write_patient(out: Path, index: int, seed: int, rows: int) -> list[list[str
             side, name = laterality.value[0], "CC" if view is View.CC else "ML"
             path = out / "AllDICOMs" / f"{file_number}_{patient}_MG_{side}_{name}_ANON.dcm"
             spacing = _SPACING * detector[0] / rows
-            _save_image(path, rng, scene, laterality, view, spacing, month, study)
+            _save_image(path, rng, scene, spacing, month, study)
             if scene.findings:
                 rois = outlines_of(rng, scene, spacing)
                 plist = {"Images": [{"ImageIndex": 0, "NumberOfROIs": len(rois), "ROIs": rois}]}
@@ -130,17 +130,8 @@ def _write_patient(out: Path, index: int, seed: int, rows: int) -> list[list[str
     return lines
 
 
-def _save_image(
-    path: Path,
-    rng: np.random.Generator,
-    scene: Scene,
-    laterality: Laterality,
-    view: View,
-    spacing: float,
-    month: str,
-    study: str,
-) -> None:
-    pixels = expose_detector(rng, scene, laterality)
+def _save_image(path: Path, rng: np.random.Generator, scene: Scene, spacing: float, month: str, study: str) -> None:
+    pixels = expose_detector(rng, scene)
     instance = random_uid(rng, UID_ROOT)
     dataset = new_dataset(DigitalMammographyXRayImageStorageForPresentation, instance, pixels, bits=14)
     dataset.ImageType = ["DERIVED", "PRIMARY"]
@@ -160,9 +151,9 @@ def _save_image(
     dataset.SeriesInstanceUID = random_uid(rng, UID_ROOT)
     dataset.StudyID = ""
     dataset.SeriesNumber = dataset.InstanceNumber = 1
-    dataset.Laterality = dataset.ImageLaterality = laterality.value[0]
-    dataset.ViewPosition = view.value
-    dataset.PatientOrientation = ["A" if laterality is Laterality.LEFT else "P", "F"]
+    dataset.Laterality = dataset.ImageLaterality = scene.laterality.value[0]
+    dataset.ViewPosition = scene.view.value
+    dataset.PatientOrientation = ["A" if scene.laterality is Laterality.LEFT else "P", "F"]
     dataset.ImagerPixelSpacing = dataset.PixelSpacing = [round(spacing, 6)] * 2
     dataset.PixelIntensityRelationship = "LOG"
     dataset.PixelIntensityRelationshipSign = -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import plistlib
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ from monai_e2e.data.phantom.storage import save
 
 #: Indices of columns in the table.
 _VIEW, _FILE, _BI_RADS = 3, 5, 7
+
+
+@dataclass
+class _Case:
+    """What the folder and the table hold about one image: its file, its outlines, its row, and all rows."""
+
+    image: Path
+    outlines: Path
+    line: list[str]
+    lines: list[list[str]]
 
 
 def plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
@@ -31,78 +42,79 @@ def plant_defects(out: Path, lines: list[list[str]]) -> dict[str, int]:
         if line is not None:
             negative.remove(line)
             path = next((out / "AllDICOMs").glob(f"{line[_FILE]}_*"))
-            plant(path, out / "AllXML" / f"{line[_FILE]}.xml", line, lines)
+            plant(_Case(path, out / "AllXML" / f"{line[_FILE]}.xml", line, lines))
             planted[name] += 1
     return planted
 
 
-def _image_missing(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    image.unlink()
+def _image_missing(case: _Case) -> None:
+    case.image.unlink()
 
 
-def _image_without_row(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    shutil.copyfile(image, image.with_name(image.name.replace(line[_FILE], f"9{line[_FILE]}")))
+def _image_without_row(case: _Case) -> None:
+    number = case.line[_FILE]
+    shutil.copyfile(case.image, case.image.with_name(case.image.name.replace(number, f"9{number}")))
 
 
-def _bi_rads_3(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    line[_BI_RADS] = "3"
+def _bi_rads_3(case: _Case) -> None:
+    case.line[_BI_RADS] = "3"
 
 
-def _row_twice(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    lines.append(list(line))
+def _row_twice(case: _Case) -> None:
+    case.lines.append(list(case.line))
 
 
-def _view_fb(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    line[_VIEW] = "FB"
-    image.rename(image.with_name(image.name.replace("_CC_", "_FB_")))
+def _view_fb(case: _Case) -> None:
+    case.line[_VIEW] = "FB"
+    case.image.rename(case.image.with_name(case.image.name.replace("_CC_", "_FB_")))
 
 
-def _monochrome1(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
+def _monochrome1(case: _Case) -> None:
     """The same image, stored inverted."""
-    dataset = pydicom.dcmread(image)
+    dataset = pydicom.dcmread(case.image)
     pixels = (1 << dataset.BitsStored) - 1 - dataset.pixel_array
     dataset.PixelData = pixels.tobytes()
     dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = int(pixels.min()), int(pixels.max())
     dataset.PhotometricInterpretation, dataset.PresentationLUTShape = "MONOCHROME1", "INVERSE"
-    save(dataset, image)
+    save(dataset, case.image)
 
 
-def _outline_point(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(image, outlines, "Calcification", np.array([[0.5, 0.5]]))
+def _outline_point(case: _Case) -> None:
+    _add_roi(case, "Calcification", np.array([[0.5, 0.5]]))
 
 
-def _outline_outside(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(image, outlines, "Mass", np.array([[1.2, 1.2], [1.2, 1.3], [1.3, 1.3]]))
+def _outline_outside(case: _Case) -> None:
+    _add_roi(case, "Mass", np.array([[1.2, 1.2], [1.2, 1.3], [1.3, 1.3]]))
 
 
-def _outline_other(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    _add_roi(image, outlines, "Assymetry", np.array([[0.4, 0.4], [0.4, 0.6], [0.6, 0.6]]))
+def _outline_other(case: _Case) -> None:
+    _add_roi(case, "Assymetry", np.array([[0.4, 0.4], [0.4, 0.6], [0.6, 0.6]]))
 
 
-def _outlines_broken(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    outlines.write_bytes(b'<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0"><dict>')
+def _outlines_broken(case: _Case) -> None:
+    case.outlines.write_bytes(b'<?xml version="1.0" encoding="UTF-8"?>\n<plist version="1.0"><dict>')
 
 
-def _outlines_without_image(image: Path, outlines: Path, line: list[str], lines: list[list[str]]) -> None:
-    outlines.with_name(f"9{outlines.name}").write_bytes(plistlib.dumps({"Images": []}))
+def _outlines_without_image(case: _Case) -> None:
+    case.outlines.with_name(f"9{case.outlines.name}").write_bytes(plistlib.dumps({"Images": []}))
 
 
-def _add_roi(image: Path, outlines: Path, name: str, points: np.ndarray) -> None:
+def _add_roi(case: _Case, name: str, points: np.ndarray) -> None:
     """Append a region; ``points`` are ``(row, column)`` as fractions of the image's height and width."""
-    header = pydicom.dcmread(image, stop_before_pixels=True)
+    header = pydicom.dcmread(case.image, stop_before_pixels=True)
     plist: dict[str, Any] = {"Images": [{"ImageIndex": 0, "ROIs": []}]}
-    if outlines.is_file():
-        plist = plistlib.loads(outlines.read_bytes())
+    if case.outlines.is_file():
+        plist = plistlib.loads(case.outlines.read_bytes())
     rois = plist["Images"][0]["ROIs"]
     size = np.array([header.Rows, header.Columns])
     rois.append(describe_roi(name, points * size, len(rois), float(header.PixelSpacing[0])))
     plist["Images"][0]["NumberOfROIs"] = len(rois)
-    outlines.write_bytes(plistlib.dumps(plist))
+    case.outlines.write_bytes(plistlib.dumps(plist))
 
 
 #: Defect → function that adds it. Inverted images (``monochrome1``), views from below (``view_fb``), single points
 #: and other findings are valid, but programs often read them wrongly.
-DEFECTS: dict[str, Callable[[Path, Path, list[str], list[list[str]]], None]] = {
+DEFECTS: dict[str, Callable[[_Case], None]] = {
     "image_missing": _image_missing,
     "image_without_row": _image_without_row,
     "bi_rads_3": _bi_rads_3,

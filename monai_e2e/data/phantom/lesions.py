@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from monai_e2e.data.phantom.anatomy import sigmoid
 from monai_e2e.data.records import LesionType, Pathology
 
 _ANGLES = np.linspace(0, 2 * np.pi, 72, endpoint=False)
@@ -88,7 +89,7 @@ def _draw_mass(rng: np.random.Generator, finding: Finding, scale: float) -> Draw
     distance, angle = _polar(n)
     radius = np.interp(angle, _ANGLES, border, period=2 * np.pi)
     softness = max(0.5, rng.uniform(1.0, 2.6) * scale)
-    body = 1 / (1 + np.exp(np.clip((distance - radius) / softness, -30, 30)))
+    body = sigmoid((radius - distance) / softness)
     body *= 0.75 + 0.25 * np.sqrt(np.clip(1 - (distance / radius) ** 2, 0, 1))
     if malignant:
         body = np.maximum(body, _spicules(rng, n, border, scale))
@@ -169,7 +170,7 @@ def _draw_calcifications(rng: np.random.Generator, finding: Finding, scale: floa
         along = (dx * np.cos(turn) + dy * np.sin(turn)) / np.sqrt(aspect)
         across = (dy * np.cos(turn) - dx * np.sin(turn)) * np.sqrt(aspect)
         distance = np.hypot(along, across)
-        shape = 1 / (1 + np.exp(np.clip((distance - radius) / max(0.3, 0.45 * scale), -30, 30)))
+        shape = sigmoid((radius - distance) / max(0.3, 0.45 * scale))
         if hollow:
             shape *= 1 - 0.6 * np.exp(-((distance / (0.55 * radius)) ** 2))
         added[near] = np.maximum(added[near], finding.contrast * brightness * shape)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monai_e2e.data.phantom.anatomy import NATIVE_ROWS, Breast, draw_breast
+from monai_e2e.data.phantom.anatomy import NATIVE_ROWS, Breast, draw_breast, sigmoid
 from monai_e2e.data.phantom.lesions import Finding, draw_lesion
 from monai_e2e.data.records import Laterality, LesionType, View
 
@@ -35,11 +35,15 @@ class Scene:
     The chest wall is at the left edge for a left breast and at the right edge for a right one.
 
     Args:
+        laterality: the breast's.
+        view: CC or MLO.
         tissue: float32 ``[rows, columns]``, 0 in air, about 0.35 in fat and 0.8 in dense gland.
         mask: bool ``[rows, columns]``, true inside the breast.
         findings: the lesions.
     """
 
+    laterality: Laterality
+    view: View
     tissue: np.ndarray
     mask: np.ndarray
     findings: list[PlacedFinding]
@@ -90,7 +94,7 @@ def draw_scene(
         outline, spots = drawing.outline + centre, drawing.spots + centre
         outline = np.clip(outline, 0, (rows - 1, columns - 1))
         placed.append(PlacedFinding(finding, roi, outline, spots))
-    scene = Scene(breast.tissue, breast.mask, placed)
+    scene = Scene(laterality, view, breast.tissue, breast.mask, placed)
     return _mirror(scene) if laterality is Laterality.RIGHT else scene
 
 
@@ -105,13 +109,13 @@ def _place(
     """Pixel for a lesion's centre: near its place, within the skin, away from the muscle and other lesions."""
     rows, columns = breast.mask.shape
     across_wanted = finding.across[0 if view is View.CC else 1]
-    best, best_room = (int(breast.nipple[0]), int(breast.nipple[1] / 2)), -np.inf
+    frame = breast.frame
+    best, best_room = (int(frame.nipple[0]), int(frame.nipple[1] / 2)), -np.inf
     for attempt in range(200):
         spread = 0.02 + 0.3 * attempt / 200
-        depth = (finding.depth + rng.normal(0, spread)) * breast.depth
-        across = (across_wanted * 0.8 + rng.normal(0, spread)) * breast.half_height
-        row = round(breast.nipple[0] + breast.axis[0] * depth + breast.axis[1] * across)
-        column = round(breast.nipple[1] + breast.axis[1] * depth - breast.axis[0] * across)
+        depth = (finding.depth + rng.normal(0, spread)) * frame.depth
+        across = (across_wanted * 0.8 + rng.normal(0, spread)) * frame.half_height
+        row, column = (round(value) for value in frame.point(depth, across))
         if not (0 <= row < rows and 0 <= column < columns) or breast.pectoral[row, column]:
             continue
         room = min(
@@ -137,7 +141,7 @@ def _sprinkle(rng: np.random.Generator, breast: Breast, scale: float) -> None:
         reach = int(np.ceil(radius)) + 2
         area = (slice(max(row - reach, 0), row + reach + 1), slice(max(column - reach, 0), column + reach + 1))
         dy, dx = np.ogrid[area[0].start : min(area[0].stop, height), area[1].start : min(area[1].stop, width)]
-        shape = 1 / (1 + np.exp(np.clip((np.hypot(dy - row, dx - column) - radius) / 0.45, -30, 30)))
+        shape = sigmoid((radius - np.hypot(dy - row, dx - column)) / 0.45)
         breast.tissue[area] += (rng.uniform(0.15, 0.40) * shape * breast.mask[area]).astype(np.float32)
 
 
@@ -148,11 +152,13 @@ def _mirror(scene: Scene) -> Scene:
     def turn(points: np.ndarray) -> np.ndarray:
         return np.stack([points[:, 0], last - points[:, 1]], axis=1)
 
+    def flip(pixels: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(pixels[:, ::-1])
+
     findings = [
-        PlacedFinding(item.finding, np.ascontiguousarray(item.roi[:, ::-1]), turn(item.outline), turn(item.spots))
-        for item in scene.findings
+        PlacedFinding(item.finding, flip(item.roi), turn(item.outline), turn(item.spots)) for item in scene.findings
     ]
-    return Scene(np.ascontiguousarray(scene.tissue[:, ::-1]), np.ascontiguousarray(scene.mask[:, ::-1]), findings)
+    return replace(scene, tissue=flip(scene.tissue), mask=flip(scene.mask), findings=findings)
 
 
 def mixed_density(rng: np.random.Generator) -> int:

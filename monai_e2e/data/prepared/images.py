@@ -10,30 +10,22 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from monai_e2e.data.images.appearance import appearance_flags
 from monai_e2e.data.images.brightness import AUTO, VoiLut
-from monai_e2e.data.images.dicom import DecodedImage, decode_image, find_mask
+from monai_e2e.data.images.dicom import DecodedImage, decode_image
 from monai_e2e.data.images.dicom_files import one_file
-from monai_e2e.data.images.framing import Framing, find_framing
+from monai_e2e.data.images.framing import find_framing
 from monai_e2e.data.images.headers import Header, flags_beside_table, read_header, unknown_flags
-from monai_e2e.data.images.pixels import (
-    draw_outline,
-    resize_mammogram,
-    resize_mask,
-    same_aspect,
-    save_grey16,
-    save_mask,
-    scaled_outline,
-)
-from monai_e2e.data.records import FACTS, Excluded, Lesion, Mammogram, Pathology
+from monai_e2e.data.images.pixels import resize_mammogram, save_grey16, save_mask
+from monai_e2e.data.prepared.lesions import Resizing, as_reason, lesion_masks, lesion_size, lesion_words
+from monai_e2e.data.records import FACTS, Excluded, Mammogram
 from monai_e2e.errors import UserError
 from monai_e2e.work.files import write_text, written_whole
 
@@ -99,43 +91,23 @@ def prepare_image(task: ImageTask) -> PreparedImage:
             framed = image.pixels if framing is None else framing.apply(image.pixels)
             pixels = np.rint(resize_mammogram(framed, task.image_size) * 65535).astype(np.uint16)
     except UserError as error:
-        reason = _as_reason("image not usable", error, mammogram.path)
+        reason = as_reason("image not usable", error, mammogram.path)
         return PreparedImage(None, [Excluded(str(mammogram.path), reason, mammogram.rows)])
-    header = read_header(Path(str(mammogram.path)))
-    lesions, excluded, lengths = [], [], []
-    spacing = None if image.pixel_spacing is None else np.multiply(image.pixel_spacing, framed.shape) / task.image_size
-    for number, lesion in enumerate(mammogram.lesions, start=1):
-        mask, problems = _lesion_mask(mammogram, lesion, image.pixels.shape, task.image_size, framing)
-        excluded += problems
-        if mask is None:
-            continue
-        relative = f"masks/{name}_{number}.png"
-        with written_whole(task.folder / relative) as path:
+    masks, excluded = lesion_masks(mammogram, Resizing(image.pixels.shape, framing, task.image_size))
+    for number, mask in masks.items():
+        with written_whole(task.folder / _mask_file(name, number)) as path:
             save_mask(mask, path)
-        lesions.append({"mask": relative, **lesion_words(lesion)})
-        if spacing is not None and mammogram.label == 1 and lesion.pathology is not Pathology.BENIGN:
-            lengths.append(lesion_length(mask, spacing))
     with written_whole(task.folder / f"images/{name}.png") as path:
         save_grey16(pixels, path)
-    sample: dict[str, Any] = {
-        "image": f"images/{name}.png",
-        "label": mammogram.label,
-        "patient_id": mammogram.patient_id,
-        # Empty and not null where unknown, since a batch can't hold nulls.
-        "laterality": mammogram.laterality.value if mammogram.laterality else "",
-        "view": mammogram.view.value if mammogram.view else "",
-        "flags": ";".join(_flags(mammogram, image, header)),
-        "lesions": lesions,
-        "lesions_excluded": len(mammogram.lesions) - len(lesions),
-    }
-    sample |= {fact: value for fact in FACTS if (value := getattr(mammogram, fact)) is not None}
+    header = read_header(Path(str(mammogram.path)))
+    sample = _describe(task, image, header, masks)
     sample["mean"] = round(float(pixels.mean(dtype=np.float64) * 255 / 65535), 6)
     sample["original_size"] = list(image.pixels.shape)
     if task.voi_lut == AUTO:
         sample["window"] = image.window
-    if lengths:
-        sample["lesion_size"] = round(max(lengths), 1)
     if image.pixel_spacing is not None:
+        spacing = np.multiply(image.pixel_spacing, framed.shape) / task.image_size
+        sample |= lesion_size(mammogram, masks, spacing)
         sample["pixel_spacing"] = list(image.pixel_spacing)
     digest, instance = _digest(pixels.tobytes()), _digest(header.instance.encode()) if header.instance else ""
     # What failed is tried again by the next run, which may have the decoder that this one lacked.
@@ -145,80 +117,27 @@ def prepare_image(task: ImageTask) -> PreparedImage:
     return PreparedImage(sample, excluded, digest, instance)
 
 
-def lesion_length(mask: np.ndarray, spacing: ArrayLike) -> float:
-    """The longer side, in mm, of the smallest rectangle around a lesion, whichever way it lies.
-
-    Args:
-        mask: bool ``[rows, columns]``, not empty.
-        spacing: mm between its rows and between its columns.
-    """
-    import cv2  # which processes that find all images finished needn't load
-
-    scale = np.asarray(spacing, dtype=np.float64)
-    sides = cv2.minAreaRect((np.argwhere(mask) * scale).astype(np.float32))[1]
-    return float(max(sides) + scale.mean())  # from the first pixel's edge to the last one's
+def _mask_file(name: str, number: int) -> str:
+    return f"masks/{name}_{number}.png"
 
 
-def lesion_words(lesion: Lesion) -> dict[str, str | None]:
-    """A lesion's type, pathology and kind of marking as they stand in the data list."""
-    return {
-        "type": lesion.type.value if lesion.type else None,
-        "pathology": lesion.pathology.value if lesion.pathology else None,
-        "drawn_as": lesion.drawn_as.value,
+def _describe(task: ImageTask, image: DecodedImage, header: Header, masks: Mapping[int, np.ndarray]) -> dict[str, Any]:
+    """What the data list says of an image before its pixels are measured."""
+    mammogram, lesions = task.mammogram, task.mammogram.lesions
+    sample: dict[str, Any] = {
+        "image": f"images/{mammogram.image_id}.png",
+        "label": mammogram.label,
+        "patient_id": mammogram.patient_id,
+        # Empty and not null where unknown, since a batch can't hold nulls.
+        "laterality": mammogram.laterality.value if mammogram.laterality else "",
+        "view": mammogram.view.value if mammogram.view else "",
+        "flags": ";".join(_flags(mammogram, image, header)),
+        "lesions": [
+            {"mask": _mask_file(mammogram.image_id, number), **lesion_words(lesions[number - 1])} for number in masks
+        ],
+        "lesions_excluded": len(lesions) - len(masks),
     }
-
-
-def _lesion_mask(
-    mammogram: Mammogram,
-    lesion: Lesion,
-    original_size: Sequence[int],
-    image_size: Sequence[int],
-    framing: Framing | None,
-) -> tuple[np.ndarray | None, list[Excluded]]:
-    """The lesion's bool mask at the target size, or None and the reasons."""
-    if lesion.outline:
-        place = f"{mammogram.path}, lesion {lesion.number}"
-        outline, size, drawn_on = lesion.outline, original_size, mammogram.outlined_size or original_size
-        if not same_aspect(drawn_on, original_size):
-            sizes = f"outline {drawn_on[0]}×{drawn_on[1]}, image {original_size[0]}×{original_size[1]}"
-            return None, [Excluded(place, f"outline and image differ in shape: {sizes}", lesion.rows)]
-        outline = scaled_outline(outline, drawn_on, original_size)
-        if framing is not None:
-            outline = tuple(framing.apply_to_points(outline))
-            size = framing.apply(np.empty(tuple(original_size), dtype=bool)).shape
-        mask = draw_outline(outline, size, image_size)
-        outside = Excluded(place, "lesion outside the image", lesion.rows)
-        return mask, ([] if mask is not None else [outside])
-    problems = []
-    for path in lesion.mask_paths:
-        try:
-            mask = find_mask(path)
-        except UserError as error:
-            problems.append(Excluded(str(path), _as_reason("mask not usable", error, path)))
-            continue
-        if mask is None:
-            continue
-        if not same_aspect(mask.shape, original_size):
-            sizes = f"mask {mask.shape[0]}×{mask.shape[1]}, image {original_size[0]}×{original_size[1]}"
-            problems.append(Excluded(str(path), f"mask and image differ in shape: {sizes}"))
-        elif not mask.any():
-            problems.append(Excluded(str(path), "mask empty"))
-        elif framing is None:
-            return resize_mask(mask, image_size), []
-        else:
-            framed = framing.apply(resize_mask(mask, original_size))
-            if framed.any():
-                return resize_mask(framed, image_size), []
-            problems.append(Excluded(str(path), "lesion outside the crop"))
-    if lesion.mask_paths and not problems:
-        problems.append(Excluded(str(lesion.mask_paths[0]), "no mask among the lesion's files: all have grey values"))
-    # However many files were tried, it is one lesion that is lost.
-    return None, [replace(problem, rows=lesion.rows if index == 0 else 0) for index, problem in enumerate(problems)]
-
-
-def _as_reason(kind: str, error: UserError, path: Path | None) -> str:
-    """A reader's message without the path that the table of exclusions has already."""
-    return f"{kind}: {str(error).removeprefix(f'{path}: ')}"
+    return sample | {fact: value for fact in FACTS if (value := getattr(mammogram, fact)) is not None}
 
 
 def _flags(mammogram: Mammogram, image: DecodedImage, header: Header) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from monai_e2e.data.prepared.datalist import PARTITIONS
-from monai_e2e.data.prepared.images import FINISHED, ImageTask, lesion_words, prepare_image
+from monai_e2e.data.prepared.images import FINISHED, ImageTask, prepare_image
+from monai_e2e.data.prepared.lesions import lesion_words
 from monai_e2e.data.prepared.oddities import flag_images
 from monai_e2e.data.prepared.report import SOURCE_FACTS, make_report, mean_words, write_report
 from monai_e2e.data.prepared.settings import (
@@ -32,13 +33,7 @@ from monai_e2e.data.prepared.settings import (
     merges_halves,
     used_options,
 )
-from monai_e2e.data.prepared.splits import (
-    Split,
-    split_cbis_ddsm,
-    split_inbreast,
-    split_own,
-    split_public,
-)
+from monai_e2e.data.prepared.splits import Split, split_images
 from monai_e2e.data.records import Catalogue
 from monai_e2e.data.sources.disk import has_images
 from monai_e2e.data.sources.registry import Source, find_source
@@ -52,12 +47,6 @@ logger = logging.getLogger(__name__)
 
 #: The protocol's name if the table of labels has the split.
 _GIVEN = "given-in-table"
-#: Data sets whose patients are not split by :func:`split_public`.
-_SPLITS: dict[str, Callable[..., Split]] = {
-    "cbis-ddsm": split_cbis_ddsm,
-    "inbreast": split_inbreast,
-    "folder": split_own,
-}
 
 
 def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: Any) -> dict[str, Any]:
@@ -86,25 +75,43 @@ def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: An
         options["merge_halves"] = merges_halves(options.get("merge_halves", False), settings.protocol)
     src, out = Path(src).absolute(), check_out(src, out, settings.dry_run)
     catalogue = source.read()(src, tables_only=settings.dry_run and not has_images(src), **options)
-    return _prepare(catalogue, source.under(options), used_options(source, options), src, out, settings, began)
+    _check_names(src, catalogue)
+    split = _split(src, catalogue, settings)
+    datalist = {
+        "name": catalogue.name if source.has_a_name else out.name,
+        **_facts(source.under(options), used_options(source, options), settings),
+        **catalogue.facts,
+    }
+    if split.given:
+        datalist["protocol"] = _GIVEN
+    plan = _Plan(catalogue, split, src, out, datalist, settings, began)
+    if settings.dry_run:
+        return _report_dry_run(plan)
+    with locked(out):
+        return _write(plan)
 
 
-def _prepare(
-    catalogue: Catalogue,
-    source: Source,
-    options: Mapping[str, object],
-    src: Path,
-    out: Path,
-    settings: Settings,
-    began: float,
-) -> dict[str, Any]:
-    """Split the patients, prepare the images, write list and report."""
+def _check_names(src: Path, catalogue: Catalogue) -> None:
     names = Counter((image.partition, image.image_id) for image in catalogue.mammograms)
     repeated = [name for (_, name), count in names.items() if count > 1]
     if repeated:
         raise UserError(f"{src}: {len(repeated)} images have the same names, such as {repeated[0]}; please report this")
-    datalist: dict[str, Any] = {
-        "name": catalogue.name if source.has_a_name else out.name,
+
+
+def _split(src: Path, catalogue: Catalogue, settings: Settings) -> Split:
+    if settings.dry_run and catalogue.tables["patients"] is None:  # tables alone may not tell them
+        return Split({})
+    try:
+        split = split_images(catalogue, settings.protocol, settings.seed, settings.folds)
+    except UserError as error:
+        raise UserError(f"{src}: {error}") from error
+    _check_classes(src, {name: [image.label for image in images] for name, images in split.partitions.items()})
+    return split
+
+
+def _facts(source: Source, options: Mapping[str, object], settings: Settings) -> dict[str, Any]:
+    """What the data list says beside its images."""
+    return {
         "protocol": settings.protocol,
         "seed": settings.seed,
         "image_size": list(settings.image_size),
@@ -116,27 +123,11 @@ def _prepare(
         "options": dict(options),
         **{fact: getattr(source, fact) for fact in SOURCE_FACTS},
     }
-    datalist |= catalogue.facts
-    split = Split({})
-    if not settings.dry_run or catalogue.tables["patients"] is not None:  # tables alone may not tell them
-        split_images = _SPLITS.get(catalogue.name, split_public)
-        try:
-            split = split_images(catalogue, settings.protocol, settings.seed, settings.folds)
-        except UserError as error:
-            raise UserError(f"{src}: {error}") from error
-        _check_classes(src, {name: [image.label for image in images] for name, images in split.partitions.items()})
-    if split.given:
-        datalist["protocol"] = _GIVEN
-    plan = _Plan(catalogue, split, src, out, datalist, settings, began)
-    if settings.dry_run:
-        return _report_dry_run(plan)
-    with locked(out):
-        return _write(plan)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A data set with its split, and what :func:`_prepare` decided to do with it."""
+    """A data set with its split, and what :func:`prepare_dataset` decided to do with it."""
 
     catalogue: Catalogue
     split: Split
@@ -181,21 +172,20 @@ def _write(plan: _Plan) -> dict[str, Any]:
     report = make_report(datalist, catalogue, excluded, time.monotonic() - plan.began)
     write_report(folder, report, excluded, plan.src)
     replace_folder(out, folder)
-    for name, counts in report["partitions"].items():
-        logger.info(
-            "%s: %d patients, %d images, %d %s",
-            name,
-            counts["patients"],
-            counts["images"],
-            counts["positive"],
-            datalist["classes"][1],
-        )
-    flags = Counter(flag for group in samples.values() for one in group for flag in one["flags"].split(";") if flag)
-    if flags:
-        counts = ", ".join(f"{count} × {flag}" for flag, count in flags.most_common())
-        logger.warning("flagged images: %s; see %s", counts, out / "report.md")
-    logger.info("%s; exclusions: %d, see %s", mean_words(report["pixel_mean"]), len(excluded), out / "excluded.csv")
+    _log(report, datalist, len(excluded), out)
     return report
+
+
+def _log(report: Mapping[str, Any], datalist: Mapping[str, Any], excluded: int, out: Path) -> None:
+    positive = datalist["classes"][1]
+    for name, counts in report["partitions"].items():
+        numbers = counts["patients"], counts["images"], counts["positive"]
+        logger.info("%s: %d patients, %d images, %d %s", name, *numbers, positive)
+    flags = Counter(flag for name in PARTITIONS for one in datalist[name] for flag in one["flags"].split(";") if flag)
+    if flags:
+        words = ", ".join(f"{count} × {flag}" for flag, count in flags.most_common())
+        logger.warning("flagged images: %s; see %s", words, out / "report.md")
+    logger.info("%s; exclusions: %d, see %s", mean_words(report["pixel_mean"]), excluded, out / "excluded.csv")
 
 
 def _check_classes(src: Path, labels: Mapping[str, Sequence[int]]) -> None:

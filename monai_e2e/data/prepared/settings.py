@@ -26,7 +26,7 @@ class Settings:
 
     Args:
         image_size: rows and columns of the resized images.
-        protocol: how patients are split, see :mod:`monai_e2e.data.prepared.splits`; None: the data set's usual one.
+        protocol: how patients are split, see :mod:`monai_e2e.data.prepared.splits`; empty: the data set's usual one.
         folds: number of folds with protocol ``"kfold"``.
         seed: of the split.
         voi_lut: whether to apply the images' own window, or ``"auto"``, see
@@ -40,7 +40,7 @@ class Settings:
     """
 
     image_size: Sequence[int] = IMAGE_SIZE
-    protocol: str | None = None
+    protocol: str = ""
     folds: int | None = None
     seed: int = 0
     voi_lut: VoiLut = False
@@ -74,7 +74,7 @@ def _flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def merges_halves(wanted: bool, protocol: str | None) -> bool:
+def merges_halves(wanted: bool, protocol: str) -> bool:
     """Whether views that both of CBIS-DDSM's halves list are labelled by the rows of both."""
     if wanted and protocol != "official":
         raise UserError(f"--merge-halves goes with --protocol official, not with {protocol}: leave it out")

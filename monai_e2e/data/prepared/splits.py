@@ -20,9 +20,10 @@ validation patients of its own.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from monai_e2e.data.prepared.schema import PARTITIONS
 from monai_e2e.data.records import Catalogue, Excluded, Mammogram
 from monai_e2e.errors import UserError
 
@@ -83,9 +84,19 @@ def split_patients(mammograms: Iterable[Mammogram], fractions: Mapping[str, floa
             chosen[name] += drawn
         chosen[first] += rest
     return {
-        name: sorted((image for patient in patients for image in images[patient]), key=lambda image: image.image_id)
-        for name, patients in chosen.items()
+        name: _sorted(image for patient in patients for image in images[patient]) for name, patients in chosen.items()
     }
+
+
+def _sorted(images: Iterable[Mammogram]) -> list[Mammogram]:
+    return sorted(images, key=lambda image: image.image_id)
+
+
+def _as_assigned(images: Iterable[Mammogram], partition_of: Callable[[Mammogram], str]) -> Partitions:
+    partitions: Partitions = {name: [] for name in PARTITIONS}
+    for image in _sorted(images):
+        partitions[partition_of(image)].append(image)
+    return partitions
 
 
 @dataclass(frozen=True)
@@ -151,20 +162,34 @@ def split_kfold(mammograms: Iterable[Mammogram], folds: int, seed: int) -> Split
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(patients, labels)
     for fold, (_, members) in enumerate(parts):
         fold_of |= {patients[index]: fold for index in members}
-    partitions: Partitions = {"training": [], "validation": [], "test": []}
-    for image in sorted(images, key=lambda image: image.image_id):
-        partitions[partition_of_fold(fold_of[image.patient_id], 0, folds)].append(image)
+    partitions = _as_assigned(images, lambda image: partition_of_fold(fold_of[image.patient_id], 0, folds))
     return Split(partitions, folds=folds, fold_of=fold_of)
 
 
-def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
-    """Apply one of CBIS-DDSM's protocols (see the module's docstring).
+def split_images(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
+    """Split a data set's images by one of its protocols (see the module's docstring), or as a hospital's table says.
 
     Raises:
-        UserError: when a half is missing or has too few patients.
+        UserError: when the protocol needs images or partitions that the data set lacks, a hospital's table names
+            partitions and folds are asked for, or a patient is in two partitions.
     """
+    if catalogue.name == "folder" and any(image.partition for image in catalogue.mammograms):
+        if folds is not None:
+            raise UserError(
+                "the labels have a column 'partition', which folds would ignore: leave out the column or --folds"
+            )
+        return Split(_as_assigned(catalogue.mammograms, lambda image: image.partition or "training"), given=True)
     if folds is not None:
         return split_kfold(catalogue.mammograms, folds, seed)
+    if protocol in ("paper", "official"):
+        return _split_cbis_ddsm(catalogue, protocol, seed)
+    if protocol == "given":
+        return Split(_as_published(catalogue.mammograms, seed))
+    fractions = _INBREAST if protocol == "paper-70-30" else _OWN
+    return Split(split_patients(catalogue.mammograms, fractions, seed))
+
+
+def _split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int) -> Split:
     halves: Partitions = {"training": [], "test": []}
     for mammogram in catalogue.mammograms:
         halves[mammogram.partition or "training"].append(mammogram)
@@ -178,20 +203,24 @@ def split_cbis_ddsm(catalogue: Catalogue, protocol: str, seed: int, folds: int |
         left_out = [Excluded(image.image_id, reason, image.rows) for image in halves["test"]]
         return Split(split_patients(halves["training"], _PAPER, seed), left_out)
     tested = catalogue.test_patients | {image.patient_id for image in halves["test"]}
+    kept = [image for image in halves["training"] if image.patient_id not in tested]
+    partitions = split_patients(kept, _OFFICIAL, seed) | {"test": _sorted(halves["test"])}
     both = [image for image in halves["training"] if image.patient_id in tested]
+    return Split(partitions, _left_to_the_test_half(both, halves["test"]))
+
+
+def _left_to_the_test_half(images: Iterable[Mammogram], test_half: Iterable[Mammogram]) -> list[Excluded]:
+    """Why each of these training images is left out, whose patients are in the test half too."""
     labels: dict[str, int] = defaultdict(int)
-    for image in halves["test"]:
+    for image in test_half:
         labels[_view_of(image)] = max(labels[_view_of(image)], image.label)
     left_out = []
-    for image in both:
+    for image in images:
         against = image.label > labels.get(_view_of(image), image.label)
         more = "; malignant by these rows, benign by the test half's, which count" if against else ""
         reason = f"patient in both of TCIA's halves: kept for testing only{more}"
         left_out.append(Excluded(image.image_id, reason, image.rows))
-    kept = [image for image in halves["training"] if image.patient_id not in tested]
-    partitions = split_patients(kept, _OFFICIAL, seed)
-    partitions["test"] = sorted(halves["test"], key=lambda image: image.image_id)
-    return Split(partitions, left_out)
+    return left_out
 
 
 def _view_of(image: Mammogram) -> str:
@@ -199,54 +228,20 @@ def _view_of(image: Mammogram) -> str:
     return replace(image, suffix="").image_id
 
 
-def split_inbreast(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
-    """Split INbreast 70:30 by patient and set validation patients aside (see the module's docstring)."""
-    if folds is not None:
-        return split_kfold(catalogue.mammograms, folds, seed)
-    return Split(split_patients(catalogue.mammograms, _INBREAST, seed))
+def _as_published(images: Iterable[Mammogram], seed: int) -> Partitions:
+    """A public set's own partitions, with validation patients out of training's where it has none."""
 
-
-def split_own(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
-    """Split a hospital's own images: as its table says, else 70:15:15 by patient.
-
-    Raises:
-        UserError: when the table names partitions and folds are asked for, or a patient is in two partitions.
-    """
-    given = any(image.partition for image in catalogue.mammograms)
-    if given and folds is not None:
-        raise UserError(
-            "the labels have a column 'partition', which folds would ignore: leave out the column or --folds"
-        )
-    if folds is not None:
-        return split_kfold(catalogue.mammograms, folds, seed)
-    if not given:
-        return Split(split_patients(catalogue.mammograms, _OWN, seed))
-    partitions: Partitions = {"training": [], "validation": [], "test": []}
-    for image in sorted(catalogue.mammograms, key=lambda image: image.image_id):
-        partitions[image.partition or "training"].append(image)
-    return Split(partitions, given=True)
-
-
-def split_public(catalogue: Catalogue, protocol: str, seed: int, folds: int | None = None) -> Split:
-    """Split another public data set: by its own split (``given``), 70:15:15 by patient, or into folds.
-
-    Raises:
-        UserError: when the protocol is ``given`` and an image has no partition.
-    """
-    if folds is not None:
-        return split_kfold(catalogue.mammograms, folds, seed)
-    if protocol != "given":
-        return Split(split_patients(catalogue.mammograms, _OWN, seed))
-    own: Partitions = {"training": [], "validation": [], "test": []}
-    for image in sorted(catalogue.mammograms, key=lambda image: image.image_id):
+    def own(image: Mammogram) -> str:
         if image.partition is None:
             raise UserError(
                 f"protocol 'given': {image.image_id} has no partition in the data set; use another protocol"
             )
-        own[image.partition].append(image)
-    if not own["validation"]:
-        own |= split_patients(own["training"], _OFFICIAL, seed)
-    return Split(own)
+        return image.partition
+
+    partitions = _as_assigned(images, own)
+    return (
+        partitions if partitions["validation"] else partitions | split_patients(partitions["training"], _OFFICIAL, seed)
+    )
 
 
 def assert_disjoint(partitions: Mapping[str, Iterable[Mammogram]]) -> None:

@@ -28,32 +28,37 @@ def packed_hint(files: Iterable[Path]) -> str:
     return f"; unpack {archives[0]} first" if archives else ""
 
 
-def refuse_unreadable(error: OSError) -> None:
-    """For ``os.walk``, which passes over folders that it can't read: their images would be missed silently."""
-    raise UserError(f"{error.filename}: can't be read ({error.strerror}); change its permissions or move it") from error
+def visible_folders(src: Path, followlinks: bool = False) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As ``os.walk`` and in order, but without what is hidden (macOS leaves a ``._1.dcm`` beside each ``1.dcm``).
 
-
-def walk(src: Path) -> Iterator[Path]:
-    """All files under a folder but for hidden ones (macOS leaves a ``._1.dcm`` beside each ``1.dcm``).
-
-    Prepared folders further down are left out. Links are followed, since images are often kept on another disk.
+    Prepared folders further down are left out.
 
     Raises:
         UserError: when a folder can't be read.
     """
+    for folder, subfolders, names in os.walk(src, followlinks=followlinks, onerror=_refuse_unreadable):
+        if "datalist.json" in names and Path(folder) != src:  # a prepared folder
+            subfolders.clear()
+            continue
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield Path(folder), subfolders, sorted(name for name in names if not name.startswith("."))
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """``os.walk`` passes over folders that it can't read: their images would be missed silently."""
+    raise UserError(f"{error.filename}: can't be read ({error.strerror}); change its permissions or move it") from error
+
+
+def walk(src: Path) -> Iterator[Path]:
+    """All files in visible folders; links are followed, since images are often kept on another disk."""
     seen = set()
-    for folder, subfolders, names in os.walk(src, followlinks=True, onerror=refuse_unreadable):
+    for folder, subfolders, names in visible_folders(src, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads in a circle
             subfolders.clear()
             continue
         seen.add(real)
-        if "datalist.json" in names and Path(folder) != src:  # a prepared folder
-            subfolders.clear()
-            continue
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        paths = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-        yield from (path for path in paths if path.is_file())  # no link to nothing
+        yield from (folder / name for name in names if (folder / name).is_file())  # no link to nothing
 
 
 def has_images(src: str | Path) -> bool:

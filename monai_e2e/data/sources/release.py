@@ -152,22 +152,7 @@ class Release:
             UserError: when no image can be used.
         """
         catalogue, notes = Catalogue(self.name), notes if notes is not None else Counter()
-        groups: dict[Path, list[tuple[str, Mammogram]]] = defaultdict(list)
-        named: set[Path] = set()
-        for entry in entries:
-            if isinstance(entry, Excluded):
-                catalogue.excluded.append(entry)
-                continue
-            refusal, rows = entry.refusal, _all_rows(entry.mammogram) if entry.mammogram else entry.rows
-            try:
-                path = self._path(entry.image, tables_only)
-                named.add(path)
-                if entry.mammogram:
-                    groups[path].append((entry.place, entry.mammogram))
-            except Refused as reason:
-                refusal = refusal or str(reason)
-            if refusal:
-                catalogue.excluded.append(Excluded(entry.place, refusal, rows))
+        groups, named = self._images_of(entries, catalogue, tables_only)
         files, chosen = [], []
         for path, same in groups.items():
             mammograms = [mammogram for _, mammogram in same]
@@ -192,6 +177,28 @@ class Release:
         catalogue.tables = {"rows": rows, **known, "views": None, **counts}
         logger.info("%s: mammograms: %d, exclusions: %d", self.src, len(chosen), len(catalogue.excluded))
         return catalogue
+
+    def _images_of(
+        self, entries: Iterable[Entry | Excluded], catalogue: Catalogue, tables_only: bool
+    ) -> tuple[dict[Path, list[tuple[str, Mammogram]]], set[Path]]:
+        """What usable entries say of each image, with their places, and all images that are named; else excluded."""
+        groups: dict[Path, list[tuple[str, Mammogram]]] = defaultdict(list)
+        named: set[Path] = set()
+        for entry in entries:
+            if isinstance(entry, Excluded):
+                catalogue.excluded.append(entry)
+                continue
+            refusal, rows = entry.refusal, _all_rows(entry.mammogram) if entry.mammogram else entry.rows
+            try:
+                path = self._path(entry.image, tables_only)
+                named.add(path)
+                if entry.mammogram:
+                    groups[path].append((entry.place, entry.mammogram))
+            except Refused as reason:
+                refusal = refusal or str(reason)
+            if refusal:
+                catalogue.excluded.append(Excluded(entry.place, refusal, rows))
+        return groups, named
 
     def _path(self, image: Path | str, tables_only: bool) -> Path:
         if isinstance(image, Path):

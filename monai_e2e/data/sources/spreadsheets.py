@@ -207,35 +207,46 @@ def _check_shape(path: Path, grid: Grid, index: int) -> None:
     """Refuse a text with rows joined by a stray quote or a lost line end, with two delimiters, or without an end."""
     width = len(grid.rows[index])
     body = grid.rows[index + 1 :]
-    if not grid.delimiter or not any(map(any, body)):
+    filled = [row for row in body if any(row)]
+    if not grid.delimiter or not filled:
         return
     for number, row in enumerate(body, start=index + 2):
-        if any(row[width:]):
-            raise UserError(
-                f"{path}, row {number}: more cells than the header ({len(row)}, not {width}): a line end is lost, or "
-                f"a cell with {grid.delimiter!r} in it has no quotes; correct the row"
+        if problem := _row_problem(row, width, grid.delimiter):
+            raise UserError(f"{path}, row {number}: {problem}")
+    if grid.open_end and _ends_in_mid_row(filled, width):
+        raise UserError(
+            f"{path}, row {index + 1 + len(body)}: the file seems to end in the middle of this row (last cell "
+            f"{filled[-1][-1][:40]!r}): export or download it again, or complete the row"
+        )
+
+
+def _row_problem(row: Sequence[str], width: int, delimiter: str) -> str:
+    if any(row[width:]):
+        return (
+            f"more cells than the header ({len(row)}, not {width}): a line end is lost, or "
+            f"a cell with {delimiter!r} in it has no quotes; correct the row"
+        )
+    if width > 1 and row and not any(row[1:]):
+        for other in set(DELIMITERS) - {delimiter}:
+            if row[0].count(other) >= width - 1:
+                return f"cells are separated by {other!r}, but in the header by {delimiter!r}; separate all by the same"
+    if len("".join(row).splitlines()) < 2:  # as nearly all rows
+        return ""
+    for cell in row:
+        lines = len(cell.splitlines())
+        if lines > 1 and cell.count(delimiter) >= max(1, width - 1):
+            return (
+                f'a cell begins with a quote (") and goes on over {lines} lines, as if it held further rows; '
+                "remove the quote, or the line breaks of the cell"
             )
-        if width > 1 and row and not any(row[1:]):
-            for other in set(DELIMITERS) - {grid.delimiter}:
-                if row[0].count(other) >= width - 1:
-                    raise UserError(
-                        f"{path}, row {number}: cells are separated by {other!r}, but in the header by "
-                        f"{grid.delimiter!r}; separate all by the same"
-                    )
-        if len("".join(row).splitlines()) < 2:
-            continue
-        for cell in row:
-            if len(cell.splitlines()) > 1 and cell.count(grid.delimiter) >= max(1, width - 1):
-                raise UserError(
-                    f'{path}, row {number}: a cell begins with a quote (") and goes on over {len(cell.splitlines())} '
-                    "lines, as if it held further rows; remove the quote, or the line breaks of the cell"
-                )
-    *others, last = (row for row in body if any(row))
-    if grid.open_end and len(others) >= _ENOUGH:
-        end = width - 1 if len(last) >= width else None
-        shortest = min(len(row) if end is None else len("".join(row[end:])) for row in others)
-        if (len(last) if end is None else len(last[end])) < shortest:
-            raise UserError(
-                f"{path}, row {index + 1 + len(body)}: the file seems to end in the middle of this row (last cell "
-                f"{last[-1][:40]!r}): export or download it again, or complete the row"
-            )
+    return ""
+
+
+def _ends_in_mid_row(rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether the last row has fewer cells than all others or, with as many, the shortest last cell."""
+    *others, last = rows
+    if len(others) < _ENOUGH:
+        return False
+    if len(last) < width:
+        return len(last) < min(map(len, others))
+    return len(last[width - 1]) < min(len("".join(row[width - 1 :])) for row in others)

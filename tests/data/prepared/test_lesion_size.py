@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_dicom import write_dicom
 
-from monai_e2e.data.prepared.images import ImageTask, lesion_length, prepare_image
+from monai_e2e.data.prepared.images import ImageTask, prepare_image
+from monai_e2e.data.prepared.lesions import lesion_length
 from monai_e2e.data.records import Laterality, Lesion, LesionType, Mammogram, Pathology, View
 from monai_e2e.data.sources.shapes import box_outline
 from monai_e2e.metrics import read_labels
@@ -38,8 +39,6 @@ def task(folder, label=1, **header):
         for number, (pathology, length) in enumerate(boxes, start=1)
     )
     image = Mammogram(path, "P1", Laterality.LEFT, View.CC, label, lesions)
-    for name in ("images", "masks", ".finished"):
-        (folder / name).mkdir(exist_ok=True)
     return ImageTask(image, folder, (120, 100))
 
 

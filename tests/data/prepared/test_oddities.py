@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_appearance import breast
 from test_dicom import write_dicom
 
 from monai_e2e.data.prepared.images import ImageTask, PreparedImage, prepare_image
@@ -9,14 +10,6 @@ from monai_e2e.data.prepared.oddities import flag_images
 from monai_e2e.data.records import Laterality, Mammogram, View
 from monai_e2e.predict.reading import ImageReader
 from monai_e2e.predict.worklist import list_images
-
-
-def breast() -> np.ndarray:
-    """A left MLO view: grey tissue, brighter at the top of the chest wall."""
-    rows, columns = np.mgrid[:300, :200]
-    inside = (columns / 120) ** 2 + ((rows - 150) / 130) ** 2 < 1
-    pixels = np.where(inside, 0.4 + 0.2 * np.sin(rows / 7) * np.cos(columns / 5), 0.01)
-    return np.where(inside & (columns < 60) & (rows < 90), 0.85 + rows / 1000, pixels).astype(np.float32)
 
 
 def prepared(patient, mean=50.0, pixels="a", instance="", label=0, flags=""):
@@ -74,9 +67,6 @@ def test_a_prepared_image_has_the_flags_of_its_file_and_finds_them_again(tmp_pat
         tmp_path / "image.dcm", pixels, ImageLaterality="R", ViewPosition="CC", BreastImplantPresent="YES"
     )
     image = Mammogram(path, "1", Laterality.LEFT, View.CC, 0)
-    (tmp_path / "out").mkdir()
-    for name in ("images", ".finished"):
-        (tmp_path / "out" / name).mkdir()
     task = ImageTask(image, tmp_path / "out", (64, 48), voi_lut=True)
     first = prepare_image(task)
     assert first.sample["flags"] == "implant;no window;side differs from header"
@@ -90,8 +80,6 @@ def test_an_image_has_the_same_flags_when_it_is_prepared_as_when_it_is_checked_o
     path = write_dicom(tmp_path / "src" / "image.dcm", pixels, ImageLaterality="R", ViewPosition="MLO", PatientID="1")
     (listed,) = list_images(tmp_path / "src")
     read = ImageReader([], pictures=False)(listed)
-    for name in ("images", ".finished"):
-        (tmp_path / "out" / name).mkdir(parents=True)
     image = Mammogram(path, "1", Laterality.RIGHT, View.MLO, 0)
     prepared = prepare_image(ImageTask(image, tmp_path / "out", (64, 48)))
     assert {"breast on the other side", "perhaps upside down"} <= set(read.flags)
@@ -100,7 +88,5 @@ def test_an_image_has_the_same_flags_when_it_is_prepared_as_when_it_is_checked_o
 
 def test_an_image_of_which_nobody_says_the_side_is_flagged_when_it_is_prepared(tmp_path):
     path = write_dicom(tmp_path / "image.dcm", np.rint(breast() * 4000).astype(np.uint16), ViewPosition="XCCL")
-    for name in ("images", ".finished"):
-        (tmp_path / "out" / name).mkdir(parents=True)
     sample = prepare_image(ImageTask(Mammogram(path, "1", None, None, 0), tmp_path / "out", (64, 48))).sample
     assert sample["flags"].split(";")[:2] == ["side unknown", "other view position XCCL"]

@@ -129,17 +129,17 @@ def own_for_testing(root: Path, partition: str = "test") -> Path:
     return root / "labels.csv"
 
 
+def prepare_own(root: Path, **arguments) -> dict:
+    own = {"labels": root / "labels.csv", "image_size": SIZE, "workers": 1}
+    return prepare_dataset("folder", root / "src", root / "out", **own, **arguments)
+
+
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_own_images_of_one_class_are_prepared_for_testing_alone(tmp_path, dry_run):
-    labels, out = own_for_testing(tmp_path), tmp_path / "out"
-    report = prepare_dataset(
-        "folder", tmp_path / "src", out, labels=labels, image_size=SIZE, workers=1, dry_run=dry_run
-    )
-    assert {name: part["images"] for name, part in report["partitions"].items()} == {
-        "training": 0,
-        "validation": 0,
-        "test": 3,
-    }
+    own_for_testing(tmp_path)
+    report, out = prepare_own(tmp_path, dry_run=dry_run), tmp_path / "out"
+    images = {name: part["images"] for name, part in report["partitions"].items()}
+    assert images == {"training": 0, "validation": 0, "test": 3}
     assert report["pixel_mean"] is None
     if not dry_run:
         assert "no training images" in (out / "report.md").read_text()
@@ -153,9 +153,7 @@ def test_dry_run_refuses_partitions_that_the_real_run_refuses(tmp_path):
     for dry_run in (True, False):
         named = re.escape(f"{tmp_path / 'src'}: partition validation has 0 image(s), but not of both classes")
         with pytest.raises(UserError, match=named):
-            prepare_dataset(
-                "folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1, dry_run=dry_run
-            )
+            prepare_own(tmp_path, dry_run=dry_run)
     assert not (tmp_path / "out").exists()
 
 
@@ -167,14 +165,14 @@ def test_a_data_set_that_cannot_be_split_is_named(tmp_path):
         .replace("0.png,0", "0.png,1")
     )
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'src'}: 2 patient(s) without a positive mammogram")):
-        prepare_dataset("folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1)
+        prepare_own(tmp_path)
 
 
 def test_images_that_are_flagged_are_counted_in_the_log(tmp_path, caplog):
-    labels = own_for_testing(tmp_path)
+    own_for_testing(tmp_path)
     (tmp_path / "src" / "1.png").write_bytes((tmp_path / "src" / "0.png").read_bytes())
     with caplog.at_level(logging.INFO):
-        prepare_dataset("folder", tmp_path / "src", tmp_path / "out", labels=labels, image_size=SIZE, workers=1)
+        prepare_own(tmp_path)
     (line,) = (record.getMessage() for record in caplog.records if "flagged images" in record.getMessage())
     assert "2 × same pixels as another" in line
     assert "2 × same pixels, other patient" in line

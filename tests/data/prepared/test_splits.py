@@ -9,10 +9,8 @@ from monai_e2e.data.prepared.splits import (
     assert_disjoint,
     check_protocol,
     partition_of_fold,
-    split_cbis_ddsm,
-    split_inbreast,
+    split_images,
     split_kfold,
-    split_own,
     split_patients,
 )
 from monai_e2e.data.records import Catalogue, Laterality, Mammogram, View
@@ -86,7 +84,7 @@ def test_shared_patient_is_detected():
 
 def test_paper_protocol_uses_the_training_half_only():
     catalogue = Catalogue("cbis", images(40, partition="training") + images(10, partition="test", prefix="T"))
-    split = split_cbis_ddsm(catalogue, "paper", seed=0)
+    split = split_images(catalogue, "paper", seed=0)
     assert all(image.partition == "training" for group in split.partitions.values() for image in group)
     assert sum(item.rows for item in split.left_out) == 20
     assert {item.reason for item in split.left_out} == {"TCIA's test half: not used by protocol paper"}
@@ -95,7 +93,7 @@ def test_paper_protocol_uses_the_training_half_only():
 def test_official_protocol_tests_on_tcia_s_half_and_drops_shared_patients_from_training():
     training = images(40, partition="training")
     test = images(3, partition="test") + images(10, partition="test", prefix="T")
-    split = split_cbis_ddsm(Catalogue("cbis", training + test), "official", seed=0)
+    split = split_images(Catalogue("cbis", training + test), "official", seed=0)
     partitions = split.partitions
     assert {image.image_id for image in partitions["test"]} == {image.image_id for image in test}
     assert sum(item.rows for item in split.left_out) == 6
@@ -109,7 +107,7 @@ def test_official_protocol_trains_on_no_patient_of_the_test_tables_whatever_imag
         images(40, partition="training") + images(10, partition="test", prefix="T"),
         test_patients=frozenset(["P0003", "T0001"]),
     )
-    split = split_cbis_ddsm(catalogue, "official", seed=0)
+    split = split_images(catalogue, "official", seed=0)
     assert "P0003" not in patients_of(split.partitions["training"] + split.partitions["validation"])
     assert sum(item.rows for item in split.left_out) == 2
 
@@ -118,28 +116,28 @@ def test_protocol_errors_name_the_choices():
     with pytest.raises(UserError, match="choose one of paper, official, kfold"):
         check_protocol("other", PROTOCOLS, None)
     with pytest.raises(UserError, match="needs TCIA's test half"):
-        split_cbis_ddsm(Catalogue("cbis", images(40, partition="training")), "official", seed=0)
+        split_images(Catalogue("cbis", images(40, partition="training")), "official", seed=0)
 
 
 def test_inbreast_keeps_thirty_percent_for_testing():
-    split = split_inbreast(Catalogue("inbreast", images(100)), "paper-70-30", seed=0)
+    split = split_images(Catalogue("inbreast", images(100)), "paper-70-30", seed=0)
     counts = {name: len(patients_of(group)) for name, group in split.partitions.items()}
     assert counts == {"training": 59, "validation": 11, "test": 30}
     assert split.left_out == []
 
 
 def test_own_images_are_split_as_their_table_says_or_else_by_patient():
-    split = split_own(Catalogue("own", images(100)), "patients-70-15-15", seed=0)
+    split = split_images(Catalogue("folder", images(100)), "patients-70-15-15", seed=0)
     counts = {name: len(patients_of(group)) for name, group in split.partitions.items()}
     assert counts == {"training": 70, "validation": 15, "test": 15}
     named = images(4, 2, "training") + images(4, 2, "validation", "V") + images(4, 2, "test", "T")
-    split = split_own(Catalogue("own", named), "patients-70-15-15", seed=0)
+    split = split_images(Catalogue("folder", named), "patients-70-15-15", seed=0)
     assert {image.patient_id[0] for image in split.partitions["validation"]} == {"V"}
     assert {image.patient_id[0] for image in split.partitions["test"]} == {"T"}
     with pytest.raises(UserError, match="patient P0000 is in both training and test"):
-        split_own(Catalogue("own", images(4, 2, "training") + images(1, 2, "test")), "patients-70-15-15", seed=0)
+        split_images(Catalogue("folder", images(4, 2, "training") + images(1, 2, "test")), "patients-70-15-15", seed=0)
     with pytest.raises(UserError, match="leave out the column or --folds"):
-        split_own(Catalogue("own", named), "kfold", seed=0, folds=3)
+        split_images(Catalogue("folder", named), "kfold", seed=0, folds=3)
 
 
 @pytest.mark.parametrize("folds", [3, 5])

@@ -42,7 +42,13 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def write_xlsx(path: Path, **sheets: list[list[object]]) -> Path:
-    """A workbook of text cells: the least that is one."""
+    """A workbook, the least that is one, of numbers (a date is the days that Excel counts) and texts."""
+
+    def cell(value: object) -> str:
+        if isinstance(value, int | float):
+            return f"<c><v>{value}</v></c>"
+        return f'<c t="inlineStr"><is><t>{escape(str(value))}</t></is></c>'
+
     main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = 'xmlns="http://schemas.openxmlformats.org/package/2006/relationships"'
@@ -51,8 +57,7 @@ def write_xlsx(path: Path, **sheets: list[list[object]]) -> Path:
         for number, (name, rows) in enumerate(sheets.items(), start=1):
             names += f'<sheet name="{name}" sheetId="{number}" r:id="r{number}"/>'
             links += f'<Relationship Id="r{number}" Type="{office}/worksheet" Target="worksheets/sheet{number}.xml"/>'
-            cells = [[f'<c t="inlineStr"><is><t>{escape(str(cell))}</t></is></c>' for cell in row] for row in rows]
-            data = "".join(f"<row>{''.join(row)}</row>" for row in cells)
+            data = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
             book.writestr(
                 f"xl/worksheets/sheet{number}.xml", f"<worksheet {main}><sheetData>{data}</sheetData></worksheet>"
             )
@@ -70,11 +75,10 @@ def write_sheet(path: Path, rows: list[dict[str, object]], sheet: str = "Sheet1"
 
 
 def check_rows(catalogue: Catalogue) -> Catalogue:
-    """No row of a table is lost: each is used or excluded."""
+    """No row of a table is lost, each is used or excluded; no two images have one name."""
     used = sum(image.rows for image in catalogue.mammograms)
     assert catalogue.tables["rows"] == used + sum(item.rows for item in catalogue.excluded)
-    names = Counter(image.image_id for image in catalogue.mammograms)
-    assert max(names.values()) == 1
+    assert len({image.image_id for image in catalogue.mammograms}) == len(catalogue.mammograms)
     return catalogue
 
 

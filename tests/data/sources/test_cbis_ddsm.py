@@ -12,7 +12,7 @@ from PIL import Image
 from test_dicom import write_dicom
 
 from monai_e2e.data.phantom import write_cbis_ddsm
-from monai_e2e.data.prepared.splits import split_cbis_ddsm
+from monai_e2e.data.prepared.splits import split_images
 from monai_e2e.data.records import Catalogue, LesionType, Mammogram, Pathology
 from monai_e2e.data.sources.cbis_ddsm.files import ImageFile, Images
 from monai_e2e.data.sources.cbis_ddsm.reader import read_cbis_ddsm
@@ -260,10 +260,10 @@ def ids(mammograms: list[Mammogram]) -> list[tuple[str, int, int]]:
 def test_protocol_paper_does_not_depend_on_the_test_tables(tmp_path, samples):
     src = halves_that_share_a_view(tmp_path)
     with_all = read_cbis_ddsm(src, samples, tables_only=True)
-    split = split_cbis_ddsm(with_all, "paper", seed=0)
+    split = split_images(with_all, "paper", seed=0)
     for table in src.glob("*_test_set.csv"):
         table.unlink()
-    alone = split_cbis_ddsm(read_cbis_ddsm(src, samples, tables_only=True), "paper", seed=0)
+    alone = split_images(read_cbis_ddsm(src, samples, tables_only=True), "paper", seed=0)
     assert {name: ids(mammograms) for name, mammograms in split.partitions.items()} == {
         name: ids(mammograms) for name, mammograms in alone.partitions.items()
     }
@@ -275,7 +275,7 @@ def test_protocol_paper_does_not_depend_on_the_test_tables(tmp_path, samples):
 @pytest.mark.parametrize("samples", ["views", "files"])
 def test_protocol_official_follows_the_test_tables_and_tells_what_contradicts_them(tmp_path, samples):
     catalogue = read_cbis_ddsm(halves_that_share_a_view(tmp_path), samples)
-    split = split_cbis_ddsm(catalogue, "official", seed=0)
+    split = split_images(catalogue, "official", seed=0)
     assert ids(split.partitions["test"])[0] == ("P_00000_LEFT_CC", 0, 1)
     assert sum(mammogram.label for mammogram in split.partitions["test"]) == 3
     assert {mammogram.patient_id for mammogram in split.partitions["training"] + split.partitions["validation"]} == {
@@ -315,7 +315,7 @@ def test_a_table_that_is_missing_among_the_four_is_told(tmp_path, caplog):
 
 def test_halves_are_merged_where_asked(tmp_path):
     catalogue = read_cbis_ddsm(halves_that_share_a_view(tmp_path), merge_halves=True)
-    split = split_cbis_ddsm(catalogue, "official", seed=0)
+    split = split_images(catalogue, "official", seed=0)
     assert ids(split.partitions["test"])[0] == ("P_00000_LEFT_CC", 1, 2)
     assert [item.path for item in split.left_out] == ["P_00000_LEFT_MLO"]
     assert catalogue.notes["images_merged"] == 1
@@ -736,7 +736,7 @@ class TestRealTables:
         # Where both paths end in 000000.dcm, mask and crop are in series of their own: 93 rows of these two tables.
         apart = sum(len(lesion.mask_paths) == 2 for mammogram in catalogue.mammograms for lesion in mammogram.lesions)
         assert apart == 93
-        partitions = split_cbis_ddsm(catalogue, "paper", seed=0).partitions
+        partitions = split_images(catalogue, "paper", seed=0).partitions
         assert {
             name: len({mammogram.patient_id for mammogram in mammograms}) for name, mammograms in partitions.items()
         } == {

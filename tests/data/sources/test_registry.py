@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from monai_e2e.data.prepared.prepare import prepare_dataset
-from monai_e2e.data.prepared.splits import split_public
+from monai_e2e.data.prepared.splits import split_images
 from monai_e2e.data.records import Catalogue, Mammogram
 from monai_e2e.data.sources.registry import SOURCES, find_source
 from monai_e2e.errors import UserError
@@ -61,11 +61,11 @@ def images(partition: str | None, patients: range) -> list[Mammogram]:
 
 def test_given_split_keeps_validation_patients_and_carves_them_where_there_are_none():
     test, training = images("test", range(10)), images("training", range(10, 50))
-    split = split_public(Catalogue("vindr", test + training), "given", seed=0)
+    split = split_images(Catalogue("vindr", test + training), "given", seed=0)
     assert {image.patient_id for image in split.partitions["test"]} == {f"P{n}" for n in range(10)}
     assert len(split.partitions["validation"]) == 4
     own = images("validation", range(50, 54))
-    kept = split_public(Catalogue("vindr", test + training + own), "given", seed=0)
+    kept = split_images(Catalogue("vindr", test + training + own), "given", seed=0)
     assert {image.patient_id for image in kept.partitions["validation"]} == {f"P{n}" for n in range(50, 54)}
     assert len(kept.partitions["training"]) == 40
 
@@ -73,4 +73,4 @@ def test_given_split_keeps_validation_patients_and_carves_them_where_there_are_n
 def test_given_split_needs_a_partition_of_each_image():
     catalogue = Catalogue("embed", images("test", range(10)) + images(None, range(10, 20)))
     with pytest.raises(UserError, match=r"protocol 'given': P\d+ has no partition"):
-        split_public(catalogue, "given", seed=0)
+        split_images(catalogue, "given", seed=0)

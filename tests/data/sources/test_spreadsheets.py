@@ -1,10 +1,10 @@
 """Tables from any program, on files written here and two spreadsheets (see ``inbreast/README.md``)."""
 
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
+from release_files import write_xlsx
 
 from monai_e2e.data.sources.grids import can_read_spreadsheets
 from monai_e2e.data.sources.spreadsheets import read_table, read_whole_table
@@ -64,49 +64,12 @@ def test_spreadsheets_are_known_by_content_and_numbers_lose_their_zero(tmp_path,
     assert len(table.rows) == 7  # with the sums below the images
 
 
-def write_workbook(path: Path, **sheets: list[list[str | int]]) -> Path:
-    """A workbook of as little as readers ask for."""
-    kinds = "http://schemas.openxmlformats.org"
-    names = [f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, name in enumerate(sheets, start=1)]
-    links = [
-        f'<Relationship Id="r{n}" Type="{kinds}/officeDocument/2006/relationships/worksheet" Target="s{n}.xml"/>'
-        for n in range(1, len(sheets) + 1)
-    ]
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(
-            "_rels/.rels",
-            f'<Relationships xmlns="{kinds}/package/2006/relationships">'
-            f'<Relationship Id="r1" Type="{kinds}/officeDocument/2006/relationships/officeDocument" '
-            'Target="xl/workbook.xml"/></Relationships>',
-        )
-        archive.writestr(
-            "xl/workbook.xml",
-            f'<workbook xmlns="{kinds}/spreadsheetml/2006/main" xmlns:r="{kinds}/officeDocument/2006/relationships">'
-            f"<sheets>{''.join(names)}</sheets></workbook>",
-        )
-        archive.writestr(
-            "xl/_rels/workbook.xml.rels",
-            f'<Relationships xmlns="{kinds}/package/2006/relationships">{"".join(links)}</Relationships>',
-        )
-        for number, rows in enumerate(sheets.values(), start=1):
-            cells = "".join(f"<row>{''.join(map(cell_of_workbook, row))}</row>" for row in rows)
-            sheet = f'<worksheet xmlns="{kinds}/spreadsheetml/2006/main"><sheetData>{cells}</sheetData></worksheet>'
-            archive.writestr(f"xl/s{number}.xml", sheet)
-    return path
-
-
-def cell_of_workbook(value: str | int) -> str:
-    if isinstance(value, str):
-        return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
-    return f"<c><v>{value}</v></c>"
-
-
 def test_numbers_of_more_digits_than_a_spreadsheet_keeps_are_no_identifiers(tmp_path):
     pytest.importorskip("python_calamine")
     header = ["image", "patient_id"]
-    path = write_workbook(tmp_path / "t.xlsx", a=[header, ["a.png", 123456789012345], ["b.png", 12]])
+    path = write_xlsx(tmp_path / "t.xlsx", a=[header, ["a.png", 123456789012345], ["b.png", 12]])
     assert [values["patient_id"] for _, values in read_table(path, header).rows] == ["123456789012345", "12"]
-    path = write_workbook(path, a=[header, ["a.png", 1234567890123450], ["b.png", 1234567890123450]])  # …51 and …54
+    path = write_xlsx(path, a=[header, ["a.png", 1234567890123450], ["b.png", 1234567890123450]])  # …51 and …54
     with pytest.raises(UserError, match="is a number that a spreadsheet program rounded"):
         read_table(path, header)
 
@@ -115,7 +78,7 @@ def test_sheets_that_are_not_read_are_told_of(tmp_path, caplog):
     pytest.importorskip("python_calamine")
     header = ["image", "patient_id"]
     sheets = {"notes": [["read me"]], "y2019": [header, ["a.png", 1]], "y2020": [[*header, "site"], ["b.png", 2, "x"]]}
-    path = write_workbook(tmp_path / "t.xlsx", **sheets)
+    path = write_xlsx(tmp_path / "t.xlsx", **sheets)
     for read in (lambda: read_table(path, header), lambda: read_whole_table(path, header.__contains__)):
         caplog.clear()
         assert [values["image"] for _, values in read().rows] == ["a.png"]

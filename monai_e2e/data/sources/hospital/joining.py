@@ -12,9 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from monai_e2e.data.images.headers import Header
 from monai_e2e.data.records import IMAGE_SUFFIXES
+from monai_e2e.data.sources.cells import Refused
 from monai_e2e.data.sources.hospital.values import UNKNOWN_VIEW, has_ambiguous_dates, parse_dates
 from monai_e2e.data.sources.identifiers import clean_identifier, identifier_key
 
@@ -103,19 +105,27 @@ class Statement:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+class Match(NamedTuple):
+    """The images that a row is about, and the unit that they are together."""
+
+    statement: Statement
+    images: list[Image]
+    unit: str
+
+
 @dataclass
 class Joined:
     """How a table's rows found images.
 
     Args:
         key: the role that joined, empty where nothing did.
-        found: images and unit of each row that found any.
+        found: of each row that found any.
         missed: rows by the reason that they found none.
         notes: what is worth a look.
     """
 
     key: str = ""
-    found: list[tuple[Statement, list[Image], str]] = field(default_factory=list)
+    found: list[Match] = field(default_factory=list)
     missed: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
 
@@ -176,48 +186,56 @@ def _join_by(role: str, index: _Index, statements: Sequence[Statement], days_fir
     for statement in statements:
         of_patients[identifier_key(statement.keys.get("patient_id", ""))].add(dates[statement.date])
     changed = 0
-    patients: list[tuple[Statement, list[Image], str]] = []
     for statement in statements:
-        text = statement.keys.get(role, "")
-        found, was_changed = ([], False) if not text else index.find_file(text) if role == "image" else index.find(text)
-        unit, reason = KEYS[role], ""
-        if not found:
-            name = KEY_NAMES[role]
-            reason = f"no image of this {name}" if text else f"no {name}; fill in empty and merged cells"
-        if found and role == "image" and len(found) > 1:
-            unit = "exam"  # a folder's name
-            if _same_name(found, text):
-                found, reason = [], "several files of this name: write the path"
-        if found and role == "patient_id" and statement.date:
-            dated = of_patients[identifier_key(text)]
-            found, unit, reason = _of_date(found, dates[statement.date], len(dated) > 1)
-        if found and unit != "image":
-            found, unit, reason = _narrowed(found, statement, unit)
-        if found:
-            changed += was_changed
-            patients.append((statement, found, unit))
+        try:
+            images, was_changed = _named_images(role, index, statement.keys.get(role, ""))
+            unit = "exam" if role == "image" and len(images) > 1 else KEYS[role]  # several have a folder's name
+            if role == "patient_id" and statement.date:
+                has_several_dates = len(of_patients[identifier_key(statement.keys[role])]) > 1
+                images, unit = _of_date(images, dates[statement.date], has_several_dates)
+            if unit != "image":
+                images, unit = _narrowed(images, statement, unit)
+        except Refused as reason:
+            joined.missed[str(reason)].append(statement.line)
         else:
-            joined.missed[reason].append(statement.line)
-    joined.found = _without_other_patients(patients, role, joined)
+            changed += was_changed
+            joined.found.append(Match(statement, images, unit))
+    if role != "patient_id":
+        _drop_other_patients(joined)
     if changed:
         joined.notes.append(f"{changed} rows joined although leading zeros or case differ ({KEY_NAMES[role]})")
     several = sum(
-        unit == "patient" and len({image.header.study for image in found}) > 1 for _, found, unit in joined.found
+        match.unit == "patient" and len({image.header.study for image in match.images}) > 1 for match in joined.found
     )
     if several:
         joined.notes.append(f"{several} rows are of patients with several exams, and count for all of them: add a date")
     return joined
 
 
-def _of_date(found: list[Image], date: str, several: bool) -> tuple[list[Image], str, str]:
-    """A patient's images of a date, the unit, and why there are none; pictures have no date, and need none of one."""
+def _named_images(role: str, index: _Index, text: str) -> tuple[list[Image], bool]:
+    """The images that a cell names, and whether its text was changed to find them."""
+    if not text:
+        raise Refused(f"no {KEY_NAMES[role]}; fill in empty and merged cells")
+    images, was_changed = index.find_file(text) if role == "image" else index.find(text)
+    if not images:
+        raise Refused(f"no image of this {KEY_NAMES[role]}")
+    if role == "image" and len(images) > 1 and _same_name(images, text):
+        raise Refused("several files of this name: write the path")
+    return images, was_changed
+
+
+def _of_date(images: list[Image], date: str, has_several_dates: bool) -> tuple[list[Image], str]:
+    """A patient's images of a date, and the unit; pictures have no date, and need none of one."""
     if not date:
-        return [], "exam", "date not understood"
-    if not any(image.header.date for image in found):
-        unknown = "date of the images unknown, of a patient with several"
-        return ([], "exam", unknown) if several else (found, "patient", "")
-    found = [image for image in found if image.header.date == date]
-    return found, "exam", "" if found else "no image of this patient and date"
+        raise Refused("date not understood")
+    if not any(image.header.date for image in images):
+        if has_several_dates:
+            raise Refused("date of the images unknown, of a patient with several")
+        return images, "patient"
+    images = [image for image in images if image.header.date == date]
+    if not images:
+        raise Refused("no image of this patient and date")
+    return images, "exam"
 
 
 def _same_name(found: Iterable[Image], text: str) -> bool:
@@ -225,39 +243,34 @@ def _same_name(found: Iterable[Image], text: str) -> bool:
     return any(PurePosixPath(text).name in (PurePosixPath(i.name).name, PurePosixPath(i.name).stem) for i in found)
 
 
-def _narrowed(found: list[Image], statement: Statement, unit: str) -> tuple[list[Image], str, str]:
-    """The images of the row's side and view, the unit that remains, and why there are none."""
-    for name, wanted in (("laterality", statement.laterality), ("view", statement.view)):
+def _narrowed(images: list[Image], statement: Statement, unit: str) -> tuple[list[Image], str]:
+    """The images of the row's side and view, and the unit that remains."""
+    for name, word, wanted in (("laterality", "side", statement.laterality), ("view", "view", statement.view)):
         if not wanted:
             continue
-        fitting = [image for image in found if getattr(image, name) == wanted]
+        fitting = [image for image in images if getattr(image, name) == wanted]
         if not fitting:
-            word = {"laterality": "side", "view": "view"}[name]
             if wanted == UNKNOWN_VIEW:
-                return [], unit, "view not understood"
-            unknown = any(not getattr(image, name) for image in found)
-            return [], unit, f"{word} of the images unknown" if unknown else f"no image of this {word}"
-        found = fitting
+                raise Refused("view not understood")
+            unknown = any(not getattr(image, name) for image in images)
+            raise Refused(f"{word} of the images unknown" if unknown else f"no image of this {word}")
+        images = fitting
     if statement.laterality:
-        unit = "image" if statement.view and len(found) == 1 else "breast"
-    return found, unit, ""
+        unit = "image" if statement.view and len(images) == 1 else "breast"
+    return images, unit
 
 
-def _without_other_patients(
-    found: list[tuple[Statement, list[Image], str]], role: str, joined: Joined
-) -> list[tuple[Statement, list[Image], str]]:
+def _drop_other_patients(joined: Joined) -> None:
     """Drop rows that name another patient than the header, where most rows name the header's: elsewhere a pseudonym."""
-    if role == "patient_id":
-        return found
-    agreeing: list[tuple[Statement, list[Image], str]] = []
-    differing: list[tuple[Statement, list[Image], str]] = []
-    for statement, images, unit in found:
-        own = identifier_key(statement.keys.get("patient_id", ""))
-        headers = {identifier_key(image.header.patient) for image in images if image.header.patient}
-        known = statement.keys.get("patient_id") and headers
-        (differing if known and own not in headers else agreeing).append((statement, images, unit))
-    same = sum(bool(s.keys.get("patient_id")) and any(i.header.patient for i in images) for s, images, _ in agreeing)
-    if not differing or len(differing) >= same:
-        return found
-    joined.missed["another patient than the image's header"] += [statement.line for statement, _, _ in differing]
-    return agreeing
+    same, agreeing, differing = 0, [], []
+    for match in joined.found:
+        named = match.statement.keys.get("patient_id", "")
+        headers = {identifier_key(image.header.patient) for image in match.images if image.header.patient}
+        if named and headers and identifier_key(named) not in headers:
+            differing.append(match)
+        else:
+            agreeing.append(match)
+            same += bool(named and headers)
+    if differing and len(differing) < same:
+        joined.missed["another patient than the image's header"] += [match.statement.line for match in differing]
+        joined.found = agreeing

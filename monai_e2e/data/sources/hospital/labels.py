@@ -3,14 +3,14 @@
 Tables are taken in their order, and what one says of an image helps to join the next: a list of accession numbers and
 pseudonyms, then one of pseudonyms and findings. An image of several rows is malignant if any of them is.
 
-Identifiers of DICOM headers join and are never written: where a table has the header's Patient ID, or none, patients
-are numbered. A table's own pseudonyms stay. A link file, if one is wanted, says whose number is whose; it is private.
+Identifiers of DICOM headers join and are never written. A link file, if one is wanted, says whose number is whose; it
+is private.
 """
 
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,21 +23,12 @@ from monai_e2e.data.records import GROUP_FACTS
 from monai_e2e.data.sources.cells import BIRADS_RULES
 from monai_e2e.data.sources.disk import check_folder, packed_hint, walk
 from monai_e2e.data.sources.formulas import guarded_cell
-from monai_e2e.data.sources.hospital.columns import Column, check_roles, find_columns, is_column
-from monai_e2e.data.sources.hospital.joining import KEYS, UNITS, Image, Joined, Statement, join
+from monai_e2e.data.sources.hospital.columns import check_roles
+from monai_e2e.data.sources.hospital.joining import UNITS, Image, join
+from monai_e2e.data.sources.hospital.patients import name_patients
 from monai_e2e.data.sources.hospital.pseudonyms import Pseudonyms
-from monai_e2e.data.sources.hospital.values import (
-    UNKNOWN_VIEW,
-    map_labels,
-    parse_density,
-    parse_facts,
-    parse_side,
-    parse_view,
-)
-from monai_e2e.data.sources.hospital.words import COLUMNS, word_key
-from monai_e2e.data.sources.identifiers import check_identifiers, clean_identifier, identifier_key
+from monai_e2e.data.sources.hospital.tables import ADVICE, TableReport, check_used, read_columns, understand
 from monai_e2e.data.sources.own.files import OwnFiles, real_path
-from monai_e2e.data.sources.spreadsheets import Table, read_whole_table
 from monai_e2e.errors import UserError
 
 COLUMN_NAMES = (
@@ -54,18 +45,6 @@ COLUMN_NAMES = (
     "label_unit",
     "label_rule",
 )
-_ADVICE = "name its columns, such as --column label=Befund --column accession=Auftrag"
-
-
-@dataclass
-class TableReport:
-    """What became of one table: its columns, what its labels mean, which rows joined, how BI-RADS was read."""
-
-    table: Table
-    columns: Sequence[Column]
-    mapping: Mapping[str, tuple[int | None, int]]
-    joined: Joined
-    rule: str = ""
 
 
 class _Said(NamedTuple):
@@ -119,26 +98,16 @@ def collect_labels(
     """
     columns, values = dict(columns or {}), dict(values or {})
     check_roles(columns)
-    if positive is not None and positive not in BIRADS_RULES:
-        raise UserError(f"--positive {positive}: choose one of {', '.join(BIRADS_RULES)}")
-    for text, label in values.items():
-        if label not in ("0", "1", "drop"):
-            raise UserError(f"--value {text}={label}: a value means 0, 1 or drop")
+    _check_meanings(values, positive)
     images, without = _images(Path(src))
-    said: dict[str, list[_Said]] = {}
+    read = [read_columns(Path(table), columns) for table in tables]
+    check_used(columns, [table for table, _ in read])
+    said: dict[str, list[_Said]] = defaultdict(list)
     reports = []
-    read = [_read(Path(table), columns) for table in tables]
-    _check_used(columns, [table for table, _ in read])
     for table, used in read:
-        report, statements = _understand(table, used, values, positive)
+        report, statements = understand(table, used, values, positive)
         report.joined = join(statements, images)
-        for statement, found, unit in report.joined.found:
-            for image in found:
-                for name, value in statement.facts.items():
-                    image.facts.setdefault(name, value)
-                if statement.label is not None:
-                    source = next(column.source for column in used if column.role == "label")
-                    said.setdefault(image.name, []).append(_Said(statement.label, source, unit, report.rule))
+        _tell_images(report, said)
         reports.append(report)
     if not any(column.role == "label" for _, used in read for column in used):
         names = ", ".join(repr(name) for table, _ in read for name in table.columns)
@@ -146,15 +115,36 @@ def collect_labels(
             f"{tables[0]}: none of the columns is known to hold labels ({names[:300]}); name it: --column label=…"
         )
     result = Labels([], reports, without)
-    _fill(result, images, said, Path(link) if link else None)
+    _make_rows(result, images, said, Path(link) if link else None)
     if not result.rows:
-        if any(report.joined.found and report.mapping for report in reports):
-            raise UserError(f"{src}: no image got a label: the labels of all rows are left out or empty")
-        reasons = "; ".join(f"{len(lines)} × {why}" for r in reports for why, lines in r.joined.missed.items())
-        raise UserError(
-            f"{src}: no image got a label ({reasons or 'no row has an identifier that images have'}); {_ADVICE}"
-        )
+        raise UserError(f"{src}: no image got a label{_why_none(reports)}")
     return result
+
+
+def _check_meanings(values: Mapping[str, str], positive: str | None) -> None:
+    if positive is not None and positive not in BIRADS_RULES:
+        raise UserError(f"--positive {positive}: choose one of {', '.join(BIRADS_RULES)}")
+    for text, label in values.items():
+        if label not in ("0", "1", "drop"):
+            raise UserError(f"--value {text}={label}: a value means 0, 1 or drop")
+
+
+def _tell_images(report: TableReport, said: dict[str, list[_Said]]) -> None:
+    """Add what a table's rows say to the facts of their images, which later tables are joined by, and to the labels."""
+    sources = [column.source for column in report.columns if column.role == "label"]
+    for statement, images, unit in report.joined.found:
+        for image in images:
+            for name, value in statement.facts.items():
+                image.facts.setdefault(name, value)
+            if statement.label is not None:
+                said[image.name].append(_Said(statement.label, sources[0], unit, report.rule))
+
+
+def _why_none(reports: Sequence[TableReport]) -> str:
+    if any(report.joined.found and report.mapping for report in reports):
+        return ": the labels of all rows are left out or empty"
+    reasons = "; ".join(f"{len(lines)} × {why}" for r in reports for why, lines in r.joined.missed.items())
+    return f" ({reasons or 'no row has an identifier that images have'}); {ADVICE}"
 
 
 def write_labels(labels: Labels, out: str | Path) -> None:
@@ -190,128 +180,39 @@ def _images(src: Path) -> tuple[list[Image], Counter[str]]:
     return images, without
 
 
-def _read(path: Path, given: Mapping[str, str]) -> tuple[Table, tuple[Column, ...]]:
-    own = {word_key(name) for name in given.values()}
-    table = read_whole_table(path, lambda cell: word_key(cell) in own or is_column(cell), _ADVICE)
-    columns = find_columns(path, table.columns, given)
-    if not table.rows:
-        raise UserError(f"{path}: the table has no row; name another one")
-    if not any(column.role in KEYS for column in columns):
-        raise UserError(
-            f"{path}: no column that tells which images a row is about ({', '.join(table.columns)}); {_ADVICE}"
-        )
-    for column in columns:
-        if column.role in ("patient_id", "accession"):
-            cells = ((line, clean_identifier(values[column.name])) for line, values in table.rows)
-            check_identifiers(path, column.name, cells)
-    return table, columns
-
-
-def _check_used(given: Mapping[str, str], tables: Sequence[Table]) -> None:
-    names = {word_key(name) for table in tables for name in table.columns}
-    for role, name in given.items():
-        if word_key(name) not in names:
-            raise UserError(
-                f"--column {role}={name}: no table has this column; they have "
-                f"{', '.join(repr(name) for table in tables for name in table.columns)[:300]}"
-            )
-
-
-def _understand(
-    table: Table, columns: Sequence[Column], values: Mapping[str, str], positive: str | None
-) -> tuple[TableReport, list[Statement]]:
-    """What a table's rows say; a row with a label of each breast says two things."""
-    labels = [column for column in columns if column.role == "label"]
-    cells = Counter(row[column.name] for _, row in table.rows for column in labels)
-    mapped: dict[str, int | None] = {}
-    rule = ""
-    if labels:
-        where = f"{table.path}, column {' and '.join(repr(column.name) for column in labels)}"
-        mapped, rule = map_labels(where, cells, all(column.is_birads for column in labels), positive, values)
-    names = {column.role: column.name for column in columns if column.role != "label"}
-    statements = []
-    for line, row in table.rows:
-        where = f"{table.path}, row {line}"
-        cell = {role: row[names[role]] if role in names else "" for role in COLUMNS}
-        cell |= {role: clean_identifier(cell[role]) for role in KEYS if role != "image"}
-        of_view, view = parse_view(cell["view"])
-        side = parse_side(where, cell["laterality"]) or of_view
-        facts = {
-            "patient_id": cell["patient_id"],
-            "accession": cell["accession"],
-            "density": parse_density(cell["density"]),
-            "partition": cell["partition"],
-            **parse_facts(cell),
-        }
-        keys = {role: cell[role] for role in KEYS if cell[role]}
-        said: list[tuple[str, int | None]] = [(column.side, mapped[row[column.name]]) for column in labels]
-        for own_side, label in said or [("", None)]:
-            of = own_side or side
-            for one in ("LEFT", "RIGHT") if of == "BOTH" else (of,):
-                known = {**facts, "laterality": one, "view": "" if view == UNKNOWN_VIEW else view}
-                own = {name: value for name, value in known.items() if value}
-                statements.append(Statement(line, keys, cell["date"], one, view, label, own))
-    mapping = {text: (label, cells[text]) for text, label in mapped.items()}
-    return TableReport(table, columns, mapping, Joined(), rule), statements
-
-
-def _fill(result: Labels, images: Sequence[Image], said: Mapping[str, list[_Said]], link: Path | None) -> None:
-    """Make the rows of labels.csv."""
-    of_headers = {identifier_key(image.header.patient) for image in images if image.header.patient}
-    pseudonyms: dict[str, list[str]] = {}  # of each Patient ID of the headers
-    for image in images:
-        named = image.facts.get("patient_id", "")
-        if named and image.header.patient and identifier_key(named) not in of_headers:
-            own = pseudonyms.setdefault(identifier_key(image.header.patient), [])
-            own += [named] if named not in own else []
-    taken = {image.facts.get("patient_id", "") for image in images}
-    patients, exams = Pseudonyms("patient", link, taken, identifier_key), Pseudonyms("exam", link)
+def _make_rows(result: Labels, images: Sequence[Image], said: Mapping[str, list[_Said]], link: Path | None) -> None:
+    patients, exams = name_patients(images, link), Pseudonyms("exam", link)
     contradictory = mirrored = 0
     for image in images:
-        named = image.facts.get("patient_id", "")
-        is_pseudonym = named and identifier_key(named) not in of_headers
-        known = pseudonyms.get(identifier_key(image.header.patient), ())
-        if is_pseudonym:
-            patient = named
-        elif len(known) == 1:  # of another exam, which a table does name
-            patient = known[0]
-        else:
-            patient = patients.of(image.header.patient or named or image.header.study)
-        statements = said.get(image.name, [])
+        patient, statements = patients.names[image.name], said.get(image.name, [])
         if not statements or not patient:
             result.without["no row with a label" if not statements else "no patient known"] += 1
             continue
         contradictory += len({statement.label for statement in statements}) > 1
         mirrored += image.header.laterality not in ("", image.laterality)
-        other = [flag.removeprefix(f"{OTHER_VIEW} ") for flag in image.header.flags if flag.startswith(OTHER_VIEW)]
-        exam = image.header.study or image.header.accession or image.facts.get("accession", "")
-        result.rows.append(
-            {
-                "image": image.name,
-                "label": str(max(statement.label for statement in statements)),
-                "patient_id": patient,
-                "exam_id": exams.of(exam),
-                "laterality": image.laterality,
-                "view": image.view or "".join(other),
-                "density": image.facts.get("density", ""),
-                "partition": image.facts.get("partition", ""),
-                **{name: image.facts.get(name, "") for name in GROUP_FACTS},
-                "label_source": "+".join(sorted({statement.source for statement in statements})),
-                "label_unit": max((statement.unit for statement in statements), key=UNITS.index),
-                "label_rule": "; ".join(sorted({statement.rule for statement in statements} - {""})),
-            }
-        )
-    if several := sum(len(own) > 1 for own in pseudonyms.values()):
-        result.notes.append(
-            f"Patient IDs of the headers with several pseudonyms in the tables: {several}; if these are of one person, "
-            "who may then be in two partitions, correct the tables"
-        )
-    if several := patients.written_in_several_ways:
-        result.notes.append(
-            f"patients with several Patient IDs in the headers, which differ in case or leading zeros alone: {several}"
-        )
+        exam = exams.of(image.header.study or image.header.accession or image.facts.get("accession", ""))
+        result.rows.append(_row(image, patient, exam, statements))
+    result.notes += patients.notes
     if contradictory:
         result.notes.append(f"images with rows of both labels, of which malignant counts: {contradictory}")
     if mirrored:
         result.notes.append(f"images with another side in the header than in the table, which counts: {mirrored}")
     result.links = [*patients.links, *exams.links]
+
+
+def _row(image: Image, patient: str, exam: str, statements: Sequence[_Said]) -> dict[str, str]:
+    other = [flag.removeprefix(f"{OTHER_VIEW} ") for flag in image.header.flags if flag.startswith(OTHER_VIEW)]
+    return {
+        "image": image.name,
+        "label": str(max(statement.label for statement in statements)),
+        "patient_id": patient,
+        "exam_id": exam,
+        "laterality": image.laterality,
+        "view": image.view or "".join(other),
+        "density": image.facts.get("density", ""),
+        "partition": image.facts.get("partition", ""),
+        **{name: image.facts.get(name, "") for name in GROUP_FACTS},
+        "label_source": "+".join(sorted({statement.source for statement in statements})),
+        "label_unit": max((statement.unit for statement in statements), key=UNITS.index),
+        "label_rule": "; ".join(sorted({statement.rule for statement in statements} - {""})),
+    }

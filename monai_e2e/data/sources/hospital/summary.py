@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from monai_e2e.data.sources.hospital.joining import KEY_NAMES, UNITS
-from monai_e2e.data.sources.hospital.labels import Labels, TableReport
+from monai_e2e.data.sources.hospital.labels import Labels
+from monai_e2e.data.sources.hospital.tables import TableReport
 
 #: Rows whose numbers are listed.
 _LISTED = 10
@@ -25,10 +26,10 @@ def format_labels(labels: Labels) -> str:
             width = max(len(_word(text)) for text in report.mapping)
             ordered = sorted(report.mapping.items(), key=lambda item: (str(item[1][0]), item[0]))
             lines += [f"    {_word(text):<{width}}  {meaning[label]}  ({count})" for text, (label, count) in ordered]
-        units = Counter(unit for _, _, unit in joined.found)
-        rows = len({statement.line for statement, _, _ in joined.found})
-        how = f" by {KEY_NAMES[joined.key]}, per {', '.join(f'{unit}: {units[unit]}' for unit in UNITS if units[unit])}"
-        lines.append(f"  joined: {rows} rows{how if rows else ''}")
+        units = Counter(match.unit for match in joined.found)
+        rows = len({match.statement.line for match in joined.found})
+        per = ", ".join(f"{unit}: {units[unit]}" for unit in UNITS if units[unit])
+        lines.append(f"  joined: {rows} rows{f' by {KEY_NAMES[joined.key]}, per {per}' if rows else ''}")
         for reason, missed in joined.missed.items():
             more = " …" if len(missed) > _LISTED else ""
             lines.append(f"  not joined: {len(missed)} × {reason} (row {', '.join(map(str, missed[:_LISTED]))}{more})")

@@ -69,22 +69,8 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
         UserError: when the folder, the table, a needed column or the images are missing.
     """
     src = Path(src)
-    if not src.is_dir():
-        raise UserError(
-            f"{src}: no such folder; pass the folder of the INbreast release, or try `monai-e2e phantom inbreast {src}`"
-        )
-    release = find_files(src)
-    if not release.tables:
-        raise UserError(
-            f"{src}: no INbreast.csv, .xls or .xlsx in or under it; pass the folder of the INbreast release, "
-            "or try `monai-e2e phantom inbreast SRC`"
-        )
+    release = _find_release(src, tables_only)
     table, *copies = release.tables
-    if not release.images and not tables_only:
-        raise UserError(
-            f"{src / 'AllDICOMs'}: no files named <number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm here or elsewhere under "
-            f"{src}; unpack the INbreast release here, or try `monai-e2e phantom inbreast SRC`"
-        )
     notes: Counter[str] = Counter()
     rows = _read_rows(table, notes)
     _compare(src, rows, copies, notes)
@@ -129,6 +115,26 @@ def read_inbreast(src: str | Path, tables_only: bool = False) -> Catalogue:
     catalogue.notes = {note: count for note, count in sorted(notes.items()) if count}
     logger.info("%s: mammograms: %d, exclusions: %d", src, len(catalogue.mammograms), len(catalogue.excluded))
     return catalogue
+
+
+def _find_release(src: Path, tables_only: bool) -> ReleaseFiles:
+    """The release's files; raises :class:`UserError` where some kind of them is missing."""
+    if not src.is_dir():
+        raise UserError(
+            f"{src}: no such folder; pass the folder of the INbreast release, or try `monai-e2e phantom inbreast {src}`"
+        )
+    release = find_files(src)
+    if not release.tables:
+        raise UserError(
+            f"{src}: no INbreast.csv, .xls or .xlsx in or under it; pass the folder of the INbreast release, "
+            "or try `monai-e2e phantom inbreast SRC`"
+        )
+    if not release.images and not tables_only:
+        raise UserError(
+            f"{src / 'AllDICOMs'}: no files named <number>_<patient>_MG_<L|R>_<CC|ML>_ANON.dcm here or elsewhere under "
+            f"{src}; unpack the INbreast release here, or try `monai-e2e phantom inbreast SRC`"
+        )
+    return release
 
 
 def _read_rows(table: Path, notes: Counter[str]) -> list[_Row]:

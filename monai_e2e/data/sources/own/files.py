@@ -11,7 +11,7 @@ from pathlib import Path
 from monai_e2e.data.images.dicom_files import is_dicom
 from monai_e2e.data.records import IMAGE_SUFFIXES
 from monai_e2e.data.sources.cells import Refused
-from monai_e2e.data.sources.disk import one_form, refuse_unreadable
+from monai_e2e.data.sources.disk import one_form, visible_folders
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +25,9 @@ class OwnFiles:
         self.named: set[Path] = set()
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         leading_out = 0
-        for folder, subfolders, names in os.walk(self.root, onerror=refuse_unreadable):
-            if "datalist.json" in names and Path(folder) != self.root:  # a prepared folder
-                subfolders.clear()
-                continue
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            leading_out += sum(not self._holds(Path(folder, name)) for name in subfolders)
-            for path in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
+        for folder, subfolders, names in visible_folders(self.root):
+            leading_out += sum(not self._holds(folder / name) for name in subfolders)
+            for path in (folder / name for name in names):
                 if not self._holds(path):
                     leading_out += 1
                 elif _is_image(path):

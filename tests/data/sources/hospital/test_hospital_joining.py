@@ -1,7 +1,8 @@
 """Rows find images by dates, files, views and patients, and those that don't are counted with the reason."""
 
 import pytest
-from export import labelled, table, write_export, write_image, write_xlsx
+from export import labelled, table, write_export, write_image, write_pictures
+from release_files import write_xlsx
 
 from monai_e2e.data.sources.hospital.labels import collect_labels
 from monai_e2e.data.sources.hospital.summary import format_labels
@@ -10,7 +11,7 @@ from monai_e2e.data.sources.hospital.summary import format_labels
 def test_excel_s_dates_and_lost_zeros_are_undone(src, tmp_path):
     pytest.importorskip("python_calamine")
     rows = [("Patienten-ID", "Untersuchungsdatum", "BI-RADS"), (7, 43861, "4a"), (8, 43862, 2.0), (8, 44257, "5")]
-    labels = collect_labels(src, [write_xlsx(tmp_path / "t.xlsx", rows)])
+    labels = collect_labels(src, [write_xlsx(tmp_path / "t.xlsx", Befunde=rows)])
     assert labelled(labels) == {f"ST{s}/IM{n}": label for s, label in enumerate("101") for n in range(4)}
     assert labels.rows[0]["label_source"] == "BI-RADS"
     assert "12 rows" not in format_labels(labels)
@@ -48,18 +49,9 @@ def test_a_date_that_is_not_understood_is_said(src, tmp_path):
     assert "not joined: 1 × date not understood (row 2)" in format_labels(labels)
 
 
-def pictures(folder, *names):
-    from PIL import Image
-
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (4, 4)).save(folder / name)
-    return folder
-
-
 def test_pictures_of_a_patient_with_one_date_need_none(tmp_path):
     """They have no date; a patient with two is ambiguous, unless folders are named by something else too."""
-    src = pictures(tmp_path / "src", "P1/1.png", "P2/1.png", "P3/1.png")
+    src = write_pictures(tmp_path / "src", "P1/1.png", "P2/1.png", "P3/1.png")
     rows = "patient,date,label\nP1,2020-01-31,1\nP2,2020-01-31,0\nP2,2021-01-31,1\nP3,someday,0\n"
     labels = collect_labels(src, [table(tmp_path, rows)])
     assert labelled(labels) == {"P1/1.png": "1"}
@@ -88,12 +80,8 @@ def test_a_view_that_is_not_understood_does_not_widen_the_row_to_the_exam(src, t
 
 
 def test_pictures_lie_in_folders_named_by_patient(tmp_path):
-    from PIL import Image
-
-    for name in ("007/1.png", "008/1.png"):
-        (tmp_path / "src" / name).parent.mkdir(parents=True)
-        Image.new("L", (4, 4)).save(tmp_path / "src" / name)
-    labels = collect_labels(tmp_path / "src", [table(tmp_path, "Patient,label\n7,1\n008,0\n")])
+    src = write_pictures(tmp_path / "src", "007/1.png", "008/1.png")
+    labels = collect_labels(src, [table(tmp_path, "Patient,label\n7,1\n008,0\n")])
     assert labelled(labels) == {"007/1.png": "1", "008/1.png": "0"}
 
 
@@ -159,3 +147,8 @@ def test_leading_zeros_are_lost_and_found_where_that_is_certain(tmp_path, text, 
     labels = collect_labels(src, [table(tmp_path, f"accession,label\nA,0\n{text},1\n")])
     assert {name[:3] for name, label in labelled(labels).items() if label == "1"} == ({exam} if exam else set())
     assert ("leading zeros or case differ (accession number)" in format_labels(labels)) is note
+
+
+def test_a_table_whose_rows_name_no_image_joins_none(src, tmp_path):
+    tables = [table(tmp_path, "accession,label\nA-1,1\n"), table(tmp_path, "accession,label\n,1\n", "empty.csv")]
+    assert "  joined: 0 rows\nImages with a label" in format_labels(collect_labels(src, tables))

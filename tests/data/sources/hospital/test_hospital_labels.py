@@ -1,7 +1,7 @@
 """Images and hospitals' tables joined: by whichever identifiers there are, in five languages, and nothing guessed."""
 
 import pytest
-from export import EXAMS, labelled, table, write_export, write_image
+from export import EXAMS, labelled, table, write_export, write_image, write_pictures
 
 from monai_e2e.cli.main import main
 from monai_e2e.data.records import GROUP_FACTS
@@ -167,12 +167,9 @@ def test_a_column_of_each_breast_is_two_labels(src, tmp_path):
 
 
 def test_an_accession_number_of_pictures_is_not_written_either(tmp_path):
-    for exam in ("A-77", "A-78"):
-        path = tmp_path / "src" / exam / "1.png"
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"")
+    src = write_pictures(tmp_path / "src", "A-77/1.png", "A-78/1.png")
     rows = "accession,pseudonym,label\nA-77,P1,1\nA-78,P1,0\n"
-    labels = collect_labels(tmp_path / "src", [table(tmp_path, rows)])
+    labels = collect_labels(src, [table(tmp_path, rows)])
     assert [row["exam_id"] for row in labels.rows] == ["exam-0001", "exam-0002"]
     assert ("exam-0001", "exam", "A-77") in labels.links
 
