@@ -22,18 +22,20 @@ def _private_data(tmp_path_factory):
         yield
 
 
-@pytest.fixture
-def blank_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def blank_curves() -> Iterator[None]:
     """A score's curves as pictures of one pixel: to draw them is most of its time.
 
-    For tests of anything else of a score, with ``pytestmark = pytest.mark.usefixtures("blank_curves")``.
+    For files of tests of anything else of a score, with ``pytestmark = pytest.mark.usefixtures("blank_curves")``.
     """
 
     def save(_figure: Any, path: str | Path) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (1, 1)).save(path)
 
-    monkeypatch.setattr("monai_e2e.metrics.plots._save", save)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("monai_e2e.metrics.plots._save", save)
+        yield
 
 
 @pytest.fixture

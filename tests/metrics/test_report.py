@@ -306,3 +306,13 @@ def test_curves_are_pictures(tmp_path):
     plot_calibration({"one": reliability([0, 1, 1], [0.1, 0.2, 0.8])}, tmp_path / "calibration.png")
     assert all(is_picture(path) for path in tmp_path.rglob("*.png"))
     assert (tmp_path / "new" / "roc.png").read_bytes() != (tmp_path / "new" / "points.png").read_bytes()
+
+
+@pytest.mark.parametrize("plot", [plot_roc, plot_pr])
+def test_a_long_legend_is_below_the_curves(tmp_path, plot):
+    heights = []
+    for names in (["a", "b", "c"], [str(n) for n in range(12)], ["VGG-16, 512x1 twice, four flips", "b"]):
+        plot({name: ([0, 1, 0, 1], [1, 2, 3, 4]) for name in names}, tmp_path / "curves.png")
+        with Image.open(tmp_path / "curves.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] < heights[2] < heights[1]

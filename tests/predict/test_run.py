@@ -26,6 +26,8 @@ from monai_e2e.networks import PatchClassifier, WholeImageClassifier, load_class
 from monai_e2e.predict import Options, predict
 from monai_e2e.transforms import mammogram
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SIZE = (128, 96)
 HERE = Options(workers=0)
