@@ -14,6 +14,7 @@ from monai_e2e.metrics.html_page import (
     draw_bar,
     figures,
     format_interval,
+    format_number,
     format_p,
     format_rate,
     make_list,
@@ -206,7 +207,7 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
 
 def _per_thousand(benefit: float) -> str:
     """A net benefit with one decimal, never −0.0."""
-    return f"{round(1000 * benefit, 1) + 0.0:.1f}".replace("-", "−")
+    return format_number(round(1000 * benefit, 1) + 0.0, ".1f")
 
 
 def _subgroups(
@@ -268,7 +269,7 @@ def _folds(folds: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for level, scores in folds.items():
         for fold, one in scores["by_fold"].items():
-            auc = "–" if one["auc"] is None else f"{one['auc']:.3f} {format_interval(one['auc_ci_delong'])}"
+            auc = format_rate(one["auc"], one["auc_ci_delong"])
             rows.append([level, fold, str(one["n"]), str(one["positive"]), auc])
         if scores["mean"] is not None:
             rows.append([level, "mean ± SD", "", "", format_spread(scores["mean"], scores["sd"])])

@@ -20,10 +20,11 @@ from monai_e2e.metrics.comparison import (
 from monai_e2e.metrics.facts import describe_in_words
 from monai_e2e.metrics.files import Scored, score_table
 from monai_e2e.metrics.html_page import (
+    auc_cells,
     figures,
     format_difference,
-    format_interval,
     format_limits,
+    format_number,
     format_p,
     make_list,
     make_table,
@@ -158,10 +159,7 @@ def _page(result: Mapping[str, Any], pictures: Mapping[str, tuple[Path, str]], f
     for level in LEVELS:
         for name, model in result["models"].items():
             if level in model:
-                score = model[level]
-                limits = [format_interval(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong")]
-                counts = [str(score["n"]), str(score["positive"])]
-                rows.append([level, name, *counts, f"{score['auc']:.3f}", *limits, f"{score['average_precision']:.3f}"])
+                rows.append([level, name, *auc_cells(model[level]), format_number(model[level]["average_precision"])])
     drawn = next(iter(found.values())).score["image"]["drawn"]
     header = ["per", "model", "n", "malignant", "AUC", f"95 %, bootstrap of {drawn}", "95 %, DeLong"]
     header.append("average precision (AP)")
