@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from monai_e2e.experiment.runs import Expansion, Run
@@ -39,13 +40,12 @@ def write_jobs(kind: str, expansion: Expansion, words: Sequence[str]) -> Path:
     """
     out, plan = expansion.commands.out, expansion.plan.name
     levels = _levels(list(expansion.runs.values()))
-    lines = [[shlex.join([*words, "--task", run.folder.name]) for run in runs] for runs in levels] + [
-        [shlex.join(words)]
-    ]
+    lines = [[shlex.join([*words, "--task", run.folder.name]) for run in runs] for runs in levels]
+    lines.append([shlex.join(words)])
     (out / "logs").mkdir(parents=True, exist_ok=True)
     script = out / f"{plan}.{kind}.sh"
     if kind == "shell":
-        text = _SHELL.format(plan=plan, lines="\n".join(line for level in lines for line in level))
+        text = _SHELL.format(plan=plan, lines="\n".join(chain(*lines)))
     else:
         submits = []
         for number, level in enumerate(lines):
@@ -71,11 +71,7 @@ def _levels(runs: Sequence[Run]) -> list[list[Run]]:
     levels: list[list[Run]] = []
     placed: set[Run] = set()
     while len(placed) < len(runs):
-        ready = [run for run in runs if run not in placed and _before(run, owner) <= placed]
+        ready = [run for run in runs if run not in placed and {owner[step] for step in run.steps[0].after} <= placed]
         levels.append(ready)
         placed |= set(ready)
     return levels
-
-
-def _before(run: Run, owner: dict) -> set[Run]:
-    return {owner[step] for step in run.steps[0].after}
