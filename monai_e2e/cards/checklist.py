@@ -11,6 +11,7 @@ from pathlib import Path
 from monai_e2e.cards.records import Records, Statement, statements
 from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.metrics.html_page import page, table_row
+from monai_e2e.work.files import write_text
 
 _FOLDER = Path(__file__).parent / "checklists"
 CHECKLISTS = ("claim2024", "tripod-ai")
@@ -75,7 +76,7 @@ def write_checklist(name: str, records: Records, out: str | Path) -> tuple[Path,
         f"{table_row(['item', 'asks for', 'what is known, and its file'], 'th')}{''.join(rows)}</table></div>"
     )
     path = Path(out) / f"{name}.html"
-    path.write_text(page(about["title"], body), encoding="utf-8")
+    write_text(path, page(about["title"], body))
     return path, filled, len(items)
 
 

@@ -15,7 +15,7 @@ from monai_e2e.experiment.plan import Plan
 from monai_e2e.experiment.runs import Line, Run
 from monai_e2e.metrics import plot_roc, read_predictions, wilson_interval, write_table
 from monai_e2e.metrics.html_page import figures, make_table, page
-from monai_e2e.work.files import read_json
+from monai_e2e.work.files import read_json, write_text
 
 #: Columns of ``table.csv``.
 COLUMNS = (
@@ -64,17 +64,13 @@ def read_epochs(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def table_rows(lines: Sequence[Line], seconds: Mapping[str, float | None]) -> list[dict[str, Any]]:
-    """One dict with :data:`COLUMNS` for each line; what isn't known yet is None.
+def table_row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
+    """A dict with :data:`COLUMNS`; what isn't known yet is None.
 
     Args:
-        lines: the plan's lines.
+        line: a line of the plan.
         seconds: step's name → seconds of its command, if it has finished.
     """
-    return [_row(line, seconds) for line in lines]
-
-
-def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
     every = [run for runs in line.runs.values() for run in runs]
     of_folds = {seed: [_result(run.score) for run in runs] for seed, runs in line.runs.items()}
     whole = {
@@ -163,15 +159,15 @@ def write_results(
     Returns:
         The page.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    rows = table_rows(lines, {name: seconds for name, _, seconds in commands})
+    took = {name: seconds for name, _, seconds in commands}
+    rows = [table_row(line, took) for line in lines]
     write_table(out / "table.csv", rows, COLUMNS)
     header, cells = text_table(rows)
-    (out / "table.md").write_text(_markdown(header, cells), encoding="utf-8")
-    (out / "table.tex").write_text(_latex(header, cells), encoding="utf-8")
+    write_text(out / "table.md", _markdown(header, cells))
+    write_text(out / "table.tex", _latex(header, cells))
     pictures = _figures(out, plan, lines, rows)
     path = out / "index.html"
-    path.write_text(_page(plan, header, cells, pictures, _runs(lines), commands, data), encoding="utf-8")
+    write_text(path, _page(plan, header, cells, pictures, _runs(lines), commands, data))
     return path
 
 

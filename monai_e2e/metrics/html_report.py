@@ -26,6 +26,7 @@ from monai_e2e.metrics.html_page import (
 from monai_e2e.metrics.pooled import format_spread
 from monai_e2e.metrics.samples import LEVELS
 from monai_e2e.metrics.subgroups import SUBGROUPS
+from monai_e2e.work.files import write_text
 
 _LIMITS = (
     "They describe these images only. Another population, scanner or share of cancers gives other figures.",
@@ -78,7 +79,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         make_list("What these figures are not", [*_LIMITS, *([] if recalibrated else [_AS_GIVEN])]),
         _settings(scored["settings"]),
     ]
-    Path(path).write_text(page(f"Score of {describe_in_words(about) or title}", "\n".join(parts)), encoding="utf-8")
+    write_text(Path(path), page(f"Score of {describe_in_words(about) or title}", "\n".join(parts)))
 
 
 def _about(about: Mapping[str, Any]) -> str:

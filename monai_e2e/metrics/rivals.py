@@ -34,6 +34,7 @@ from monai_e2e.metrics.plots import plot_pr, plot_roc
 from monai_e2e.metrics.report import write_score
 from monai_e2e.metrics.samples import LEVELS
 from monai_e2e.metrics.tables import read_predictions
+from monai_e2e.work.files import write_text
 
 #: A name is also that of a folder.
 _NAME = re.compile(r"[^\W_][\w .+-]*")
@@ -99,7 +100,7 @@ def score_rivals(
     }
     write_score(out / "score.json", result)
     pictures = _plot(out, found)
-    (out / "report.html").write_text(_page(result, pictures, found), encoding="utf-8")
+    write_text(out / "report.html", _page(result, pictures, found))
     return result
 
 

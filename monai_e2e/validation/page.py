@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from monai_e2e.cards.model_card import without_folders
 from monai_e2e.metrics.html_page import draw_bar, format_number, format_rate, make_list, make_table, page, percent
+from monai_e2e.work.files import write_text
 
 if TYPE_CHECKING:
     from monai_e2e.validation.run import Settings
@@ -53,7 +54,7 @@ def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings)
         )
         + make_list("How to read this", _READING)
     )
-    (out / "index.html").write_text(page("External validation", body), encoding="utf-8")
+    write_text(out / "index.html", page("External validation", body))
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:
