@@ -284,7 +284,6 @@ class TestPredict:
         scores = [np.load(tmp_path / engine / "heatmaps" / "0.npy") for engine in used]
         np.testing.assert_allclose(scores[0], scores[1], rtol=0, atol=1e-4)
 
-    def test_amp_and_bf16_exclude_each_other(self, images, tmp_path, monkeypatch):
-        monkeypatch.setattr("monai_e2e.predict.run.choose_device", lambda *_: CPU)
+    def test_amp_and_bf16_exclude_each_other(self, images, tmp_path):
         with pytest.raises(UserError, match=r"--amp.*bf16"):
             predict([save(tmp_path / "whole.pt")], images, tmp_path / "out", Options(amp=True, precision="bf16"))
