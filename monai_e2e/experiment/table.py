@@ -11,8 +11,7 @@ from typing import Any
 
 from monai_e2e.describe.network import from_checkpoint
 from monai_e2e.experiment.figures import plot_losses, plot_patients, plot_values
-from monai_e2e.experiment.plan import Plan
-from monai_e2e.experiment.runs import Line, Run
+from monai_e2e.experiment.runs import Expansion, Line, Run
 from monai_e2e.metrics import plot_roc, read_predictions, wilson_interval, write_table
 from monai_e2e.metrics.html_page import figures, make_table, page
 from monai_e2e.work.files import read_json, write_text
@@ -144,30 +143,26 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return mean(known) if known else None
 
 
-def write_results(
-    out: Path, plan: Plan, lines: Sequence[Line], commands: Sequence[tuple[str, str, float | None]], data: Sequence[str]
-) -> Path:
+def write_results(out: Path, expansion: Expansion, seconds: Mapping[str, float | None], data: Sequence[str]) -> Path:
     """Write the table, its figures and the page.
 
     Args:
         out: folder.
-        plan: the plan.
-        lines: of the plan.
-        commands: name, command and seconds of each step; None for one that isn't done.
+        expansion: the runs of the plan.
+        seconds: step's name → seconds of its command; None for one that isn't done.
         data: sentences about the data.
 
     Returns:
         The page.
     """
-    took = {name: seconds for name, _, seconds in commands}
-    rows = [table_row(line, took) for line in lines]
+    rows = [table_row(line, seconds) for line in expansion.lines]
     write_table(out / "table.csv", rows, COLUMNS)
     header, cells = text_table(rows)
     write_text(out / "table.md", _markdown(header, cells))
     write_text(out / "table.tex", _latex(header, cells))
-    pictures = _figures(out, plan, lines, rows)
+    pictures = _figures(out, expansion, rows)
     path = out / "index.html"
-    write_text(path, _page(plan, header, cells, pictures, _runs(lines), commands, data))
+    write_text(path, _page(expansion, make_table(header, cells), pictures, seconds, data))
     return path
 
 
@@ -226,17 +221,16 @@ def _latex_text(text: str) -> str:
     return f"{{}}{text}" if text.startswith("[") else text  # after \\ LaTeX would read a bracket as an option
 
 
-def _figures(out: Path, plan: Plan, lines: Sequence[Line], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+def _figures(out: Path, expansion: Expansion, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     """PNG files beside the table."""
-    made = []
+    plan, lines, made = expansion.plan, expansion.lines, []
     if any(row["value"] is not None or row["mean"] is not None for row in rows):
         made.append(plot_values(rows, out / "values.png"))
     if len(plan.patients) > 1:
         made.append(plot_patients(rows, out / "patients.png"))
     if plan.loss_curves:
-        made.append(
-            plot_losses({line.row.label: read_epochs(_first(line)[0].folder) for line in lines}, out / "loss.png")
-        )
+        losses = {line.row.label: read_epochs(_first(line)[0].folder) for line in lines}
+        made.append(plot_losses(losses, out / "loss.png"))
     curves = {}
     for line, row in zip(lines, rows, strict=True):
         if row["metric"] == "auc" and row["value"] is not None:
@@ -267,23 +261,24 @@ def _runs(lines: Sequence[Line]) -> list[list[str]]:
 
 
 def _page(
-    plan: Plan,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    expansion: Expansion,
+    table: str,
     pictures: Sequence[Path],
-    runs: Sequence[Sequence[str]],
-    commands: Sequence[tuple[str, str, float | None]],
+    seconds: Mapping[str, float | None],
     data: Sequence[str],
 ) -> str:
-    listed = "\n".join(
-        f"# {escape(name)}: {'not run yet' if seconds is None else f'{seconds:.0f} s'}\n{escape(command)}"
-        for name, command, seconds in commands
-    )
-    facts = "".join(f"<p>{escape(sentence)}</p>" for sentence in [plan.about, *data] if sentence)
+    runs = make_table(["", "report", "value (95 % interval)"], _runs(expansion.lines), raw=True)
+    commands = []
+    for step in expansion.steps:
+        took = seconds[step.name]
+        when = "not run yet" if took is None else f"{took:.0f} s"
+        commands.append(escape(f"# {step.name}: {when}\n{step.command}"))
+    listed = "\n".join(commands)
+    facts = "".join(f"<p>{escape(sentence)}</p>" for sentence in [expansion.plan.about, *data] if sentence)
     return page(
-        plan.title,
-        f'{facts}<div class="names">{make_table(header, rows)}<p class="soft">{escape(_LEGEND)}</p>'
+        expansion.plan.title,
+        f'{facts}<div class="names">{table}<p class="soft">{escape(_LEGEND)}</p>'
         f"{figures({path.stem: (path, '') for path in pictures})}"
-        f"<h2>The runs</h2>{make_table(['', 'report', 'value (95 % interval)'], runs, raw=True)}</div>"
+        f"<h2>The runs</h2>{runs}</div>"
         f'<h2>The commands</h2><pre class="wide soft">{listed}</pre>',
     )
