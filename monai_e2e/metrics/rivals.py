@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, naming
 from monai_e2e.metrics.comparison import (
     COMPARISON_LEGEND,
     check_same_images,
@@ -80,16 +80,12 @@ def score_rivals(
     settings |= {"labels": labels, "how": how, "seed": seed, "resamples": resamples}
     found = {}
     for name, paths in tables.items():
-        try:
+        with naming(name):
             found[name] = score_table(paths, out=out / name, name=name, **settings)
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from error
     pairs: list[dict[str, Any]] = []
     for (first, one), (second, two) in combinations(found.items(), 2):
-        try:
+        with naming(f"{first} and {second}"):
             compared = compare_rows(one.rows, two.rows, how, seed, resamples, one.levels)
-        except UserError as error:
-            raise UserError(f"{first} and {second}: {error}") from error
         pairs.append({"first": first, "second": second, **compared})
     correct_by_holm(pairs)
     shared = next(iter(found.values())).score["settings"]
@@ -108,10 +104,8 @@ def _check_images(tables: Mapping[str, Sequence[str | Path]]) -> None:
     """Raise :class:`UserError` where images differ, before anything is computed and written."""
     read = {name: [row for path in paths for row in read_predictions(path)] for name, paths in tables.items()}
     for (first, one), (second, two) in combinations(read.items(), 2):
-        try:
+        with naming(f"{first} and {second}"):
             check_same_images(one, two)
-        except UserError as error:
-            raise UserError(f"{first} and {second}: {error}") from error
 
 
 def format_rivals(result: Mapping[str, Any]) -> str:
@@ -154,8 +148,8 @@ def _plot(out: Path, found: Mapping[str, Scored]) -> dict[str, tuple[Path, str]]
 
 
 def _page(result: Mapping[str, Any], pictures: Mapping[str, tuple[Path, str]], found: Mapping[str, Scored]) -> str:
-    models = [[name, describe_in_words(one["about"] | {"name": None})] for name, one in result["models"].items()]
-    models = [[*row, str(found[row[0]].score["about"]["labels"])] for row in models]
+    abouts = {name: model["about"] for name, model in result["models"].items()}
+    models = [[name, describe_in_words(own | {"name": None}), str(own["labels"])] for name, own in abouts.items()]
     rows = []
     for level in LEVELS:
         for name, model in result["models"].items():
