@@ -71,14 +71,15 @@ class TestScores:
     @pytest.mark.parametrize("backbone", BACKBONES)
     def test_they_are_pytorchs_within_1e_4_for_any_batch_and_with_flips(self, tmp_path, backbone):
         model = load_model(save(tmp_path / "whole.pt", backbone), CPU, "SRC")
+        chosen = {name: Engine(CPU, name) for name in installed()}
         for count, flips in ((1, False), (3, False), (2, True)):
             expected = probabilities(model.infer(images_of(count), Engine(CPU), flips))
             assert 0.01 < expected.min() <= expected.max() < 0.99
-            for engine in installed():
-                chosen = Engine(CPU, engine)
-                found = probabilities(model.infer(images_of(count), chosen, flips))
+            for engine in chosen.values():
+                found = probabilities(model.infer(images_of(count), engine, flips))
                 np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-                assert chosen.used["whole"].startswith(f"{engine} ")
+        for name, engine in chosen.items():
+            assert engine.used["whole"].startswith(f"{name} ")
 
     def test_heatmaps_and_the_authors_networks_are_converted_too(self, tmp_path):
         patch = save(tmp_path / "patch.pt", patch=True)
