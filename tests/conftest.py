@@ -24,17 +24,17 @@ def _private_data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def blank_curves() -> Iterator[None]:
-    """A score's curves as pictures of one pixel: to draw them is most of its time.
+    """Matplotlib's figures as pictures of one pixel: to draw curves is most of the time of a score.
 
-    For files of tests of anything else of a score, with ``pytestmark = pytest.mark.usefixtures("blank_curves")``.
+    For files of tests of anything else, with ``pytestmark = pytest.mark.usefixtures("blank_curves")``.
     """
+    from matplotlib.figure import Figure
 
-    def save(_figure: Any, path: str | Path) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    def save(_figure: Figure, path: str | Path, **_options: Any) -> None:
         Image.new("L", (1, 1)).save(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("monai_e2e.metrics.plots._save", save)
+        patch.setattr(Figure, "savefig", save)
         yield
 
 
