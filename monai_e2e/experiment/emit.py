@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from graphlib import TopologicalSorter
 from itertools import chain
 from pathlib import Path
 
@@ -68,10 +69,10 @@ def write_jobs(kind: str, expansion: Expansion, words: Sequence[str]) -> Path:
 def _levels(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs that need no other, then those that need only these, and so on."""
     owner = {step: run for run in runs for step in run.steps}
+    sorter = TopologicalSorter({run: [owner[step] for step in run.steps[0].after] for run in runs})
+    sorter.prepare()
     levels: list[list[Run]] = []
-    placed: set[Run] = set()
-    while len(placed) < len(runs):
-        ready = [run for run in runs if run not in placed and {owner[step] for step in run.steps[0].after} <= placed]
-        levels.append(ready)
-        placed |= set(ready)
+    while sorter.is_active():
+        levels.append(list(sorter.get_ready()))
+        sorter.done(*levels[-1])
     return levels

@@ -41,15 +41,7 @@ _NAME = re.compile(r"[^\W_][\w .+-]*")
 _HEADLINE = ("n", "positive", "patients", "auc", "auc_ci_bootstrap", "auc_ci_delong", "average_precision")
 
 
-def score_rivals(
-    tables: Mapping[str, Sequence[str | Path]],
-    out: str | Path,
-    labels: str | Path | None = None,
-    how: str = "mean",
-    seed: int = 0,
-    resamples: int = 2000,
-    **settings: Any,
-) -> dict[str, Any]:
+def score_rivals(tables: Mapping[str, Sequence[str | Path]], out: str | Path, **settings: Any) -> dict[str, Any]:
     """Score several models on the same images, and compare every two of them.
 
     Each model has a folder of its name in ``out``, with all that :func:`~monai_e2e.metrics.score_file` writes. ``out``
@@ -59,8 +51,7 @@ def score_rivals(
     Args:
         tables: by the model's name its predictions; several are the folds of a cross-validation and are pooled.
         out: folder of the results.
-        labels, how, seed, resamples: as of :func:`~monai_e2e.metrics.score_file`.
-        settings: its other arguments.
+        settings: other arguments of :func:`~monai_e2e.metrics.score_file`.
 
     Returns:
         What ``score.json`` holds: ``models`` with the facts and headlines of each, and ``pairs``, each with the names
@@ -77,18 +68,18 @@ def score_rivals(
         raise UserError(f"--name {wrong[0]!r}: use letters, digits, blanks and . + - _, a letter or digit first")
     if not settings.get("drop_unlabelled"):  # else they may differ in those that are left out
         _check_images(tables)
-    settings |= {"labels": labels, "how": how, "seed": seed, "resamples": resamples}
     found = {}
     for name, paths in tables.items():
         with naming(name):
             found[name] = score_table(paths, out=out / name, name=name, **settings)
+    shared = next(iter(found.values())).score["settings"]
+    bootstrap = shared["aggregate"], shared["seed"], shared["resamples"]
     pairs: list[dict[str, Any]] = []
     for (first, one), (second, two) in combinations(found.items(), 2):
         with naming(f"{first} and {second}"):
-            compared = compare_rows(one.rows, two.rows, how, seed, resamples, one.levels)
+            compared = compare_rows(one.rows, two.rows, *bootstrap, one.levels)
         pairs.append({"first": first, "second": second, **compared})
     correct_by_holm(pairs)
-    shared = next(iter(found.values())).score["settings"]
     result = {
         "models": {name: {"about": one.score["about"], **_headlines(one.score)} for name, one in found.items()},
         "pairs": pairs,
