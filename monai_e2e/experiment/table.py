@@ -71,24 +71,21 @@ def table_row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]
         seconds: step's name → seconds of its command, if it has finished.
     """
     every = [run for runs in line.runs.values() for run in runs]
-    of_folds = {seed: [_result(run.score) for run in runs] for seed, runs in line.runs.items()}
-    whole = {
-        seed: _result(step.makes) if (step := line.pooled[seed]) is not None and step.makes is not None
-        else results[0] if len(results) == 1 else {}
-        for seed, results in of_folds.items()
-    }  # fmt: skip
-    first = next(iter(whole.values()))
-    repeated, over = (list(whole.values()), "seeds") if len(whole) > 1 else (next(iter(of_folds.values())), "folds")
+    whole = [_of_seed(line, seed) for seed in line.runs]
+    if len(whole) > 1:
+        repeated, over = whole, "seeds"
+    else:
+        repeated, over = [_result(run.score) for run in _first(line)], "folds"
     values = [result["value"] for result in repeated if result]
     expected = "accuracy" if line.row.bundle == "ddsm_patch" else "auc"
-    metric = next((result["metric"] for result in [first, *repeated] if result), expected)
+    metric = next((result["metric"] for result in [whole[0], *repeated] if result), expected)
     return {
         **dict.fromkeys(COLUMNS),
         "row": line.row.name,
         "label": line.row.label,
         "patients": line.patients,
         "metric": metric,
-        **{key: first.get(key) for key in ("value", "low", "high", "images")},
+        **{key: whole[0].get(key) for key in ("value", "low", "high", "images")},
         "mean": mean(values) if len(repeated) > 1 and values else None,
         "sd": stdev(values) if len(values) > 1 else None,
         "runs": len(values),
@@ -102,6 +99,14 @@ def table_row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]
             (line["peak_memory_mib"] for run in every for line in read_epochs(run.folder)), default=None
         ),
     }
+
+
+def _of_seed(line: Line, seed: int) -> dict[str, Any]:
+    """The result of a seed's only run, or of its folds' pooled predictions; empty if there is none."""
+    runs, pooled = line.runs[seed], line.pooled[seed]
+    if pooled is not None and pooled.makes is not None:
+        return _result(pooled.makes)
+    return _result(runs[0].score) if len(runs) == 1 else {}
 
 
 def _result(path: Path) -> dict[str, Any]:
