@@ -18,25 +18,9 @@ from monai_e2e.work.files import read_json, write_text
 
 #: Columns of ``table.csv``.
 COLUMNS = (
-    "row",
-    "label",
-    "patients",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "mean",
-    "sd",
-    "runs",
-    "over",
-    "paper",
-    "images",
-    "epoch",
-    "paper_epoch",
-    "minutes",
-    "parameters",
-    "peak_memory_mib",
-)
+    "row", "label", "patients", "metric", "value", "low", "high", "mean", "sd", "runs", "over", "paper", "images",
+    "epoch", "paper_epoch", "minutes", "parameters", "peak_memory_mib",
+)  # fmt: skip
 #: Signs → how LaTeX writes them.
 _LATEX = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}

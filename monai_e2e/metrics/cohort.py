@@ -16,17 +16,10 @@ from monai_e2e.work.files import read_json
 
 #: What is counted of the rows that are scored.
 _COUNTED = ("view", "density", "lesion_type", "vendor", "machine", "site", "implant", "subtype")
-_KEPT: tuple[str, ...] = (
-    "name",
-    "protocol",
-    "tables",
-    "rows_used",
-    "rows_excluded",
-    "excluded_by_reason",
-    "also_excluded",
-    "partitions",
+_KEPT = (
+    "name", "protocol", "tables", "rows_used", "rows_excluded", "excluded_by_reason", "also_excluded", "partitions",
     "patients_known",
-)
+)  # fmt: skip
 _WIDTH, _BOX, _LINE, _GAP = 760, 340, 18, 26
 #: Characters that a box has room for.
 _LONGEST = 50

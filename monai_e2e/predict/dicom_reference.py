@@ -30,26 +30,12 @@ DISCLAIMER = NOTICE.removesuffix(".")
 NAME = "monai-e2e"
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 #: What every result takes from the image: references, and codes and numbers that belong to the picture.
-_REFERENCES = (
-    *_UIDS,
-    "PatientOrientation",
-    "Rows",
-    "Columns",
-    "BurnedInAnnotation",
-    "LossyImageCompression",
-)
+_REFERENCES = (*_UIDS, "PatientOrientation", "Rows", "Columns", "BurnedInAnnotation", "LossyImageCompression")
 #: Elements of patient and study that are in every DICOM file, if only empty.
 _TYPE_2 = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 #: What a PACS files a result by, of the modules Patient, General Study and Patient Study (PS3.3 §C.7.1.1, §C.7.2).
 _IDENTITY = (*_TYPE_2, "IssuerOfPatientID", "PatientAge", "StudyDescription")
 #: Columns of predictions.csv that a result shows.
