@@ -52,7 +52,6 @@ def rows(tmp_path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.usefixtures("blank_curves")
 def test_one_row_for_each_image_in_order(tmp_path):
     evaluate(tmp_path, LOGITS, LABELS)
     table = rows(tmp_path)
@@ -87,7 +86,6 @@ class WithThreshold(nn.Identity):
         self.register_buffer("threshold", torch.tensor(threshold))
 
 
-@pytest.mark.usefixtures("blank_curves")
 def test_density_lesions_and_the_models_threshold_become_columns(tmp_path):
     lesions = [{"type": "mass"}, {"type": "calcification"}]
     samples = [{"image": "/images/image3.png", "density": 3, "lesions": lesions}]
@@ -104,7 +102,6 @@ def test_density_lesions_and_the_models_threshold_become_columns(tmp_path):
     assert score["image"]["at_threshold"]["false_positive"] == 1  # image 2, whose logit is 1
 
 
-@pytest.mark.usefixtures("blank_curves")
 def test_threshold_that_no_validation_chose_is_none(tmp_path):
     evaluate(tmp_path, LOGITS, LABELS, network=WithThreshold(0.0))
     assert {row["threshold"] for row in rows(tmp_path)} == {""}
