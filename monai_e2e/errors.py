@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 _SPACE = "free some space, or name a folder on another disk, and run the same command again"
 _PERMISSION = "name another folder, or ask its owner for permission"
@@ -31,6 +32,15 @@ class UserError(ValueError):
     The message is one line that names the file or value, what is allowed and the next step. The command line
     and the bundles print it without a traceback.
     """
+
+
+@contextmanager
+def naming(what: object) -> Iterator[None]:
+    """Puts what is worked on before the message of a :class:`UserError`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

@@ -22,18 +22,20 @@ def _private_data(tmp_path_factory):
         yield
 
 
-@pytest.fixture
-def blank_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A score's curves as pictures of one pixel: to draw them is most of its time.
+@pytest.fixture(scope="module")
+def blank_curves() -> Iterator[None]:
+    """Matplotlib's figures as pictures of one pixel: to draw curves is most of the time of a score.
 
-    For tests of anything else of a score, with ``pytestmark = pytest.mark.usefixtures("blank_curves")``.
+    For files of tests of anything else, with ``pytestmark = pytest.mark.usefixtures("blank_curves")``.
     """
+    from matplotlib.figure import Figure
 
-    def save(_figure: Any, path: str | Path) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    def save(_figure: Figure, path: str | Path, **_options: Any) -> None:
         Image.new("L", (1, 1)).save(path)
 
-    monkeypatch.setattr("monai_e2e.metrics.plots._save", save)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
 
 
 @pytest.fixture

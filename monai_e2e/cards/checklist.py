@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 from monai_e2e.cards.records import Records, Statement, statements
 from monai_e2e.errors import UserError, did_you_mean
 from monai_e2e.metrics.html_page import page, table_row
+from monai_e2e.work.files import write_text
 
 _FOLDER = Path(__file__).parent / "checklists"
 CHECKLISTS = ("claim2024", "tripod-ai")
@@ -56,16 +58,9 @@ def write_checklist(name: str, records: Records, out: str | Path) -> tuple[Path,
         UserError: when there is no such checklist.
     """
     items, about = fill_in(name, records), _read(name)
-    rows, section = [], ""
-    for item in items:
-        if item.section != section:
-            section = item.section
-            rows.append(f'<tr class="group"><td colspan="3">{escape(section)}</td></tr>')
-        answer = "<br>".join(
-            f'{escape(one.text)} <span class="soft">[{escape(one.file)}]</span>' for one in dict.fromkeys(item.answers)
-        )
-        cells = [escape(item.number), escape(item.asks), answer or "<strong>To be answered by the authors</strong>"]
-        rows.append(table_row(f'<div class="cell">{cell}</div>' for cell in cells))
+    rows = []
+    for section, own in groupby(items, key=lambda item: item.section):
+        rows += [f'<tr class="group"><td colspan="3">{escape(section)}</td></tr>', *map(_row, own)]
     filled = sum(bool(item.answers) for item in items)
     style = "<style>.cell { white-space: normal; max-width: 28rem; overflow-wrap: anywhere }</style>"
     source = f"The items follow {about['source']}, in our words: the original text counts."
@@ -75,8 +70,16 @@ def write_checklist(name: str, records: Records, out: str | Path) -> tuple[Path,
         f"{table_row(['item', 'asks for', 'what is known, and its file'], 'th')}{''.join(rows)}</table></div>"
     )
     path = Path(out) / f"{name}.html"
-    path.write_text(page(about["title"], body), encoding="utf-8")
+    write_text(path, page(about["title"], body))
     return path, filled, len(items)
+
+
+def _row(item: Item) -> str:
+    answer = "<br>".join(
+        f'{escape(one.text)} <span class="soft">[{escape(one.file)}]</span>' for one in dict.fromkeys(item.answers)
+    )
+    cells = [escape(item.number), escape(item.asks), answer or "<strong>To be answered by the authors</strong>"]
+    return table_row(f'<div class="cell">{cell}</div>' for cell in cells)
 
 
 def _read(name: str) -> dict:

@@ -20,17 +20,10 @@ from monai_e2e.shipped.models import find_model, shipped_model
 from monai_e2e.work.files import read_json, write_json, write_text
 
 #: Fields of a bundle's metadata that a card keeps.
-_MONAI: tuple[str, ...] = (
-    "version",
-    "monai_version",
-    "pytorch_version",
-    "task",
-    "description",
-    "authors",
-    "copyright",
-    "data_source",
-)
-_MONAI += ("data_type", "image_classes", "label_classes", "pred_classes", "eval_metrics", "intended_use", "references")
+_MONAI = (
+    "version", "monai_version", "pytorch_version", "task", "description", "authors", "copyright", "data_source",
+    "data_type", "image_classes", "label_classes", "pred_classes", "eval_metrics", "intended_use", "references",
+)  # fmt: skip
 #: The folders of a path from the root, in quotes with blanks too; no part of an address.
 _FOLDERS = re.compile(
     r"""(?<=['"])(?:[A-Za-z]:)?[\\/](?:[^\\/'"\n]+[\\/])+|(?<![\w./:])(?:[A-Za-z]:)?[\\/](?:[^\s\\/'",]+[\\/])+"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from monai_e2e.work.files import read_json
 #: Settings of a training that a reader asks for, as the bundles' configs name them.
 _TRAINING = ("recipe", "optimizer_name", "stages", "batch_size", "accumulation_steps", "patience", "amp")
 _LIBRARIES = ("monai-e2e", "monai", "torch", "numpy", "scikit-learn")
+
+#: The name that a checklist or card asks by, and the words; empty words are no statement.
+Fact = tuple[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,130 +92,118 @@ def records_of_model(model: str | Path) -> Records:
 def statements(records: Records) -> dict[str, list[Statement]]:
     """What the records know, by the names that checklists and cards ask for; names of which nothing is known lack."""
     known: dict[str, list[Statement]] = {}
-
-    def add(name: str, record: str, text: Any) -> None:
-        if text not in (None, "", [], {}):
-            known.setdefault(name, []).append(Statement(str(text), records.files.get(record, f"{record}.json")))
-
-    _of_report(records.report, add)
-    _of_training(records.training, add)
-    for key, name in (("data", "data"), ("training", "training"), ("result", "performance"), ("use", "use")):
-        add(name, "card", records.card.get(key))
-    add("threshold", "card", records.card.get("threshold") and f"threshold: {records.card['threshold']}")
-    add("limits", "card", records.card.get("never_shown") and f"never shown: {records.card['never_shown']}")
-    add("licence", "card", records.card.get("licence"))
-    predicted = records.predicted
-    settings = predicted.get("settings") or {}
-    models = list(settings.get("models") or {})
-    if len(models) > 1:
-        add("ensembling", "predicted", f"mean of the probabilities of {len(models)} models: {', '.join(models)}")
-    if settings.get("tta"):
-        add("ensembling", "predicted", "each model is averaged over the four flips of an image")
-    maker = settings.get("patch_model")
-    add("explainability", "predicted", maker and f"heatmaps of the patch classifier {', '.join(maker)}")
-    add("software", "predicted", _versions(predicted))
-    add("hardware", "predicted", predicted.get("device"))
-    if predicted.get("failed"):
-        add("missing", "predicted", f"{predicted['failed']} images could not be read and have no score (failures.csv)")
-    if records.score:
-        _of_score(records.score, add)
+    facts = {
+        "report": _of_report(records.report),
+        "training": _of_training(records.training),
+        "card": _of_card(records.card),
+        "predicted": _of_predictions(records.predicted),
+        "score": _of_score(records.score),
+    }
+    for record, found in facts.items():
+        file = records.files.get(record, f"{record}.json")
+        for name, text in found:
+            if text:
+                known.setdefault(name, []).append(Statement(str(text), file))
     return known
 
 
-def _of_report(report: Mapping[str, Any], add: Any) -> None:
+def _of_report(report: Mapping[str, Any]) -> Iterator[Fact]:
     if not report:
         return
     tables = report.get("tables") or {}
     counts = [f"{tables[key]} {key}" for key in ("rows", "patients", "files", "views") if tables.get(key) is not None]
-    add("data", "report", f"{report.get('name')}: {', '.join(counts)}" if counts else report.get("name"))
-    add("partitions", "report", f"protocol {report.get('protocol')}, seed {report.get('seed')}")
+    yield "data", f"{report.get('name')}: {', '.join(counts)}" if counts else report.get("name")
+    yield "partitions", f"protocol {report.get('protocol')}, seed {report.get('seed')}"
     if report.get("patients_known", True):
-        add("disjoint", "report", "by patient: preparing refuses a patient who is in two partitions")
+        yield "disjoint", "by patient: preparing refuses a patient who is in two partitions"
     else:
-        add("disjoint", "report", "by image, since patients aren't known: a patient may be in two partitions")
+        yield "disjoint", "by image, since patients aren't known: a patient may be in two partitions"
     size = report.get("image_size")
-    add("preprocessing", "report", size and f"images of {size[0]} × {size[1]} pixels, mean {report.get('pixel_mean')}")
+    yield "preprocessing", size and f"images of {size[0]} × {size[1]} pixels, mean {report.get('pixel_mean')}"
     for key in ("excluded_by_reason", "also_excluded"):
         reasons = "; ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in (report.get(key) or {}).items())
-        add("eligibility", "report", reasons and f"left out: {reasons}")
-    add("flow", "report", f"{report.get('rows_used')} rows used, {report.get('rows_excluded')} excluded")
+        yield "eligibility", reasons and f"left out: {reasons}"
+    yield "flow", f"{report.get('rows_used')} rows used, {report.get('rows_excluded')} excluded"
     for name, part in (report.get("partitions") or {}).items():
         text = f"{name}: {part['patients']} patients, {part['images']} images, {part['positive']} malignant"
-        add("characteristics", "report", text)
-        add("sample_size", "report", text)
+        yield "characteristics", text
+        yield "sample_size", text
 
 
-def _of_training(record: Mapping[str, Any], add: Any) -> None:
-    if not record:
-        return
+def _of_training(record: Mapping[str, Any]) -> Iterator[Fact]:
     resolved, bundle = record.get("resolved") or {}, record.get("bundle") or {}
-    add("model", "training", " ".join(str(bundle[key]) for key in ("name", "version") if bundle.get(key)))
+    yield "model", " ".join(str(bundle[key]) for key in ("name", "version") if bundle.get(key))
     layers = [f"{key} {resolved[key]}" for key in ("backbone", "top_blocks", "heatmap", "width") if resolved.get(key)]
-    add("model", "training", ", ".join(layers))
-    add("initialization", "training", resolved.get("started_from") or resolved.get("weights"))
-    settings = [f"{key} {resolved[key]}" for key in _TRAINING if resolved.get(key) is not None]
-    add("training", "training", ", ".join(settings))
-    add("training", "training", record.get("epochs") and f"{record['epochs']} epochs, seed {record.get('seed')}")
+    yield "model", ", ".join(layers)
+    yield "initialization", resolved.get("started_from") or resolved.get("weights")
+    yield "training", ", ".join(f"{key} {resolved[key]}" for key in _TRAINING if resolved.get(key) is not None)
+    yield "training", record.get("epochs") and f"{record['epochs']} epochs, seed {record.get('seed')}"
     best = record.get("best") or {}
     if best.get("best_metric_epoch"):
-        add(
+        yield (
             "selection",
-            "training",
             f"epoch {best['best_metric_epoch']}, the best by {best['key_metric_name']} of the validation patients "
             f"({best['best_metric']:.3f})",
         )
-    add("software", "training", _versions(record))
-    git = record.get("git") or {}
-    add("software", "training", git.get("revision") not in (None, "unknown") and f"revision {git['revision']}")
-    add("hardware", "training", record.get("device"))
-    add("command", "training", record.get("command"))
+    yield "software", _versions(record)
+    revision = (record.get("git") or {}).get("revision")
+    yield "software", revision not in (None, "unknown") and f"revision {revision}"
+    yield "hardware", record.get("device")
+    yield "command", record.get("command")
 
 
-def _of_score(score: Mapping[str, Any], add: Any) -> None:
+def _of_card(card: Mapping[str, Any]) -> Iterator[Fact]:
+    yield "data", card.get("data")
+    yield "training", card.get("training")
+    yield "performance", card.get("result")
+    yield "use", card.get("use")
+    yield "threshold", card.get("threshold") and f"threshold: {card['threshold']}"
+    yield "limits", card.get("never_shown") and f"never shown: {card['never_shown']}"
+    yield "licence", card.get("licence")
+
+
+def _of_predictions(record: Mapping[str, Any]) -> Iterator[Fact]:
+    settings = record.get("settings") or {}
+    models = list(settings.get("models") or {})
+    if len(models) > 1:
+        yield "ensembling", f"mean of the probabilities of {len(models)} models: {', '.join(models)}"
+    if settings.get("tta"):
+        yield "ensembling", "each model is averaged over the four flips of an image"
+    maker = settings.get("patch_model")
+    yield "explainability", maker and f"heatmaps of the patch classifier {', '.join(maker)}"
+    yield "software", _versions(record)
+    yield "hardware", record.get("device")
+    if record.get("failed"):
+        yield "missing", f"{record['failed']} images could not be read and have no score (failures.csv)"
+
+
+def _of_score(score: Mapping[str, Any]) -> Iterator[Fact]:
     about = score.get("about") or {}
-    add("data", "score", about.get("data"))
-    add("partitions", "score", about.get("partition") and f"scored: the {about['partition']} partition")
-    add("model", "score", about.get("model"))
-    add("reference", "score", about.get("labels") and f"labels: {about['labels']}")
+    yield "data", about.get("data")
+    yield "partitions", about.get("partition") and f"scored: the {about['partition']} partition"
+    yield "model", about.get("model")
+    yield "reference", about.get("labels") and f"labels: {about['labels']}"
     levels = [level for level in LEVELS if level in score]
     for level in levels:
-        one = score[level]
-        interval, how = one["auc_ci_bootstrap"], f"bootstrap of {one['drawn']}"
-        if interval is None:
-            interval, how = one["auc_ci_delong"], "DeLong"
-        text = f"AUC per {level} {one['auc']:.3f} (95 % {interval[0]:.3f} to {interval[1]:.3f}, {how}), "
-        add("performance", "score", f"{text}{one['n']} {level}s, {one['positive']} malignant")
-        add("events", "score", f"{one['n']} {level}s, {one['positive']} malignant")
-        point = one.get("at_threshold")
-        if point is not None:
-            rates = ", ".join(f"{name} {point[name]:.3f}" for name in ("sensitivity", "specificity"))
-            add("performance", "score", f"per {level} at the threshold: {rates}")
-        line = one.get("calibration_line") or {}
-        if line.get("slope") is not None:
-            add("calibration", "score", f"per {level}: slope {line['slope']:.2f}, intercept {line['intercept']:.2f}")
+        yield from _of_level(level, score[level])
     if levels:
-        add(
-            "metrics",
-            "score",
-            "AUC, average precision, sensitivity, specificity, Brier score, calibration, net benefit",
-        )
+        yield "metrics", "AUC, average precision, sensitivity, specificity, Brier score, calibration, net benefit"
         settings = score.get("settings") or {}
-        drawn = score[levels[0]]["drawn"]
-        add(
+        yield (
             "uncertainty",
-            "score",
-            f"95 % intervals by DeLong and by {settings.get('resamples')} bootstrap resamples of {drawn}, Wilson's for "
-            "proportions",
+            f"95 % intervals by DeLong and by {settings.get('resamples')} bootstrap resamples of "
+            f"{score[levels[0]]['drawn']}, Wilson's for proportions",
         )
         source = settings.get("threshold_source")
-        add("threshold", "score", source and f"threshold: {source}")
-        add("updating", "score", settings.get("recalibration"))
+        yield "threshold", source and f"threshold: {source}"
+        yield "updating", settings.get("recalibration")
     for name, groups in (score.get("subgroups") or {}).items():
         values = [f"{word}: {one['auc']:.3f}" for word, one in groups.items() if one["auc"] is not None]
-        add("subgroups", "score", values and f"AUC by {name.replace('_', ' ')} – {', '.join(values)}")
+        yield "subgroups", values and f"AUC by {name.replace('_', ' ')} – {', '.join(values)}"
         test = (score.get("heterogeneity") or {}).get(name)
-        spread = test and f"difference by {name.replace('_', ' ')}: {format_p(test['p'])}, I² {test['i2']:.0%}"
-        add("heterogeneity", "score", spread)
+        if test:
+            difference = f"difference by {name.replace('_', ' ')}: {format_p(test['p'])}, I² {test['i2']:.0%}"
+            yield "heterogeneity", difference
     for one in score.get("comparisons") or []:
         test = next(one[level] for level in LEVELS if level in one)
         text = f"AUC minus that of {one.get('name') or one['predictions']}: {test['difference']:.3f}"
@@ -221,16 +212,34 @@ def _of_score(score: Mapping[str, Any], add: Any) -> None:
             text += f" (95 % {low:.3f} to {high:.3f})"
         if test["p_holm"] is not None:
             text += f", {format_p(test['p_holm'])} with Holm's correction"
-        add("comparison", "score", text)
+        yield "comparison", text
     cohort = (score.get("cohort") or {}).get("scored") or {}
     if cohort:
         patients = "" if cohort.get("patients") is None else f" of {cohort['patients']} patients"
-        add("characteristics", "score", f"scored: {cohort['images']} images{patients}, {cohort['positive']} malignant")
+        yield "characteristics", f"scored: {cohort['images']} images{patients}, {cohort['positive']} malignant"
         if cohort.get("age"):
-            add("characteristics", "score", f"age {cohort['age']['mean']:.0f} years on average")
+            yield "characteristics", f"age {cohort['age']['mean']:.0f} years on average"
     for note in score.get("notes") or []:
         if note.startswith("Flagged") or "without label" in note:
-            add("missing", "score", note)
+            yield "missing", note
+
+
+def _of_level(level: str, one: Mapping[str, Any]) -> Iterator[Fact]:
+    """What the score says per image, breast or exam."""
+    counts = f"{one['n']} {level}s, {one['positive']} malignant"
+    interval, how = one["auc_ci_bootstrap"], f"bootstrap of {one['drawn']}"
+    if interval is None:
+        interval, how = one["auc_ci_delong"], "DeLong"
+    limits = f"(95 % {interval[0]:.3f} to {interval[1]:.3f}, {how})"
+    yield "performance", f"AUC per {level} {one['auc']:.3f} {limits}, {counts}"
+    yield "events", counts
+    point = one.get("at_threshold")
+    if point is not None:
+        rates = ", ".join(f"{name} {point[name]:.3f}" for name in ("sensitivity", "specificity"))
+        yield "performance", f"per {level} at the threshold: {rates}"
+    line = one.get("calibration_line") or {}
+    if line.get("slope") is not None:
+        yield "calibration", f"per {level}: slope {line['slope']:.2f}, intercept {line['intercept']:.2f}"
 
 
 def _take(records: Records, name: str, path: Path, content: Mapping[str, Any] | None = None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monai_e2e.metrics.html_page import make_list, page
+from monai_e2e.work.files import write_text
 
 if TYPE_CHECKING:
     from monai_e2e.check.run import CheckedImage
@@ -33,14 +34,14 @@ def write_page(path: Path, images: Sequence[CheckedImage], title: str, remarks: 
         more = "" if len(shown) == len(own) else f", {len(shown)} of them shown"
         figures = "".join(map(_figure, shown))
         parts.append(f'<h2>{_TITLES[verdict]}: {len(own)}{more}</h2><div class="sheet">{figures}</div>')
-    path.write_text(page(f"Check of {title}", "\n".join(parts)), encoding="utf-8")
+    write_text(path, page(f"Check of {title}", "\n".join(parts)))
 
 
 def _figure(image: CheckedImage) -> str:
     listed = image.listed
     place = " ".join(filter(None, (listed.patient_id, listed.exam_id, listed.laterality, listed.view)))
     return (
-        f'<figure><img alt="" src="data:image/jpeg;base64,{image.thumbnail}">'
+        f'<figure><img alt="" src="{image.thumbnail}">'
         f"<figcaption><strong>{escape(listed.image)}</strong><br>{escape(place)}"
         f'<div class="flags">{escape(", ".join(image.flags))}</div></figcaption></figure>'
     )

@@ -6,7 +6,6 @@ numbered; no text of a header is written.
 
 from __future__ import annotations
 
-import base64
 import io
 import logging
 from collections import Counter, defaultdict
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from monai_e2e.data.images.appearance import OTHER_SIDE, far_from, is_of_the_set
 from monai_e2e.data.records import Laterality, View
 from monai_e2e.metrics import write_table
+from monai_e2e.metrics.html_page import embed
 from monai_e2e.predict.reading import ImageReader, ReadImage
 from monai_e2e.predict.worklist import ListedImage, list_images
 from monai_e2e.work.cluster import Workers
@@ -51,7 +51,7 @@ class CheckedImage:
         reason: why it can't be used; empty if it can.
         mean: mean of its pixels, 0…255.
         digest: hash of its pixels.
-        thumbnail: JPEG as base64; empty if it can't be read.
+        thumbnail: JPEG as the address of an image; empty if it can't be read.
     """
 
     listed: ListedImage
@@ -114,7 +114,6 @@ def check_folder(src: str | Path, out: str | Path, workers: Workers = None) -> l
         images, remarks = with_flags_of_the_set(images)
         for remark in remarks:
             logger.warning("%s: %s", src, remark)
-        out.mkdir(parents=True, exist_ok=True)
         write_table(out / "check.csv", [image.row for image in images], COLUMNS)
         write_page(out / "index.html", images, Path(src).name, remarks)
         return images
@@ -136,9 +135,8 @@ class _Check:
         picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=70)
-        thumbnail = base64.b64encode(file.getvalue()).decode()
         flags = tuple(dict.fromkeys((*listed.flags, *read.flags)))
-        return CheckedImage(listed, read.size, flags, "", read.mean, read.digest, thumbnail)
+        return CheckedImage(listed, read.size, flags, "", read.mean, read.digest, embed(file.getvalue(), "jpeg"))
 
 
 def with_flags_of_the_set(images: Sequence[CheckedImage]) -> tuple[list[CheckedImage], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,46 +107,61 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from monai_e2e.metrics import format_summary, score_file, score_files
-    from monai_e2e.metrics.rivals import format_rivals, score_rivals
+    named = _named(arguments.name)
+    _refuse_contradictions(arguments, named)
+    gc.disable()  # a million rows hold no cycles, and each look for some takes longer than the one before
+    try:
+        return _score_models(arguments, named) if named else _score_tables(arguments)
+    finally:
+        gc.enable()
 
-    tables, out, named = arguments.predictions, arguments.out, _named(arguments.name)
+
+def _refuse_contradictions(arguments: argparse.Namespace, named: Mapping[str, Sequence[Path]]) -> None:
+    tables = arguments.predictions
     if bool(tables) == bool(named):
         raise UserError("give either PREDICTIONS, or all tables by --name NAME=TABLE")
-    of_one = ("compare", "threshold_from", "recalibrate", "checklist", "localisation")
     for option in ("checklist", "localisation"):
         if len(tables) > 1 and getattr(arguments, option):
             raise UserError(f"--{option} takes a single table: score that table by itself")
-    for option in of_one:
+    for option in ("compare", "threshold_from", "recalibrate", "checklist", "localisation"):
         if named and getattr(arguments, option):
             name = option.replace("_", "-")
             raise UserError(f"--{name} belongs to one model: leave it out, or score that model by itself")
-    if (named or len(tables) > 1) and out is None:
+    if (named or len(tables) > 1) and arguments.out is None:
         raise UserError("several tables: name the folder of the results, --out DIR")
-    names = ["labels", "compare", "threshold", "threshold_from", "drop_unlabelled", "seed", "resamples"]
-    names += ["prevalence", "recalibrate", "recalibrate_from"]
-    settings = {"how": arguments.aggregate, **{name: getattr(arguments, name) for name in names}}
+
+
+def _score_models(arguments: argparse.Namespace, named: Mapping[str, Sequence[Path]]) -> int:
+    from monai_e2e.metrics.rivals import format_rivals, score_rivals
+
+    print(format_rivals(score_rivals(named, arguments.out, **_settings(arguments))))
+    print(f"Report: {arguments.out / 'report.html'}, of each model: {arguments.out}/*/report.html")
+    return 0
+
+
+def _score_tables(arguments: argparse.Namespace) -> int:
+    from monai_e2e.metrics import format_summary, score_file, score_files
+
+    tables, out, settings = arguments.predictions, arguments.out, _settings(arguments)
     if arguments.localisation:
         from monai_e2e.predict.localisation import localisation_of
 
         settings["localisation"] = localisation_of(tables[0].parent, arguments.localisation)
-    gc.disable()  # a million rows hold no cycles, and each look for some takes longer than the one before
-    try:
-        if named:
-            print(format_rivals(score_rivals(named, out, **settings)))
-            print(f"Report: {out / 'report.html'}, of each model: {out}/*/report.html")
-            return 0
-        alone = len(tables) == 1
-        scored = score_file(tables[0], out=out, **settings) if alone else score_files(tables, out, **settings)
-    finally:
-        gc.enable()
-    if "groups" not in scored:
-        if arguments.checklist:
-            _write_checklist(arguments, scored, out or tables[0].parent)
-        return show_score(scored, out or tables[0].parent)
-    print(format_summary(scored))
-    print(f"Report: {out / 'report.html'}, of each: {out}/*/report.html")
-    return 0
+    alone = len(tables) == 1
+    scored = score_file(tables[0], out=out, **settings) if alone else score_files(tables, out, **settings)
+    if "groups" in scored:
+        print(format_summary(scored))
+        print(f"Report: {out / 'report.html'}, of each: {out}/*/report.html")
+        return 0
+    if arguments.checklist:
+        _write_checklist(arguments, scored, out or tables[0].parent)
+    return show_score(scored, out or tables[0].parent)
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ["labels", "compare", "threshold", "threshold_from", "drop_unlabelled", "seed", "resamples"]
+    names += ["prevalence", "recalibrate", "recalibrate_from"]
+    return {"how": arguments.aggregate, **{name: getattr(arguments, name) for name in names}}
 
 
 def _write_checklist(arguments: argparse.Namespace, scored: dict[str, Any], out: Path) -> None:

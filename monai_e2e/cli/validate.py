@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,6 @@ def _validate(arguments: argparse.Namespace) -> int:
         resamples=arguments.resamples,
         options=Options(**{name: getattr(arguments, name) for name in names}),
     )
-    logging.getLogger("highdicom").setLevel(logging.WARNING)
     rows = validate(models, datasets, out, settings)
     print(format_validation(rows))
     print(f"Table and page: {Path(out) / 'validation.csv'}, {Path(out) / 'index.html'}")

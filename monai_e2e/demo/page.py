@@ -16,6 +16,7 @@ from monai_e2e.metrics import read_predictions
 from monai_e2e.metrics.html_page import embed, make_table, page
 from monai_e2e.predict.heatmaps import read_heatmap
 from monai_e2e.predict.overlays import draw_mammogram
+from monai_e2e.work.files import write_text
 
 _TITLE = "monai-e2e demo: from drawn mammograms to a transferred classifier"
 _HEADER = ("Network", "Measure", "Value (95 % interval)", "Data")
@@ -71,7 +72,7 @@ def write_page(out: Path, summary: Mapping, commands: Sequence[tuple[str, float]
         examples=embed(examples),
         commands="\n".join(f"# {seconds:.0f} s\n{html.escape(command)}" for command, seconds in commands),
     )
-    (out / "index.html").write_text(page(_TITLE, body), encoding="utf-8")
+    write_text(out / "index.html", page(_TITLE, body))
 
 
 def with_interval(score: Mapping) -> str:

@@ -19,6 +19,7 @@ from monai_e2e.demo.page import with_interval, write_page
 from monai_e2e.errors import UserError
 from monai_e2e.experiment.commands import Commands, recipe_of
 from monai_e2e.shipped.bundles import bundles_folder
+from monai_e2e.work.files import write_json
 from monai_e2e.work.forked import TRAINING, import_once
 from monai_e2e.work.steps import Progress, Step, command_variables, run_steps
 
@@ -125,7 +126,7 @@ def run_demo(out: str | Path, bundles: str | Path | None = None, seed: int = 0) 
     demo.add_all(seeds)
     demo.run()
     summary = _summary(demo, seeds, time.monotonic() - start)
-    (demo.out / "summary.json").write_text(json.dumps(summary, indent=4) + "\n", encoding="utf-8")
+    write_json(demo.out / "summary.json", summary)
     write_page(demo.out, summary, [(step.command, step.seconds) for step in demo.steps])
     return summary
 

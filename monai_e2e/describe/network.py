@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from monai.bundle import ConfigParser
@@ -154,16 +155,24 @@ def from_row(name: str, bundles: str | Path | None = None, image_size: Sequence[
     return from_config(files, image_size, name, row)
 
 
+class _Begin(NamedTuple):
+    """The start of a block: its input; multiply-adds, receptive field and stride so far."""
+
+    shape: torch.Size
+    work: int
+    field: int
+    stride: int
+
+
 def _trace(network: PatchClassifier | WholeImageClassifier, channels: int, rows: int, columns: int) -> list[Block]:
     """Run a network on the meta device, and note what has been computed at the first layer of each block."""
     parts = _parts(network)
-    # At the start of each block: its input; multiply-adds, receptive field and stride so far.
-    marks: list[tuple[torch.Size, int, int, int]] = []
+    begins: list[_Begin] = []
     field, stride = 1, 1
     counter = FlopCounterMode(display=False)
 
     def mark(shape: torch.Size) -> None:
-        marks.append((shape, counter.get_total_flops() // 2, field, stride))
+        begins.append(_Begin(shape, counter.get_total_flops() // 2, field, stride))
 
     def step(kernel_size: Any, step_size: Any, dilation: Any = 1) -> None:
         nonlocal field, stride
@@ -184,12 +193,12 @@ def _trace(network: PatchClassifier | WholeImageClassifier, channels: int, rows:
 
     blocks = []
     whole = False
-    for (name, paths), (_, before, *_), (shape, after, *seen) in zip(parts.items(), marks[:-1], marks[1:], strict=True):
+    for (name, paths), (begin, end) in zip(parts.items(), pairwise(begins), strict=True):
         whole |= name in ("pool", "flatten")
-        height, width = shape[2:] if len(shape) == 4 else (1, 1)
+        height, width = end.shape[2:] if len(end.shape) == 4 else (1, 1)
         parameters = sum(_count(network.get_submodule(path)) for path in paths)
-        sees = (None, None) if whole else seen
-        blocks.append(Block(name, height, width, shape[1], parameters, after - before, *sees))
+        seen = (None, None) if whole else (end.field, end.stride)
+        blocks.append(Block(name, height, width, end.shape[1], parameters, end.work - begin.work, *seen))
     return blocks
 
 

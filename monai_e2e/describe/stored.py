@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,8 +130,16 @@ def stored_row(name: str, bundles: str | Path | None = None) -> Description | No
 
 
 def _digest(files: Sequence[Path]) -> str:
-    contents = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+    """Of what the configs make their network from; the rest of a training may change."""
+    content: dict[str, Any] = {}
+    for file in files:
+        content |= json.loads(file.read_text(encoding="utf-8"))
+    needed = ["network_def"]
+    for name in needed:  # which grows
+        named = re.findall(r"@(\w+)", json.dumps(content.get(name)))
+        needed += [other for other in dict.fromkeys(named) if other not in needed]
+    parts = {key: value for key, value in content.items() if re.split("#|::", key)[0] in needed}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _store() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from graphlib import TopologicalSorter
+from itertools import chain
 from pathlib import Path
 
 from monai_e2e.experiment.runs import Expansion, Run
@@ -39,13 +41,12 @@ def write_jobs(kind: str, expansion: Expansion, words: Sequence[str]) -> Path:
     """
     out, plan = expansion.commands.out, expansion.plan.name
     levels = _levels(list(expansion.runs.values()))
-    lines = [[shlex.join([*words, "--task", run.folder.name]) for run in runs] for runs in levels] + [
-        [shlex.join(words)]
-    ]
+    lines = [[shlex.join([*words, "--task", run.folder.name]) for run in runs] for runs in levels]
+    lines.append([shlex.join(words)])
     (out / "logs").mkdir(parents=True, exist_ok=True)
     script = out / f"{plan}.{kind}.sh"
     if kind == "shell":
-        text = _SHELL.format(plan=plan, lines="\n".join(line for level in lines for line in level))
+        text = _SHELL.format(plan=plan, lines="\n".join(chain(*lines)))
     else:
         submits = []
         for number, level in enumerate(lines):
@@ -68,14 +69,10 @@ def write_jobs(kind: str, expansion: Expansion, words: Sequence[str]) -> Path:
 def _levels(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs that need no other, then those that need only these, and so on."""
     owner = {step: run for run in runs for step in run.steps}
+    sorter = TopologicalSorter({run: [owner[step] for step in run.steps[0].after] for run in runs})
+    sorter.prepare()
     levels: list[list[Run]] = []
-    placed: set[Run] = set()
-    while len(placed) < len(runs):
-        ready = [run for run in runs if run not in placed and _before(run, owner) <= placed]
-        levels.append(ready)
-        placed |= set(ready)
+    while sorter.is_active():
+        levels.append(list(sorter.get_ready()))
+        sorter.done(*levels[-1])
     return levels
-
-
-def _before(run: Run, owner: dict) -> set[Run]:
-    return {owner[step] for step in run.steps[0].after}

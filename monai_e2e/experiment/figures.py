@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from monai_e2e.metrics.plots import new_axes
+
 
 def plot_values(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """Each row's value with its interval, or its mean with the standard deviation, and the paper's value."""
@@ -67,11 +69,7 @@ def plot_losses(curves: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
 
 
 def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # not pyplot: no global state, no display
-
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, axes = new_axes(size)
     axes.grid(alpha=0.3)
     return figure, axes
 

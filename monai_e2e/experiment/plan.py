@@ -172,10 +172,8 @@ def read_plan(plan: str | Path, recipe: str, changes: Mapping[str, Any] | None =
     )
     if not found.select:
         raise UserError(f"{plan}: it has no rows; add 'rows', or 'extends' with a plan that has some")
-    for name in [
-        *found.select,
-        *(name for row in rows.values() for name in (*row.predict, row.forest or found.select[0])),
-    ]:
+    named = [name for row in rows.values() for name in (*row.predict, row.forest) if name is not None]
+    for name in [*found.select, *named]:
         if name not in rows:
             raise UserError(f"{plan}: no row '{name}': {did_you_mean(name, rows)}")
     for row in rows.values():

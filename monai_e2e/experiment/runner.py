@@ -26,7 +26,7 @@ from monai_e2e.experiment.runs import Expansion, Run
 from monai_e2e.experiment.table import read_epochs, write_results
 from monai_e2e.shipped.bundles import BUNDLES, bundles_folder
 from monai_e2e.work.cluster import cluster, count_threads, run_on, run_process
-from monai_e2e.work.forked import TRAINING, import_once
+from monai_e2e.work.forked import TRAINING, import_once, run_forked
 from monai_e2e.work.steps import Progress, Runner, Step, command_variables, run_steps
 
 logger = logging.getLogger(__name__)
@@ -105,45 +105,45 @@ def _run(
     runner: Runner | None = None,
 ) -> Outcome:
     """As :func:`run_experiment`; ``runner`` runs the commands if they don't run on this machine."""
-    out = settings.out.resolve()
     data = _find_data(settings.data)
     recipe = settings.recipe or ("paper" if data else "phantom")
     plan = read_plan(name, recipe, changes)
-    jobs = settings.jobs or (max(1, min(4, os.cpu_count() or 1)) if recipe == "phantom" else 1)
-    commands = Commands(out, settings.bundles.resolve(), recipe, data, threads=1 if jobs > 1 else None)
-    if runner is not None:  # each has a worker and its threads to itself
-        commands = replace(commands, threads=None, runner=runner)
     missing = [dataset for dataset in plan.datasets if dataset not in data]
     if missing and (data or recipe != "phantom"):
         raise UserError(f"plan {plan.name} needs {missing[0]}: name its prepared folder, --data {missing[0]}=FOLDER")
-    if plan.folds is not None:  # ``out`` may have phantoms without folds, of other plans
-        commands = replace(commands, folder="folds")
+    jobs = settings.jobs or (max(1, min(4, os.cpu_count() or 1)) if recipe == "phantom" else 1)
+    commands = Commands(
+        settings.out.resolve(),
+        settings.bundles.resolve(),
+        recipe,
+        data,
+        # The folder of results may have phantoms without folds, of other plans.
+        folder="prepared" if plan.folds is None else "folds",
+        # With a runner each command has a worker and its threads to itself.
+        threads=1 if jobs > 1 and runner is None else None,
+        runner=runner or run_forked,
+    )
     record = Records(commands, plan.datasets)
-    failed = {}
     if runner is None and not settings.dry_run and settings.emit is None:
         import_once(TRAINING, command_variables(commands.threads))
     if missing and not settings.dry_run:
-        phantoms = _phantoms(plan, commands, missing)
-        for step in phantoms:
-            record.check(step)
-        failed = run_steps(phantoms, jobs, record.run)
-        if failed:
-            raise next(iter(failed.values()))
-    folds = {name: _folds(plan, commands, name, name in missing) for name in plan.datasets}
+        _prepare_phantoms(plan, commands, missing, record, jobs)
+    folds = {dataset: _folds(plan, commands, dataset, dataset in missing) for dataset in plan.datasets}
     expansion = Expansion(plan, commands, folds)
     steps = _of_task(expansion, settings.task) if settings.task else expansion.steps
     for step in steps:
         record.check(step)
+    failed: Mapping[str, UserError] = {}
+    if settings.emit is None and not settings.dry_run:
+        left = _TimeLeft(steps, list(expansion.runs.values()), record, jobs)
+        watch = Progress(steps, lambda step: record.seconds(step) is not None, left)
+        failed = run_steps(steps, jobs, record.run, watch)
+    written = None
     if settings.emit is not None:
-        written: Path | None = write_jobs(settings.emit, expansion, _words(name, settings, changes or {}))
-    else:
-        if not settings.dry_run:
-            left = _TimeLeft(steps, list(expansion.runs.values()), record, jobs)
-            watch = Progress(steps, lambda step: record.seconds(step) is not None, left)
-            failed = run_steps(steps, jobs, record.run, watch)
-        listed = [(step.name, step.command, record.seconds(step)) for step in expansion.steps]
-        data_facts = _describe_data(commands, plan.datasets)
-        written = None if settings.task else write_results(out / plan.name, plan, expansion.lines, listed, data_facts)
+        written = write_jobs(settings.emit, expansion, _words(name, settings, changes or {}))
+    elif not settings.task:
+        seconds = {step.name: record.seconds(step) for step in expansion.steps}
+        written = write_results(commands.out / plan.name, expansion, seconds, _describe_data(commands, plan.datasets))
     return Outcome([(step.command, record.seconds(step) is not None) for step in steps], failed, written)
 
 
@@ -190,8 +190,8 @@ def _find_data(named: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _phantoms(plan: Plan, commands: Commands, datasets: Sequence[str]) -> list[Step]:
-    """The commands that draw and prepare the phantoms."""
+def _prepare_phantoms(plan: Plan, commands: Commands, datasets: Sequence[str], record: Records, jobs: int) -> None:
+    """Draw and prepare phantoms; raises the ``UserError`` of the first command that fails."""
     steps = []
     for dataset in datasets:
         draw = commands.draw(dataset, plan.phantom_patients.get(dataset))
@@ -201,7 +201,11 @@ def _phantoms(plan: Plan, commands: Commands, datasets: Sequence[str]) -> list[S
         prepare = commands.prepare(dataset, "--protocol", *protocol)
         prepare.after, prepare.makes = [draw], commands.prepared(dataset) / "datalist.json"
         steps += [draw, prepare]
-    return steps
+    for step in steps:
+        record.check(step)
+    failed = run_steps(steps, jobs, record.run)
+    if failed:
+        raise next(iter(failed.values()))
 
 
 def _folds_of_phantoms(plan: Plan) -> int:

@@ -11,33 +11,16 @@ from typing import Any
 
 from monai_e2e.describe.network import from_checkpoint
 from monai_e2e.experiment.figures import plot_losses, plot_patients, plot_values
-from monai_e2e.experiment.plan import Plan
-from monai_e2e.experiment.runs import Line, Run
+from monai_e2e.experiment.runs import Expansion, Line, Run
 from monai_e2e.metrics import plot_roc, read_predictions, wilson_interval, write_table
 from monai_e2e.metrics.html_page import figures, make_table, page
-from monai_e2e.work.files import read_json
+from monai_e2e.work.files import read_json, write_text
 
 #: Columns of ``table.csv``.
 COLUMNS = (
-    "row",
-    "label",
-    "patients",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "mean",
-    "sd",
-    "runs",
-    "over",
-    "paper",
-    "images",
-    "epoch",
-    "paper_epoch",
-    "minutes",
-    "parameters",
-    "peak_memory_mib",
-)
+    "row", "label", "patients", "metric", "value", "low", "high", "mean", "sd", "runs", "over", "paper", "images",
+    "epoch", "paper_epoch", "minutes", "parameters", "peak_memory_mib",
+)  # fmt: skip
 #: Signs → how LaTeX writes them.
 _LATEX = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}
@@ -64,36 +47,29 @@ def read_epochs(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def table_rows(lines: Sequence[Line], seconds: Mapping[str, float | None]) -> list[dict[str, Any]]:
-    """One dict with :data:`COLUMNS` for each line; what isn't known yet is None.
+def table_row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
+    """A dict with :data:`COLUMNS`; what isn't known yet is None.
 
     Args:
-        lines: the plan's lines.
+        line: a line of the plan.
         seconds: step's name → seconds of its command, if it has finished.
     """
-    return [_row(line, seconds) for line in lines]
-
-
-def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
     every = [run for runs in line.runs.values() for run in runs]
-    of_folds = {seed: [_result(run.score) for run in runs] for seed, runs in line.runs.items()}
-    whole = {
-        seed: _result(step.makes) if (step := line.pooled[seed]) is not None and step.makes is not None
-        else results[0] if len(results) == 1 else {}
-        for seed, results in of_folds.items()
-    }  # fmt: skip
-    first = next(iter(whole.values()))
-    repeated, over = (list(whole.values()), "seeds") if len(whole) > 1 else (next(iter(of_folds.values())), "folds")
+    whole = [_of_seed(line, seed) for seed in line.runs]
+    if len(whole) > 1:
+        repeated, over = whole, "seeds"
+    else:
+        repeated, over = [_result(run.score) for run in _first(line)], "folds"
     values = [result["value"] for result in repeated if result]
     expected = "accuracy" if line.row.bundle == "ddsm_patch" else "auc"
-    metric = next((result["metric"] for result in [first, *repeated] if result), expected)
+    metric = next((result["metric"] for result in [whole[0], *repeated] if result), expected)
     return {
         **dict.fromkeys(COLUMNS),
         "row": line.row.name,
         "label": line.row.label,
         "patients": line.patients,
         "metric": metric,
-        **{key: first.get(key) for key in ("value", "low", "high", "images")},
+        **{key: whole[0].get(key) for key in ("value", "low", "high", "images")},
         "mean": mean(values) if len(repeated) > 1 and values else None,
         "sd": stdev(values) if len(values) > 1 else None,
         "runs": len(values),
@@ -107,6 +83,14 @@ def _row(line: Line, seconds: Mapping[str, float | None]) -> dict[str, Any]:
             (line["peak_memory_mib"] for run in every for line in read_epochs(run.folder)), default=None
         ),
     }
+
+
+def _of_seed(line: Line, seed: int) -> dict[str, Any]:
+    """The result of a seed's only run, or of its folds' pooled predictions; empty if there is none."""
+    runs, pooled = line.runs[seed], line.pooled[seed]
+    if pooled is not None and pooled.makes is not None:
+        return _result(pooled.makes)
+    return _result(runs[0].score) if len(runs) == 1 else {}
 
 
 def _result(path: Path) -> dict[str, Any]:
@@ -148,30 +132,26 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return mean(known) if known else None
 
 
-def write_results(
-    out: Path, plan: Plan, lines: Sequence[Line], commands: Sequence[tuple[str, str, float | None]], data: Sequence[str]
-) -> Path:
+def write_results(out: Path, expansion: Expansion, seconds: Mapping[str, float | None], data: Sequence[str]) -> Path:
     """Write the table, its figures and the page.
 
     Args:
         out: folder.
-        plan: the plan.
-        lines: of the plan.
-        commands: name, command and seconds of each step; None for one that isn't done.
+        expansion: the runs of the plan.
+        seconds: step's name → seconds of its command; None for one that isn't done.
         data: sentences about the data.
 
     Returns:
         The page.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    rows = table_rows(lines, {name: seconds for name, _, seconds in commands})
+    rows = [table_row(line, seconds) for line in expansion.lines]
     write_table(out / "table.csv", rows, COLUMNS)
     header, cells = text_table(rows)
-    (out / "table.md").write_text(_markdown(header, cells), encoding="utf-8")
-    (out / "table.tex").write_text(_latex(header, cells), encoding="utf-8")
-    pictures = _figures(out, plan, lines, rows)
+    write_text(out / "table.md", _markdown(header, cells))
+    write_text(out / "table.tex", _latex(header, cells))
+    pictures = _figures(out, expansion, rows)
     path = out / "index.html"
-    path.write_text(_page(plan, header, cells, pictures, _runs(lines), commands, data), encoding="utf-8")
+    write_text(path, _page(expansion, make_table(header, cells), pictures, seconds, data))
     return path
 
 
@@ -230,17 +210,16 @@ def _latex_text(text: str) -> str:
     return f"{{}}{text}" if text.startswith("[") else text  # after \\ LaTeX would read a bracket as an option
 
 
-def _figures(out: Path, plan: Plan, lines: Sequence[Line], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+def _figures(out: Path, expansion: Expansion, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     """PNG files beside the table."""
-    made = []
+    plan, lines, made = expansion.plan, expansion.lines, []
     if any(row["value"] is not None or row["mean"] is not None for row in rows):
         made.append(plot_values(rows, out / "values.png"))
     if len(plan.patients) > 1:
         made.append(plot_patients(rows, out / "patients.png"))
     if plan.loss_curves:
-        made.append(
-            plot_losses({line.row.label: read_epochs(_first(line)[0].folder) for line in lines}, out / "loss.png")
-        )
+        losses = {line.row.label: read_epochs(_first(line)[0].folder) for line in lines}
+        made.append(plot_losses(losses, out / "loss.png"))
     curves = {}
     for line, row in zip(lines, rows, strict=True):
         if row["metric"] == "auc" and row["value"] is not None:
@@ -271,23 +250,24 @@ def _runs(lines: Sequence[Line]) -> list[list[str]]:
 
 
 def _page(
-    plan: Plan,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    expansion: Expansion,
+    table: str,
     pictures: Sequence[Path],
-    runs: Sequence[Sequence[str]],
-    commands: Sequence[tuple[str, str, float | None]],
+    seconds: Mapping[str, float | None],
     data: Sequence[str],
 ) -> str:
-    listed = "\n".join(
-        f"# {escape(name)}: {'not run yet' if seconds is None else f'{seconds:.0f} s'}\n{escape(command)}"
-        for name, command, seconds in commands
-    )
-    facts = "".join(f"<p>{escape(sentence)}</p>" for sentence in [plan.about, *data] if sentence)
+    runs = make_table(["", "report", "value (95 % interval)"], _runs(expansion.lines), raw=True)
+    commands = []
+    for step in expansion.steps:
+        took = seconds[step.name]
+        when = "not run yet" if took is None else f"{took:.0f} s"
+        commands.append(escape(f"# {step.name}: {when}\n{step.command}"))
+    listed = "\n".join(commands)
+    facts = "".join(f"<p>{escape(sentence)}</p>" for sentence in [expansion.plan.about, *data] if sentence)
     return page(
-        plan.title,
-        f'{facts}<div class="names">{make_table(header, rows)}<p class="soft">{escape(_LEGEND)}</p>'
+        expansion.plan.title,
+        f'{facts}<div class="names">{table}<p class="soft">{escape(_LEGEND)}</p>'
         f"{figures({path.stem: (path, '') for path in pictures})}"
-        f"<h2>The runs</h2>{make_table(['', 'report', 'value (95 % interval)'], runs, raw=True)}</div>"
+        f"<h2>The runs</h2>{runs}</div>"
         f'<h2>The commands</h2><pre class="wide soft">{listed}</pre>',
     )

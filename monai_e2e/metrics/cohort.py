@@ -16,17 +16,10 @@ from monai_e2e.work.files import read_json
 
 #: What is counted of the rows that are scored.
 _COUNTED = ("view", "density", "lesion_type", "vendor", "machine", "site", "implant", "subtype")
-_KEPT: tuple[str, ...] = (
-    "name",
-    "protocol",
-    "tables",
-    "rows_used",
-    "rows_excluded",
-    "excluded_by_reason",
-    "also_excluded",
-    "partitions",
+_KEPT = (
+    "name", "protocol", "tables", "rows_used", "rows_excluded", "excluded_by_reason", "also_excluded", "partitions",
     "patients_known",
-)
+)  # fmt: skip
 _WIDTH, _BOX, _LINE, _GAP = 760, 340, 18, 26
 #: Characters that a box has room for.
 _LONGEST = 50
@@ -114,29 +107,29 @@ def flow_chart(report: Mapping[str, Any], scored: Mapping[str, Any]) -> str:
     """
     tables, partitions = report.get("tables", {}), report.get("partitions", {})
     images = sum(counts["images"] for counts in partitions.values())
-    steps = [[f"{report.get('name', 'data set')}: {_known(tables.get('rows'))} rows in its tables"]]
-    steps += [[f"{_known(report.get('rows_used'))} rows used"], [f"{images} images prepared"]]
-    steps[-1] += [f"{name}: {counts['images']} of {counts['patients']} patients" for name, counts in partitions.items()]
+    excluded = [f"{_known(report.get('rows_excluded'))} rows excluded", *_reasons(report, "excluded_by_reason")]
+    also = ["Also left out", *_reasons(report, "also_excluded")] if report.get("also_excluded") else []
+    parts = [f"{name}: {counts['images']} of {counts['patients']} patients" for name, counts in partitions.items()]
     known = "" if scored["patients"] is None else f" of {scored['patients']} patients"
-    steps.append([f"{scored['images']} images scored{known}", f"{scored['positive']} malignant"])
-    left_out = {0: [f"{_known(report.get('rows_excluded'))} rows excluded", *_reasons(report, "excluded_by_reason")]}
-    if report.get("also_excluded"):
-        left_out[1] = ["Also left out", *_reasons(report, "also_excluded")]
-    drawn, top = [], 4
-    for number, lines in enumerate(steps):
+    # Lines of each box, and of the box beside the way to the next.
+    steps: list[tuple[list[str], list[str]]] = [
+        ([f"{report.get('name', 'data set')}: {_known(tables.get('rows'))} rows in its tables"], excluded),
+        ([f"{_known(report.get('rows_used'))} rows used"], also),
+        ([f"{images} images prepared", *parts], []),
+        ([f"{scored['images']} images scored{known}", f"{scored['positive']} malignant"], []),
+    ]
+    drawn: list[str] = []
+    top, bottom, middle, right = 4, 4, 4 + _BOX // 2, _BOX + 44
+    for lines, beside in steps:
+        if drawn:
+            drawn.append(f'<path d="M{middle} {bottom}V{top}l-4 -7m4 7l4 -7" stroke="#5c6b7a" fill="none"/>')
         drawn.append(_box(4, top, lines))
         bottom = top + _height(lines)
-        if number + 1 < len(steps):
-            beside = left_out.get(number, [])
-            following = bottom + max(_GAP, _height(beside) + 16 if beside else 0)
-            middle = 4 + _BOX // 2
-            drawn.append(f'<path d="M{middle} {bottom}V{following}l-4 -7m4 7l4 -7" stroke="#5c6b7a" fill="none"/>')
-            if beside:
-                at = bottom + 8
-                drawn.append(f'<path d="M{middle} {at + 14}H{_BOX + 44}" stroke="#5c6b7a"/>')
-                drawn.append(_box(_BOX + 44, at, beside))
-            top = following
-    height = top + _height(steps[-1]) + 4
+        if beside:
+            drawn.append(f'<path d="M{middle} {bottom + 22}H{right}" stroke="#5c6b7a"/>')
+            drawn.append(_box(right, bottom + 8, beside))
+        top = bottom + max(_GAP, _height(beside) + 16 if beside else 0)
+    height = bottom + 4
     label = "Flow chart from the tables to the images scored"
     return (
         f'<div class="wide"><svg width="{_WIDTH}" height="{height}" role="img" aria-label="{label}" '

@@ -9,7 +9,7 @@ from typing import Any
 from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.auc import compare_aucs, compare_clustered
 from monai_e2e.metrics.bootstrap import Statistics, limits_of, patient_bootstrap, weighted_areas
-from monai_e2e.metrics.html_page import format_interval, format_p, make_table
+from monai_e2e.metrics.html_page import format_interval, format_number, format_p, make_table
 from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples, owners_of
 
 #: What a row says of its image, by whose flags some are left out of a breast's score; and what a model says of it.
@@ -118,11 +118,10 @@ def comparison_table(comparison: Mapping[str, Any], drawn: str, first: str, seco
     for level in LEVELS:
         if level in comparison:
             test = comparison[level]
-            difference = [f"{test['difference']:+.3f}".replace("-", "−")]
-            difference += [format_interval(test[key], "+.3f") for key in ("difference_ci_bootstrap", "difference_ci")]
-            aucs = [f"{test['auc_first']:.3f}", f"{test['auc_second']:.3f}"]
+            aucs = [format_number(test["auc_first"]), format_number(test["auc_second"])]
+            intervals = [format_interval(test[key], "+.3f") for key in ("difference_ci_bootstrap", "difference_ci")]
             ps = [escape(format_p(test.get(key)).removeprefix("p ")) for key in ("p", "p_patients", "p_holm")]
-            rows.append([level, *aucs, *difference, *ps])
+            rows.append([level, *aucs, format_number(test["difference"], "+.3f"), *intervals, *ps])
     header = ["per", f"AUC {first}", f"AUC {second}", "difference", f"bootstrap of {drawn}", "DeLong"]
     return make_table([*header, "p, DeLong", f"p, {drawn} as clusters", "p, Holm"], rows, raw=True)
 

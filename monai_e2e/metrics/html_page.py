@@ -112,9 +112,14 @@ def table_row(cells: Iterable[str], tag: str = "td") -> str:
     return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
 
+def format_number(value: float | None, form: str = ".3f") -> str:
+    """A number with the sign − for minus; a dash for none."""
+    return "–" if value is None else f"{value:{form}}".replace("-", "−")
+
+
 def format_limits(limits: Sequence[float] | None, form: str = ".3f") -> str:
     """``0.741 to 0.851``; a dash for none."""
-    return "–" if limits is None else f"{limits[0]:{form}} to {limits[1]:{form}}".replace("-", "−")
+    return "–" if limits is None else " to ".join(format_number(limit, form) for limit in limits)
 
 
 def format_interval(limits: Sequence[float] | None, form: str = ".3f") -> str:
@@ -122,17 +127,21 @@ def format_interval(limits: Sequence[float] | None, form: str = ".3f") -> str:
     return "–" if limits is None else f"({format_limits(limits, form)})"
 
 
-def format_rate(value: float | None, limits: Sequence[float] | None) -> str:
-    """A value with its interval; a dash for none."""
-    return (
-        "–" if value is None else f"{value:.3f} {'' if limits is None else format_interval(limits)}".replace("-", "−")
-    )
+def format_rate(value: float | None, limits: Sequence[float] | None, form: str = ".3f") -> str:
+    """A value with its interval: ``0.801 (0.741 to 0.851)``; a dash for none."""
+    number = format_number(value, form)
+    return number if limits is None else f"{number} {format_interval(limits, form)}"
 
 
 def format_difference(test: Mapping[str, Any]) -> str:
     """A difference of AUCs with the bootstrap's interval: ``+0.031 (−0.007 to +0.070)``."""
-    interval = format_interval(test["difference_ci_bootstrap"], "+.3f")
-    return f"{test['difference']:+.3f} ".replace("-", "−") + interval
+    return f"{format_number(test['difference'], '+.3f')} {format_interval(test['difference_ci_bootstrap'], '+.3f')}"
+
+
+def auc_cells(score: Mapping[str, Any]) -> list[str]:
+    """Cells of n, malignant, AUC and its two intervals, the bootstrap's and DeLong's."""
+    intervals = (format_interval(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong"))
+    return [str(score["n"]), str(score["positive"]), format_number(score["auc"]), *intervals]
 
 
 def percent(share: float) -> str:

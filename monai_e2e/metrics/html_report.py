@@ -14,6 +14,7 @@ from monai_e2e.metrics.html_page import (
     draw_bar,
     figures,
     format_interval,
+    format_number,
     format_p,
     format_rate,
     make_list,
@@ -25,6 +26,7 @@ from monai_e2e.metrics.html_page import (
 from monai_e2e.metrics.pooled import format_spread
 from monai_e2e.metrics.samples import LEVELS
 from monai_e2e.metrics.subgroups import SUBGROUPS
+from monai_e2e.work.files import write_text
 
 _LIMITS = (
     "They describe these images only. Another population, scanner or share of cancers gives other figures.",
@@ -69,6 +71,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         _fixed_rates(scored, levels),
         _calibration(scored, levels),
         _further(scored, levels),
+        _net_benefit(scored, levels),
         _subgroups(scored["subgroups"], scored.get("heterogeneity", {})),
         _localisation(scored.get("localisation")),
         _folds(scored.get("folds", {})),
@@ -77,7 +80,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         make_list("What these figures are not", [*_LIMITS, *([] if recalibrated else [_AS_GIVEN])]),
         _settings(scored["settings"]),
     ]
-    Path(path).write_text(page(f"Score of {describe_in_words(about) or title}", "\n".join(parts)), encoding="utf-8")
+    write_text(Path(path), page(f"Score of {describe_in_words(about) or title}", "\n".join(parts)))
 
 
 def _about(about: Mapping[str, Any]) -> str:
@@ -169,35 +172,38 @@ def _calibration(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
 
 
 def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
-    """F1, partial AUC, sensitivity at recall rates and net benefit."""
-    first, rows, benefits = scored[levels[0]], [], []
+    """F1, partial AUC and sensitivity at recall rates."""
+    first, rows = scored[levels[0]], []
     for level in levels:
-        score = scored[level]
-        f1, benefit = score["probabilistic_f1"], score["net_benefit"]
-        figures = [score["best_f1"]["value"], *score["partial_auc"].values()]
-        figures += [one["sensitivity"] for one in score["sensitivity_at_recall_rate"].values()]
-        of_f1 = format_rate(f1["value"], f1["value_ci_bootstrap"])
-        rows.append([level, of_f1, *(f"{value:.3f}" for value in figures)])
-        limits = [one["model_ci_bootstrap"] or () for one in benefit]
-        benefits.append([level, "model", *(_per_thousand(one["model"]) for one in benefit)])
-        benefits.append(["", "95 %", *(" to ".join(map(_per_thousand, ends)) or "–" for ends in limits)])
-        benefits.append(["", "recall everybody", *(_per_thousand(one["all"]) for one in benefit)])
-    header = [
-        "per",
-        "probabilistic F1",
-        "best F1",
-        *(f"partial AUC, false positives ≤ {percent(float(x))}" for x in first["partial_auc"]),
-    ]
+        score, f1 = scored[level], scored[level]["probabilistic_f1"]
+        values = [score["best_f1"]["value"], *score["partial_auc"].values()]
+        values += [one["sensitivity"] for one in score["sensitivity_at_recall_rate"].values()]
+        rows.append([level, format_rate(f1["value"], f1["value_ci_bootstrap"]), *map(format_number, values)])
+    header = ["per", "probabilistic F1", "best F1"]
+    header += [f"partial AUC, false positives ≤ {percent(float(x))}" for x in first["partial_auc"]]
     header += [f"sensitivity, recalled ≤ {percent(float(x))}" for x in first["sensitivity_at_recall_rate"]]
-    called = ["per", "strategy", *(percent(one["threshold"]) for one in first["net_benefit"])]
+    return (
+        f"<h2>Further figures</h2>{make_table(header, rows)}"
+        '<p class="soft">Best F1: at the threshold that is best on these data. Partial AUC is scaled: chance has '
+        "0.5. Intervals: bootstrap.</p>"
+    )
+
+
+def _net_benefit(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
+    rows = []
+    for level in levels:
+        benefit = scored[level]["net_benefit"]
+        limits = [one["model_ci_bootstrap"] or () for one in benefit]
+        rows.append([level, "model", *(_per_thousand(one["model"]) for one in benefit)])
+        rows.append(["", "95 %", *(" to ".join(map(_per_thousand, ends)) or "–" for ends in limits)])
+        rows.append(["", "recall everybody", *(_per_thousand(one["all"]) for one in benefit)])
+    header = ["per", "strategy", *(percent(one["threshold"]) for one in scored[levels[0]]["net_benefit"])]
     share = scored["settings"].get("prevalence")
     where = "that of these data" if share is None else f"{share:.4g}"
     if share is not None and scored["settings"].get("calibrated_at") is None:
         where += ", but probabilities are as they are: recalibrate them, or thresholds aren't what they say"
     return (
-        f"<h2>Further figures</h2>{make_table(header, rows)}"
-        '<p class="soft">Best F1: at the threshold that is best on these data. Partial AUC is scaled: chance has '
-        f"0.5. Intervals: bootstrap.</p><h2>Net benefit per 1,000, by threshold</h2>{make_table(called, benefits)}"
+        f"<h2>Net benefit per 1,000, by threshold</h2>{make_table(header, rows)}"
         '<p class="soft">True positives minus false positives, these weighted by the odds of the threshold, in 1,000 '
         "images, breasts or exams; recalling nobody has 0. For net benefit and the recalled shares, the share of "
         f"positives is {where}.</p>"
@@ -206,7 +212,7 @@ def _further(scored: Mapping[str, Any], levels: Sequence[str]) -> str:
 
 def _per_thousand(benefit: float) -> str:
     """A net benefit with one decimal, never −0.0."""
-    return f"{round(1000 * benefit, 1) + 0.0:.1f}".replace("-", "−")
+    return format_number(round(1000 * benefit, 1) + 0.0, ".1f")
 
 
 def _subgroups(
@@ -268,7 +274,7 @@ def _folds(folds: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for level, scores in folds.items():
         for fold, one in scores["by_fold"].items():
-            auc = "–" if one["auc"] is None else f"{one['auc']:.3f} {format_interval(one['auc_ci_delong'])}"
+            auc = format_rate(one["auc"], one["auc_ci_delong"])
             rows.append([level, fold, str(one["n"]), str(one["positive"]), auc])
         if scores["mean"] is not None:
             rows.append([level, "mean ± SD", "", "", format_spread(scores["mean"], scores["sd"])])

@@ -124,13 +124,19 @@ def plot_froc(curve: Sequence[Sequence[float]], path: str | Path) -> None:
     _save(figure, path)
 
 
-def _square(x: str, y: str) -> tuple[Any, Any]:
+def new_axes(size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure of so many inches, and its axes."""
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
-    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _square(x: str, y: str) -> tuple[Any, Any]:
+    figure, axes = new_axes((5, 5))
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     return figure, axes
 
 

@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from monai_e2e.data.sources.identifiers import identifier_key
 from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.auc import roc_auc
-from monai_e2e.metrics.html_page import format_interval, format_limits, make_table, page
+from monai_e2e.metrics.html_page import auc_cells, format_limits, make_table, page
 from monai_e2e.metrics.operating import performance_at
 from monai_e2e.metrics.samples import LEVELS, Row, Samples
 
@@ -163,9 +163,8 @@ def summary_page(summary: Mapping[str, Any], folders: Mapping[str, Path]) -> str
     rows = []
     for level, spread in summary["mean"].items():
         for name, levels in summary["groups"].items():
-            one, link = levels[level], f'<a href="{folders[name].name}/report.html">{escape(name)}</a>'
-            limits = [format_interval(one[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong")]
-            rows.append([level, link, str(one["n"]), str(one["positive"]), f"{one['auc']:.3f}", *limits])
+            link = f'<a href="{folders[name].name}/report.html">{escape(name)}</a>'
+            rows.append([level, link, *auc_cells(levels[level])])
         rows.append([level, "mean ± SD", "", "", format_spread(spread["auc"], spread["sd"]), "", ""])
     header = ["per", "report", "n", "malignant", "AUC", "95 %, bootstrap", "95 %, DeLong"]
     return page("Scores side by side", make_table(header, rows, raw=True))

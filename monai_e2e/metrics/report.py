@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import accuracy_score, average_precision_score, confusion_matrix
 
 from monai_e2e import NOTICE, __version__
 from monai_e2e.metrics.auc import roc_auc
@@ -145,10 +145,12 @@ def score_rows(
 
 def score_classes(labels: Sequence[int], predicted: Sequence[int], classes: Sequence[str]) -> dict:
     """Accuracy of a patch classifier (paper, Table 1) with its confusion matrix, rows the true classes."""
-    y, p = np.asarray(labels), np.asarray(predicted)
-    confusion = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(confusion, (y, p), 1)
-    return {"n": len(y), "accuracy": float((y == p).mean()), "classes": list(classes), "confusion": confusion.tolist()}
+    return {
+        "n": len(labels),
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "classes": list(classes),
+        "confusion": confusion_matrix(labels, predicted, labels=range(len(classes))).tolist(),
+    }
 
 
 def write_score(path: str | Path, score: Mapping) -> None:

@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.errors import UserError
+from monai_e2e.errors import UserError, naming
 from monai_e2e.metrics.comparison import (
     COMPARISON_LEGEND,
     check_same_images,
@@ -20,10 +20,11 @@ from monai_e2e.metrics.comparison import (
 from monai_e2e.metrics.facts import describe_in_words
 from monai_e2e.metrics.files import Scored, score_table
 from monai_e2e.metrics.html_page import (
+    auc_cells,
     figures,
     format_difference,
-    format_interval,
     format_limits,
+    format_number,
     format_p,
     make_list,
     make_table,
@@ -33,21 +34,14 @@ from monai_e2e.metrics.plots import plot_pr, plot_roc
 from monai_e2e.metrics.report import write_score
 from monai_e2e.metrics.samples import LEVELS
 from monai_e2e.metrics.tables import read_predictions
+from monai_e2e.work.files import write_text
 
 #: A name is also that of a folder.
 _NAME = re.compile(r"[^\W_][\w .+-]*")
 _HEADLINE = ("n", "positive", "patients", "auc", "auc_ci_bootstrap", "auc_ci_delong", "average_precision")
 
 
-def score_rivals(
-    tables: Mapping[str, Sequence[str | Path]],
-    out: str | Path,
-    labels: str | Path | None = None,
-    how: str = "mean",
-    seed: int = 0,
-    resamples: int = 2000,
-    **settings: Any,
-) -> dict[str, Any]:
+def score_rivals(tables: Mapping[str, Sequence[str | Path]], out: str | Path, **settings: Any) -> dict[str, Any]:
     """Score several models on the same images, and compare every two of them.
 
     Each model has a folder of its name in ``out``, with all that :func:`~monai_e2e.metrics.score_file` writes. ``out``
@@ -57,8 +51,7 @@ def score_rivals(
     Args:
         tables: by the model's name its predictions; several are the folds of a cross-validation and are pooled.
         out: folder of the results.
-        labels, how, seed, resamples: as of :func:`~monai_e2e.metrics.score_file`.
-        settings: its other arguments.
+        settings: other arguments of :func:`~monai_e2e.metrics.score_file`.
 
     Returns:
         What ``score.json`` holds: ``models`` with the facts and headlines of each, and ``pairs``, each with the names
@@ -75,22 +68,18 @@ def score_rivals(
         raise UserError(f"--name {wrong[0]!r}: use letters, digits, blanks and . + - _, a letter or digit first")
     if not settings.get("drop_unlabelled"):  # else they may differ in those that are left out
         _check_images(tables)
-    settings |= {"labels": labels, "how": how, "seed": seed, "resamples": resamples}
     found = {}
     for name, paths in tables.items():
-        try:
+        with naming(name):
             found[name] = score_table(paths, out=out / name, name=name, **settings)
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from error
+    shared = next(iter(found.values())).score["settings"]
+    bootstrap = shared["aggregate"], shared["seed"], shared["resamples"]
     pairs: list[dict[str, Any]] = []
     for (first, one), (second, two) in combinations(found.items(), 2):
-        try:
-            compared = compare_rows(one.rows, two.rows, how, seed, resamples, one.levels)
-        except UserError as error:
-            raise UserError(f"{first} and {second}: {error}") from error
+        with naming(f"{first} and {second}"):
+            compared = compare_rows(one.rows, two.rows, *bootstrap, one.levels)
         pairs.append({"first": first, "second": second, **compared})
     correct_by_holm(pairs)
-    shared = next(iter(found.values())).score["settings"]
     result = {
         "models": {name: {"about": one.score["about"], **_headlines(one.score)} for name, one in found.items()},
         "pairs": pairs,
@@ -98,7 +87,7 @@ def score_rivals(
     }
     write_score(out / "score.json", result)
     pictures = _plot(out, found)
-    (out / "report.html").write_text(_page(result, pictures, found), encoding="utf-8")
+    write_text(out / "report.html", _page(result, pictures, found))
     return result
 
 
@@ -106,10 +95,8 @@ def _check_images(tables: Mapping[str, Sequence[str | Path]]) -> None:
     """Raise :class:`UserError` where images differ, before anything is computed and written."""
     read = {name: [row for path in paths for row in read_predictions(path)] for name, paths in tables.items()}
     for (first, one), (second, two) in combinations(read.items(), 2):
-        try:
+        with naming(f"{first} and {second}"):
             check_same_images(one, two)
-        except UserError as error:
-            raise UserError(f"{first} and {second}: {error}") from error
 
 
 def format_rivals(result: Mapping[str, Any]) -> str:
@@ -152,16 +139,13 @@ def _plot(out: Path, found: Mapping[str, Scored]) -> dict[str, tuple[Path, str]]
 
 
 def _page(result: Mapping[str, Any], pictures: Mapping[str, tuple[Path, str]], found: Mapping[str, Scored]) -> str:
-    models = [[name, describe_in_words(one["about"] | {"name": None})] for name, one in result["models"].items()]
-    models = [[*row, str(found[row[0]].score["about"]["labels"])] for row in models]
+    abouts = {name: model["about"] for name, model in result["models"].items()}
+    models = [[name, describe_in_words(own | {"name": None}), str(own["labels"])] for name, own in abouts.items()]
     rows = []
     for level in LEVELS:
         for name, model in result["models"].items():
             if level in model:
-                score = model[level]
-                limits = [format_interval(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong")]
-                counts = [str(score["n"]), str(score["positive"])]
-                rows.append([level, name, *counts, f"{score['auc']:.3f}", *limits, f"{score['average_precision']:.3f}"])
+                rows.append([level, name, *auc_cells(model[level]), format_number(model[level]["average_precision"])])
     drawn = next(iter(found.values())).score["image"]["drawn"]
     header = ["per", "model", "n", "malignant", "AUC", f"95 %, bootstrap of {drawn}", "95 %, DeLong"]
     header.append("average precision (AP)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,26 +30,12 @@ DISCLAIMER = NOTICE.removesuffix(".")
 NAME = "monai-e2e"
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 #: What every result takes from the image: references, and codes and numbers that belong to the picture.
-_REFERENCES = (
-    *_UIDS,
-    "PatientOrientation",
-    "Rows",
-    "Columns",
-    "BurnedInAnnotation",
-    "LossyImageCompression",
-)
+_REFERENCES = (*_UIDS, "PatientOrientation", "Rows", "Columns", "BurnedInAnnotation", "LossyImageCompression")
 #: Elements of patient and study that are in every DICOM file, if only empty.
 _TYPE_2 = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 #: What a PACS files a result by, of the modules Patient, General Study and Patient Study (PS3.3 §C.7.1.1, §C.7.2).
 _IDENTITY = (*_TYPE_2, "IssuerOfPatientID", "PatientAge", "StudyDescription")
 #: Columns of predictions.csv that a result shows.
@@ -59,16 +46,38 @@ _SERIES_NUMBERS = {"overlay": 9001, "report": 9002}
 LATERALITY = {"LEFT": ("L", codes.SCT.Left), "RIGHT": ("R", codes.SCT.Right)}
 
 
-def require_highdicom() -> None:
-    """Raise :class:`UserError` where the library isn't installed."""
-    try:
-        import highdicom  # noqa: F401
-    except ImportError as error:
-        raise UserError('DICOM results need a further package: run `pip install "monai-e2e[dicom]"`') from error
+@dataclass(frozen=True)
+class Reference:
+    """An image, and what both of its results say of it.
+
+    Args:
+        source: its DICOM file.
+        prediction: its row of predictions.csv.
+        number: Instance Number of its results.
+        mammogram: what is said of it, with an empty patient and study.
+        identity: the patient and study that are put in at last; a study only where it isn't the image's.
+    """
+
+    source: Path
+    prediction: Mapping[str, Any]
+    number: int
+    mammogram: Dataset
+    identity: Dataset
+
+    @property
+    def side(self) -> tuple[str, Any] | None:
+        """Of :data:`LATERALITY`; None where it isn't known."""
+        return LATERALITY.get(self.prediction.get("laterality") or "")
+
+    @property
+    def comment(self) -> str:
+        """The sentence that both results carry, with side and view."""
+        shown = " ".join(filter(None, (self.prediction.get("laterality"), self.prediction.get("view"))))
+        return " ".join(f"{sentence}." for sentence in (DISCLAIMER, shown) if sentence)
 
 
-def read_reference(source: Path, prediction: Mapping[str, Any], keep_identity: bool) -> tuple[Dataset, Dataset]:
-    """What a result says of the image, with an empty patient and study; and the patient and study to put in at last."""
+def read_reference(source: Path, prediction: Mapping[str, Any], keep_identity: bool, number: int) -> Reference:
+    """Read what results say of an image; raises :class:`UserError` where its header or row doesn't allow any."""
     if not is_dicom(source):
         raise UserError(
             f"{source}: no DICOM file, so there is no image that a DICOM result could refer to; "
@@ -98,7 +107,7 @@ def read_reference(source: Path, prediction: Mapping[str, Any], keep_identity: b
             f"{source}: no Patient ID, under which a PACS could file the results; "
             f"correct the header, or write the results without the images' identity"
         )
-    return mammogram, identity
+    return Reference(source, prediction, number, mammogram, identity)
 
 
 def _patient_id(prediction: Mapping[str, Any], source: Path) -> str:
@@ -111,10 +120,9 @@ def _patient_id(prediction: Mapping[str, Any], source: Path) -> str:
     return patient_id
 
 
-def common_arguments(
-    kind: str, mammogram: Dataset, identity: Dataset, prediction: Mapping[str, Any], number: int, *content: str
-) -> dict[str, Any]:
+def common_arguments(kind: str, reference: Reference, *content: str) -> dict[str, Any]:
     """Arguments that highdicom's two classes share; the UID also depends on ``content``."""
+    mammogram, identity, prediction = reference.mammogram, reference.identity, reference.prediction
     said = [f"{name}={prediction.get(name, '')}" for name in _COLUMNS]
     patient = [element.value for element in identity]
     study = identity.get("StudyInstanceUID") or mammogram.StudyInstanceUID
@@ -123,7 +131,7 @@ def common_arguments(
         "series_number": _SERIES_NUMBERS[kind],
         "series_description": f"{NAME} {kind}. {DISCLAIMER}",
         "sop_instance_uid": result_uid(kind, mammogram.SOPInstanceUID, *patient, *said, *content),
-        "instance_number": number,
+        "instance_number": reference.number,
         "manufacturer": NAME,
         "manufacturer_model_name": NAME,
         "software_versions": __version__,
@@ -137,15 +145,9 @@ def result_uid(*parts: object) -> UID:
     return generate_uid(entropy_srcs=["\n".join(map(str, (NAME, __version__, *parts)))])
 
 
-def comment(prediction: Mapping[str, Any]) -> str:
-    """The sentence that both results carry, with side and view."""
-    shown = " ".join(filter(None, (prediction.get("laterality"), prediction.get("view"))))
-    return " ".join(f"{sentence}." for sentence in (DISCLAIMER, shown) if sentence)
-
-
-def save_result(result: SOPClass, identity: Dataset, out: Path) -> None:
+def save_result(result: SOPClass, reference: Reference, out: Path) -> None:
     """Write the result with its patient, whole or not at all."""
-    for element in identity:
+    for element in reference.identity:
         result.add(element)
     with written_whole(out) as unfinished:
         result.save_as(unfinished, enforce_file_format=True)

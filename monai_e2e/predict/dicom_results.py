@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from monai_e2e.errors import UserError
+from monai_e2e.predict.dicom_reference import read_reference
 from monai_e2e.predict.secondary_capture import write_secondary_capture
 from monai_e2e.predict.structured_report import write_structured_report
 
@@ -39,7 +40,7 @@ def write_dicom_results(
     Args:
         folder: where to write; folders within ``image_id`` are made.
         image_id: the image's id in predictions.csv; it may contain ``/``.
-        prediction: the image's row of predictions.csv, as text or as numbers.
+        prediction: the image's row of predictions.csv.
         overlay: see :func:`~monai_e2e.predict.secondary_capture.write_secondary_capture`.
         source: the image's DICOM file.
         keep_identity: copy patient and study from the image, see the module's text.
@@ -52,9 +53,14 @@ def write_dicom_results(
         UserError: when highdicom isn't installed, the image is no DICOM file, or its header or the row doesn't allow a
             result; no file is left half-written.
     """
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise UserError('DICOM results need a further package: run `pip install "monai-e2e[dicom]"`') from error
     overlay_path, report_path = (Path(folder, f"{image_id}_{kind}.dcm") for kind in ("overlay", "report"))
     if not overlay_path.resolve().is_relative_to(Path(folder).resolve()):
         raise UserError(f"{source}: the image id {image_id!r} leads out of {folder}; change it in the table")
-    write_structured_report(prediction, source, report_path, keep_identity, number)
-    write_secondary_capture(overlay, prediction, source, overlay_path, keep_identity, number)
+    reference = read_reference(source, prediction, keep_identity, number)
+    write_structured_report(reference, report_path)
+    write_secondary_capture(reference, overlay, overlay_path)
     return overlay_path, report_path

@@ -24,9 +24,10 @@ from monai_e2e.metrics.validation import find_threshold
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
 from monai_e2e.predict.overlays import draw_mammogram, score_in_words
 from monai_e2e.predict.reading import ImageReader
+from monai_e2e.predict.record import partition_of
 from monai_e2e.predict.result_folder import file_name
 from monai_e2e.predict.worklist import ListedImage, list_prepared
-from monai_e2e.work.files import read_json, write_text
+from monai_e2e.work.files import write_text
 
 #: Rows of an image on the page.
 ROWS = 640
@@ -110,7 +111,7 @@ def write_gallery(
     if per_group < 1:
         raise UserError(f"--per-group {per_group}: give 1 or more")
     results, path = Path(results), Path(results) / "predictions.csv"
-    images = _images(results, prepared)
+    images = {image.image: image for image in list_prepared(prepared, *partition_of(results, prepared))}
     rows = require_labels(read_predictions(path), path)[0]
     missing = [row["image"] for row in rows if row["image"] not in images]
     if missing:
@@ -132,21 +133,6 @@ def write_gallery(
         body.append(f'<h2>{group.title}</h2><p class="soft">{shown}</p><div class="gallery">{"".join(figures)}</div>')
     write_text(Path(out) / "index.html", page(f"Images of {results.name}", "\n".join(body)))
     return groups
-
-
-def _images(results: Path, prepared: str | Path) -> dict[str, ListedImage]:
-    """The images of the partition that was predicted, by image."""
-    path = results / "run.json"
-    try:
-        settings = read_json(path)["settings"]
-        partition, fold = settings["partition"], settings["fold"]
-    except (LookupError, TypeError) as error:
-        raise UserError(f"{path}: not written by `monai-e2e predict`; name the folder of its results") from error
-    if partition is None:
-        raise UserError(
-            f"{path}: results of images that aren't those of a prepared folder; predict {prepared} with --heatmap"
-        )
-    return {image.image: image for image in list_prepared(prepared, partition, fold)}
 
 
 def _summary(rows: Sequence[Mapping[str, Any]], threshold: float, source: str) -> str:

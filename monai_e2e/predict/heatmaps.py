@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from monai_e2e.predict.models import Model
 
 #: Classes of the patch classifier that count as malignant.
 MALIGNANT = tuple(index for index, name in enumerate(PATCH_CLASSES) if name.endswith("malignant"))
+#: Formats of heatmaps' files.
+HEATMAP_ENDINGS = {"npy": ".npy", "nifti": ".nii.gz"}
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,23 @@ def make_heatmap(model: Model, image: np.ndarray, engine: Engine) -> Heatmap:
     return Heatmap(logits.softmax(dim=0).numpy(), inferer.window, network.backbone.stride, size)
 
 
-def heatmap_writer(heatmap: Heatmap, kind: str) -> tuple[str, Callable[[Path], object]]:
-    """Ending of a heatmap's file and what writes it.
+def save_heatmap(heatmap: Heatmap, path: Path) -> None:
+    """Write a heatmap, float32, in the format of the file's ending, see :data:`HEATMAP_ENDINGS`.
 
-    Args:
-        heatmap: what to write, float32.
-        kind: ``"npy"``: ``[classes, h, w]``; ``"nifti"``: ``[h, w, 1, classes]``, whose affine maps a window to the row
-            and column of its centre in the image.
+    npy: ``[classes, h, w]``; NIfTI: ``[h, w, 1, classes]``, whose affine maps a window to the row and column of its
+    centre in the image.
     """
     values = heatmap.probabilities.astype(np.float32)
-    if kind == "npy":
-        return ".npy", lambda path: np.save(path, values)
+    if path.suffix == ".npy":
+        np.save(path, values)
+        return
     import nibabel
 
     affine = np.diag([heatmap.stride, heatmap.stride, 1.0, 1.0])
     affine[:2, 3] = (heatmap.window - 1) / 2
     volume = nibabel.Nifti1Image(values.transpose(1, 2, 0)[:, :, None], affine)
     volume.header["descrip"] = f"window {heatmap.window} stride {heatmap.stride}".encode()
-    return ".nii.gz", lambda path: nibabel.save(volume, path)
+    nibabel.save(volume, path)
 
 
 def read_heatmap(folder: Path, image: str) -> Heatmap:

@@ -19,8 +19,8 @@ from monai_e2e.data.records import LesionType, Pathology
 from monai_e2e.errors import UserError
 from monai_e2e.metrics.operating import wilson_interval
 from monai_e2e.predict.heatmaps import Heatmap, read_heatmap
+from monai_e2e.predict.record import partition_of
 from monai_e2e.predict.result_folder import file_name
-from monai_e2e.work.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -151,13 +151,11 @@ def localisation_of(results: str | Path, prepared: str | Path) -> dict[str, Any]
         UserError: when the results are of something else, have no heatmaps, or no image has a malignant lesion.
     """
     folder = Path(results)
-    settings = read_json(folder / "run.json").get("settings") or {}
-    if not settings.get("partition"):
-        raise UserError(f"{folder}: no results of a prepared folder; predict {prepared} with --heatmap")
+    partition, fold = partition_of(folder, prepared)
     if not (folder / "heatmaps" / "format.json").is_file():
         raise UserError(f"{folder}: no heatmaps; predict {prepared} with --heatmap")
     images, left_out = [], 0
-    for sample in load_datalist(prepared, settings["partition"], fold=settings.get("fold")):
+    for sample in load_datalist(prepared, partition, fold=fold):
         try:
             heatmap = read_heatmap(folder / "heatmaps", file_name(Path(sample["image"]).stem))
         except OSError:

@@ -15,7 +15,7 @@ from monai_e2e.predict.models import Model
 from monai_e2e.predict.options import Options
 from monai_e2e.predict.worklist import ListedImage
 from monai_e2e.seen import shared_fact
-from monai_e2e.work.files import digest_of
+from monai_e2e.work.files import digest_of, read_json
 
 
 def settings_of(
@@ -41,6 +41,25 @@ def settings_of(
         "keep_identity": options.keep_identity,
         "any_modality": options.any_modality or None,
     }
+
+
+def partition_of(results: Path, prepared: str | Path) -> tuple[str, int | None]:
+    """Partition and tested fold of the prepared folder that a run of ``predict`` left its results of.
+
+    Raises:
+        UserError: when the results are of something else.
+    """
+    path = results / "run.json"
+    try:
+        settings = read_json(path)["settings"]
+        partition, fold = settings["partition"], settings["fold"]
+    except (LookupError, TypeError) as error:
+        raise UserError(f"{path}: not written by `monai-e2e predict`; name the folder of its results") from error
+    if partition is None:
+        raise UserError(
+            f"{path}: results of images that aren't those of a prepared folder; predict {prepared} with --heatmap"
+        )
+    return partition, fold
 
 
 def trainings_of(models: Sequence[Model]) -> dict[str, int | None]:

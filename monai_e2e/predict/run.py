@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib import cpu_count
@@ -33,12 +35,11 @@ from monai_e2e.data.images.appearance import far_from
 from monai_e2e.data.prepared.datalist import fingerprint
 from monai_e2e.data.prepared.folder import is_prepared, shown
 from monai_e2e.errors import UserError, some
-from monai_e2e.metrics.recalibration import Recalibration
 from monai_e2e.metrics.tables import PREDICTION_COLUMNS
 from monai_e2e.networks import check_preparation
 from monai_e2e.predict.engines import Engine
 from monai_e2e.predict.flags import flag_seen, size_flags
-from monai_e2e.predict.heatmaps import Heatmap, describe_format, heatmap_writer, make_heatmap
+from monai_e2e.predict.heatmaps import HEATMAP_ENDINGS, Heatmap, describe_format, make_heatmap, save_heatmap
 from monai_e2e.predict.models import Model, choose_models
 from monai_e2e.predict.options import Options, Outcome
 from monai_e2e.predict.overlays import draw_capture, draw_overlay
@@ -78,36 +79,29 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     """
     options = options or Options()
     prepared = is_prepared(src)
-    if prepared and (options.table is not None or options.dicom):
-        raise UserError(
-            f"{src} is a prepared folder, which has labels and no DICOM files: leave out --table and --dicom"
-        )
+    _refuse_contradictions(options, src, prepared)
     device = choose_device(options.device, options.amp)
-    if options.amp and options.precision != "fp32":
-        raise UserError(f"--amp computes in float16: leave out --precision {options.precision}, or --amp")
-    precision = "fp16" if options.amp else options.precision
-    engine = Engine(device, options.engine, precision)
+    engine = Engine(device, options.engine, "fp16" if options.amp else options.precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
+    every = [*scorers, *filter(None, [patch_model])]
     for shipped in filter(None, map(shipped_model, models)):
         logger.warning(
             "%s was trained without: %s. Its scores of such images mean little.", shipped.name, shipped.never_shown
         )
     recalibration = find_recalibration(options, scorers)
-    if patch_model is not None and not prepared and _frames(patch_model):
+    if prepared:
+        for model in every:
+            check_preparation(preparation(src), model.checkpoint)
+        if options.fold is None:
+            options = replace(options, fold=own_fold(scorers[0].checkpoint, src))
+        samples = load_datalist(src, options.partition, fold=options.fold)
+        for model in scorers:
+            check_unseen(samples, model.checkpoint, options.partition, options.allow_seen)
+    elif patch_model is not None and _frames(patch_model):
         raise UserError(
             f"{patch_model.checkpoint}: trained on cropped or mirrored images, so its heatmaps don't fit these "
             "images: prepare them with the same --crop and --orient, or leave out --heatmap"
         )
-    if prepared:
-        for model in [*scorers, *filter(None, [patch_model])]:
-            check_preparation(preparation(src), model.checkpoint)
-        if options.fold is None:
-            options = replace(options, fold=own_fold(scorers[0].checkpoint, src))
-        for model in scorers:
-            samples = load_datalist(src, options.partition, fold=options.fold)
-            check_unseen(samples, model.checkpoint, options.partition, options.allow_seen)
-    elif options.fold is not None:
-        raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
     with locked(out):
         settings = settings_of(scorers, patch_model, src, options, prepared)
         if recalibration is not None:
@@ -123,9 +117,7 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
                 f"{out} has results of {len(gone)} images that aren't in {src} ({some(sorted(gone))}): name a new "
                 "folder, or put them back"
             )
-        mammograms = flag_seen(
-            mammograms, [*scorers, *filter(None, [patch_model])], prepared or options.table is not None
-        )
+        mammograms = flag_seen(mammograms, every, named=prepared or options.table is not None)
         facts = {
             "models_named": [shown(path) for path in models],
             "dataset": fingerprint(src) if prepared else None,
@@ -135,44 +127,43 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
         several = len(scorers) > 1 or options.tta is not None
         results.start(columns_of(mammograms, trainings_of(scorers), several), facts)
         engine.images = len(mammograms) * (4 if options.tta else 1)
-        run = _Run(scorers, patch_model, results, options, engine, recalibration)
+        scorer = Scorer(scorers, engine, options.tta == "flips", recalibration)
         todo = [mammogram for mammogram in mammograms if mammogram.image not in results.finished]
         if len(todo) < len(mammograms):
             logger.info(
                 "%d of %d images were finished by an earlier run.", len(mammograms) - len(todo), len(mammograms)
             )
-        run.predict(todo)
+        _Run(scorer, patch_model, results, options).predict(todo)
         predicted = results.finish(options.aggregate, {"engines": engine.used})
         return Outcome(predicted, len(mammograms) - len(todo), results.failed, "label" in results.columns)
+
+
+def _refuse_contradictions(options: Options, src: str | Path, prepared: bool) -> None:
+    """Raise :class:`UserError` where options don't go together, or not with the folder."""
+    if prepared and (options.table is not None or options.dicom):
+        raise UserError(
+            f"{src} is a prepared folder, which has labels and no DICOM files: leave out --table and --dicom"
+        )
+    if not prepared and options.fold is not None:
+        raise UserError(f"--fold {options.fold}: {src} is no prepared folder, and has no folds: leave it out")
+    if options.amp and options.precision != "fp32":
+        raise UserError(f"--amp computes in float16: leave out --precision {options.precision}, or --amp")
 
 
 class _Run:
     """The way of the images through the models into the folder of results."""
 
-    def __init__(
-        self,
-        models: Sequence[Model],
-        patch_model: Model | None,
-        results: ResultFolder,
-        options: Options,
-        engine: Engine,
-        recalibration: Recalibration | None = None,
-    ) -> None:
-        self.score = Scorer(models, engine, options.tta == "flips", recalibration)
-        self.models, self.patch_model = models, patch_model
-        self.results, self.options, self.engine = results, options, engine
-        self.name = "+".join(model.name for model in models)
-        self.trainings = trainings_of(models)
+    def __init__(self, score: Scorer, patch_model: Model | None, results: ResultFolder, options: Options) -> None:
+        self.score, self.patch_model, self.results, self.options = score, patch_model, results, options
+        self.name = "+".join(model.name for model in score.models)
+        self.trainings = trainings_of(score.models)
         self.seen: set[str] = set()
 
     def predict(self, mammograms: Sequence[ListedImage]) -> None:
         """Predict the images batch by batch, with a progress bar on a terminal and now and then a line elsewhere."""
-        every = [*self.models, *filter(None, [self.patch_model])]
-        reader = ImageReader(
-            [model.preprocessing for model in every],
-            self.options.heatmap or self.options.dicom,
-            self.options.any_modality,
-        )
+        every = [*self.score.models, *filter(None, [self.patch_model])]
+        pictures = self.options.heatmap or self.options.dicom
+        reader = ImageReader([model.preprocessing for model in every], pictures, self.options.any_modality)
         worth = min(cpu_count(), _MAX_WORKERS, -(-len(mammograms) // _IMAGES_PER_WORKER))
         reading = stream_parallel(reader, mammograms, worth if self.options.workers is None else self.options.workers)
         done, last = 0, time.monotonic()
@@ -204,12 +195,31 @@ class _Run:
 
     def _write(self, mammogram: ListedImage, read: ReadImage, score: Score) -> None:
         """Write all of an image's results, its row last."""
-        log_odds = score.log_odds
-        row = {
+        row = self._row(mammogram, read, score)
+        heatmap = None
+        if self.patch_model is not None:
+            heatmap = make_heatmap(self.patch_model, read.images[-1], self.score.engine)
+            self._write_heatmap(mammogram.image, heatmap)
+            overlay = Image.fromarray(draw_overlay(read.picture, row, heatmap, read.masks, self.patch_model.name))
+            self.results.write(
+                f"overlays/{file_name(mammogram.image)}.png", lambda path: overlay.save(path, compress_level=2)
+            )
+        if self.options.dicom and mammogram.dicom:
+            capture = draw_capture(read.picture, row, heatmap, read.masks)
+            try:
+                self._write_dicom(mammogram, row, capture)
+            except UserError as error:
+                self.results.fail(mammogram.image, f"no DICOM results: {reason_of(error, mammogram.path)}")
+                return
+        self.results.add(row)
+
+    def _row(self, mammogram: ListedImage, read: ReadImage, score: Score) -> dict[str, Any]:
+        """The image's row of ``predictions.csv``."""
+        return {
             **{name: getattr(mammogram, name, "") for name in PREDICTION_COLUMNS},
             **mammogram.facts,
-            "p_malignant": f"{expit(log_odds):.6f}",
-            "logit": f"{log_odds:.6f}",
+            "p_malignant": f"{expit(score.log_odds):.6f}",
+            "logit": f"{score.log_odds:.6f}",
             "threshold": self.score.threshold,
             "model": self.name,
             **self.trainings,
@@ -217,37 +227,10 @@ class _Run:
             "spread_over": score.over,
             "flags": ";".join(dict.fromkeys([*mammogram.flags, *read.flags, *self._flags(mammogram, read)])),
         }
-        heatmap = None
-        if self.patch_model is not None:
-            heatmap = make_heatmap(self.patch_model, read.images[-1], self.engine)
-            self._write_heatmap(mammogram.image, heatmap)
-            overlay = Image.fromarray(draw_overlay(read.picture, row, heatmap, read.masks, self.patch_model.name))
-            self.results.write(
-                f"overlays/{file_name(mammogram.image)}.png", lambda path: overlay.save(path, compress_level=2)
-            )
-        if self.options.dicom and mammogram.dicom:
-            from monai_e2e.predict.dicom_results import write_dicom_results
-
-            capture = draw_capture(read.picture, row, heatmap, read.masks)
-            folder = self.results.folder / "dicom"
-            try:
-                write_dicom_results(
-                    folder,
-                    file_name(mammogram.image),
-                    row,
-                    capture,
-                    mammogram.path,
-                    self.options.keep_identity,
-                    mammogram.number,
-                )
-            except UserError as error:
-                self.results.fail(mammogram.image, f"no DICOM results: {reason_of(error, mammogram.path)}")
-                return
-        self.results.add({column: "" if value is None else value for column, value in row.items()})
 
     def _flags(self, mammogram: ListedImage, read: ReadImage) -> list[str]:
         """Flags that only the model, or the images before, show."""
-        mean, again = self.models[0].pixel_mean, read.digest in self.seen
+        mean, again = self.score.models[0].pixel_mean, read.digest in self.seen
         self.seen.add(read.digest)
         return [
             *size_flags(mammogram, read),
@@ -256,9 +239,15 @@ class _Run:
         ]
 
     def _write_heatmap(self, image: str, heatmap: Heatmap) -> None:
-        suffix, write = heatmap_writer(heatmap, self.options.heatmap_format)
-        self.results.write(f"heatmaps/{file_name(image)}{suffix}", write)
+        ending = HEATMAP_ENDINGS[self.options.heatmap_format]
+        self.results.write(f"heatmaps/{file_name(image)}{ending}", partial(save_heatmap, heatmap))
         self.results.write("heatmaps/format.json", lambda path: path.write_text(describe_format(heatmap)))
+
+    def _write_dicom(self, mammogram: ListedImage, row: Mapping[str, Any], capture: np.ndarray) -> None:
+        from monai_e2e.predict.dicom_results import write_dicom_results
+
+        folder, name, identity = self.results.folder / "dicom", file_name(mammogram.image), self.options.keep_identity
+        write_dicom_results(folder, name, row, capture, mammogram.path, identity, mammogram.number)
 
 
 def _frames(model: Model) -> bool:

@@ -59,22 +59,24 @@ class Scorer:
 
     def __call__(self, mammograms: Sequence[ReadImage]) -> list[Score]:
         """Log-odds of malignant of each image, and their spread."""
-        of_models, of_flips, flips = [], [], self.flips
-        for index, model in enumerate(self.models):
-            images = [mammogram.images[index] for mammogram in mammograms]
-            logits = model.infer(images, self.engine, flips=flips)
-            if logits.shape[1:] != ((4, 2) if flips else (2,)):
-                found = list(logits.shape[1:])
-                raise UserError(f"{model.checkpoint}: gives {found} values for an image, not two logits; leave it out")
-            of_flips = list(logits.unbind(dim=1)) if flips else []
-            of_models.append(mean_log_probabilities(of_flips) if flips else logits)
-        members, what = (of_models, "models") if len(of_models) > 1 else (of_flips, "flips")
+        each = [self._of_model(index, mammograms) for index in range(len(self.models))]
+        of_models = [mean_log_probabilities(flips) if len(flips) > 1 else flips[0] for flips in each]
+        members, what = (of_models, "models") if len(each) > 1 else (each[0], "flips")
         means = self._recalibrated(logit_of_positive(mean_log_probabilities(of_models))).tolist()
         if len(members) < 2:
             return [Score(mean) for mean in means]
         probabilities = torch.stack([self._recalibrated(logit_of_positive(one)) for one in members]).double().sigmoid()
         limits = zip(probabilities.amin(dim=0).tolist(), probabilities.amax(dim=0).tolist(), strict=True)
         return [Score(mean, *pair, f"{len(members)} {what}") for mean, pair in zip(means, limits, strict=True)]
+
+    def _of_model(self, index: int, mammograms: Sequence[ReadImage]) -> list[torch.Tensor]:
+        """A model's logits ``[N, 2]``: of each flip of the images, or of these alone."""
+        model = self.models[index]
+        logits = model.infer([mammogram.images[index] for mammogram in mammograms], self.engine, self.flips)
+        if logits.shape[1:] != ((4, 2) if self.flips else (2,)):
+            found = list(logits.shape[1:])
+            raise UserError(f"{model.checkpoint}: gives {found} values for an image, not two logits; leave it out")
+        return list(logits.unbind(dim=1)) if self.flips else [logits]
 
     def _recalibrated(self, log_odds: torch.Tensor) -> torch.Tensor:
         if self.recalibration is None:

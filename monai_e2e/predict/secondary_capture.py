@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -15,53 +13,24 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from monai_e2e import __version__
-from monai_e2e.errors import UserError
-from monai_e2e.predict.dicom_reference import (
-    DISCLAIMER,
-    LATERALITY,
-    NAME,
-    comment,
-    common_arguments,
-    read_reference,
-    require_highdicom,
-    save_result,
-)
+from monai_e2e.predict.dicom_reference import DISCLAIMER, NAME, Reference, common_arguments, save_result
 
 
-def write_secondary_capture(
-    overlay: np.ndarray,
-    prediction: Mapping[str, Any],
-    source: Path,
-    out: Path,
-    keep_identity: bool = False,
-    number: int = 1,
-) -> None:
+def write_secondary_capture(reference: Reference, overlay: np.ndarray, out: Path) -> None:
     """Write a picture of the image as a Secondary Capture Image (PS3.3 §A.8.1), derived from the image.
 
     Its modality is OT, not MG, so that no workstation hangs it among the mammograms.
 
     Args:
+        reference: the image.
         overlay: uint8 ``[rows, columns, 3]``, RGB: the whole image, in its own orientation and at any size.
-        prediction: the image's row of predictions.csv.
-        source: the image's DICOM file.
         out: file to write.
-        keep_identity: copy patient and study from the image.
-        number: Instance Number.
-
-    Raises:
-        UserError: as :func:`~monai_e2e.predict.dicom_results.write_dicom_results`.
     """
-    require_highdicom()
     from highdicom import PhotometricInterpretationValues
     from highdicom.sc import ConversionTypeValues, SCImage
     from highdicom.sr import CodedConcept
 
-    if overlay.dtype != np.uint8 or overlay.ndim != 3 or overlay.shape[2] != 3:
-        raise UserError(
-            f"{source}: the overlay has shape {overlay.shape} and type {overlay.dtype}; "
-            f"it must be [rows, columns, 3] of uint8"
-        )
-    mammogram, identity = read_reference(source, prediction, keep_identity)
+    mammogram = reference.mammogram
     pixels = np.ascontiguousarray(overlay)
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
     image = SCImage.from_ref_dataset(
@@ -72,27 +41,25 @@ def write_secondary_capture(
         coordinate_system="PATIENT",
         patient_orientation=("A", "F"),  # stands in for the image's own, which may have two letters a direction
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        **common_arguments("overlay", mammogram, identity, prediction, number, digest),
+        **common_arguments("overlay", reference, digest),
     )
     image.PatientOrientation = _orientation(mammogram)
     image.ConversionType = ConversionTypeValues.WSD.value
     image.BodyPartExamined = "BREAST"
-    if side := LATERALITY.get(prediction.get("laterality") or ""):
-        image.ImageLaterality = side[0]
+    if reference.side:
+        image.ImageLaterality = reference.side[0]
     else:
         image.Laterality = ""  # of a paired organ one of the two has to be there, if only empty
-    image.ImageComments = comment(prediction)
+    image.ImageComments = reference.comment
     image.DerivationDescription = f"Result of {NAME} {__version__} drawn on the image. {DISCLAIMER}."
-    reference = Dataset()
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = (
-        mammogram.SOPClassUID,
-        mammogram.SOPInstanceUID,
-    )
+    derived_from = Dataset()
+    derived_from.ReferencedSOPClassUID = mammogram.SOPClassUID
+    derived_from.ReferencedSOPInstanceUID = mammogram.SOPInstanceUID
     purpose = CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)
-    reference.PurposeOfReferenceCodeSequence = [purpose]
+    derived_from.PurposeOfReferenceCodeSequence = [purpose]
     same_size = (mammogram.get("Rows"), mammogram.get("Columns")) == overlay.shape[:2]
-    reference.SpatialLocationsPreserved = "YES" if same_size else "NO"
-    image.SourceImageSequence = [reference]
+    derived_from.SpatialLocationsPreserved = "YES" if same_size else "NO"
+    image.SourceImageSequence = [derived_from]
     # What the image's pixels show or have lost, the overlay's do too. Where the image doesn't say, nor does the
     # overlay.
     if mammogram.get("BurnedInAnnotation") in ("YES", "NO"):
@@ -100,7 +67,7 @@ def write_secondary_capture(
     if mammogram.get("LossyImageCompression") == "01":
         image.LossyImageCompression = "01"
     _set_aspect_ratio(image, mammogram)
-    save_result(image, identity, out)
+    save_result(image, reference, out)
 
 
 def _orientation(mammogram: Dataset) -> list[str]:

@@ -144,13 +144,16 @@ def list_images(
         listed = _number_images(whole, headers, earlier or {})
     else:
         listed = _join(mammograms, headers, Path(folder), Path(table))
-    instances = Counter(headers[mammogram.image].instance for mammogram in listed)
+    return _flag_copies(listed, headers)
+
+
+def _flag_copies(mammograms: Sequence[ListedImage], headers: Mapping[str, Header]) -> list[ListedImage]:
+    """The images, those whose headers have one SOP Instance UID flagged."""
+    instances = [headers[mammogram.image].instance for mammogram in mammograms]
+    counts = Counter(filter(None, instances))
     return [
-        replace(mammogram, flags=(*mammogram.flags, "same instance as another"))
-        if instances[instance] > 1 and instance
-        else mammogram
-        for mammogram in listed
-        for instance in [headers[mammogram.image].instance]
+        replace(mammogram, flags=(*mammogram.flags, "same instance as another")) if counts[instance] > 1 else mammogram
+        for mammogram, instance in zip(mammograms, instances, strict=True)
     ]
 
 

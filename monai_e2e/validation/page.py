@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from monai_e2e.cards.model_card import without_folders
-from monai_e2e.metrics.html_page import draw_bar, format_interval, format_rate, make_list, make_table, page, percent
+from monai_e2e.metrics.html_page import draw_bar, format_number, format_rate, make_list, make_table, page, percent
+from monai_e2e.work.files import write_text
 
 if TYPE_CHECKING:
     from monai_e2e.validation.run import Settings
@@ -53,7 +54,7 @@ def write_page(out: Path, rows: Sequence[Mapping[str, Any]], settings: Settings)
         )
         + make_list("How to read this", _READING)
     )
-    (out / "index.html").write_text(page("External validation", body), encoding="utf-8")
+    write_text(out / "index.html", page("External validation", body))
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:
@@ -71,40 +72,24 @@ def _apart(row: Mapping[str, Any]) -> list[str]:
         *_names(row),
         escape(f"{row['label_source']}, per {row['label_unit']}"),
         f"{row['positive']} of {row['images']} ({percent(row['prevalence'])})",
-        f"{row['auc']:.3f} {format_interval(limits)}",
+        format_rate(row["auc"], limits),
         draw_bar(row["auc"], *limits, width=120),
-        *(_number(row[key], ".3f") for key in ("auc_breast", "auc_exam")),
-        row["change"] if isinstance(row["change"], str) else _number(row["change"], "+.3f"),
+        *(format_number(row[key]) for key in ("auc_breast", "auc_exam")),
+        row["change"] if isinstance(row["change"], str) else format_number(row["change"], "+.3f"),
     ]
 
 
 def _at_threshold(row: Mapping[str, Any]) -> list[str]:
     """Sensitivity and specificity at the model's threshold."""
-    return [
-        *_names(row),
-        _number(row["threshold"], ".3f"),
-        *(
-            format_rate(row[rate], None if row[rate] is None else (row[f"{rate}_low"], row[f"{rate}_high"]))
-            for rate in ("sensitivity", "specificity")
-        ),
-    ]
+    rates = (format_rate(row[rate], _limits(row, rate)) for rate in ("sensitivity", "specificity"))
+    return [*_names(row), format_number(row["threshold"]), *rates]
 
 
 def _calibration(row: Mapping[str, Any]) -> list[str]:
     """Whether the model's probabilities are right on average."""
-    return [
-        *_names(row),
-        *(
-            f"{_number(row[f'calibration_{name}'], '.2f')} {_limits(row[f'{name}_low'], row[f'{name}_high'])}"
-            for name in ("slope", "intercept")
-        ),
-        _number(row["brier"], ".3f"),
-    ]
+    line = (format_rate(row[f"calibration_{name}"], _limits(row, name), ".2f") for name in ("slope", "intercept"))
+    return [*_names(row), *line, format_number(row["brier"])]
 
 
-def _limits(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else format_interval((low, high), ".2f")
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else f"{value:{form}}".replace("-", "−")
+def _limits(row: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    return None if row[f"{name}_low"] is None else (row[f"{name}_low"], row[f"{name}_high"])

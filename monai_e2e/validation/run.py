@@ -114,7 +114,6 @@ def validate(
             ]
             _add_changes(own, settings.source or _source(checkpoint, folders))
             rows += own
-        out.mkdir(parents=True, exist_ok=True)
         write_table(out / "validation.csv", rows, COLUMNS)
         record = {"version": f"monai-e2e {__version__}", "notice": NOTICE, "rows": rows}
         write_json(out / "validation.json", record, indent=1)

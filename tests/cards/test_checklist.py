@@ -95,6 +95,12 @@ def test_items_name_what_is_known_and_the_file_that_says_it(records, run):
         assert found[number] == ""
 
 
+def test_a_training_of_unknown_revision_says_nothing_of_it():
+    for git in ({}, {"git": {"revision": "unknown"}}):
+        software = statements(Records(training=TRAINING | git))["software"]
+        assert [one.text for one in software] == ["monai 1.6.1, torch 2.6"]
+
+
 COMPARED = {"difference": 0.031, "difference_ci_bootstrap": [-0.007, 0.07], "p_holm": 2e-5}
 
 

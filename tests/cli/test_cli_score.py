@@ -2,26 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
+from made_rows import make_rows, renamed
 
 from monai_e2e.cli.main import main
 from monai_e2e.metrics import score_file, write_predictions
 
 pytestmark = pytest.mark.usefixtures("blank_curves")
-
-
-def make_rows(seed: int = 0, patient: str = "P") -> list[dict]:
-    random = np.random.default_rng(seed)
-    rows = []
-    for number in range(120):
-        label, side = number % 8 // 7, ("LEFT", "RIGHT")[number // 2 % 2]
-        name = f"{patient}{number // 4}"
-        row = {"patient_id": name, "laterality": side, "view": ("CC", "MLO")[number % 2], "label": label}
-        logit = float(random.normal(label))
-        p = 1 / (1 + np.exp(-logit))
-        rows.append({"image": f"{name}_{number}", **row, "logit": logit, "p_malignant": p})
-    return rows
 
 
 @pytest.fixture
@@ -41,8 +28,8 @@ def test_score_prints_a_table_and_where_the_report_is(predictions, capsys):
 
 
 def test_every_option_reaches_the_score(predictions, tmp_path, capsys):
-    write_predictions(tmp_path / "other.csv", make_rows(seed=1))
-    write_predictions(tmp_path / "validation.csv", make_rows(seed=5, patient="V"))
+    write_predictions(tmp_path / "other.csv", make_rows(noise=1.5))
+    write_predictions(tmp_path / "validation.csv", renamed(make_rows(seed=5), "V"))
     labels = tmp_path / "labels.csv"
     labels.write_text("image,label\n" + "".join(f"{row['image']},{row['label']}\n" for row in make_rows()[:100]))
     command = f"score {predictions} --labels {labels} --drop-unlabelled --compare {tmp_path / 'other.csv'} --out "

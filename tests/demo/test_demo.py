@@ -22,11 +22,6 @@ def test_a_folder_that_is_no_earlier_demo_is_not_replaced(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_bundles_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(UserError, match="--bundles"):
-        run_demo(tmp_path / "out", tmp_path / "elsewhere")
-
-
 @pytest.fixture
 def demo(tmp_path):
     made = Demo(tmp_path, BUNDLES)

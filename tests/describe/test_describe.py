@@ -101,6 +101,10 @@ def test_rows_of_a_bundle_that_was_changed_are_computed(tmp_path):
     overlay.write_text(json.dumps(changed))
     assert stored_row(TABLE_2[4], tmp_path) is None
     assert stored_row(TABLE_2[3], tmp_path) == stored_row(TABLE_2[3], BUNDLES)
+    train = tmp_path / "ddsm_whole" / "configs" / "train.json"
+    for key, same in (("val_interval", True), ("width", False)):
+        train.write_text(json.dumps(json.loads(train.read_text()) | {key: 7}))
+        assert (stored_row(TABLE_2[1], tmp_path) == stored_row(TABLE_2[1], BUNDLES)) == same
 
 
 def test_each_overlay_of_the_bundle_is_one_row():

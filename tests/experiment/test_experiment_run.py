@@ -14,6 +14,8 @@ from monai_e2e.experiment import Settings, run_experiment
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 from monai_e2e.work.steps import Step
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SIZE = [64, 64]
 AUC = {"four-seed0": 0.75, "four-seed1": 0.85, "eight-seed0": 0.65, "eight-seed1": 0.65, "both-seed0": 0.9}
@@ -200,7 +202,7 @@ def test_data_and_folds_that_are_not_there_are_named(place, capsys):
     root, _ = place
     with pytest.raises(UserError, match="needs inbreast: name its prepared folder, --data inbreast=FOLDER"):
         experiment(root, plan="table3")
-    with pytest.raises(UserError, match=r"not split into folds, which plan crossval wants: .*--protocol kfold"):
+    with pytest.raises(UserError, match=r"not split into folds, which plan crossval needs: .*--protocol kfold"):
         experiment(root, plan="crossval")
     arguments = ["--out", str(root / "runs"), "--bundles", str(BUNDLES)]
     assert main(["experiment", "table2", *arguments, "--recipe", "paper"]) == 2

@@ -10,12 +10,13 @@ import torch
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from monai.handlers import ROCAUC
-from PIL import Image
 from torch import nn
 
 from monai_e2e.handlers import PredictionWriter, binary_scores, logit_of_positive
 from monai_e2e.metrics import PREDICTION_COLUMNS, score_file
 from monai_e2e.metrics.tables import OPTIONAL_COLUMNS, SPREAD_COLUMNS
+
+pytestmark = pytest.mark.usefixtures("blank_curves")
 
 # Logits of five images; negative 0 and positive 1 of the labelled are separated but for one pair of six.
 LOGITS = [[2.0, -1.0], [0.5, 0.0], [0.0, 1.0], [1.0, 1.2], [-3.0, 4.0]]
@@ -51,7 +52,6 @@ def rows(tmp_path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.usefixtures("blank_curves")
 def test_one_row_for_each_image_in_order(tmp_path):
     evaluate(tmp_path, LOGITS, LABELS)
     table = rows(tmp_path)
@@ -71,9 +71,7 @@ def test_score_and_curve_are_of_all_batches_together(tmp_path):
     assert score["auc"] == pytest.approx(5 / 6)  # image 2 (logit 1.0) stands above image 3 (0.2)
     assert score["auc"] == pytest.approx(evaluator.state.metrics["auc"])
     assert score["auc_ci_delong"][0] < score["auc"] < score["auc_ci_delong"][1]
-    with Image.open(tmp_path / "roc.png") as picture:
-        assert picture.format == "PNG"
-        assert min(picture.size) > 300
+    assert (tmp_path / "roc.png").is_file()
 
 
 def test_without_labels_there_are_predictions_and_no_score(tmp_path):
@@ -88,7 +86,6 @@ class WithThreshold(nn.Identity):
         self.register_buffer("threshold", torch.tensor(threshold))
 
 
-@pytest.mark.usefixtures("blank_curves")
 def test_density_lesions_and_the_models_threshold_become_columns(tmp_path):
     lesions = [{"type": "mass"}, {"type": "calcification"}]
     samples = [{"image": "/images/image3.png", "density": 3, "lesions": lesions}]
@@ -105,7 +102,6 @@ def test_density_lesions_and_the_models_threshold_become_columns(tmp_path):
     assert score["image"]["at_threshold"]["false_positive"] == 1  # image 2, whose logit is 1
 
 
-@pytest.mark.usefixtures("blank_curves")
 def test_threshold_that_no_validation_chose_is_none(tmp_path):
     evaluate(tmp_path, LOGITS, LABELS, network=WithThreshold(0.0))
     assert {row["threshold"] for row in rows(tmp_path)} == {""}
@@ -124,7 +120,7 @@ def test_files_are_those_of_the_command(tmp_path):
             values = [score[level]["at_threshold"].pop(name) for name in ("threshold", "threshold_logit")]
             assert values == pytest.approx([1 / (1 + math.exp(-0.5)), 0.5])
     assert scores[0] == scores[1]
-    for name in ("roc.csv", "pr.csv", "roc.png", "pr.png", "calibration.png"):
+    for name in ("roc.csv", "pr.csv", "calibration.csv"):
         assert (tmp_path / "handler" / name).read_bytes() == (tmp_path / "command" / name).read_bytes()
 
 
@@ -146,7 +142,6 @@ def test_classes_of_patches_get_a_column_each_and_a_confusion_matrix(tmp_path):
     assert not (tmp_path / "roc.png").exists()
 
 
-@pytest.mark.usefixtures("blank_curves")
 def test_second_run_of_the_evaluator_starts_anew(tmp_path):
     evaluator = evaluate(tmp_path, LOGITS, LABELS)
     evaluator.run()

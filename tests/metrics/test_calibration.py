@@ -56,7 +56,3 @@ def test_calibration_line_finds_what_was_done_to_log_odds():
     assert (line["slope"], line["intercept"]) == pytest.approx((1, 0), abs=0.06)
     assert calibration_line(labels, 2 * truth)["slope"] == pytest.approx(0.5, abs=0.03)
     assert calibration_line(labels, truth + 1.5)["intercept"] == pytest.approx(-1.5, abs=0.06)
-
-
-def test_separated_classes_have_no_slope():
-    assert calibration_line([0, 0, 1], [-1.0, 0.0, 750.0])["slope"] is None

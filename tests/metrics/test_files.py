@@ -25,18 +25,8 @@ from monai_e2e.metrics.html_page import format_p
 
 pytestmark = pytest.mark.usefixtures("blank_curves")
 
-FILES = [
-    "calibration.csv",
-    "calibration.png",
-    "decision.csv",
-    "decision.png",
-    "pr.csv",
-    "pr.png",
-    "report.html",
-    "roc.csv",
-    "roc.png",
-    "score.json",
-]
+CURVES = ("calibration", "decision", "pr", "roc")
+FILES = sorted([*(f"{curve}.{ending}" for curve in CURVES for ending in ("csv", "png")), "report.html", "score.json"])
 
 
 def table(path, rows, **more):

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import join_labels, lesion_types, read_labels, read_predictions, require_labels
+from monai_e2e.metrics import join_labels, lesion_types, read_labels, require_labels
 
 
 def predictions(*images: str, **more) -> list[dict]:
@@ -134,10 +134,3 @@ def test_folder_that_was_not_prepared_is_an_error(tmp_path):
 
 def test_image_listed_twice_with_the_same_values_is_fine(tmp_path):
     assert len(read_labels(table(tmp_path, "image,label\na,1\na,1\n"))) == 1
-
-
-def test_tables_join_as_they_are_read(tmp_path):
-    path = tmp_path / "predictions.csv"
-    path.write_text("image,logit\na,0\nb,1\n")
-    rows, _ = join_labels(read_predictions(path), read_labels(table(tmp_path, "image,label\na,0\nb,1\n")), "labels.csv")
-    assert [row["label"] for row in rows] == [0, 1]

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,14 @@ from sklearn.metrics import roc_auc_score
 
 from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import predictive_values, read_predictions, score_file, score_files, write_predictions
+from monai_e2e.metrics import (
+    format_summary,
+    predictive_values,
+    read_predictions,
+    score_file,
+    score_files,
+    write_predictions,
+)
 
 pytestmark = pytest.mark.usefixtures("blank_curves")
 
@@ -40,37 +46,31 @@ def score(tables, out, **more):
     return score_files(list(tables), out, resamples=RESAMPLES, **more)
 
 
-def test_folds_are_pooled_and_each_is_scored_too(tables, tmp_path):
+def test_folds_are_pooled_and_each_is_scored_too_at_its_own_threshold(tables, tmp_path):
     own = [tables[0, fold] for fold in range(FOLDS)]
     scored = score(own, tmp_path / "out")
     rows = [row for path in own for row in read_predictions(path)]
     auc = roc_auc_score([row["label"] for row in rows], [row["logit"] for row in rows])
     assert scored["image"]["auc"] == pytest.approx(auc)
-    for fold, path in enumerate(own):
-        alone = score_file(path, out=tmp_path / "alone", resamples=RESAMPLES)
-        for level in ("image", "breast", "exam"):
-            assert scored["folds"][level]["by_fold"][str(fold)]["auc"] == pytest.approx(alone[level]["auc"])
-    aucs = [one["auc"] for one in scored["folds"]["exam"]["by_fold"].values()]
-    assert scored["folds"]["exam"]["mean"] == pytest.approx(np.mean(aucs))
-    assert scored["folds"]["exam"]["sd"] == pytest.approx(np.std(aucs, ddof=1))
+    alone = [score_file(path, out=tmp_path / "alone", resamples=RESAMPLES) for path in own]
+    for level in ("image", "breast", "exam"):
+        folds = scored["folds"][level]
+        aucs = [one[level]["auc"] for one in alone]
+        assert [folds["by_fold"][str(fold)]["auc"] for fold in range(FOLDS)] == pytest.approx(aucs)
+        assert (folds["mean"], folds["sd"]) == pytest.approx((np.mean(aucs), np.std(aucs, ddof=1)))
+        for count in ("true_positive", "false_positive", "true_negative", "false_negative"):
+            of_folds = sum(one[level]["at_threshold"][count] for one in alone)
+            assert scored[level]["at_threshold"][count] == of_folds
+    assert scored["settings"]["threshold_by_fold"] == pytest.approx(dict(zip("012", THRESHOLDS, strict=True)))
     assert json.loads((tmp_path / "out" / "score.json").read_text()) == scored
     assert "Folds" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("level", ["image", "breast", "exam"])
-def test_every_sample_is_judged_by_its_folds_own_threshold(tables, tmp_path, level):
-    own = [tables[0, fold] for fold in range(FOLDS)]
-    scored = score(own, tmp_path / "out")
-    alone = [score_file(path, out=tmp_path / "alone", resamples=RESAMPLES)[level]["at_threshold"] for path in own]
-    for count in ("true_positive", "false_positive", "true_negative", "false_negative"):
-        assert scored[level]["at_threshold"][count] == sum(point[count] for point in alone)
-    assert scored["settings"]["threshold_by_fold"] == pytest.approx(dict(zip("012", THRESHOLDS, strict=True)))
+    again = score_file(tmp_path / "out" / "pooled.csv", out=tmp_path / "again", resamples=RESAMPLES)
+    assert again == scored
 
 
 def test_pooled_folds_have_predictive_values_at_a_prevalence(tables, tmp_path):
-    point = score([tables[0, fold] for fold in range(FOLDS)], tmp_path / "out", prevalence=0.01)["image"][
-        "at_threshold"
-    ]
+    scored = score([tables[0, fold] for fold in range(FOLDS)], tmp_path / "out", prevalence=0.01)
+    point = scored["image"]["at_threshold"]
     expected = predictive_values(point["sensitivity"], point["specificity"], 0.01)
     assert {key: point[key] for key in expected} == expected
 
@@ -80,12 +80,6 @@ def test_one_fold_with_an_auc_has_no_deviation(tables, tmp_path):
     scored = score([tables[0, 0], tables[0, 1]], tmp_path / "out")
     assert scored["folds"]["image"]["sd"] is None
     assert "± 0.000" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-
-
-def test_the_pooled_table_gives_the_same_score_again(tables, tmp_path):
-    first = score([tables[0, fold] for fold in range(FOLDS)], tmp_path / "out")
-    again = score_file(tmp_path / "out" / "pooled.csv", out=tmp_path / "again", resamples=RESAMPLES)
-    assert again == first
 
 
 def test_seeds_stand_side_by_side_with_mean_and_deviation(tables, tmp_path):
@@ -99,18 +93,15 @@ def test_seeds_stand_side_by_side_with_mean_and_deviation(tables, tmp_path):
     reports = re.findall(r'href="([^"]+)">([^<]+)<', page)
     assert reports == [("0/report.html", "seed 0, 3 folds"), ("1/report.html", "seed 1, 3 folds")] * 3
     assert all((tmp_path / "out" / report).is_file() for report, _ in reports)
-    assert f"{np.mean(aucs):.3f} ± {np.std(aucs, ddof=1):.3f}" in page
+    spread = f"{np.mean(aucs):.3f} ± {np.std(aucs, ddof=1):.3f}"
+    assert spread in page
+    assert f"image   mean ± SD        {spread}" in format_summary(scored).splitlines()
 
 
-def test_models_on_the_same_images_stand_side_by_side(tmp_path):
-    paths = [tmp_path / name / "predictions.csv" for name in ("ours", "theirs")]
-    for path, noise in zip(paths, (0.5, 1.0), strict=True):
-        write_predictions(path, make_rows(noise=noise))
-    assert list(score(paths, tmp_path / "out")["groups"]) == ["ours", "theirs"]
-
-
-def test_models_whose_tables_lie_in_one_folder_are_called_as_these(tmp_path, monkeypatch):
-    paths = [Path("ours.csv"), Path("theirs.csv")]
+@pytest.mark.parametrize("paths", [("ours/predictions.csv", "theirs/predictions.csv"), ("ours.csv", "theirs.csv")])
+def test_models_on_the_same_images_are_called_by_their_folders_or_their_tables_in_one_folder(
+    tmp_path, monkeypatch, paths
+):
     monkeypatch.chdir(tmp_path)
     for path, noise in zip(paths, (0.5, 1.0), strict=True):
         write_predictions(path, make_rows(noise=noise))

@@ -17,8 +17,10 @@ from monai_e2e.metrics import (
     choose_threshold,
     compare_aucs,
     compare_rows,
+    decision_curve,
     performance_at,
     plot_calibration,
+    plot_decision,
     plot_pr,
     plot_roc,
     reliability,
@@ -27,6 +29,7 @@ from monai_e2e.metrics import (
     score_rows,
     write_score,
 )
+from monai_e2e.metrics.plots import plot_froc
 
 
 def test_figures_per_image_are_scikit_learns():
@@ -304,5 +307,17 @@ def test_curves_are_pictures(tmp_path):
     plot_roc(curves, tmp_path / "new" / "points.png", {"one": (0.5, 0.5)})
     plot_pr(curves, tmp_path / "pr.png")
     plot_calibration({"one": reliability([0, 1, 1], [0.1, 0.2, 0.8])}, tmp_path / "calibration.png")
+    plot_decision({"one": decision_curve([0, 1, 1], [0.1, 0.2, 0.8])}, tmp_path / "decision.png")
+    plot_froc([(0, 0.1), (1, 0.5), (8, 0.9)], tmp_path / "froc.png")
     assert all(is_picture(path) for path in tmp_path.rglob("*.png"))
     assert (tmp_path / "new" / "roc.png").read_bytes() != (tmp_path / "new" / "points.png").read_bytes()
+
+
+@pytest.mark.parametrize("plot", [plot_roc, plot_pr])
+def test_a_long_legend_is_below_the_curves(tmp_path, plot):
+    heights = []
+    for names in (["a", "b", "c"], [str(n) for n in range(12)], ["VGG-16, 512x1 twice, four flips", "b"]):
+        plot({name: ([0, 1, 0, 1], [1, 2, 3, 4]) for name in names}, tmp_path / "curves.png")
+        with Image.open(tmp_path / "curves.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] < heights[2] < heights[1]

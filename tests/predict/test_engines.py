@@ -71,14 +71,15 @@ class TestScores:
     @pytest.mark.parametrize("backbone", BACKBONES)
     def test_they_are_pytorchs_within_1e_4_for_any_batch_and_with_flips(self, tmp_path, backbone):
         model = load_model(save(tmp_path / "whole.pt", backbone), CPU, "SRC")
+        chosen = {name: Engine(CPU, name) for name in installed()}
         for count, flips in ((1, False), (3, False), (2, True)):
             expected = probabilities(model.infer(images_of(count), Engine(CPU), flips))
             assert 0.01 < expected.min() <= expected.max() < 0.99
-            for engine in installed():
-                chosen = Engine(CPU, engine)
-                found = probabilities(model.infer(images_of(count), chosen, flips))
+            for engine in chosen.values():
+                found = probabilities(model.infer(images_of(count), engine, flips))
                 np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-                assert chosen.used["whole"].startswith(f"{engine} ")
+        for name, engine in chosen.items():
+            assert engine.used["whole"].startswith(f"{name} ")
 
     def test_heatmaps_and_the_authors_networks_are_converted_too(self, tmp_path):
         patch = save(tmp_path / "patch.pt", patch=True)
@@ -284,7 +285,6 @@ class TestPredict:
         scores = [np.load(tmp_path / engine / "heatmaps" / "0.npy") for engine in used]
         np.testing.assert_allclose(scores[0], scores[1], rtol=0, atol=1e-4)
 
-    def test_amp_and_bf16_exclude_each_other(self, images, tmp_path, monkeypatch):
-        monkeypatch.setattr("monai_e2e.predict.run.choose_device", lambda *_: CPU)
+    def test_amp_and_bf16_exclude_each_other(self, images, tmp_path):
         with pytest.raises(UserError, match=r"--amp.*bf16"):
             predict([save(tmp_path / "whole.pt")], images, tmp_path / "out", Options(amp=True, precision="bf16"))

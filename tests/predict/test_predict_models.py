@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_e2e.bundle import choose_device
 from monai_e2e.errors import UserError
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier
 from monai_e2e.predict.engines import Engine
@@ -142,9 +141,3 @@ def test_a_config_that_fails_is_a_users_mistake_that_names_it(bundle):
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"inference.json.*can't be run"):
         load_model(bundle, CPU, "SRC")
-
-
-def test_a_device_that_is_not_there_is_a_users_mistake():
-    assert choose_device("cpu") == CPU
-    with pytest.raises(UserError, match="'cuda:99'"):
-        choose_device("cuda:99")

@@ -14,6 +14,7 @@ import pydicom
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from PIL import Image
 from pydicom.datadict import dictionary_VR
 from pydicom.uid import JPEG2000Lossless
 
@@ -25,6 +26,8 @@ from monai_e2e.inferers import HeatmapInferer
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, load_classifier
 from monai_e2e.predict import Options, predict
 from monai_e2e.transforms import mammogram
+
+pytestmark = pytest.mark.usefixtures("blank_curves")
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SIZE = (128, 96)
@@ -230,8 +233,6 @@ class TestRows:
         assert {row["laterality"] for row in rows_of(tmp_path / "out", "breast.csv")} <= {"LEFT", "RIGHT"}
 
     def test_images_unlike_the_models_are_flagged(self, root, tmp_path):
-        from PIL import Image
-
         (tmp_path / "images").mkdir()
         noise = np.random.default_rng(0).integers(0, 80, (600, 600), dtype=np.uint8)  # as bright as the models' mean
         for name, rows, columns in (("fits", 300, 225), ("small", 64, 48), ("wide", 200, 400)):
@@ -401,9 +402,8 @@ class TestPictures:
         assert volume.get_fdata().sum(axis=-1) == pytest.approx(np.ones((4, 3, 1)), abs=1e-5)
         np.testing.assert_allclose(volume.affine @ [1, 2, 0, 1], [32 + 15.5, 64 + 15.5, 0, 1])
 
-    def test_lesions_of_a_prepared_folder_are_outlined(self, root, tmp_path):
-        from PIL import Image
-
+    def test_lesions_of_a_prepared_folder_are_outlined(self, root, tmp_path, monkeypatch):
+        monkeypatch.setattr("monai_e2e.predict.reading.PICTURE_ROWS", 192)  # to draw them is most of its time
         predict([whole(root)], root / "prepared", tmp_path / "out", Options(workers=0, heatmap=True))
         for sample in load_datalist(root / "prepared", "test"):
             picture = np.asarray(Image.open(tmp_path / "out" / "overlays" / f"{Path(sample['image']).stem}.png"))

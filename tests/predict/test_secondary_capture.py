@@ -6,7 +6,6 @@ import pytest
 from made_dicom import ROW, picture, results, write_image
 from pydicom import uid
 
-from monai_e2e.errors import UserError
 from monai_e2e.predict.dicom_reference import DISCLAIMER
 from monai_e2e.predict.dicom_results import write_dicom_results
 
@@ -46,10 +45,3 @@ def test_overlay_of_another_shape_says_how_to_show_it_undistorted(tmp_path):
         overlay = pydicom.dcmread(path)
         assert overlay.get("PixelAspectRatio") == ratio
         assert overlay.SourceImageSequence[0].SpatialLocationsPreserved == preserved
-
-
-@pytest.mark.parametrize("overlay", [picture()[..., 0], picture()[..., :2], picture().astype(np.float32)])
-def test_an_overlay_of_another_form_is_refused(tmp_path, overlay):
-    source = write_image(tmp_path / "image.dcm")
-    with pytest.raises(UserError, match=r"\[rows, columns, 3\] of uint8"):
-        write_dicom_results(tmp_path / "out", "image", ROW, overlay, source)

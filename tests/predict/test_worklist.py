@@ -7,9 +7,7 @@ import unicodedata
 import pydicom
 import pytest
 
-from monai_e2e.data import phantom_dataset
 from monai_e2e.data.phantom import write_cbis_ddsm, write_inbreast
-from monai_e2e.data.prepared.datalist import load_datalist
 from monai_e2e.errors import UserError
 from monai_e2e.predict.worklist import list_images, list_prepared
 
@@ -149,32 +147,25 @@ def test_a_tables_mistakes_are_named_with_their_row(images, line, message):
     assert message in str(caught.value)
 
 
-def test_a_prepared_folder_brings_labels_lesions_and_the_originals_size(tmp_path):
-    folder = phantom_dataset("cbis-ddsm", patients=24, image_size=(128, 96), folder=tmp_path, workers=1)
-    found = set()
-    for partition in ("training", "validation", "test"):
-        samples, images = load_datalist(folder, partition), list_prepared(folder, partition)
-        assert [str(image.path) for image in images] == [sample["image"] for sample in samples]
-        for image, sample in zip(images, samples, strict=True):
-            kinds = {lesion["type"] for lesion in sample["lesions"]}
-            assert image.lesion_type == "+".join(kind for kind in ("calcification", "mass") if kind in kinds)
-            assert len(image.masks) == len(sample["lesions"])
-            assert (image.label, image.original_size) == (sample["label"], tuple(sample["original_size"]))
-            found.add(image.lesion_type)
-    assert found >= {"calcification", "mass"}
-
-
-def test_a_prepared_folder_brings_exam_and_groups_where_they_are_known(tmp_path):
-    samples = []
-    for number, facts in enumerate([{"exam_id": "E1", "age": 61, "vendor": "GE", "implant": "no"}, {"age": None}]):
-        (tmp_path / f"{number}.png").touch()
-        known = {"patient_id": "P1", "laterality": "LEFT", "view": "CC", "label": 0, "lesions": []}
-        samples.append({"image": f"{number}.png", **known, **facts})
+def test_a_prepared_folder_brings_labels_lesions_exam_groups_and_the_originals_size(tmp_path):
+    lesions = [{"mask": f"{kind}.png", "type": kind} for kind in ("mass", "calcification")]
+    known = {"laterality": "LEFT", "view": "CC"}
+    samples = [
+        {"label": 1, "lesions": lesions, "original_size": [4000, 3000], "density": 2},
+        {"label": 0, "lesions": [], "exam_id": "E1", "age": 61, "vendor": "GE", "implant": "no"},
+    ]
+    samples = [{"image": f"{n}.png", "patient_id": f"P{n}", **known, **sample} for n, sample in enumerate(samples)]
+    for name in ("0", "1", "mass", "calcification"):
+        (tmp_path / f"{name}.png").touch()
     content = {"image_size": [8, 6], "pixel_mean": None, "training": [], "validation": [], "test": samples}
     (tmp_path / "datalist.json").write_text(json.dumps(content))
     first, second = list_prepared(tmp_path, "test")
-    assert (first.exam_id, first.facts) == ("E1", {"age": 61, "vendor": "GE", "implant": "no"})
-    assert (second.exam_id, second.facts) == ("", {})
+    assert (first.image, str(first.path), first.patient_id) == ("0", str(tmp_path / "0.png"), "P0")
+    assert (first.label, first.density, first.original_size) == (1, 2, (4000, 3000))
+    assert (first.lesion_type, len(first.masks)) == ("calcification+mass", 2)
+    assert (first.exam_id, first.facts) == ("", {})
+    assert (second.label, second.lesion_type, second.masks, second.original_size) == (0, "", (), None)
+    assert (second.exam_id, second.facts) == ("E1", {"age": 61, "vendor": "GE", "implant": "no"})
 
 
 def test_cbis_ddsms_images_are_listed_without_crops_and_masks_and_with_their_places(tmp_path, caplog):

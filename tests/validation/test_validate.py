@@ -23,6 +23,8 @@ from monai_e2e.shipped.bundles import copy_bundle
 from monai_e2e.validation import Settings, format_validation, validate
 from monai_e2e.validation.run import _named
 
+pytestmark = pytest.mark.usefixtures("blank_curves")
+
 SIZE = (128, 96)
 HERE = Options(workers=0, engine="torch")
 
