@@ -14,9 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from export import write_xlsx
+from PIL import Image
 from test_cmmd import write_cmmd
 from test_docs import BLOCK, PAGES, ROOT, text_of
 
@@ -71,7 +73,7 @@ def quick_bundle(name: str, folder: Path) -> None:
     copy_bundle(name, folder)
     config = json.loads((folder / "configs/train.json").read_text(encoding="utf-8"))
     recipes = config["recipes"]
-    small = {"image_size", "patch_size", "backbone", "width"} & recipes["phantom"].keys()
+    small = {"image_size", "patch_size", "backbone", "width", "top_blocks"} & recipes["phantom"].keys()
     recipes["paper"] |= {key: recipes["phantom"][key] for key in small}
     for recipe in recipes.values():
         recipe |= {"stages": [{"name": "one", "trainable": ["*"], "lr": 1e-4, "epochs": 1}], "num_workers": 0}
@@ -114,11 +116,34 @@ def write_images(folder: Path) -> None:
     shutil.copy(path, folder / "image.dcm")
 
 
+def write_real(folder: Path) -> None:
+    """``CBIS`` and ``MIAS``, pictures of half of ``IMAGES`` with tables in the form that ``benchmarks/real`` reads."""
+    validation = (ROOT / "benchmarks/real/validation_patients.txt").read_text(encoding="utf-8").split()
+    images = ["image,patient_id,laterality,view,density,half,label"]
+    boxes = ["image,type,pathology,x,y,width,height"]
+    mias = ["image,patient,laterality,cls,severity,x,y_topleft,radius"]
+    for name in ("CBIS", "MIAS"):
+        (folder / name / "images").mkdir(parents=True)
+    for number, path in enumerate(sorted((folder / "IMAGES").iterdir())[::2]):
+        pixels = pydicom.dcmread(path).pixel_array
+        image, side, malignant = f"mdb{number:03d}.png", "LR"[number % 2], number // 2 % 2
+        for name in ("CBIS", "MIAS"):
+            Image.fromarray((pixels / pixels.max() * 255).astype(np.uint8)).save(folder / name / "images" / image)
+        patient = validation[number] if number % 3 == 1 else f"T{number}"
+        images.append(f"{image},{patient},{side},MLO,2,{'test' if number % 3 == 2 else 'train'},{malignant}")
+        boxes.append(f"{image},mass,{'malignant' if malignant else 'benign'},200,200,60,60")
+        mias.append(f"{image},{number},{side},CIRC,{'M' if malignant else 'B'},200,200,30")
+    mias[-1] = f"{image},{number},{side},NORM,,,,"
+    for name, lines in (("CBIS/images.csv", images), ("CBIS/boxes.csv", boxes), ("MIAS/labels.csv", mias)):
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def furnished(tmp_path_factory) -> Path:
     """What the pages presuppose, by the names that they have there."""
     folder = tmp_path_factory.mktemp("furnished")
     write_images(folder)
+    write_real(folder)
     write_cbis_ddsm(folder / "DOWNLOAD/CBIS-DDSM", 40, rows=480, workers=2)
     write_cmmd(folder / "DOWNLOAD/CMMD")
     for name in ("docs", "benchmarks"):
