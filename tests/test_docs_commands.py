@@ -18,6 +18,7 @@ import numpy as np
 import pydicom
 import pytest
 from export import write_xlsx
+from keras_models import whole_model, write_keras_h5
 from PIL import Image
 from test_cmmd import write_cmmd
 from test_docs import BLOCK, PAGES, ROOT, text_of
@@ -166,7 +167,8 @@ def furnished(tmp_path_factory) -> Path:
         shutil.copytree(folder / "validation", folder / name)
     for name in ("model.pt", "other/model.pt"):
         shutil.copy(folder / "bundles/ddsm_whole/models/model.pt", folder / name)
-    shutil.copy(ROOT / "tests/data/keras/k208_resnet_whole.h5", folder / "ddsm_resnet50.h5")
+    published = whole_model("resnet50", [("residual", (4, 4, 8), 1)] * 2, image_size=(288, 224))
+    write_keras_h5(folder / "ddsm_resnet50.h5", published)
     return folder
 
 
