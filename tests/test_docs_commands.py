@@ -44,7 +44,7 @@ def commands(page: str) -> list[str]:
             continue
         if language == "sh":
             lines = re.sub(r"\s+#.*", "", block.replace("\\\n", " ")).splitlines()
-            found.append(" && ".join(map(quick, lines)))
+            found.append(" && ".join(quick(line) for line in lines if line.strip()))
         elif language == "python":
             found.append(f"python -c {shlex.quote(block)}")
         elif TYPED.match(inline) and "…" not in inline:
