@@ -4,20 +4,14 @@ import argparse
 import ast
 import importlib.util
 import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from monai_e2e.cli.main import _parser
-from monai_e2e.data.phantom import write_inbreast
-from monai_e2e.shipped.bundles import copy_bundle
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -193,36 +187,3 @@ def test_the_tutorial_runs(tmp_path):
     printed = "".join(output.get("text", "") for cell in made.cells for output in cell.get("outputs", []))
     assert "AUC" in printed
     assert "error:" not in printed
-
-
-@pytest.mark.slow
-def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path):
-    """On drawn images in place of the reader's, and with one epoch of training."""
-    write_inbreast(tmp_path / "drawn", 12, workers=2)
-    shutil.move(tmp_path / "drawn/AllDICOMs", tmp_path / "IMAGES")
-    with (tmp_path / "labels.csv").open("w", encoding="utf-8") as table:
-        table.write("image,label,patient_id\n")
-        patients: dict[str, int] = {}
-        for path in sorted((tmp_path / "IMAGES").iterdir()):
-            number = patients.setdefault(path.name.split("_")[1], len(patients))
-            table.write(f"{path.stem},{number % 2},{number}\n")
-    shutil.copy(tmp_path / "labels.csv", tmp_path / "truth.csv")
-    copy_bundle("inbreast_transfer", tmp_path / "bundles/inbreast_transfer")
-    lines = shell_lines("README.md") + [line for line in snippets("README.md") if "--labels truth.csv" in line]
-    epoch = [{"name": "one", "trainable": ["head"], "lr": 1e-4, "epochs": 1}]
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    ran = 0
-    for line in lines:
-        # A download and hours.
-        if not line.startswith(("monai-e2e", "python -m monai")) or "DOWNLOAD" in line or "experiment" in line:
-            continue
-        if "run training" in line:
-            line += f" --stages {shlex.quote(json.dumps(epoch))}"
-        done = subprocess.run(
-            line, shell=True, cwd=tmp_path, env={**os.environ, "PATH": programs}, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        ran += 1
-    assert ran >= 9
-    for folder in ("results", "results/phantom", "results/own"):
-        assert (tmp_path / folder / "report.html").is_file()
