@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from export import write_xlsx
 from keras_models import whole_model, write_keras_h5
 from PIL import Image
+from release_files import write_xlsx
 from test_cmmd import write_cmmd
 from test_docs import BLOCK, PAGES, ROOT, text_of
 
@@ -112,7 +112,7 @@ def write_images(folder: Path) -> None:
             findings.append([f"A{number}", bi_rads[path.name.split("_")[0]], "–"])
     for name, lines in (("labels.csv", labels), ("truth.csv", labels), ("lesions.csv", lesions)):
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_xlsx(folder / "Befunde.xlsx", findings)
+    write_xlsx(folder / "Befunde.xlsx", Befunde=findings)
     shutil.copytree(folder / "EXPORT/1", folder / "NEW-EXPORT")
     shutil.copy(path, folder / "image.dcm")
 
