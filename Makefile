@@ -27,7 +27,7 @@ demo: install
 	$(BIN)/monai-e2e demo
 
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 bench: install
 	$(BIN)/python benchmarks/run.py
