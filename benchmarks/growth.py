@@ -2,8 +2,8 @@
 
 Run: ``OMP_NUM_THREADS=1 python benchmarks/growth.py [--images 250]``, for 1, 2 and 4 times as many images, and as many
 rows of a table for each as ``--rows`` says. Noise in the shape of images, written as PNG; the command line of this
-package, each command with one process. Where time is linear, a further image takes as long from 1 × to 2 × as from 2 ×
-to 4 ×; starting takes the same whatever their number.
+package, each command with one process. Times are of the processor. Where they are linear, a further image takes as long
+from 1 × to 2 × as from 2 × to 4 ×; starting takes the same whatever their number.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -63,17 +62,15 @@ def commands(root: Path, count: int, rows: int) -> dict[str, list[str]]:
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """Seconds of a command, and MiB of the largest of its processes."""
-    start = time.perf_counter()
+    """Seconds of the processor that a command takes, and MiB of the largest of its processes."""
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen([sys.executable, *command], stdout=printed, stderr=printed)
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             printed.seek(0)
             raise SystemExit(f"{' '.join(command)}\n{printed.read().decode()}")
-    return seconds, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def write_images(folder: Path, size: tuple[int, int], count: int) -> None:
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 4096, size, dtype=np.uint16) * 16
     for number in range(count):
-        Image.fromarray(np.roll(pixels, number, axis=0)).save(folder / f"{number:04d}.png", compress_level=1)
+        Image.fromarray(np.roll(pixels, number)).save(folder / f"{number:04d}.png", compress_level=1)
 
 
 def measure(model: str, images: str, out: str, workers: int) -> None:

@@ -29,6 +29,7 @@ from monai_e2e.data.prepared.settings import (
     Settings,
     check_options,
     check_out,
+    check_same_data_set,
     make_settings,
     merges_halves,
     used_options,
@@ -74,6 +75,7 @@ def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: An
     if "merge_halves" in source.options:
         options["merge_halves"] = merges_halves(options.get("merge_halves", False), settings.protocol)
     src, out = Path(src).absolute(), check_out(src, out, settings.dry_run)
+    check_same_data_set(name, out)
     catalogue = source.read()(src, tables_only=settings.dry_run and not has_images(src), **options)
     _check_names(src, catalogue)
     split = _split(src, catalogue, settings)

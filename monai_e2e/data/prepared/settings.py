@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,3 +115,16 @@ def check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
     if dry_run and "datalist.json" in entries:
         raise UserError(f"{out} is a prepared folder, whose report a dry run would replace; choose another folder")
     return out
+
+
+def check_same_data_set(name: str, out: Path) -> None:
+    """Raise :class:`UserError` where ``out`` was prepared from another data set, which would be replaced.
+
+    One's own images have no name that could tell them apart, and a damaged data list doesn't say what it is of.
+    """
+    try:
+        earlier = json.loads((out / "datalist.json").read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    if earlier != name and (earlier in SOURCES or SOURCES[name].has_a_name):
+        raise UserError(f"{out} was prepared from {earlier}, and would be replaced; choose another folder or delete it")

@@ -316,6 +316,24 @@ def test_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, 
     assert {path.name for path in tmp_path.iterdir()} == {"src", "out", ".out.partial"}
 
 
+def test_another_data_sets_prepared_folder_is_kept(tmp_path):
+    src = cbis_source(tmp_path / "src").write()
+    prepare(src, tmp_path / "out")
+    for name, own in (("inbreast", {}), ("folder", {"labels": tmp_path / "labels.csv"})):
+        with pytest.raises(UserError, match=r"out was prepared from cbis-ddsm, and would be replaced; choose another"):
+            prepare_dataset(name, src, tmp_path / "out", **own)
+    assert len(samples(tmp_path / "out")) == 9
+    prepare(src, tmp_path / "out", seed=1)
+    datalist = json.loads((tmp_path / "out/datalist.json").read_text())
+    assert datalist["seed"] == 1
+    # One's own images are called as their folder was when they were prepared.
+    (tmp_path / "out/datalist.json").write_text(json.dumps({**datalist, "name": "own"}))
+    with pytest.raises(UserError, match="out was prepared from own"):
+        prepare(src, tmp_path / "out")
+    with pytest.raises(UserError, match=r"labels\.csv"):  # which isn't there
+        prepare_dataset("folder", src, tmp_path / "out", labels=tmp_path / "labels.csv")
+
+
 def test_folders_of_others_are_refused(tmp_path):
     src = cbis_source(tmp_path / "src").write()
     (tmp_path / "mine").mkdir()
