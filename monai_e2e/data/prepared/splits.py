@@ -130,7 +130,7 @@ def check_protocol(protocol: str, known: Sequence[str], folds: int | None) -> No
         raise UserError(f"protocol 'kfold' needs --folds {MIN_FOLDS} or more, got {folds}")
     if protocol != "kfold" and folds is not None:
         raise UserError(
-            f"folds {folds} go with protocol 'kfold', not with {protocol!r}: choose it, or leave out --folds"
+            f"folds {folds} go with protocol 'kfold', not with {protocol!r}: add --protocol kfold, or leave out --folds"
         )
 
 
