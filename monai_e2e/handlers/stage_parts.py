@@ -32,7 +32,7 @@ def trained_modules(stage: Mapping[str, Any], groups: Groups) -> list[str]:
         if not names:
             raise UserError(
                 f"pattern '{pattern}' of stage '{stage['name']}' matches no part of the network; "
-                f"choose of its parts: {', '.join(groups)}"
+                f"choose from its parts: {', '.join(groups)}"
             )
         modules += [module for name in names for module in groups[name]]
     return modules

@@ -100,6 +100,13 @@ def train_only(stages: Sequence[Mapping[str, Any]], trainable: str | None) -> li
     return [{**stage, "name": " and ".join(parts), "trainable": parts} for stage in stages]
 
 
+def check_stages(stages: Sequence[Mapping]) -> list[dict[str, Any]]:
+    """Check the stages of a plan, see :func:`check_stage`; raises :class:`UserError` also if they are no list."""
+    if isinstance(stages, str | Mapping):
+        raise UserError(f"stages must be a list of dicts with {', '.join(_STAGE_KEYS)}, got {stages!r}")
+    return [check_stage(stage, index) for index, stage in enumerate(stages, start=1)]
+
+
 def check_stage(stage: Mapping, index: int) -> dict[str, Any]:
     """Check a stage and fill in the defaults of the keys that it leaves out.
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from monai_e2e.errors import UserError
 from monai_e2e.handlers.stage_parts import BATCHNORM, train_alone, trained_modules, warn_of_never_trained
-from monai_e2e.handlers.stage_plan import PlanPosition, check_stage, fit_plan, rate_factor
+from monai_e2e.handlers.stage_plan import PlanPosition, check_stages, fit_plan, rate_factor
 from monai_e2e.networks.distributed import unwrapped
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class StagedTraining:
             raise UserError(f"patience must be a whole number of epochs from 1 on, or null for none, got {patience!r}")
         self.network: nn.Module = unwrapped(network)
         self.optimizer = optimizer
-        self.stages = [check_stage(stage, index) for index, stage in enumerate(stages, start=1)]
+        self.stages = check_stages(stages)
         if not self.stages:
             raise UserError("the list of training stages is empty: give at least one")
         self.frozen_batchnorm = frozen_batchnorm
@@ -126,7 +126,7 @@ class StagedTraining:
     @staticmethod
     def total_epochs(stages: Sequence[Mapping]) -> int:
         """Number of epochs of all stages together, the trainer's ``max_epochs``."""
-        return sum(check_stage(stage, index)["epochs"] for index, stage in enumerate(stages, start=1))
+        return sum(stage["epochs"] for stage in check_stages(stages))
 
     @property
     def over(self) -> bool:

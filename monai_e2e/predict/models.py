@@ -162,7 +162,7 @@ def choose_models(
     makers = [model for model in models if model.makes_heatmaps]
     if not scorers:
         raise UserError(
-            f"{paths[0]} is a patch classifier, which scores no images: name a model such as ddsm_whole too"
+            f"{paths[0]} is a patch classifier, which scores no images: name a whole-image model too, such as cbis-mass"
         )
     if makers and not heatmaps:
         raise UserError(f"{makers[0].checkpoint} is a patch classifier: add --heatmap, or leave it out")

@@ -77,11 +77,8 @@ def end_on_interrupt(advice: str | None) -> None:
     Args:
         advice: how to continue; None: print nothing, as in all but the first process of a distributed training.
     """
-    own, said, folder = (
-        os.getpid(),
-        False,
-        sockets_folder(),
-    )  # before any process is started, so that all use this folder
+    own, said = os.getpid(), False
+    folder = sockets_folder()  # before any process is started, so that all use this folder
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         nonlocal said

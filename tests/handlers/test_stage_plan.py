@@ -2,7 +2,8 @@
 
 import pytest
 
-from monai_e2e.handlers.stage_plan import check_stage, fit_plan
+from monai_e2e.errors import UserError
+from monai_e2e.handlers.stage_plan import check_stage, check_stages, fit_plan
 
 
 def plan(*epochs, **last):
@@ -32,3 +33,9 @@ def test_a_warmup_keeps_its_share_of_its_stage():
     (stage,) = fit_plan(plan(8, warmup=2.0, schedule="cosine"), 2)
     assert stage["warmup"] == 0.5
     assert check_stage(stage, 1) == stage
+
+
+@pytest.mark.parametrize("stages", ["all", {"name": "all"}])
+def test_stages_that_are_no_list_are_told_as_typed(stages):
+    with pytest.raises(UserError, match=r"stages must be a list of dicts with name, .*, got .*all'"):
+        check_stages(stages)

@@ -119,7 +119,10 @@ def test_view_that_is_neither_becomes_unknown_and_is_flagged(tmp_path):
     [
         ("", r"column 'image' is missing.*predictions\.csv of `monai-e2e predict`"),
         ("image,p_malignant\n", "the table has no row"),
-        ("picture,p_malignant\na,0.1\n", "column 'image' is missing; needed: image; found: picture"),
+        (
+            "picture,p_malignant\na,0.1\n",
+            r"column 'image' is missing; needed: image; found: picture, p_malignant\. Give a",
+        ),
         ("image,score\na,0.1\n", "neither column 'logit' nor 'p_malignant'"),
         ("image,malignant_pred\na,0.1\n", "column 'image_index' is missing"),
         ("index,left_malignant,right_malignant\n0,0.1,0.2\n", "scores per breast"),

@@ -78,6 +78,8 @@ def test_the_patch_bundle_beside_a_model_gives_its_weights_and_its_config_is_not
     torch.save(PatchClassifier("vgg16", width=0.0625, preparation=preparation).state_dict(), beside / "models/model.pt")
     _, patch_model = choose_models([bundle], True, CPU, "SRC")
     assert patch_model.name == "ddsm_patch"
+    with pytest.raises(UserError, match=r"is a patch classifier, .* such as cbis-mass$"):  # which predict does know
+        choose_models([beside / "models/model.pt"], True, CPU, "SRC")
 
 
 def test_images_of_different_sizes_are_scored_as_each_alone(bundle):

@@ -199,8 +199,7 @@ def _check_classes(src: Path, labels: Mapping[str, Sequence[int]]) -> None:
         if len(set(own)) < 2:
             raise UserError(
                 f"{src}: partition {name} has {len(own)} image(s), but not of both classes; add data, or name all "
-                "images "
-                "of your own 'test' in a column partition, to test on them alone"
+                "images of your own 'test' in a column partition, to test on them alone"
             )
 
 

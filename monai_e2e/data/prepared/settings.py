@@ -120,11 +120,16 @@ def check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
 def check_same_data_set(name: str, out: Path) -> None:
     """Raise :class:`UserError` where ``out`` was prepared from another data set, which would be replaced.
 
-    One's own images have no name that could tell them apart, and a damaged data list doesn't say what it is of.
+    One's own images have no name that could tell one folder of them from another, but a licence of their own. A damaged
+    data list doesn't say what it is of.
     """
     try:
-        earlier = json.loads((out / "datalist.json").read_text(encoding="utf-8"))["name"]
+        datalist = json.loads((out / "datalist.json").read_text(encoding="utf-8"))
+        earlier = "folder" if datalist["licence"] == SOURCES["folder"].licence else datalist["name"]
     except (OSError, ValueError, LookupError, TypeError):
         return
-    if earlier != name and (earlier in SOURCES or SOURCES[name].has_a_name):
-        raise UserError(f"{out} was prepared from {earlier}, and would be replaced; choose another folder or delete it")
+    if earlier != name:
+        of = "your own images" if earlier == "folder" else earlier
+        raise UserError(
+            f"{out} was prepared from {of}, and would be replaced; choose another folder, or delete this one first"
+        )

@@ -129,7 +129,9 @@ def check_protocol(protocol: str, known: Sequence[str], folds: int | None) -> No
     if protocol == "kfold" and (folds is None or folds < MIN_FOLDS):
         raise UserError(f"protocol 'kfold' needs --folds {MIN_FOLDS} or more, got {folds}")
     if protocol != "kfold" and folds is not None:
-        raise UserError(f"folds {folds} go with protocol 'kfold', not with {protocol!r}: leave one of them out")
+        raise UserError(
+            f"folds {folds} go with protocol 'kfold', not with {protocol!r}: add --protocol kfold, or leave out --folds"
+        )
 
 
 def partition_of_fold(fold: int, tested: int, folds: int) -> str:

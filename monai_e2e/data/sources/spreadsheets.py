@@ -175,10 +175,11 @@ def _table(path: Path, grid: Grid, needed: Sequence[str], optional: Sequence[str
     missing = [column for column in needed if _key(column) not in keys]
     if missing:
         found = ", ".join(filter(None, header)) or "nothing"
+        advice = advice or "correct the header"
         raise UserError(
             f"{path}: {'columns' if missing[1:] else 'column'} {', '.join(map(repr, missing))} "
             f"{'are' if missing[1:] else 'is'} missing; needed: {', '.join(needed)}; "
-            f"found: {found[:300]}. {advice or 'Correct the header'}"
+            f"found: {found[:300]}. {advice[:1].upper()}{advice[1:]}"
         )
     wanted = [*needed, *optional]
     twice = [column for column in wanted if keys.count(_key(column)) > 1]

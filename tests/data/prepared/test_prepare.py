@@ -326,12 +326,6 @@ def test_another_data_sets_prepared_folder_is_kept(tmp_path):
     prepare(src, tmp_path / "out", seed=1)
     datalist = json.loads((tmp_path / "out/datalist.json").read_text())
     assert datalist["seed"] == 1
-    # One's own images are called as their folder was when they were prepared.
-    (tmp_path / "out/datalist.json").write_text(json.dumps({**datalist, "name": "own"}))
-    with pytest.raises(UserError, match="out was prepared from own"):
-        prepare(src, tmp_path / "out")
-    with pytest.raises(UserError, match=r"labels\.csv"):  # which isn't there
-        prepare_dataset("folder", src, tmp_path / "out", labels=tmp_path / "labels.csv")
 
 
 def test_folders_of_others_are_refused(tmp_path):

@@ -205,6 +205,15 @@ class TestOwnImages:
         assert main(["prepare", "inbreast", str(folder), str(out), "--protocol", "official"]) == 2
         assert "choose one of paper, kfold" in capsys.readouterr().err
 
+    def test_a_folder_called_as_a_data_set_is_still_of_ones_own_images(self, images):
+        """Their data list has the folder's name, which doesn't say that they are of that data set."""
+        folder, labels, out = images
+        out = out.with_name("inbreast")
+        for _ in range(2):
+            prepare_dataset("folder", folder, out, labels=labels, image_size=SIZE, workers=1)
+        with pytest.raises(UserError, match="inbreast was prepared from your own images, and would be replaced"):
+            prepare_dataset("inbreast", folder, out, image_size=SIZE, workers=1)
+
     def test_images_of_one_class_are_refused(self, images):
         folder, labels, out = images
         labels.write_text(labels.read_text().replace(",1,", ",0,"))
