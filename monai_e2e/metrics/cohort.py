@@ -116,7 +116,7 @@ def flow_chart(report: Mapping[str, Any], scored: Mapping[str, Any]) -> str:
         ([f"{report.get('name', 'data set')}: {_known(tables.get('rows'))} rows in its tables"], excluded),
         ([f"{_known(report.get('rows_used'))} rows used"], also),
         ([f"{images} images prepared", *parts], []),
-        ([f"{scored['images']} images scored{known}", f"{scored['positive']} malignant"], []),
+        ([f"{scored['images']} images{known} scored", f"{scored['positive']} malignant"], []),
     ]
     drawn: list[str] = []
     top, bottom, middle, right = 4, 4, 4 + _BOX // 2, _BOX + 44

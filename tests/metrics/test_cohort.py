@@ -48,7 +48,7 @@ def test_flow_chart_shows_every_count_and_reason(tmp_path):
     for text in ("200 rows in its tables", "180 rows used", "20 rows excluded", "15 no file", "3 stray file"):
         assert f"{text}</text>" in section
     assert "160 images prepared" in section
-    assert "160 images scored of 40 patients" in section
+    assert "160 images of 40 patients scored" in section
     assert "<x>" not in section
     boxes = [tuple(map(int, box)) for box in re.findall(r'<rect x="4" y="(\d+)" width="\d+" height="(\d+)"', section)]
     assert all(top + height < below for (top, height), (below, _) in pairwise(boxes))
