@@ -65,7 +65,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     if not datasets or not models:
         raise UserError(
             "name models, prepared folders (which have a datalist.json) and last the folder of the results; found "
-            f"{len(models)} models and {len(datasets)} prepared folders"
+            f"models: {len(models)}, prepared folders: {len(datasets)}"
         )
     if is_prepared(out):
         raise UserError(f"{out} is a prepared folder: name the folder of the results last")
