@@ -41,8 +41,8 @@ _LEGEND = (
     "to the threshold are shown only under Unsure."
 )
 _TITLES = {
-    (1, True): ("Right: malignant and marked", "surest first"),
-    (0, False): ("Right: not malignant and not marked", "surest first"),
+    (1, True): ("Correct: malignant and marked", "surest first"),
+    (0, False): ("Correct: not malignant and not marked", "surest first"),
     (0, True): ("Wrong: not malignant, but marked", "worst first"),
     (1, False): ("Wrong: malignant, but not marked", "worst first"),
 }
