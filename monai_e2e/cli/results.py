@@ -16,7 +16,7 @@ from monai_e2e.cli.options import add_aggregate, add_batch_size, add_device, add
 from monai_e2e.cli.score import add_card, add_score, add_threshold, show_score
 from monai_e2e.errors import UserError
 from monai_e2e.work.forked import READING, import_once
-from monai_e2e.work.threads import thread_variables
+from monai_e2e.work.threads import reader_variables
 
 #: Names of models have hyphens, which are no place to break a line.
 _WRAPPER = textwrap.TextWrapper(110, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False)
@@ -171,7 +171,7 @@ def _add_fold(parser: argparse.ArgumentParser) -> None:
 
 def _predict(arguments: argparse.Namespace) -> int:
     if arguments.workers != 0 and not isinstance(arguments.workers, str):
-        import_once(READING, thread_variables(1))  # beside what this process imports
+        import_once(READING, reader_variables())  # beside what this process imports
     from monai_e2e.predict import Options, predict
 
     if arguments.keep_identity and not arguments.dicom:

@@ -13,7 +13,7 @@ from pathlib import Path
 from monai_e2e.errors import UserError
 from monai_e2e.work.forked import run_forked
 from monai_e2e.work.locking import HeldError
-from monai_e2e.work.threads import thread_variables
+from monai_e2e.work.threads import KEEP_MEMORY, thread_variables
 
 logger = logging.getLogger(__name__)
 
@@ -21,10 +21,6 @@ logger = logging.getLogger(__name__)
 _PAUSE = 5.0
 #: Seconds between two lines on the progress: with and without new progress.
 _EVERY, _SELDOM = 60.0, 600.0
-#: By default glibc returns large freed blocks to the system, which clears them before the next use. That takes a sixth
-#: of a training step on phantoms.
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-
 
 #: What runs a command: (words, file of its output, variables of its environment) → exit status.
 Runner = Callable[[Sequence[str], Path, Mapping[str, str]], int]
@@ -80,7 +76,7 @@ class Step:
 
 def command_variables(threads: int | None) -> dict[str, str]:
     """Environment of a command that computes with this number of threads; None: with any number."""
-    return {**_KEEP_MEMORY, **thread_variables(threads)}
+    return {**KEEP_MEMORY, **thread_variables(threads)}
 
 
 def run_steps(

@@ -21,7 +21,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from monai_e2e.work.cluster import stream_cluster
 from monai_e2e.work.forked import FORKING, import_once, starting
 from monai_e2e.work.interrupt import closing_in_order, interrupts_later
-from monai_e2e.work.threads import thread_variables
+from monai_e2e.work.threads import reader_variables
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -64,7 +64,7 @@ def _stream(
     remaining = iter(tasks)
     pending: deque[tuple[Task, Future[Result]]] = deque()
     if (module := function.__module__) != "__main__":
-        import_once([module], thread_variables(1))
+        import_once([module], reader_variables())
     pool = _start(workers)
     try:
         while True:
@@ -91,7 +91,7 @@ def _stream(
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
     try:
-        with starting(thread_variables(1)):  # the first task starts the processes
+        with starting(reader_variables()):  # the first task starts the processes
             return pool.submit(function, task)
     except BrokenProcessPool as error:  # noticed before any result was fetched
         future: Future[Result] = Future()
@@ -131,7 +131,7 @@ def _start(workers: int) -> ProcessPoolExecutor:
     # imported, or started from scratch. Neither imports the main module, so this works in notebooks, and in scripts
     # without a main guard.
     return ProcessPoolExecutor(
-        workers, context=FORKING, initializer=_prepare_worker, initargs=(os.getpid(),), env=thread_variables(1)
+        workers, context=FORKING, initializer=_prepare_worker, initargs=(os.getpid(),), env=reader_variables()
     )
 
 

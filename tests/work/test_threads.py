@@ -1,6 +1,8 @@
 """A process computes with the threads that it was given, in OpenCV too."""
 
+import ast
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 
-from monai_e2e.work.threads import begin_worker, limit_threads, thread_variables
+from monai_e2e.work.threads import begin_worker, limit_threads, reader_variables, thread_variables
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 CONFIGS = sorted(path for path in BUNDLES.glob("*/configs/*.json") if '"DataLoader"' in path.read_text())
@@ -46,15 +48,31 @@ def test_this_process_has_the_threads_it_is_given_or_pytorchs():
     assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
 
 
-def test_a_worker_that_works_on_files_is_one_thread(tmp_path):
+READER = """
+import cv2
+import resource
+
+def look(_):
+    bytearray(2**26)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(2**26)
+    return cv2.getNumThreads(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another library gives out memory")
+def test_a_worker_that_works_on_files_is_one_thread_and_keeps_the_memory_of_an_image_for_the_next(tmp_path):
     # In a process of its own: all that are forked here have the environment of the first, in whatever test that was.
-    (tmp_path / "counting.py").write_text("import cv2\ndef threads(_):\n    return cv2.getNumThreads()\n")
-    code = "from monai_e2e.work.parallel import run_parallel; from counting import threads; "
-    code += "print(set(run_parallel(threads, [0, 1, 2], 2, 'counting')))"
-    environment = {name: value for name, value in os.environ.items() if name not in thread_variables(1)}
+    (tmp_path / "reader.py").write_text(READER)
+    code = "from monai_e2e.work.parallel import run_parallel; from reader import look; "
+    code += "print(run_parallel(look, [0, 1, 2], 2, 'looking'))"
+    environment = {name: value for name, value in os.environ.items() if name not in reader_variables()}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout == "{1}\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    found = ast.literal_eval(done.stdout)
+    assert [threads for threads, _ in found] == [1, 1, 1]
+    assert max(pages for _, pages in found) < 100  # of 16,384 that new memory takes
 
 
 def test_a_process_that_is_started_has_the_threads_of_its_environment():

@@ -165,13 +165,13 @@ def without_unused_bits(stored: np.ndarray, bits: int) -> np.ndarray:
     pydicom 3.0 does this too, but not for JPEG 2000 and not for JPEG-LS.
     """
     shift = 8 * stored.dtype.itemsize - bits
-    return stored if shift <= 0 or fits(stored, bits) else (stored << shift) >> shift
+    return stored if fits(stored, bits) else (stored << shift) >> shift
 
 
 def fits(stored: np.ndarray, bits: int) -> bool:
     """Whether values need no more than the given number of bits."""
-    shift, limits = max(8 * stored.dtype.itemsize - bits, 0), np.iinfo(stored.dtype)
-    return bool(stored.min() >= limits.min >> shift and stored.max() <= limits.max >> shift)
+    shift, limits = 8 * stored.dtype.itemsize - bits, np.iinfo(stored.dtype)
+    return shift <= 0 or bool(stored.min() >= limits.min >> shift and stored.max() <= limits.max >> shift)
 
 
 def used_bits(stored: np.ndarray, bits: int) -> np.ndarray:

@@ -140,9 +140,7 @@ def _as_png(pixels: np.ndarray) -> bytes:
 
 def is_two_valued(pixels: np.ndarray) -> bool:
     """Whether an array has at most two distinct values; what tells a mask from an image or a crop."""
-    if len(np.unique(pixels[::_SPARSE, ::_SPARSE])) > 2:  # true of nearly every image, and found in no time
-        return False
-    return bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
+    return exact_mask(pixels) is not None
 
 
 def exact_mask(pixels: np.ndarray) -> np.ndarray | None:
@@ -151,10 +149,14 @@ def exact_mask(pixels: np.ndarray) -> np.ndarray | None:
     Returns:
         bool ``[rows, columns]``, or None where there are more values.
     """
-    if not is_two_valued(pixels):
+    if len(np.unique(pixels[::_SPARSE, ::_SPARSE])) > 2:  # true of nearly every image, and found in no time
         return None
     low, high = pixels.min(), pixels.max()
-    return pixels == high if high > low else pixels > 0
+    if low == high:
+        return pixels > 0
+    mask = pixels == high
+    others = pixels.size - np.count_nonzero(mask) - np.count_nonzero(pixels == low)
+    return None if others else mask
 
 
 def jpeg_mask(pixels: np.ndarray) -> np.ndarray | None:
