@@ -56,6 +56,7 @@ def train(phantoms, out, **keys):
     [
         ({"batch_size": 7}, "batch_size is 8 in the file and 7 in this training"),
         ({"balanced_sampling": True}, "balanced_sampling is False in the file and True in this training"),
+        ({"epoch_share": 0.99}, r"balanced_sampling is False in the file and \[False, 0.99\] in this training"),
         ({"training_patients": 4}, r"training is '\d+ images, \w+' in the file and '\d+ images, \w+' in this training"),
         ({"dataset_dir": "inverted"}, r"training is '(\d+) images, \w+' in the file and '\1 images, \w+'"),
         ({"dataset_dir": "moved"}, None),

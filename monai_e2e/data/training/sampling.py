@@ -1,4 +1,4 @@
-"""Class balance by sampling, the alternative to sample weights within a batch (paper §2.3)."""
+"""Which samples an epoch has: a share of all, or as many of each class, the alternative to weights (paper §2.3)."""
 
 from __future__ import annotations
 
@@ -16,40 +16,58 @@ from monai_e2e.data.training.seeded import Draw
 from monai_e2e.errors import UserError
 
 
-class BalancedSampler(DistributedSampler):
-    """Draws samples with replacement so that every class comes as often as the others (paper §2.3).
+class EpochSampler(DistributedSampler):
+    """Draws the samples of each epoch anew: a share of all, or so that classes come equally often (paper §2.3).
 
-    An epoch is as long as the data and one draw over all of it, a function of seed and epoch alone, so that a resumed
-    run repeats it. Process ``rank`` takes every ``num_replicas``-th of the draw: together the processes see in each
-    step the samples that one process with the sum of their batches would. MONAI's trainer calls :meth:`set_epoch`.
+    A share is drawn without replacement, balanced classes with it. The draw is a function of seed and epoch alone, so
+    that a resumed run repeats it. Process ``rank`` takes every ``num_replicas``-th of the draw: together the processes
+    see in each step the samples that one process with the sum of their batches would. MONAI's trainer calls
+    :meth:`set_epoch`.
 
     (MONAI's ``DistributedWeightedRandomSampler`` draws within each process's share of the data, where a rare class
     may be absent, and from a generator that goes on from epoch to epoch.)
 
     Args:
-        data: samples, dicts with an integer ``label``.
+        data: samples, dicts with an integer ``label`` where classes are balanced.
+        balanced: whether they are.
         seed: seed of the draws.
+        share: samples of an epoch as a share of the data, above 0 and at most 1; at least one is drawn.
         num_replicas: number of processes.
         rank: number of this process, from 0.
 
     Raises:
-        UserError: when there is no data or a sample has no integer label.
+        UserError: when there is no data, the share is out of range, or a sample has no integer label.
     """
 
-    def __init__(self, data: Sequence[Mapping[str, Any]], seed: int = 0, num_replicas: int = 1, rank: int = 0) -> None:
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        balanced: bool,
+        seed: int = 0,
+        share: float = 1.0,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
         if not len(data):
-            raise UserError("balanced sampling has no samples to draw from: the partition is empty")
-        labels = [_label(data[index], index) for index in range(len(data))]
+            raise UserError("there are no samples to draw from: the partition is empty")
+        count = max(1, round(share * len(data)))
         # The samples stay with the data set; the base class asks for their number only.
-        super().__init__(range(len(labels)), num_replicas=num_replicas, rank=rank, seed=seed)  # type: ignore[arg-type]
-        counts = Counter(labels)
-        self.weights = torch.tensor([1 / counts[label] for label in labels], dtype=torch.double)
+        super().__init__(range(count), num_replicas=num_replicas, rank=rank, seed=seed)  # type: ignore[arg-type]
+        self.samples, self.count = len(data), count
+        self.weights: torch.Tensor | None = None
+        if balanced:
+            labels = [_label(data[index], index) for index in range(len(data))]
+            counts = Counter(labels)
+            self.weights = torch.tensor([1 / counts[label] for label in labels], dtype=torch.double)
 
     def __iter__(self) -> Iterator[int]:
         mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)  # seed + epoch would collide
         generator = torch.Generator().manual_seed(int(mixed[0]))
-        drawn = torch.multinomial(self.weights, len(self.weights), replacement=True, generator=generator).tolist()
-        return islice(_count(cycle(drawn)), self.rank, self.total_size, self.num_replicas)
+        if self.weights is None:
+            drawn = torch.randperm(self.samples, generator=generator)[: self.count]
+        else:
+            drawn = torch.multinomial(self.weights, self.count, replacement=True, generator=generator)
+        return islice(_count(cycle(drawn.tolist())), self.rank, self.total_size, self.num_replicas)
 
 
 def _count(drawn: Iterable[int]) -> Iterator[Draw]:
@@ -61,11 +79,16 @@ def _count(drawn: Iterable[int]) -> Iterator[Draw]:
 
 
 def make_sampler(
-    data: Sequence[Mapping[str, Any]], balanced: bool, seed: int = 0, num_replicas: int = 1, rank: int = 0
+    data: Sequence[Mapping[str, Any]],
+    balanced: bool,
+    seed: int = 0,
+    share: float = 1.0,
+    num_replicas: int = 1,
+    rank: int = 0,
 ) -> Sampler | None:
-    """Sampler for a training loader: a :class:`BalancedSampler`, or None where the loader is to shuffle by itself.
+    """Sampler for a training loader: an :class:`EpochSampler`, or None where the loader is to shuffle by itself.
 
-    With several processes that don't balance it is torch's ``DistributedSampler``, which gives each its share.
+    With several processes that take all samples as they are, it is torch's ``DistributedSampler``.
 
     Example::
 
@@ -73,10 +96,14 @@ def make_sampler(
         DataLoader(dataset, batch_size=32, sampler=sampler, shuffle=sampler is None)
 
     Raises:
-        UserError: when there is no data to balance or a sample has no integer label.
+        UserError: as :class:`EpochSampler` does.
     """
-    if balanced:
-        return BalancedSampler(data, seed, num_replicas, rank)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise UserError(
+            f"epoch_share must be a number above 0 and at most 1, the share of the samples of an epoch; got {share!r}"
+        )
+    if balanced or share < 1:
+        return EpochSampler(data, balanced, seed, share, num_replicas, rank)
     if num_replicas > 1:
         return DistributedSampler(range(len(data)), num_replicas, rank, seed=seed)  # type: ignore[arg-type]
     return None

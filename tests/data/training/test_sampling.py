@@ -1,4 +1,4 @@
-"""Balanced sampling: how often classes come, and that seed, epoch and process alone decide on the order."""
+"""Samples of an epoch: how often they and their classes come, and that seed, epoch and process alone decide on them."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from monai_e2e.data.training.sampling import BalancedSampler, make_sampler
+from monai_e2e.data.training.sampling import EpochSampler, make_sampler
 from monai_e2e.errors import UserError
 
 #: Of 200 samples 160, 30 and 10 are of the classes 0, 1 and 2.
@@ -20,7 +20,7 @@ LABELS = [0] * 160 + [1] * 30 + [2] * 10
 DATA = [{"image": torch.full((1,), float(index)), "label": label} for index, label in enumerate(LABELS)]
 
 
-def epoch_of(sampler: BalancedSampler, epoch: int) -> list[int]:
+def epoch_of(sampler: EpochSampler, epoch: int) -> list[int]:
     sampler.set_epoch(epoch)
     return list(sampler)
 
@@ -76,7 +76,7 @@ def test_order_neither_reads_nor_moves_the_global_random_state():
 def test_processes_share_one_draw(replicas):
     """In every step they see together what one process with the sum of their batches sees."""
     alone = epoch_of(make_sampler(DATA, True, 5), 2)
-    shares = [epoch_of(make_sampler(DATA, True, 5, replicas, rank), 2) for rank in range(replicas)]
+    shares = [epoch_of(make_sampler(DATA, True, 5, 1.0, replicas, rank), 2) for rank in range(replicas)]
     assert [index for step in zip(*shares, strict=True) for index in step] == alone
 
 
@@ -84,7 +84,7 @@ def test_processes_share_one_draw(replicas):
 def test_shares_are_of_one_size_and_the_draw_is_repeated_to_fill_the_last(samples, replicas):
     data = DATA[-samples:]
     alone = list(make_sampler(data, True, 0))
-    samplers = [make_sampler(data, True, 0, replicas, rank) for rank in range(replicas)]
+    samplers = [make_sampler(data, True, 0, 1.0, replicas, rank) for rank in range(replicas)]
     shares = [list(sampler) for sampler in samplers]
     size = -(-samples // replicas)
     assert [len(share) for share in shares] == [len(sampler) for sampler in samplers] == [size] * replicas
@@ -95,9 +95,8 @@ def test_shares_are_of_one_size_and_the_draw_is_repeated_to_fill_the_last(sample
 def test_a_rare_class_reaches_every_process():
     data = [{"label": int(index < 3)} for index in range(100)]
     for rank in range(4):
-        share = [
-            data[index]["label"] for epoch in range(20) for index in epoch_of(BalancedSampler(data, 0, 4, rank), epoch)
-        ]
+        sampler = EpochSampler(data, True, num_replicas=4, rank=rank)
+        share = [data[index]["label"] for epoch in range(20) for index in epoch_of(sampler, epoch)]
         assert sum(share) / len(share) == pytest.approx(0.5, abs=0.1)
 
 
@@ -145,10 +144,43 @@ def test_config_that_makes_a_loader_of_it(balanced):
         },
     }
     loader = ConfigParser(json.loads(json.dumps(config))).get_parsed_content("loader")
-    assert isinstance(loader.sampler, BalancedSampler) == balanced
+    assert isinstance(loader.sampler, EpochSampler) == balanced
     assert len(list(loader)) == 2
     if not balanced:
         assert isinstance(loader.sampler, torch.utils.data.RandomSampler)
+
+
+def test_a_share_is_drawn_anew_for_each_epoch_and_no_sample_of_it_twice():
+    sampler = make_sampler(DATA, balanced=False, share=0.3)
+    epochs = [epoch_of(sampler, epoch) for epoch in range(100)]
+    assert all(len(epoch) == len(set(epoch)) == len(sampler) == 60 for epoch in epochs)
+    assert len({frozenset(epoch) for epoch in epochs}) == 100
+    drawn = Counter(index for epoch in epochs for index in epoch)
+    assert set(drawn) == set(range(200))
+    assert max(drawn.values()) < 50  # of 30 expected, four and a half standard errors
+
+
+def test_a_share_of_balanced_classes_is_as_long_and_balanced():
+    sampler = make_sampler(DATA, balanced=True, share=0.3)
+    drawn = Counter(LABELS[index] for epoch in range(100) for index in epoch_of(sampler, epoch))
+    assert len(sampler) == 60
+    assert all(drawn[label] / 6000 == pytest.approx(1 / 3, abs=0.03) for label in range(3))
+
+
+def test_processes_share_one_draw_of_a_share():
+    alone = epoch_of(make_sampler(DATA, False, 5, 0.3), 2)
+    shares = [epoch_of(make_sampler(DATA, False, 5, 0.3, 4, rank), 2) for rank in range(4)]
+    assert [index for step in zip(*shares, strict=True) for index in step] == alone
+
+
+def test_the_smallest_share_is_one_sample():
+    assert len(list(make_sampler(DATA, False, share=0.001))) == 1
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan"), "0.5", True, None])
+def test_a_share_out_of_range_is_named(share):
+    with pytest.raises(UserError, match=r"epoch_share must be a number above 0 and at most 1.*got"):
+        make_sampler(DATA, False, share=share)
 
 
 @pytest.mark.parametrize("label", [1, np.int64(1), np.uint8(1)])
