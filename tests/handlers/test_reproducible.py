@@ -10,7 +10,7 @@ from monai.data import CacheDataset, DataLoader, Dataset
 from monai.transforms import Compose, Lambdad, RandLambdad
 from torch.utils.data import DistributedSampler, RandomSampler, WeightedRandomSampler
 
-from monai_e2e.data.training.sampling import BalancedSampler
+from monai_e2e.data.training.sampling import EpochSampler
 from monai_e2e.data.training.seeded import SeededDataset
 from monai_e2e.errors import UserError
 from monai_e2e.handlers import reproducible
@@ -53,7 +53,7 @@ def make_loader(workers=0, cached=False, batch_size=4, sampler=None, generator=F
         "rotation": Rotation,
         "distributed": lambda: DistributedSampler(data, num_replicas=2, rank=1),
         "weighted": lambda: WeightedRandomSampler([1.0 + i for i in range(N)], N, generator=shared),
-        "balanced": lambda: BalancedSampler([{"label": int(i == 0)} for i in range(N)]),
+        "balanced": lambda: EpochSampler([{"label": int(i == 0)} for i in range(N)]),
         "twice": lambda: RandomSampler(data, num_samples=18, generator=shared),
     }
     chosen = samplers[sampler]()
