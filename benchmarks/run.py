@@ -23,7 +23,7 @@ BENCHMARKS: dict[str, tuple[list[str], int, int]] = {
     "engines": (["--repeats", "3"], 0, 270),
     "cache": (["--repeats", "7"], 1, 60),
     "step": ([], 1, 120),
-    "memory_format": ([], 1, 90),
+    "amp": ([], 0, 240),
     "find_unused_parameters": ([], 1, 60),
     "loader": (["--step", "0.25", "--steps", "12", "--patients", "20", "--workers", "0", "1", "2"], 1, 240),
     "predict": ([], 0, 300),

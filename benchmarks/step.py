@@ -1,8 +1,8 @@
 """A bundle's training step against the same network, batch and loss in a bare loop, and stage 1 against a full step.
 
-Run: ``OMP_NUM_THREADS=1 python benchmarks/step.py [--steps 8] [--rounds 5]``. The bundles train by the recipe of the
-phantoms, images in memory, the loader in the same process. Times are of the processor, medians of a round's steps; a
-ratio below 1 is the share of the bare loop's speed that a bundle has.
+Run: ``OMP_NUM_THREADS=1 python benchmarks/step.py [--recipe phantom] [--steps 8] [--rounds 5]``. The bundles train on
+phantoms of the recipe's size, from random weights, with images in memory and the loader in the same process. Times are
+of the processor, medians of a round's steps; a ratio below 1 is the share of the bare loop's speed that a bundle has.
 """
 
 import argparse
@@ -13,17 +13,17 @@ import time
 import warnings
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from timing import show
 
 from monai_e2e.data import phantom_dataset
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-#: Bundle → its stages by turns.
-STAGES = {"ddsm_patch": {"all layers": ["*"]}, "ddsm_whole": {"all layers": ["*"], "top layers": ["top.*", "head"]}}
+NAMES = ("ddsm_patch", "ddsm_whole")
 
 
 def bare(parser, batch: dict, steps: int) -> list[float]:
@@ -41,14 +41,24 @@ def bare(parser, batch: dict, steps: int) -> list[float]:
     return seconds
 
 
-def times(bundle: str, prepared: str, folder: str, steps: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a step in each round, of each stage in a bare loop and in the bundle."""
-    plan = [{"name": name, "trainable": parts, "lr": 1e-4, "epochs": 1} for name, parts in STAGES[bundle].items()]
+def recipe_of(bundle: str, name: str) -> dict[str, Any]:
+    return ConfigParser.load_config_file(BUNDLES / bundle / "configs/train.json")["recipes"][name]
+
+
+def times(bundle: str, recipe: str, prepared: str, folder: str, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a step in each round, of all layers and of the first stage's, in a bare loop and in the bundle."""
+    first = recipe_of(bundle, recipe)["stages"][0]
+    stages = {"all layers": ["*"], first["name"]: first["trainable"]}
+    plan = [{"name": name, "trainable": parts, "lr": 1e-4, "epochs": 1} for name, parts in stages.items()]
     workflow = ConfigWorkflow(
         str(BUNDLES / bundle / "configs/train.json"),
         run_id="training",
         logging_file=False,
-        recipe="phantom",
+        recipe=recipe,
+        weights="scratch",
+        cache="memory",
+        num_workers=0,
+        num_threads=1,
         dataset_dir=prepared,
         output_dir=folder,
         model_dir=folder,
@@ -60,7 +70,7 @@ def times(bundle: str, prepared: str, folder: str, steps: int, rounds: int) -> d
     parser = workflow.parser
     trainer = parser.get_parsed_content("train#trainer")
     batch = next(iter(parser.get_parsed_content("train#dataloader")))
-    found: dict[str, list[float]] = {f"{how}, {name}": [] for name in STAGES[bundle] for how in ("bare loop", "bundle")}
+    found: dict[str, list[float]] = {f"{how}, {name}": [] for name in stages for how in ("bare loop", "bundle")}
     ends: list[float] = []
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: ends.append(time.process_time()))
 
@@ -79,6 +89,7 @@ def times(bundle: str, prepared: str, folder: str, steps: int, rounds: int) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="phantom", choices=["phantom", "small", "paper"])
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--patients", type=int, default=30, help="phantoms' patients")
@@ -86,10 +97,12 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    prepared = phantom_dataset("cbis-ddsm", patients=settings.patients, image_size=(288, 224))
-    for bundle in STAGES:
+    size = recipe_of(NAMES[0], settings.recipe)["image_size"]
+    prepared = phantom_dataset("cbis-ddsm", patients=settings.patients, image_size=size)
+    for bundle in NAMES:
         with tempfile.TemporaryDirectory() as folder:
-            show(f"{bundle}, one step", times(bundle, prepared, folder, settings.steps, settings.rounds), "ms")
+            found = times(bundle, settings.recipe, prepared, folder, settings.steps, settings.rounds)
+            show(f"{bundle}, one step", found, "ms")
 
 
 if __name__ == "__main__":
