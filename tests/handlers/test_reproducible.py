@@ -53,7 +53,8 @@ def make_loader(workers=0, cached=False, batch_size=4, sampler=None, generator=F
         "rotation": Rotation,
         "distributed": lambda: DistributedSampler(data, num_replicas=2, rank=1),
         "weighted": lambda: WeightedRandomSampler([1.0 + i for i in range(N)], N, generator=shared),
-        "balanced": lambda: EpochSampler([{"label": int(i == 0)} for i in range(N)]),
+        "balanced": lambda: EpochSampler([{"label": int(i == 0)} for i in range(N)], balanced=True),
+        "share": lambda: EpochSampler([{}] * N, balanced=False, share=0.5),
         "twice": lambda: RandomSampler(data, num_samples=18, generator=shared),
     }
     chosen = samplers[sampler]()
@@ -101,6 +102,7 @@ LOADERS = [
     {"sampler": "weighted", "generator": True},
     {"sampler": "twice", "generator": True},
     {"seeded": True, "sampler": "balanced"},
+    {"seeded": True, "sampler": "share"},
 ]
 
 
