@@ -1,8 +1,8 @@
 """Time a training step on a CPU side by side: memory layouts, and ``amp``, which is bfloat16 there.
 
 Run: ``python benchmarks/amp.py [--sizes 576x448 1152x896] [--backbones vgg16 resnet50 efficientnet_lite0]``. A step is
-the forward and the backward pass and the optimizer's step, of a patch classifier with 32 patches and of a whole-image
-network with two images. Whether the CPU has instructions for bfloat16 is printed.
+the forward and backward pass and the optimizer's step, of a patch classifier with 32 patches and of a whole-image
+network. Whether the CPU has instructions for bfloat16 is printed.
 """
 
 import argparse
@@ -16,8 +16,12 @@ from monai_e2e.inferers import CPUAutocast
 from monai_e2e.losses import BatchBalancedCrossEntropyLoss
 from monai_e2e.networks import PatchClassifier, WholeImageClassifier, find_backbone
 
-#: Top layers of the whole-image networks, as in the paper's best.
-TOP = ["[512-512-1024]x2", "[512-512-1024]x2"]
+#: Backbone → top layers and images of a batch: of the paper's networks, and of the recipe ``small``.
+WHOLE = {
+    "vgg16": (["[512-512-1024]x2", "[512-512-1024]x2"], 2),
+    "resnet50": (["[512-512-1024]x2", "[512-512-1024]x2"], 2),
+    "efficientnet_lite0": ([], 8),
+}
 WAYS = {
     "float32, contiguous": (torch.contiguous_format, False),
     "float32, channels last": (torch.channels_last, False),
@@ -44,7 +48,7 @@ def step(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbones", nargs="+", default=["vgg16", "resnet50", "efficientnet_lite0"])
+    parser.add_argument("--backbones", nargs="+", choices=WHOLE, default=list(WHOLE))
     parser.add_argument("--patch-size", type=int, default=128)
     parser.add_argument("--sizes", nargs="+", default=["576x448"], help="rows and columns of whole images")
     parser.add_argument("--repeats", type=int, default=3)
@@ -58,8 +62,9 @@ def main() -> None:
         cases = [(f"32 patches of {settings.patch_size}", patch, patches)]
         for size in settings.sizes:
             rows, columns = map(int, size.split("x"))
-            whole = WholeImageClassifier(PatchClassifier(backbone, in_channels=channels), TOP)
-            cases.append((f"2 images of {rows} × {columns}", whole, torch.randn(2, channels, rows, columns)))
+            top, count = WHOLE[backbone]
+            whole = WholeImageClassifier(PatchClassifier(backbone, in_channels=channels), top)
+            cases.append((f"{count} images of {rows} × {columns}", whole, torch.randn(count, channels, rows, columns)))
         for what, network, images in cases:
             ways = {name: step(network, images, *how) for name, how in WAYS.items()}
             show(f"{backbone}, {what}", compare(ways, settings.repeats))
