@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 Runner = TypeVar("Runner")
 
 _LOADER_ENDED = re.compile(r"DataLoader worker \(pid.*?\) (is killed by signal: [\w ]+|exited unexpectedly)")
+_TOO_SMALL = re.compile("Output size is too small|Kernel size can't be greater than actual input size")
 _IN_A_TRACEBACK = re.compile(rf"^{UserError.__module__}\.{UserError.__name__}: (.+)$", re.MULTILINE)
 
 
@@ -226,6 +227,11 @@ def _of_torch(error: BaseException) -> UserError | None:
     if isinstance(error, torch.OutOfMemoryError):
         return UserError(
             "out of the GPU's memory: pass a smaller --batch_size, --checkpoint_activations true or --amp true"
+        )
+    if _TOO_SMALL.search(str(error)):
+        return UserError(
+            "the images are too small for the network's layers: pass a larger --patch_size for patches, or prepare "
+            "with a larger --image-size for whole images, or take fewer --top_blocks"
         )
     if ended := _LOADER_ENDED.search(str(error)):
         return UserError(

@@ -18,6 +18,7 @@ from monai.data import DataLoader, Dataset
 from monai_e2e import overrides
 from monai_e2e.bundle import begin, begin_training, bundle_root, choose, user_error
 from monai_e2e.errors import UserError
+from monai_e2e.networks import PatchClassifier
 from monai_e2e.transforms import LoadMammogramd
 from monai_e2e.work.forked import run_forked
 
@@ -408,3 +409,9 @@ def test_an_image_that_a_loaders_process_cannot_read_is_the_users_mistake_too(tm
     message = told_by(lambda: list(DataLoader(dataset, num_workers=1)))
     assert message.startswith(f"{tmp_path}/image.png: ")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "densenet121", "efficientnet_lite0", "yaroslavnet"])
+def test_patches_that_are_too_small_for_a_backbone_are_the_users_mistake(backbone):
+    network = PatchClassifier(backbone, width=0.125).eval()
+    assert "--patch_size" in told_by(lambda: network(torch.zeros(1, network.backbone.image_channels, 16, 16)))

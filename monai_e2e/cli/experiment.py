@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.cli.options import add_bundles
+from monai_e2e.cli.options import add_bundles, seed, whole_number
 from monai_e2e.errors import UserError
 
 
@@ -37,18 +37,22 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--recipe", help="recipe of the bundles (default: paper with --data, phantom without)")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows of the table (default: the plan's)")
     parser.add_argument(
-        "--seeds", nargs="+", type=int, metavar="N", help="seeds of the trainings (default: the plan's)"
+        "--seeds", nargs="+", type=seed, metavar="N", help="seeds of the trainings (default: the plan's)"
     )
     parser.add_argument("--folds", nargs="+", metavar="all|K", help="folds used for testing (default: the plan's)")
     parser.add_argument(
-        "--patients", nargs="+", type=int, metavar="N", help="numbers of training patients (default: the plan's)"
+        "--patients",
+        nargs="+",
+        type=whole_number(1),
+        metavar="N",
+        help="numbers of training patients (default: the plan's)",
     )
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys to set in all bundles, such as amp=true"
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=whole_number(1),
         metavar="N",
         help="how many commands run at a time (default: 1; with the recipe phantom one per core, up to 4)",
     )
@@ -73,8 +77,6 @@ def add_parser(commands: Any) -> None:
 def _experiment(arguments: argparse.Namespace) -> int:
     from monai_e2e.experiment import Settings, run_experiment
 
-    if arguments.jobs is not None and arguments.jobs < 1:
-        raise UserError(f"--jobs {arguments.jobs}: give 1 or more")
     changes = {
         "select": arguments.rows,
         "seeds": arguments.seeds,

@@ -16,7 +16,7 @@ from monai_e2e.cli import experiment as cli_experiment
 from monai_e2e.cli import labels as cli_labels
 from monai_e2e.cli import prepare as cli_prepare
 from monai_e2e.cli import validate as cli_validate
-from monai_e2e.cli.options import add_bundles, image_size
+from monai_e2e.cli.options import add_bundles, add_seed, image_size, whole_number
 from monai_e2e.cli.results import add_parsers
 from monai_e2e.errors import UserError, of_the_system
 from monai_e2e.work.interrupt import STATUS, end_on_interrupt
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("dataset", choices=["cbis-ddsm", "inbreast"], help="data set whose form the files have")
     phantom.add_argument("out", type=Path, metavar="OUT", help="new or empty folder")
     phantom.add_argument("--patients", type=int, default=40, help="number of patients (default: 40)")
-    phantom.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: 0)")
+    add_seed(phantom, "the same seed gives the same files")
     phantom.add_argument(
         "--rows", type=int, default=768, help="approximate height of the images in pixels (default: 768)"
     )
@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
         help="CBIS-DDSM: folders named as by NBIA Data Retriever (default), as in the tables, or the JPEG re-release",
     )
     phantom.add_argument("--defects", action="store_true", help="add the faults that real downloads have")
-    phantom.add_argument("--workers", type=int, default=None, help="number of processes (default: one per core)")
+    phantom.add_argument(
+        "--workers", type=whole_number(0), metavar="N", help="number of processes (default: one per core)"
+    )
 
     phantom.set_defaults(run=_phantom)
 
@@ -116,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (default: runs/demo)")
     add_bundles(demo)
-    demo.add_argument("--seed", type=int, default=0, help="first of the demo's two seeds (default: 0)")
+    add_seed(demo, "first of the demo's two seeds")
     demo.set_defaults(run=_demo)
     return parser
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.cli.options import add_workers, image_size
+from monai_e2e.cli.options import add_seed, add_workers, image_size
 from monai_e2e.data.sources.registry import SOURCES
 
 
@@ -98,7 +98,7 @@ def add_parser(commands: Any) -> None:
         help="also use DICOM files whose header doesn't say that they are mammograms; they are flagged",
     )
     parser.add_argument("--dry-run", action="store_true", help="write only the report; works without images")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
+    add_seed(parser, "seed of the split")
     add_workers(parser, "one per core, up to 8")
     parser.set_defaults(run=_prepare)
 

@@ -12,7 +12,7 @@ from shlex import quote
 from typing import Any
 
 from monai_e2e import NOTICE
-from monai_e2e.cli.options import add_aggregate, add_batch_size, add_device, add_workers
+from monai_e2e.cli.options import add_aggregate, add_batch_size, add_device, add_seed, add_workers, whole_number
 from monai_e2e.cli.score import add_card, add_score, add_threshold, show_score
 from monai_e2e.errors import UserError
 from monai_e2e.work.forked import READING, import_once
@@ -160,7 +160,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 def _add_fold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fold",
-        type=int,
+        type=whole_number(0),
         metavar="K",
         help="fold used for testing, of a folder prepared with --protocol kfold (default: the model's own)",
     )
@@ -176,8 +176,6 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     if arguments.keep_identity and not arguments.dicom:
         raise UserError("--keep-identity is about DICOM results: add --dicom, or leave it out")
-    if arguments.batch_size < 1:
-        raise UserError(f"--batch-size {arguments.batch_size}: give 1 or more")
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # it logs each module that it copies
     names = [field.name for field in fields(Options)]
     options = Options(**{name: getattr(arguments, name) for name in names})
@@ -208,7 +206,7 @@ def _add_gallery(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that was predicted")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the page")
     parser.add_argument(
-        "--per-group", type=int, default=8, metavar="N", help="number of images of each kind (default: 8)"
+        "--per-group", type=whole_number(1), default=8, metavar="N", help="number of images of each kind (default: 8)"
     )
     add_threshold(parser)
     parser.set_defaults(run=_gallery)
@@ -245,8 +243,8 @@ def _add_forest(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("prepared", type=Path, metavar="PREPARED", help="prepared folder that it was trained on")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the results")
-    parser.add_argument("--trees", type=int, default=500, help="number of trees (default: 500)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the trees (default: 0)")
+    parser.add_argument("--trees", type=whole_number(1), default=500, help="number of trees (default: 500)")
+    add_seed(parser, "seed of the trees")
     parser.add_argument(
         "--cutoffs",
         type=float,

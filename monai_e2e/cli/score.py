@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.cli.options import add_aggregate
+from monai_e2e.cli.options import add_aggregate, add_resamples, add_seed
 from monai_e2e.errors import UserError
 
 
@@ -88,10 +88,8 @@ def add_score(parser: argparse.ArgumentParser) -> None:
         help="also write a reporting checklist, filled in as far as the records of model, data and predictions allow",
     )
     parser.add_argument("--drop-unlabelled", action="store_true", help="leave out images without a label")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: 0)")
-    parser.add_argument(
-        "--resamples", type=int, default=2000, help="number of bootstrap resamples of patients (default: 2000)"
-    )
+    add_seed(parser, "seed of the bootstrap")
+    add_resamples(parser)
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:

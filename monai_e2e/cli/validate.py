@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from monai_e2e.cli.options import add_aggregate, add_batch_size, add_device, add_workers
+from monai_e2e.cli.options import add_aggregate, add_batch_size, add_device, add_resamples, add_workers
 from monai_e2e.errors import UserError
 
 
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
     add_device(parser)
     add_batch_size(parser)
     add_workers(parser)
-    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples of patients (default: 2000)")
+    add_resamples(parser)
     parser.set_defaults(run=_validate)
 
 

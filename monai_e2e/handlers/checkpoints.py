@@ -11,7 +11,9 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from torch import nn
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from monai_e2e.checkpoints.files import FORMAT, UNFIT, DamagedError, as_plain, read_checkpoint, save_atomically
 from monai_e2e.errors import UserError
@@ -46,6 +48,8 @@ class TrainingCheckpoint:
         keep: number of checkpoints that are kept; with two, there is one to fall back on if the newest is damaged.
         resume: start from the newest undamaged checkpoint in ``save_dir``, or from epoch 1 if the folder has none.
             Without it the end of the first epoch removes the checkpoints of earlier runs.
+        summary_writer: TensorBoard's writer, if there is one, which is told at which step this run starts, so that
+            steps of an earlier run from there on aren't shown.
 
     Raises:
         UserError: when a checkpoint can't be written; before training, when all files are damaged, or the newest
@@ -60,6 +64,7 @@ class TrainingCheckpoint:
         fingerprint: Mapping[str, Any] | None = None,
         keep: int = 2,
         resume: bool = False,
+        summary_writer: SummaryWriter | None = None,
     ) -> None:
         if type(keep) is not int or keep < 1:
             raise UserError(f"keep must be the number of checkpoints that stay, 1 or more, got {keep!r}")
@@ -72,6 +77,7 @@ class TrainingCheckpoint:
         self.fingerprint = as_plain(dict(fingerprint or {}), "fingerprint")
         self.keep = keep
         self.resume = resume
+        self._writer = summary_writer
         self._found: tuple[Path, dict[str, Any]] | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -117,6 +123,19 @@ class TrainingCheckpoint:
                 self.save_dir,
                 _epoch_of(left[0]),
             )
+        self._mark_start(engine.state.iteration + 1)
+
+    def _mark_start(self, step: int) -> None:
+        """Let TensorBoard drop what an earlier run wrote from that iteration on, like PyTorch's ``purge_step``.
+
+        It drops from all curves alike, also from those by epoch. But an epoch has at least one iteration, so a step of
+        those that is valid is always below that iteration. What an epoch wrote at its end, before its checkpoint, is
+        written again with the same value. TensorBoard takes the first mark in a folder as its beginning, so each run
+        writes one. Its data server, the default where it is installed, needs no mark.
+        """
+        if self._writer is not None:
+            start = Event(step=step, session_log=SessionLog(status=SessionLog.START))
+            self._writer._get_file_writer().add_event(start)
 
     def _files(self) -> list[Path]:
         """Checkpoints in the folder, newest first."""

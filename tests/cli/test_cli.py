@@ -45,6 +45,33 @@ def test_empty_image_size_is_refused(text, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        ("prepare inbreast SRC OUT", "--seed", ["-1", "4294967296", "1.5", "one"]),
+        ("prepare inbreast SRC OUT", "--workers", ["-3", "some"]),
+        ("phantom inbreast OUT", "--seed", ["-1"]),
+        ("phantom inbreast OUT", "--workers", ["-1"]),
+        ("demo", "--seed", ["-1"]),
+        ("experiment table2 --out OUT --dry-run", "--seeds", ["-1"]),
+        ("experiment table2 --out OUT --dry-run", "--patients", ["0"]),
+        ("experiment table2 --out OUT --dry-run", "--jobs", ["0"]),
+        ("predict MODEL SRC OUT", "--batch-size", ["0"]),
+        ("predict MODEL SRC OUT", "--fold", ["-1"]),
+        ("validate --models MODEL --data SRC --out OUT", "--batch-size", ["0"]),
+        ("validate --models MODEL --data SRC --out OUT", "--resamples", ["99"]),
+        ("score TABLE", "--seed", ["-1"]),
+        ("gallery RESULTS PREPARED OUT", "--per-group", ["0"]),
+        ("forest MODEL PREPARED OUT", "--trees", ["0"]),
+    ],
+)
+def test_a_number_out_of_range_is_refused_before_anything_is_done(command, option, values, capsys):
+    for value in values:
+        line = fails([*command.split(), option, value], capsys)
+        assert f"argument {option}: " in line
+        assert f"not '{value}'" in line
+
+
 @pytest.mark.parametrize("dataset", ["cbis-ddsm", "inbreast"])
 def test_preparing_a_folder_that_is_not_there_names_it(dataset, tmp_path, capsys):
     line = fails(["prepare", dataset, str(tmp_path / "absent"), str(tmp_path / "out")], capsys)

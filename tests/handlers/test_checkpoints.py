@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import pickle
+import time
 import zipfile
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from monai.data import CacheDataset, DataLoader
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import ROCAUC, EarlyStopHandler, ValidationHandler
+from monai.handlers import ROCAUC, EarlyStopHandler, TensorBoardStatsHandler, ValidationHandler
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from monai_e2e.checkpoints.files import save_atomically
 from monai_e2e.errors import UserError
-from monai_e2e.handlers import BestModel, StagedTraining, TrainingCheckpoint, binary_scores
+from monai_e2e.handlers import BestModel, StagedTraining, TrainingCheckpoint, binary_scores, write_epoch
 from monai_e2e.handlers.reproducible import SeedEpochs
 from monai_e2e.networks import PatchClassifier
 
@@ -187,6 +190,37 @@ def test_stopped_time_and_again(whole, tmp_path):
             Events.ITERATION_COMPLETED(event_filter=lambda engine, _count, at=iteration: engine.state.iteration == at)
         )
     assert_same(Run(tmp_path, resume=True).run().result(), whole[0])
+
+
+def test_curves_show_each_step_once_though_a_stopped_epoch_is_done_again(tmp_path):
+    for resume, stop in [(False, 11), (True, 14), (True, None)]:  # in epoch 3, in epoch 4, not at all
+        with SummaryWriter(str(tmp_path / "tensorboard")) as writer:
+            run = Run(tmp_path, resume, summary_writer=writer)
+            writer.add_text("settings", "at each start", 0)
+            TensorBoardStatsHandler(
+                summary_writer=writer, epoch_event_writer=write_epoch("train"), output_transform=lambda _output: 0.5
+            ).attach(run.trainer)
+            if stop is None:
+                run.run()
+            else:
+                run.stop(Events.ITERATION_COMPLETED(once=stop))
+        time.sleep(1.1)  # files are read in the order of their names, which have the second
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()  # as TensorBoard without its data server reads
+    steps = {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+    assert steps["Loss"] == list(range(1, EPOCHS * ITERATIONS + 1))
+    assert steps["train/auc"] == list(range(1, EPOCHS + 1))
+    assert "settings/text_summary" in steps
+
+
+def test_a_run_that_begins_anew_replaces_the_curves_of_the_one_before(tmp_path):
+    for _ in range(2):
+        with SummaryWriter(str(tmp_path / "tensorboard")) as writer:
+            run = Run(tmp_path, summary_writer=writer)
+            TensorBoardStatsHandler(summary_writer=writer, output_transform=lambda _output: 0.5).attach(run.trainer)
+            run.run()
+        time.sleep(1.1)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Tensors("Loss")] == list(range(1, EPOCHS * ITERATIONS + 1))
 
 
 def test_the_best_model_before_the_stop_is_kept_from_worse_ones_after_it(tmp_path):

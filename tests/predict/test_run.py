@@ -516,7 +516,6 @@ class TestCommand:
             (["--keep-identity"], "--dicom"),
             (["--device", "toaster"], "toaster"),
             (["--device", "cpu", "--amp"], "GPU"),
-            (["--batch-size", "0"], "--batch-size 0"),
             (["--table", "absent.csv"], "absent.csv"),
         ],
     )

@@ -29,7 +29,7 @@ def src(tmp_path):
 def prepare(src, *more):
     out = src.parent / "prepared"
     words = ["prepare", "folder", str(src), str(out), "--labels", str(src.parent / "labels.csv"), "--workers", "1"]
-    assert main([*words, "--image-size", "16x12", *more]) == 0
+    assert main([*words, "--image-size", "40x32", *more]) == 0
     return out
 
 
@@ -43,7 +43,7 @@ def test_window_auto_is_kept_and_its_share_is_noted(src):
 
 def test_report_says_how_images_were_made(src):
     report = (prepare(src, "--window", "auto", "--crop", "breast", "--orient", "left") / "report.md").read_text()
-    assert "16 × 12 pixels, window auto, cropped to the breast, right breasts mirrored, pixel mean" in report
+    assert "40 × 32 pixels, window auto, cropped to the breast, right breasts mirrored, pixel mean" in report
 
 
 def test_without_it_nothing_is_said_of_windows(src):

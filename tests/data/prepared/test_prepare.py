@@ -20,7 +20,7 @@ from monai_e2e.data.prepared.prepare import prepare_dataset
 from monai_e2e.data.prepared.report import SOURCE_FACTS
 from monai_e2e.errors import UserError
 
-SIZE = (32, 24)
+SIZE = (40, 32)
 
 
 def cbis_source(root: Path, patients: int = 9, **extra) -> CbisFolder:
@@ -182,7 +182,7 @@ def test_images_that_are_flagged_are_counted_in_the_log(tmp_path, caplog):
 def test_mask_is_told_from_crop_by_pixels_in_either_order(prepared):
     out = prepared[0] / "out"
     expected = np.zeros(SIZE, bool)
-    expected[8:16, 6:12] = True
+    expected[10:20, 8:16] = True
     for sample in samples(out).values():
         np.testing.assert_array_equal(read_mask(out / sample["lesions"][0]["mask"]), expected)
 
@@ -196,8 +196,8 @@ def test_image_is_the_resized_image_and_pixel_mean_the_training_mean(prepared):
     assert 100 < report["pixel_mean"] < 155  # uniform noise
     image = read_mammogram(next((root / "src").glob("*P_00003_LEFT_CC/*/*/*.dcm")))
     small = read_mammogram(out / "images" / "P_00003_LEFT_CC.png")
-    blocks = image.reshape(32, 2, 24, 2).mean(axis=(1, 3))
-    assert np.corrcoef(blocks.ravel(), small.ravel())[0, 1] > 0.9
+    image, small = image.reshape(8, 8, 16, 3).mean(axis=(1, 3)), small.reshape(8, 5, 16, 2).mean(axis=(1, 3))
+    assert np.corrcoef(image.ravel(), small.ravel())[0, 1] > 0.9
 
 
 def test_no_header_text_reaches_the_output(prepared):
@@ -231,7 +231,7 @@ def test_mask_sizes_that_differ_from_the_image(tmp_path):
     folder.add("P_00101", pathology="MALIGNANT", mask=mask_pixels(64, 56))
     prepare(folder.write(), tmp_path / "out")
     found = samples(tmp_path / "out")
-    assert read_mask(tmp_path / "out" / found["P_00100_LEFT_CC"]["lesions"][0]["mask"])[8:16, 6:12].all()
+    assert read_mask(tmp_path / "out" / found["P_00100_LEFT_CC"]["lesions"][0]["mask"])[10:20, 8:16].all()
     assert found["P_00101_LEFT_CC"]["lesions"] == []
     assert found["P_00101_LEFT_CC"]["lesions_excluded"] == 1
     reasons = [row["reason"] for row in exclusions(tmp_path / "out")]
@@ -280,10 +280,10 @@ def test_preparing_again_replaces_the_folder(tmp_path):
     for folder in ("patches", "cache"):
         (out / folder).mkdir()
         (out / folder / "stale").touch()
-    prepare(src, out, image_size=(16, 12))
+    prepare(src, out, image_size=(48, 36))
     assert not (out / "patches").exists()
     assert not (out / "cache").exists()
-    assert json.loads((out / "datalist.json").read_text())["image_size"] == [16, 12]
+    assert json.loads((out / "datalist.json").read_text())["image_size"] == [48, 36]
     assert {path.name for path in tmp_path.iterdir()} == {"src", "out"}
 
 
@@ -341,8 +341,9 @@ def test_folders_of_others_are_refused(tmp_path):
         prepare(src, src)
     with pytest.raises(UserError, match="choose one of paper, official, kfold"):
         prepare(src, tmp_path / "out", protocol="other")
-    with pytest.raises(UserError, match="image size"):
-        prepare(src, tmp_path / "out", image_size=(0, 5))
+    for size in ((0, 5), (10, 10), (1152, 31)):
+        with pytest.raises(UserError, match=f"image size {size[0]}x{size[1]}: give 32 or more rows and columns"):
+            prepare(src, tmp_path / "out", image_size=size)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
@@ -351,15 +352,15 @@ def test_inbreast_outlines_become_masks(tmp_path):
     rois = {row[0]: [("Mass", [(6, 10), (15, 10), (15, 20), (6, 20)])] for row in rows[::3]}
     rois[103].append(("Calcification", [(500, 500)]))
     src = write_inbreast(tmp_path / "src", rows, rois)
-    report = prepare_dataset("inbreast", src, tmp_path / "out", image_size=(20, 15), workers=1)
+    report = prepare_dataset("inbreast", src, tmp_path / "out", image_size=(40, 40), workers=1)
     found = samples(tmp_path / "out")
     assert len(found) == 12
     lesion = found["p00_LEFT_CC"]["lesions"][0]
     assert (lesion["type"], lesion["pathology"], lesion["drawn_as"]) == ("mass", None, "polygon")
     mask = read_mask(tmp_path / "out" / lesion["mask"])
-    assert mask[7, 5]
-    assert not mask[:4].any()
-    assert not mask[12:].any()
+    assert mask[15, 14]
+    assert not mask[:9].any()
+    assert not mask[22:].any()
     assert found["p03_RIGHT_CC"]["lesions_excluded"] == 1
     assert report["also_excluded"] == {"lesion outside the image": 1}
     assert report["rows_used"] == report["tables"]["rows"] == 12
@@ -401,7 +402,7 @@ class TestResuming:
         assert json.loads((tmp_path / "out" / "datalist.json").read_text())["folds"] == 3
         assert {sample["fold"] for sample in samples(tmp_path / "out").values()} == {0, 1, 2}
 
-    @pytest.mark.parametrize("settings", [{"image_size": (16, 12)}, {"voi_lut": True}])
+    @pytest.mark.parametrize("settings", [{"image_size": (48, 36)}, {"voi_lut": True}])
     def test_other_settings_prepare_anew(self, settings, source, tmp_path, read):
         prepare(source, tmp_path / "out")
         prepare(source, tmp_path / "out", **settings)

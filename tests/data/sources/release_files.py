@@ -94,7 +94,7 @@ def reasons(catalogue: Catalogue) -> Counter[str]:
 
 def prepared(name: str, src: Path, out: Path, **options: object) -> tuple[dict, dict]:
     """Prepare by the command, at a tiny size; returns report and data list, after what holds for every data set."""
-    words = ["prepare", name, str(src), str(out), "--image-size", "12x10", "--workers", "1"]
+    words = ["prepare", name, str(src), str(out), "--image-size", "40x32", "--workers", "1"]
     for option, value in options.items():
         words += [f"--{option.replace('_', '-')}", *([] if value is True else [str(value)])]
     assert main(words) == 0

@@ -229,7 +229,7 @@ def prepared(tmp_path_factory):
     for name, lines in (("labels.csv", labels), ("lesions.csv", rows)):
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
     tables = {"labels": tmp_path / "labels.csv", "lesions": tmp_path / "lesions.csv"}
-    report = prepare_dataset("folder", src, tmp_path / "out", **tables, image_size=(20, 30), workers=1)
+    report = prepare_dataset("folder", src, tmp_path / "out", **tables, image_size=SIZE, workers=1)
     assert report["name"] == "out"  # a hospital's images have no name but that of their folder
     return tmp_path / "out", report
 
@@ -241,9 +241,9 @@ def test_lesions_become_masks_that_say_what_they_were_made_from(prepared):
     first = samples["images/K0.png"]["lesions"]
     assert [(lesion["drawn_as"], lesion["pathology"]) for lesion in first] == [("box", "benign"), ("polygon", None)]
     box = read_mask(out / first[0]["mask"])
-    assert box.shape == (20, 30)
-    assert box[5:9, 10:16].all()
-    assert box.sum() == 24
+    assert box.shape == SIZE
+    assert box[10:18, 20:32].all()
+    assert box.sum() == 96
     assert samples["images/K1.png"]["lesions"][1]["drawn_as"] == "circle"
     assert samples["images/K2.png"]["lesions"][1]["drawn_as"] == "mask"
     assert report["lesions_drawn_as"] == {"box": 12, "circle": 1, "mask": 1, "polygon": 1}
@@ -265,7 +265,7 @@ def test_every_row_of_both_tables_is_used_or_excluded(prepared):
 
 
 def test_patches_are_cut_from_lesions_of_known_class_alone(prepared):
-    patches = cut_patches(prepared[0], "training", 8, workers=1)
+    patches = cut_patches(prepared[0], "training", 16, workers=1)
     counts = np.bincount([patch["label"] for patch in patches], minlength=5).tolist()
     assert counts[1:] == [0, 0, 50, 40]
     background = {patch["source"] for patch in patches if patch["label"] == 0}

@@ -97,7 +97,7 @@ def test_birads_5_alone_leaves_4_out(tmp_path):
 def test_data_list_and_report_state_the_rule_that_was_used(tmp_path, rule, said, classes):
     write_vindr(tmp_path / "src", studies=[(5, 1), (1, 2)] * 6)
     prepare_dataset(
-        "vindr", tmp_path / "src", tmp_path / "out", image_size=(12, 10), workers=1, protocol="patients", positive=rule
+        "vindr", tmp_path / "src", tmp_path / "out", image_size=(40, 32), workers=1, protocol="patients", positive=rule
     )
     datalist = json.loads((tmp_path / "out" / "datalist.json").read_text())
     assert datalist["label_rule"].startswith(said)
