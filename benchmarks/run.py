@@ -27,7 +27,7 @@ BENCHMARKS: dict[str, tuple[list[str], int, int]] = {
     "find_unused_parameters": ([], 1, 60),
     "loader": (["--step", "0.25", "--steps", "12", "--patients", "20", "--workers", "0", "1", "2"], 1, 240),
     "predict": ([], 0, 300),
-    "prepare": (["--repeats", "3"], 1, 150),
+    "prepare": (["--repeats", "3"], 1, 240),
     "growth": ([], 1, 400),
     "memory": ([], 1, 240),
 }
