@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_e2e.metrics.facts import prepared_folder
 from monai_e2e.metrics.html_page import format_p
-from monai_e2e.metrics.samples import LEVELS
+from monai_e2e.metrics.samples import levels_of
 from monai_e2e.shipped.models import shipped_model
 from monai_e2e.work.files import read_json
 
@@ -183,7 +183,7 @@ def _of_score(score: Mapping[str, Any]) -> Iterator[Fact]:
     yield "partitions", about.get("partition") and f"scored: the {about['partition']} partition"
     yield "model", about.get("model")
     yield "reference", about.get("labels") and f"labels: {about['labels']}"
-    levels = [level for level in LEVELS if level in score]
+    levels = levels_of(score)
     for level in levels:
         yield from _of_level(level, score[level])
     if levels:
@@ -205,7 +205,7 @@ def _of_score(score: Mapping[str, Any]) -> Iterator[Fact]:
             difference = f"difference by {name.replace('_', ' ')}: {format_p(test['p'])}, I² {test['i2']:.0%}"
             yield "heterogeneity", difference
     for one in score.get("comparisons") or []:
-        test = next(one[level] for level in LEVELS if level in one)
+        test = one[levels_of(one)[0]]
         text = f"AUC minus that of {one.get('name') or one['predictions']}: {test['difference']:.3f}"
         if test["difference_ci_bootstrap"] is not None:
             low, high = test["difference_ci_bootstrap"]

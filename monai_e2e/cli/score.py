@@ -130,9 +130,9 @@ def _refuse_contradictions(arguments: argparse.Namespace, named: Mapping[str, Se
 
 
 def _score_models(arguments: argparse.Namespace, named: Mapping[str, Sequence[Path]]) -> int:
-    from monai_e2e.metrics.rivals import format_rivals, score_rivals
+    from monai_e2e.metrics.side_by_side import format_models, score_models
 
-    print(format_rivals(score_rivals(named, arguments.out, **_settings(arguments))))
+    print(format_models(score_models(named, arguments.out, **_settings(arguments))))
     print(f"Report: {arguments.out / 'report.html'}, of each model: {arguments.out}/*/report.html")
     return 0
 

@@ -28,8 +28,8 @@ from monai_e2e.metrics.recalibration import (
 )
 from monai_e2e.metrics.report import score_classes, score_rows, write_score
 from monai_e2e.metrics.results import write_results
-from monai_e2e.metrics.rivals import score_rivals
 from monai_e2e.metrics.samples import level_samples
+from monai_e2e.metrics.side_by_side import score_models
 from monai_e2e.metrics.subgroups import heterogeneity, subgroup_members
 from monai_e2e.metrics.tables import PREDICTION_COLUMNS, read_predictions, write_predictions, write_table
 from monai_e2e.metrics.validation import MODEL_THRESHOLD
@@ -79,7 +79,7 @@ __all__ = [
     "score_classes",
     "score_file",
     "score_files",
-    "score_rivals",
+    "score_models",
     "score_rows",
     "score_table",
     "sensitivity_at_recall_rate",

@@ -10,7 +10,7 @@ from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.auc import compare_aucs, compare_clustered
 from monai_e2e.metrics.bootstrap import Statistics, limits_of, patient_bootstrap, weighted_areas
 from monai_e2e.metrics.html_page import format_interval, format_number, format_p, make_table
-from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples, owners_of
+from monai_e2e.metrics.samples import Row, Samples, level_samples, levels_of, owners_of
 
 #: What a row says of its image, by whose flags some are left out of a breast's score; and what a model says of it.
 _PLACE = ("image", "patient_id", "exam_id", "laterality", "view", "label", "flags")
@@ -115,13 +115,12 @@ def comparison_table(comparison: Mapping[str, Any], drawn: str, first: str, seco
         first, second: what the two are called.
     """
     rows = []
-    for level in LEVELS:
-        if level in comparison:
-            test = comparison[level]
-            aucs = [format_number(test["auc_first"]), format_number(test["auc_second"])]
-            intervals = [format_interval(test[key], "+.3f") for key in ("difference_ci_bootstrap", "difference_ci")]
-            ps = [escape(format_p(test.get(key)).removeprefix("p ")) for key in ("p", "p_patients", "p_holm")]
-            rows.append([level, *aucs, format_number(test["difference"], "+.3f"), *intervals, *ps])
+    for level in levels_of(comparison):
+        test = comparison[level]
+        aucs = [format_number(test["auc_first"]), format_number(test["auc_second"])]
+        intervals = [format_interval(test[key], "+.3f") for key in ("difference_ci_bootstrap", "difference_ci")]
+        ps = [escape(format_p(test.get(key)).removeprefix("p ")) for key in ("p", "p_patients", "p_holm")]
+        rows.append([level, *aucs, format_number(test["difference"], "+.3f"), *intervals, *ps])
     header = ["per", f"AUC {first}", f"AUC {second}", "difference", f"bootstrap of {drawn}", "DeLong"]
     return make_table([*header, "p, DeLong", f"p, {drawn} as clusters", "p, Holm"], rows, raw=True)
 

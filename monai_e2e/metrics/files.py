@@ -31,7 +31,7 @@ from monai_e2e.metrics.pooled import (
 from monai_e2e.metrics.recalibration import recalibrate_rows, write_recalibration
 from monai_e2e.metrics.report import score_rows
 from monai_e2e.metrics.results import write_results
-from monai_e2e.metrics.samples import LEVELS, Row, Samples, level_samples
+from monai_e2e.metrics.samples import Row, Samples, level_samples, levels_of
 from monai_e2e.metrics.tables import read_predictions, write_predictions
 from monai_e2e.metrics.validation import find_recalibration, find_threshold
 from monai_e2e.work.files import write_json
@@ -108,55 +108,90 @@ def score_table(
             patients are among those scored, there is nothing to recalibrate on, or a patient is in two folds.
     """
     paths = [Path(path) for path in predictions]
-    path, out = paths[0], paths[0].parent if out is None else Path(out)
+    out = paths[0].parent if out is None else Path(out)
+    table = _read(paths, out, labels, drop_unlabelled)
+    rows, changed, notes = table.rows, None, table.notes
+    if recalibrate is None and recalibrate_from is not None:
+        raise UserError("--recalibrate-from without --recalibrate: add a method, such as platt")
+    if recalibrate is not None:
+        changed = find_recalibration(rows, recalibrate, recalibrate_from or threshold_from)
+        write_recalibration(out / "recalibration.json", changed)
+        write_predictions(out / "recalibrated.csv", recalibrate_rows(table.everything, changed, prevalence))
+        rows, notes = recalibrate_rows(rows, changed), [*notes, *changed.notes()]
+    by_fold = fold_thresholds(rows) if threshold is None and threshold_from is None else None
+    limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how, changed)
+    try:
+        levels = level_samples(rows, how)
+    except UserError as error:
+        raise UserError(f"{table.path}: {error}") from error
+    scored: dict[str, Any] = {"about": describe_predictions(paths[0], rows, labels, name, about)}
+    present = None if changed is None or prevalence is None else changed.positive / changed.n
+    scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence, present)
+    scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
+    scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
+    samples = levels[0]
+    add_folds(scored, rows, samples, by_fold, known_folds(paths[0]))
+    scored["notes"] = notes + table.dropped + more + cohort_notes(scored["cohort"]) + scored["notes"]
+    if compare:
+        scored["comparisons"] = _compare(table, rows, samples, list(map(Path, compare)), how, seed, resamples)
+    if localisation is not None:
+        scored["localisation"] = dict(localisation)
+    write_results(out, scored, samples, table.path.name)
+    return Scored(scored, rows, samples)
+
+
+class _Table(NamedTuple):
+    """What is to be scored.
+
+    Args:
+        path: of the table, which messages name.
+        everything: its rows.
+        rows: those with a label.
+        notes: what is to be told of the predictions and of the labels.
+        dropped: what is to be told of rows without a label.
+    """
+
+    path: Path
+    everything: Sequence[Row]
+    rows: Sequence[Row]
+    notes: list[str]
+    dropped: list[str]
+
+
+def _read(paths: Sequence[Path], out: Path, labels: str | Path | None, drop_unlabelled: bool) -> _Table:
+    path = paths[0]
     if len(paths) > 1:
         path = out / "pooled.csv"
         write_predictions(path, pool_rows([read_predictions(one) for one in paths]))
     everything, notes = read_predictions(path), list[str]()
     if labels is not None:
         everything, notes = join_labels(everything, read_labels(labels), labels)
-    notes = [*(note for one in paths for note in notes_of_run(one)), *notes]
-    rows: Sequence[Row]
     rows, dropped = require_labels(everything, path, drop_unlabelled)
-    changed = None
-    if recalibrate is None and recalibrate_from is not None:
-        raise UserError("--recalibrate-from without --recalibrate: add a method, such as platt")
-    if recalibrate is not None:
-        changed = find_recalibration(rows, recalibrate, recalibrate_from or threshold_from)
-        write_recalibration(out / "recalibration.json", changed)
-        write_predictions(out / "recalibrated.csv", recalibrate_rows(everything, changed, prevalence))
-        rows = recalibrate_rows(rows, changed)
-        notes += changed.notes()
-    by_fold = fold_thresholds(rows) if threshold is None and threshold_from is None else None
-    limit, source, more = (None, "", []) if by_fold else find_threshold(rows, threshold, threshold_from, how, changed)
-    try:
-        levels = level_samples(rows, how)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    scored: dict[str, Any] = {"about": describe_predictions(paths[0], rows, labels, name, about)}
-    present = None if changed is None or prevalence is None else changed.positive / changed.n
-    scored |= score_rows(rows, limit, how, seed, resamples, source, levels, prevalence, present)
-    scored["settings"]["recalibration"] = None if changed is None else changed.in_words()
-    scored["cohort"] = describe_cohort(rows, prepared or prepared_folder(paths[0], labels))
-    add_folds(scored, rows, levels[0], by_fold, known_folds(paths[0]))
-    scored["notes"] = notes + dropped + more + cohort_notes(scored["cohort"]) + scored["notes"]
-    unlabelled = {row["image"] for row in everything} - {row["image"] for row in rows}
+    return _Table(path, everything, rows, [*(note for one in paths for note in notes_of_run(one)), *notes], dropped)
+
+
+def _compare(
+    table: _Table,
+    rows: Sequence[Row],
+    samples: Mapping[str, Samples],
+    others: Sequence[Path],
+    how: str,
+    seed: int,
+    resamples: int,
+) -> list[dict[str, Any]]:
+    """The comparison with each other table, which may have the images that were dropped here."""
+    unlabelled = {row["image"] for row in table.everything} - {row["image"] for row in rows}
     comparisons = []
-    for other in map(Path, compare):
-        others = [row for row in read_predictions(other) if row["image"] not in unlabelled]
+    for other in others:
+        found = [row for row in read_predictions(other) if row["image"] not in unlabelled]
         try:
-            compared = compare_rows(rows, others, how, seed, resamples, levels[0])
+            compared = compare_rows(rows, found, how, seed, resamples, samples)
         except UserError as error:
-            raise UserError(f"{path} and {other}: {error}") from error
-        called = describe_in_words(describe_predictions(other, others)) or table_name(other)
+            raise UserError(f"{table.path} and {other}: {error}") from error
+        called = describe_in_words(describe_predictions(other, found)) or table_name(other)
         comparisons.append({"predictions": table_name(other), "name": called, **compared})
-    if comparisons:
-        correct_by_holm(comparisons)
-        scored["comparisons"] = comparisons
-    if localisation is not None:
-        scored["localisation"] = dict(localisation)
-    write_results(out, scored, levels[0], path.name)
-    return Scored(scored, rows, levels[0])
+    correct_by_holm(comparisons)
+    return comparisons
 
 
 def score_files(
@@ -213,7 +248,7 @@ def format_scores(scored: Mapping[str, Any]) -> str:
     A comparison's p value is Obuchowski's, for which the samples of a patient are a cluster.
     """
     lines = [f"{'per':<7} {'n':>6} {'malignant':>9}  AUC    95 %, {_drawn(scored):<21}  95 %, DeLong"]
-    for level in (level for level in LEVELS if level in scored):
+    for level in levels_of(scored):
         score = scored[level]
         bootstrap, delong = (format_limits(score[f"auc_ci_{kind}"]) for kind in ("bootstrap", "delong"))
         counts = f"{level:<7} {score['n']:>6} {score['positive']:>9}"
@@ -223,7 +258,7 @@ def format_scores(scored: Mapping[str, Any]) -> str:
             each = ", ".join("–" if one["auc"] is None else f"{one['auc']:.3f}" for one in folds["by_fold"].values())
             lines.append(f"per {level}, folds: {each}; mean ± SD {format_spread(folds['mean'], folds['sd'])}")
     for comparison in scored.get("comparisons", []):
-        for level in (level for level in LEVELS if level in comparison):
+        for level in levels_of(comparison):
             test = comparison[level]
             line = f"per {level} against {comparison['predictions']} ({test['auc_second']:.3f}): "
             line += f"{format_difference(test)}, {_drawn(scored)}"

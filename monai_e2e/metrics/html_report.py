@@ -24,7 +24,7 @@ from monai_e2e.metrics.html_page import (
     table_row,
 )
 from monai_e2e.metrics.pooled import format_spread
-from monai_e2e.metrics.samples import LEVELS
+from monai_e2e.metrics.samples import levels_of
 from monai_e2e.metrics.subgroups import SUBGROUPS
 from monai_e2e.work.files import write_text
 
@@ -60,7 +60,7 @@ def write_html(path: str | Path, scored: Mapping[str, Any], title: str, pictures
         title: name of the predictions.
         pictures: PNG files by the names in :data:`_CAPTIONS`, which are embedded.
     """
-    levels = [level for level in LEVELS if level in scored]
+    levels = levels_of(scored)
     about, recalibrated = scored.get("about", {}), scored["settings"].get("recalibration") is not None
     parts = [
         _about(about),

@@ -16,7 +16,7 @@ from monai_e2e.errors import UserError, some
 from monai_e2e.metrics.auc import roc_auc
 from monai_e2e.metrics.html_page import auc_cells, format_limits, make_table, page
 from monai_e2e.metrics.operating import performance_at
-from monai_e2e.metrics.samples import LEVELS, Row, Samples
+from monai_e2e.metrics.samples import LEVELS, Row, Samples, levels_of
 
 
 def group_tables(tables: Mapping[Path, Sequence[Row]]) -> list[list[Path]]:
@@ -126,9 +126,7 @@ def summarize(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {"groups": {}, "mean": {}}
     for name, scored in groups.items():
         keys = ("n", "positive", "auc", "auc_ci_bootstrap", "auc_ci_delong")
-        result["groups"][name] = {
-            level: {key: scored[level][key] for key in keys} for level in LEVELS if level in scored
-        }
+        result["groups"][name] = {level: {key: scored[level][key] for key in keys} for level in levels_of(scored)}
     for level in LEVELS:
         aucs = [levels[level]["auc"] for levels in result["groups"].values() if level in levels]
         if len(aucs) == len(groups):
@@ -144,7 +142,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     """The summary for the terminal."""
     width = max(map(len, ["mean ± SD", *summary["groups"]]))
     lines = [f"{'per':<7} {'tables':<{width}}  AUC    95 %, bootstrap"]
-    for level in (level for level in LEVELS if level in summary["mean"]):
+    for level in levels_of(summary["mean"]):
         for name, levels in summary["groups"].items():
             interval = format_limits(levels[level]["auc_ci_bootstrap"])
             lines.append(f"{level:<7} {name:<{width}}  {levels[level]['auc']:.3f}  {interval}")

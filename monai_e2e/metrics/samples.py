@@ -53,6 +53,11 @@ class Samples(NamedTuple):
         return _DRAWN[int(self.known.max())]
 
 
+def levels_of(found: Mapping[str, Any]) -> list[str]:
+    """The levels among the keys of a score or a comparison, in their order."""
+    return [level for level in LEVELS if level in found]
+
+
 def level_samples(rows: Sequence[Row], how: str = "mean") -> tuple[dict[str, Samples], list[str]]:
     """The samples of each level that can be scored, and notes on those that can't.
 

@@ -84,10 +84,6 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
     engine = Engine(device, options.engine, "fp16" if options.amp else options.precision)
     scorers, patch_model = choose_models(models, options.heatmap, device, src, options.weights_only)
     every = [*scorers, *filter(None, [patch_model])]
-    for shipped in filter(None, map(shipped_model, models)):
-        logger.warning(
-            "%s was trained without: %s. Its scores of such images mean little.", shipped.name, shipped.never_shown
-        )
     recalibration = find_recalibration(options, scorers)
     if prepared:
         for model in every:
@@ -116,6 +112,10 @@ def predict(models: Sequence[str | Path], src: str | Path, out: str | Path, opti
             raise UserError(
                 f"{out} has results of {len(gone)} images that aren't in {src} ({some(sorted(gone))}): name a new "
                 "folder, or put them back"
+            )
+        for shipped in filter(None, map(shipped_model, models)):
+            logger.warning(
+                "%s was trained without: %s. Its scores of such images mean little.", shipped.name, shipped.never_shown
             )
         mammograms = flag_seen(mammograms, every, named=prepared or options.table is not None)
         facts = {

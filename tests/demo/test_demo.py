@@ -77,7 +77,7 @@ def test_a_failing_step_ends_the_demo(demo):
     assert not (demo.out / "other").exists()
 
 
-def test_the_rival_from_scratch_gets_the_same_number_of_epochs_and_all_layers():
+def test_the_network_from_scratch_gets_the_same_number_of_epochs_and_all_layers():
     recipe = recipe_of(BUNDLES / "ddsm_whole")
     (stage,) = json.loads(_scratch_plan(recipe).replace("'", '"'))
     assert stage["epochs"] == sum(s["epochs"] for s in recipe["stages"])

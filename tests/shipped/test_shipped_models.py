@@ -105,6 +105,12 @@ class TestCommandLine:
         assert main(["models", "--json"]) == 0
         assert [model["name"] for model in json.loads(capsys.readouterr().out)] == NAMES
 
+    def test_what_a_model_never_saw_is_not_told_where_there_is_nothing_to_score(self, tmp_path, caplog, capsys):
+        (tmp_path / "images").mkdir()
+        assert main(["predict", "phantom-whole", str(tmp_path / "images"), str(tmp_path / "out")]) == 2
+        assert "images holds no DICOM, PNG, TIFF or JPEG file" in capsys.readouterr().err
+        assert "trained without" not in caplog.text
+
     def test_a_shipped_model_scores_a_folder_draws_heatmaps_and_says_what_it_never_saw(self, tmp_path, caplog):
         images = tmp_path / "images"
         images.mkdir()

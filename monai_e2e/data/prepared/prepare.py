@@ -30,6 +30,7 @@ from monai_e2e.data.prepared.settings import (
     check_options,
     check_out,
     check_same_data_set,
+    check_same_images,
     make_settings,
     merges_halves,
     used_options,
@@ -78,6 +79,7 @@ def prepare_dataset(name: str, src: str | Path, out: str | Path, **arguments: An
     check_same_data_set(name, out)
     catalogue = source.read()(src, tables_only=settings.dry_run and not has_images(src), **options)
     _check_names(src, catalogue)
+    check_same_images(catalogue, out)
     split = _split(src, catalogue, settings)
     datalist = {
         "name": catalogue.name if source.has_a_name else out.name,

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from monai_e2e.data.images.brightness import VoiLut
 from monai_e2e.data.prepared.images import FINISHED
+from monai_e2e.data.prepared.schema import PARTITIONS
 from monai_e2e.data.prepared.splits import check_protocol
+from monai_e2e.data.records import Catalogue
 from monai_e2e.data.sources.registry import SOURCES, Source
 from monai_e2e.errors import UserError
 from monai_e2e.work.cluster import Workers
@@ -125,16 +127,41 @@ def check_out(src: str | Path, out: str | Path, dry_run: bool) -> Path:
 def check_same_data_set(name: str, out: Path) -> None:
     """Raise :class:`UserError` where ``out`` was prepared from another data set, which would be replaced.
 
-    One's own images have no name that could tell one folder of them from another, but a licence of their own. A damaged
-    data list doesn't say what it is of.
+    One's own images have no name that could tell one folder of them from another, but a licence of their own.
     """
+    earlier = _earlier(out)
+    if earlier is None:
+        return
+    of = "folder" if earlier["licence"] == SOURCES["folder"].licence else earlier["name"]
+    if of != name:
+        _refuse_to_replace(out, "your own images" if of == "folder" else of)
+
+
+def check_same_images(catalogue: Catalogue, out: Path) -> None:
+    """Raise :class:`UserError` where none of the images that ``out`` was prepared from is in a catalogue.
+
+    So one group's own images don't replace another's, and those of a folder that has grown, or lost some, may. Images
+    are compared by their ids, which are of patient, side and view.
+    """
+    earlier = _earlier(out)
+    try:
+        before = {Path(sample["image"]).stem for name in PARTITIONS for sample in earlier[name]} if earlier else set()
+    except (LookupError, TypeError):
+        return
+    if before and before.isdisjoint(image.image_id for image in catalogue.mammograms):
+        _refuse_to_replace(out, f"other images ({len(before)}, none of which is among these)")
+
+
+def _earlier(out: Path) -> dict[str, Any] | None:
+    """The data list of a folder that was prepared earlier; a damaged one doesn't say what it is of."""
     try:
         datalist = json.loads((out / "datalist.json").read_text(encoding="utf-8"))
-        earlier = "folder" if datalist["licence"] == SOURCES["folder"].licence else datalist["name"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return
-    if earlier != name:
-        of = "your own images" if earlier == "folder" else earlier
-        raise UserError(
-            f"{out} was prepared from {of}, and would be replaced; choose another folder, or delete this one first"
-        )
+        return datalist if {"licence", "name"} <= datalist.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _refuse_to_replace(out: Path, of: str) -> NoReturn:
+    raise UserError(
+        f"{out} was prepared from {of}, and would be replaced; choose another folder, or delete this one first"
+    )

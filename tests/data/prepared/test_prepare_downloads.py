@@ -214,6 +214,19 @@ class TestOwnImages:
         with pytest.raises(UserError, match="inbreast was prepared from your own images, and would be replaced"):
             prepare_dataset("inbreast", folder, out, image_size=SIZE, workers=1)
 
+    def test_other_images_of_ones_own_are_kept_but_not_a_part_of_these(self, images):
+        folder, labels, out = images
+        header, *rows = labels.read_text().splitlines()
+        labels.write_text("\n".join([header, *rows[:40]]) + "\n")
+        prepare_dataset("folder", folder, out, labels=labels, image_size=SIZE, workers=1)
+        labels.write_text("\n".join([header, *rows]) + "\n")
+        report = prepare_dataset("folder", folder, out, labels=labels, image_size=SIZE, workers=1)
+        assert report["rows_used"] == 60
+        labels.write_text("\n".join([header, *rows]).replace("Doe", "Roe") + "\n")
+        with pytest.raises(UserError, match=r"out was prepared from other images \(60, none of which is among these\)"):
+            prepare_dataset("folder", folder, out, labels=labels, image_size=SIZE, workers=1)
+        assert len(list((out / "images").iterdir())) == 60
+
     def test_images_of_one_class_are_refused(self, images):
         folder, labels, out = images
         labels.write_text(labels.read_text().replace(",1,", ",0,"))

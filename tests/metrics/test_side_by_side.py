@@ -8,8 +8,8 @@ from made_rows import RESAMPLES, make_rows
 
 from monai_e2e.cli.main import main
 from monai_e2e.errors import UserError
-from monai_e2e.metrics import compare_rows, holm, score_rivals, write_predictions
-from monai_e2e.metrics.rivals import format_rivals
+from monai_e2e.metrics import compare_rows, holm, score_models, write_predictions
+from monai_e2e.metrics.side_by_side import format_models
 
 pytestmark = pytest.mark.usefixtures("blank_curves")
 
@@ -25,7 +25,7 @@ def tables(tmp_path):
 
 
 def test_every_pair_is_compared_with_holms_correction(tables, tmp_path):
-    result = score_rivals(tables, tmp_path / "out", resamples=RESAMPLES)
+    result = score_models(tables, tmp_path / "out", resamples=RESAMPLES)
     assert json.loads((tmp_path / "out" / "score.json").read_text()) == result
     pairs = [(pair["first"], pair["second"]) for pair in result["pairs"]]
     assert pairs == [("VGG-16", "ResNet 50"), ("VGG-16", "forest"), ("ResNet 50", "forest")]
@@ -43,9 +43,9 @@ def test_every_pair_is_compared_with_holms_correction(tables, tmp_path):
 
 def test_names_must_be_folders_and_two(tables, tmp_path):
     with pytest.raises(UserError, match="two models or more"):
-        score_rivals({"a": tables["forest"]}, tmp_path / "out")
+        score_models({"a": tables["forest"]}, tmp_path / "out")
     with pytest.raises(UserError, match=r"'\.\./x': use letters"):
-        score_rivals({"a": tables["forest"], "../x": tables["VGG-16"]}, tmp_path / "out")
+        score_models({"a": tables["forest"], "../x": tables["VGG-16"]}, tmp_path / "out")
 
 
 def test_command_takes_names_and_folds(tables, tmp_path, capsys):
@@ -77,17 +77,17 @@ def test_unfit_commands_are_refused(arguments, message, capsys):
 def test_nothing_is_written_where_the_images_differ(tables, tmp_path):
     write_predictions(tables["forest"][0], make_rows(noise=2.5)[:-1])
     with pytest.raises(UserError, match=r"VGG-16 and forest: the two sets of images differ: 1 are without prediction"):
-        score_rivals({name: tables[name] for name in ("VGG-16", "forest")}, tmp_path / "out", resamples=RESAMPLES)
+        score_models({name: tables[name] for name in ("VGG-16", "forest")}, tmp_path / "out", resamples=RESAMPLES)
     assert not (tmp_path / "out").exists()
 
 
 def test_folds_that_share_patients_are_an_error_that_names_the_model(tables, tmp_path):
     both = [*tables["VGG-16"], *tables["forest"]]
     with pytest.raises(UserError, match="A: 40 patients are in more than one fold"):
-        score_rivals({"A": both, "B": tables["forest"]}, tmp_path / "out", resamples=RESAMPLES)
+        score_models({"A": both, "B": tables["forest"]}, tmp_path / "out", resamples=RESAMPLES)
 
 
 def test_printed_differences_have_their_interval(tables, tmp_path):
-    printed = format_rivals(score_rivals(tables, tmp_path / "out", resamples=RESAMPLES))
+    printed = format_models(score_models(tables, tmp_path / "out", resamples=RESAMPLES))
     assert "95 %" in printed
     assert re.search(r"per image VGG-16 − forest: \+0\.\d{3} \(\+0\.\d{3} to \+0\.\d{3}\), p ", printed)

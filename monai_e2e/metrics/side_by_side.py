@@ -32,7 +32,7 @@ from monai_e2e.metrics.html_page import (
 )
 from monai_e2e.metrics.plots import plot_pr, plot_roc
 from monai_e2e.metrics.report import write_score
-from monai_e2e.metrics.samples import LEVELS
+from monai_e2e.metrics.samples import LEVELS, levels_of
 from monai_e2e.metrics.tables import read_predictions
 from monai_e2e.work.files import write_text
 
@@ -41,7 +41,7 @@ _NAME = re.compile(r"[^\W_][\w .+-]*")
 _HEADLINE = ("n", "positive", "patients", "auc", "auc_ci_bootstrap", "auc_ci_delong", "average_precision")
 
 
-def score_rivals(tables: Mapping[str, Sequence[str | Path]], out: str | Path, **settings: Any) -> dict[str, Any]:
+def score_models(tables: Mapping[str, Sequence[str | Path]], out: str | Path, **settings: Any) -> dict[str, Any]:
     """Score several models on the same images, and compare every two of them.
 
     Each model has a folder of its name in ``out``, with all that :func:`~monai_e2e.metrics.score_file` writes. ``out``
@@ -99,7 +99,7 @@ def _check_images(tables: Mapping[str, Sequence[str | Path]]) -> None:
             check_same_images(one, two)
 
 
-def format_rivals(result: Mapping[str, Any]) -> str:
+def format_models(result: Mapping[str, Any]) -> str:
     """The comparison for the terminal."""
     width = max(map(len, ["model", *result["models"]]))
     lines = [f"{'per':<7} {'model':<{width}}  AUC    95 %, bootstrap"]
@@ -110,7 +110,7 @@ def format_rivals(result: Mapping[str, Any]) -> str:
                 limits = format_limits(score["auc_ci_bootstrap"])
                 lines.append(f"{level:<7} {name:<{width}}  {score['auc']:.3f}  {limits}")
     for pair in result["pairs"]:
-        for level in (level for level in LEVELS if level in pair):
+        for level in levels_of(pair):
             test = pair[level]
             ps = format_p(test["p_patients"])
             ps += f", corrected {format_p(test['p_holm'])}" if len(result["pairs"]) > 1 else ""
@@ -119,7 +119,7 @@ def format_rivals(result: Mapping[str, Any]) -> str:
 
 
 def _headlines(score: Mapping[str, Any]) -> dict[str, Any]:
-    return {level: {key: score[level][key] for key in _HEADLINE} for level in LEVELS if level in score}
+    return {level: {key: score[level][key] for key in _HEADLINE} for level in levels_of(score)}
 
 
 def _plot(out: Path, found: Mapping[str, Scored]) -> dict[str, tuple[Path, str]]:
