@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,15 +63,31 @@ def commands(root: Path, count: int, rows: int) -> dict[str, list[str]]:
 
 
 def measure(command: list[str]) -> tuple[float, float]:
-    """Seconds of the processor that a command takes, and MiB of the largest of its processes."""
+    """Seconds of the processor that a command takes, and MiB of its process at most (Linux)."""
+    peak = 0.0
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen([sys.executable, *command], stdout=printed, stderr=printed)
-        _, status, usage = os.wait4(process.pid, 0)
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            peak = peak_memory(process.pid) or peak
+            time.sleep(0.02)
+        _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             printed.seek(0)
             raise SystemExit(f"{' '.join(command)}\n{printed.read().decode()}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, peak
+
+
+def peak_memory(process: int) -> float:
+    """MiB of a process at most until now, 0 of one that has ended.
+
+    Its ``ru_maxrss`` would be at least that of this process, which it was for a moment.
+    """
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def main() -> None:
