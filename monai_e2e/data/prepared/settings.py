@@ -19,8 +19,8 @@ from monai_e2e.work.cluster import Workers
 
 #: Rows × columns of the paper (§2.3).
 IMAGE_SIZE = (1152, 896)
-#: Fewest rows or columns of an image: each backbone halves it five times at least.
-SMALLEST_SIDE = 32
+#: Fewest and most rows or columns of an image: each backbone halves it five times at least, and no mammogram has more.
+SIDES = (32, 8192)
 _REPORTS = {"report.json", "report.md", "excluded.csv"}
 _OWN_ENTRIES = _REPORTS | {"images", "masks", "patches", "cache", "datalist.json", FINISHED}
 
@@ -95,10 +95,10 @@ def make_settings(arguments: dict[str, Any], protocols: Sequence[str]) -> Settin
     """
     settings = Settings(**arguments)
     size = settings.image_size
-    if len(size) != 2 or not all(isinstance(side, int) and side >= SMALLEST_SIDE for side in size):
+    if len(size) != 2 or not all(isinstance(side, int) and SIDES[0] <= side <= SIDES[1] for side in size):
         raise UserError(
-            f"image size {'x'.join(map(str, size))}: give {SMALLEST_SIDE} or more rows and columns, or the networks "
-            "see nothing; the usual size is 1152x896, the recipe small's 576x448"
+            f"image size {'x'.join(map(str, size))}: give {SIDES[0]} to {SIDES[1]} rows and columns; the usual size is "
+            "1152x896, the recipe small's 576x448"
         )
     wanted = settings.protocol or protocols[0]
     # The first word is enough, such as "paper" for "paper-70-30".

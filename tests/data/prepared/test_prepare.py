@@ -341,8 +341,8 @@ def test_folders_of_others_are_refused(tmp_path):
         prepare(src, src)
     with pytest.raises(UserError, match="choose one of paper, official, kfold"):
         prepare(src, tmp_path / "out", protocol="other")
-    for size in ((0, 5), (10, 10), (1152, 31)):
-        with pytest.raises(UserError, match=f"image size {size[0]}x{size[1]}: give 32 or more rows and columns"):
+    for size in ((0, 5), (10, 10), (1152, 31), (200000, 32)):
+        with pytest.raises(UserError, match=f"image size {size[0]}x{size[1]}: give 32 to 8192 rows and columns"):
             prepare(src, tmp_path / "out", image_size=size)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
